@@ -1,0 +1,125 @@
+"""Learning-rate schedules of BERT fine-tuning: warm up, then fall to zero."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def warmup_linear_decay_schedule(
+    peak_value: float, warmup_steps: int, total_steps: int
+) -> optax.Schedule:
+    r"""Linear warm-up from 0 to the peak, then linear decay to 0.
+
+    For the step :math:`t`, counted from 0, :math:`W` warm-up steps and :math:`T`
+    steps in all:
+
+    .. math::
+      \eta_t = \eta_{\max} \cdot
+      \begin{cases}
+        t / W, & t < W \\
+        (T - t) / (T - W), & W \leq t < T \\
+        0, & t \geq T
+      \end{cases}
+
+    The curve is continuous. Step 0 has a learning rate of 0 when there is a
+    warm-up, as in BERT and in PyTorch's usual schedule; the last step, T - 1, still
+    has a little.
+
+    Args:
+      peak_value: largest learning rate, reached at step ``warmup_steps``.
+      warmup_steps: number of steps of the warm-up; BERT takes
+        ``int(0.1 * total_steps)``. 0 for none.
+      total_steps: number of steps of the whole training, warm-up included.
+
+    Returns:
+      A function from the step (an int, or an integer array of any shape) to the
+      learning rate.
+
+    Raises:
+      ValueError: if the numbers of steps are not 0 <= warmup_steps <= total_steps
+        and total_steps >= 1.
+
+    Examples:
+      >>> schedule = warmup_linear_decay_schedule(2e-5, 10, 100)
+      >>> [f"{schedule(step):.2e}" for step in (0, 5, 10, 55, 100)]
+      ['0.00e+00', '1.00e-05', '2.00e-05', '1.00e-05', '0.00e+00']
+
+    References:
+      Mosbach et al., `On the Stability of Fine-tuning BERT
+      <https://arxiv.org/abs/2006.04884>`_, 2020
+    """
+    _check_steps(warmup_steps, total_steps)
+    if warmup_steps == total_steps:
+        # A decay over no steps: optax.linear_schedule would stay at the peak.
+        decay = optax.constant_schedule(0.0)
+    else:
+        decay = optax.linear_schedule(peak_value, 0.0, total_steps - warmup_steps)
+    if warmup_steps == 0:
+        return decay
+    warmup = optax.linear_schedule(0.0, peak_value, warmup_steps)
+    return optax.join_schedules([warmup, decay], [warmup_steps])
+
+
+def bert_linear_decay_schedule(
+    peak_value: float, warmup_steps: int, total_steps: int
+) -> optax.Schedule:
+    r"""BERT's original schedule: the decay is counted from step 0, and jumps in.
+
+    The original code computes a linear decay from the first step on and overwrites
+    its first :math:`W` steps with the warm-up:
+
+    .. math::
+      \eta_t = \eta_{\max} \cdot
+      \begin{cases}
+        t / W, & t < W \\
+        1 - t / T, & W \leq t < T \\
+        0, & t \geq T
+      \end{cases}
+
+    With a warm-up of 10% the learning rate therefore climbs almost to the peak and
+    drops to 0.9 of it in one step. :func:`warmup_linear_decay_schedule` is the same
+    without the drop.
+
+    Args:
+      peak_value: the learning rate towards which the warm-up climbs.
+      warmup_steps: number of steps of the warm-up; BERT takes
+        ``int(0.1 * total_steps)``. 0 for none.
+      total_steps: number of steps of the whole training, warm-up included.
+
+    Returns:
+      A function from the step (an int, or an integer array of any shape) to the
+      learning rate.
+
+    Raises:
+      ValueError: if the numbers of steps are not 0 <= warmup_steps <= total_steps
+        and total_steps >= 1.
+
+    Examples:
+      >>> schedule = bert_linear_decay_schedule(2e-5, 10, 100)
+      >>> [f"{schedule(step):.2e}" for step in (0, 9, 10, 55, 100)]
+      ['0.00e+00', '1.80e-05', '1.80e-05', '9.00e-06', '0.00e+00']
+
+    References:
+      Devlin et al., `BERT <https://arxiv.org/abs/1810.04805>`_, 2019, with
+      `its optimizer <https://github.com/google-research/bert>`_
+    """
+    _check_steps(warmup_steps, total_steps)
+    decay = optax.linear_schedule(peak_value, 0.0, total_steps)
+    if warmup_steps == 0:
+        return decay
+    warmup = optax.linear_schedule(0.0, peak_value, warmup_steps)
+
+    def schedule(step: jax.typing.ArrayLike) -> jax.typing.ArrayLike:
+        return jnp.where(step < warmup_steps, warmup(step), decay(step))
+
+    return schedule
+
+
+def _check_steps(warmup_steps: int, total_steps: int) -> None:
+    if total_steps < 1:
+        raise ValueError(f"total_steps must be at least 1, got {total_steps}")
+    if not 0 <= warmup_steps <= total_steps:
+        raise ValueError(
+            "warmup_steps must lie between 0 and total_steps "
+            f"({total_steps}), got {warmup_steps}"
+        )
