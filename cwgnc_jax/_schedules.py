@@ -109,8 +109,8 @@ def bert_linear_decay_schedule(
         return decay
     warmup = optax.linear_schedule(0.0, peak_value, warmup_steps)
 
-    def schedule(step: jax.typing.ArrayLike) -> jax.typing.ArrayLike:
-        return jnp.where(step < warmup_steps, warmup(step), decay(step))
+    def schedule(step: jax.typing.ArrayLike) -> jax.Array:
+        return jnp.where(jnp.asarray(step) < warmup_steps, warmup(step), decay(step))
 
     return schedule
 
