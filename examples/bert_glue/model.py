@@ -1,0 +1,418 @@
+"""BERT in Flax NNX: encoder, masked-language-model head, sequence classifier.
+
+The encoder's layers are stacked: every parameter under ``encoder/layers`` has a leading
+layer axis and one scan runs over it, so that compile time and the number of kernels do
+not grow with depth. A stack may be cut into several, scanned one after the other
+(``stacks=(18, 6)``): gradual unfreezing keeps the lower one frozen that way, and no
+backward pass goes through it.
+
+Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers for Language
+Understanding", NAACL 2019.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from bert_glue.dropout import dropout
+
+ACTIVATIONS = {
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "gelu_new": functools.partial(jax.nn.gelu, approximate=True),
+    "gelu_pytorch_tanh": functools.partial(jax.nn.gelu, approximate=True),
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+    "swish": jax.nn.silu,
+    "tanh": jnp.tanh,
+}
+
+# The places of a layer where BERT drops out, by the number that tells their keys apart.
+_EMBEDDINGS, _LAYERS, _POOLED = 0, 1, 2
+_ATTENTION, _ATTENTION_OUTPUT, _FEED_FORWARD_OUTPUT = 0, 1, 2
+
+
+@dataclasses.dataclass(frozen=True)
+class BertConfig:
+    """Sizes and settings of a BERT, under the names of Hugging Face's config.json.
+
+    Raises:
+      ValueError: If a value is out of range, or the activation or position embedding is
+        of a kind that this model does not have.
+    """
+
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-12
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    classifier_dropout: float | None = None
+    initializer_range: float = 0.02
+    pad_token_id: int = 0
+
+    def __post_init__(self) -> None:
+        for name in (
+            "vocab_size",
+            "hidden_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "intermediate_size",
+            "max_position_embeddings",
+            "type_vocab_size",
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} is {value!r}: a positive whole number is due")
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is no multiple of "
+                f"num_attention_heads {self.num_attention_heads}"
+            )
+        if self.hidden_act not in ACTIVATIONS:
+            raise ValueError(
+                f"hidden_act is {self.hidden_act!r}; known are {sorted(ACTIVATIONS)}"
+            )
+        for name in (
+            "hidden_dropout_prob",
+            "attention_probs_dropout_prob",
+            "classifier_dropout",
+        ):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise ValueError(f"{name} is {value!r}: a probability below 1 is due")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "BertConfig":
+        """Reads the content of a config.json; keys that BERT does not use are ignored.
+
+        Args:
+          values: The decoded JSON object.
+
+        Returns:
+          The configuration.
+
+        Raises:
+          ValueError: If the file describes another architecture than BERT's.
+        """
+        kind = values.get("model_type", "bert")
+        positions = values.get("position_embedding_type", "absolute")
+        if kind != "bert" or positions != "absolute" or values.get("is_decoder"):
+            raise ValueError(
+                f"model_type {kind!r} with {positions!r} position embeddings"
+                f"{' as a decoder' if values.get('is_decoder') else ''}; "
+                "this model is model_type 'bert', an encoder with 'absolute' ones"
+            )
+        fields = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{key: values[key] for key in values if key in fields})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of a config.json that Hugging Face's classes read."""
+        return {"model_type": "bert", **dataclasses.asdict(self)}
+
+    @property
+    def head_dropout(self) -> float:
+        """Dropout before the classifier."""
+        if self.classifier_dropout is None:
+            return self.hidden_dropout_prob
+        return self.classifier_dropout
+
+
+class Embeddings(nnx.Module):
+    """Sum of word, position and token-type embeddings, normalised."""
+
+    def __init__(self, config: BertConfig, *, dtype: Any, rngs: nnx.Rngs):
+        def embed(count: int) -> nnx.Embed:
+            return nnx.Embed(
+                count,
+                config.hidden_size,
+                dtype=dtype,
+                embedding_init=nnx.initializers.normal(config.initializer_range),
+                rngs=rngs,
+            )
+
+        self.word = embed(config.vocab_size)
+        self.position = embed(config.max_position_embeddings)
+        self.token_type = embed(config.type_vocab_size)
+        self.norm = _layer_norm(config, dtype, rngs)
+        self.rate = config.hidden_dropout_prob
+
+    def __call__(
+        self,
+        input_ids: Int[Array, "batch length"],
+        token_type_ids: Int[Array, "batch length"],
+        key: Array | None,
+    ) -> Float[Array, "batch length hidden"]:
+        positions = jnp.arange(input_ids.shape[1])
+        total = (
+            self.word(input_ids)
+            + self.position(positions)
+            + self.token_type(token_type_ids)
+        )
+        return dropout(self.norm(total), self.rate, key)
+
+
+class Layer(nnx.Module):
+    """One transformer layer, normalised after each residual sum."""
+
+    def __init__(self, config: BertConfig, *, dtype: Any, rngs: nnx.Rngs):
+        hidden, wide = config.hidden_size, config.intermediate_size
+        self.query = _linear(hidden, hidden, config, dtype, rngs)
+        self.key = _linear(hidden, hidden, config, dtype, rngs)
+        self.value = _linear(hidden, hidden, config, dtype, rngs)
+        self.attention_output = _linear(hidden, hidden, config, dtype, rngs)
+        self.attention_norm = _layer_norm(config, dtype, rngs)
+        self.intermediate = _linear(hidden, wide, config, dtype, rngs)
+        self.output = _linear(wide, hidden, config, dtype, rngs)
+        self.output_norm = _layer_norm(config, dtype, rngs)
+        self.heads = config.num_attention_heads
+        self.activation = config.hidden_act
+        self.rate = config.hidden_dropout_prob
+        self.attention_rate = config.attention_probs_dropout_prob
+
+    def __call__(
+        self,
+        hidden: Float[Array, "batch length hidden"],
+        mask: Float[Array, "batch 1 1 length"],
+        key: Array | None,
+    ) -> Float[Array, "batch length hidden"]:
+        keys = [_fold(key, site) for site in range(3)]
+        attended = self.attention_output(self._attend(hidden, mask, keys[_ATTENTION]))
+        attended = dropout(attended, self.rate, keys[_ATTENTION_OUTPUT])
+        hidden = self.attention_norm(hidden + attended)
+        output = self.output(ACTIVATIONS[self.activation](self.intermediate(hidden)))
+        output = dropout(output, self.rate, keys[_FEED_FORWARD_OUTPUT])
+        return self.output_norm(hidden + output)
+
+    def _attend(self, hidden: Array, mask: Array, key: Array | None) -> Array:
+        batch, length, width = hidden.shape
+
+        def split(projected: Array) -> Array:
+            heads = projected.reshape(batch, length, self.heads, width // self.heads)
+            return heads.transpose(0, 2, 1, 3)
+
+        query, keys, value = (
+            split(project(hidden)) for project in (self.query, self.key, self.value)
+        )
+        scores = jnp.einsum("bhqd,bhkd->bhqk", query, keys)
+        scores = scores.astype(jnp.float32) * (width // self.heads) ** -0.5 + mask
+        weights = jax.nn.softmax(scores, axis=-1).astype(hidden.dtype)
+        weights = dropout(weights, self.attention_rate, key, square=True)
+        mixed = jnp.einsum("bhqk,bhkd->bhqd", weights, value)
+        return mixed.transpose(0, 2, 1, 3).reshape(batch, length, width)
+
+
+class Encoder(nnx.Module):
+    """Layers on a leading axis, scanned; cut into several stacks if asked."""
+
+    def __init__(
+        self,
+        config: BertConfig,
+        *,
+        stacks: Sequence[int] | None,
+        dtype: Any,
+        rngs: nnx.Rngs,
+    ):
+        def stack(count: int) -> Layer:
+            @nnx.split_rngs(splits=count)
+            @nnx.vmap(in_axes=0, out_axes=0)
+            def create(rngs: nnx.Rngs) -> Layer:
+                return Layer(config, dtype=dtype, rngs=rngs)
+
+            return create(rngs)
+
+        if stacks is None:
+            self.layers = stack(config.num_hidden_layers)
+        elif sum(stacks) != config.num_hidden_layers or min(stacks) < 1:
+            raise ValueError(
+                f"stacks {tuple(stacks)} do not cut {config.num_hidden_layers} layers"
+            )
+        else:
+            self.layers = nnx.List([stack(count) for count in stacks])
+
+    def __call__(
+        self,
+        hidden: Float[Array, "batch length hidden"],
+        mask: Float[Array, "batch 1 1 length"],
+        key: Array | None,
+    ) -> Float[Array, "batch length hidden"]:
+        stacks = [self.layers] if isinstance(self.layers, Layer) else self.layers
+        first = 0
+        for stack in stacks:
+            graphdef, state = nnx.split(stack)
+
+            def one(
+                hidden: Array, layer: tuple[Any, Array], graphdef: Any = graphdef
+            ) -> tuple[Array, None]:
+                state, index = layer
+                return nnx.merge(graphdef, state)(hidden, mask, _fold(key, index)), None
+
+            count = jax.tree.leaves(state)[0].shape[0]
+            hidden, _ = jax.lax.scan(
+                one, hidden, (state, first + jnp.arange(count, dtype=jnp.uint32))
+            )
+            first += count
+        return hidden
+
+
+class Bert(nnx.Module):
+    """What the models below have in common: embeddings and encoder."""
+
+    def __init__(
+        self,
+        config: BertConfig,
+        *,
+        stacks: Sequence[int] | None,
+        dtype: Any,
+        rngs: nnx.Rngs,
+    ):
+        self.config = config
+        self.embeddings = Embeddings(config, dtype=dtype, rngs=rngs)
+        self.encoder = Encoder(config, stacks=stacks, dtype=dtype, rngs=rngs)
+
+    def encode(
+        self,
+        input_ids: Int[Array, "batch length"],
+        token_type_ids: Int[Array, "batch length"],
+        attention_mask: Int[Array, "batch length"],
+        dropout_key: Array | None = None,
+    ) -> Float[Array, "batch length hidden"]:
+        """The last layer's hidden states.
+
+        Args:
+          input_ids: Token numbers, int32.
+          token_type_ids: 0 for the first sentence, 1 for the second.
+          attention_mask: 1 for real tokens, 0 for padding.
+          dropout_key: Key of the random numbers of dropout; None for no dropout.
+
+        Returns:
+          Hidden states in the compute dtype.
+
+        Raises:
+          ValueError: If the input is longer than the position embeddings.
+        """
+        if input_ids.shape[1] > self.config.max_position_embeddings:
+            raise ValueError(
+                f"input_ids has length {input_ids.shape[1]}; the model has "
+                f"{self.config.max_position_embeddings} positions"
+            )
+        # Hidden padding gets the weight 0 exactly: its exponential underflows.
+        lowest = jnp.finfo(jnp.float32).min
+        mask = jnp.where(attention_mask[:, None, None, :] > 0, 0.0, lowest)
+        hidden = self.embeddings(
+            input_ids, token_type_ids, _fold(dropout_key, _EMBEDDINGS)
+        )
+        return self.encoder(hidden, mask, _fold(dropout_key, _LAYERS))
+
+
+class BertForSequenceClassification(Bert):
+    """BERT with pooler and classifier; with one label, for regression.
+
+    Args:
+      config: Sizes and settings.
+      num_labels: Outputs of the classifier; 1 for regression.
+      dtype: What the forward pass computes in; parameters are float32.
+      stacks: Numbers of layers of the stacks that the encoder is cut into, from the
+        bottom up; one uncut stack by default.
+      rngs: Random numbers of the initial parameters (normal with the configured
+        standard deviation; biases zero).
+
+    Raises:
+      ValueError: If ``num_labels`` is below 1, or the stacks do not sum up.
+    """
+
+    def __init__(
+        self,
+        config: BertConfig,
+        num_labels: int,
+        *,
+        dtype: Any = jnp.float32,
+        stacks: Sequence[int] | None = None,
+        rngs: nnx.Rngs,
+    ):
+        if num_labels < 1:
+            raise ValueError(f"num_labels is {num_labels}: at least 1 is due")
+        super().__init__(config, stacks=stacks, dtype=dtype, rngs=rngs)
+        hidden = config.hidden_size
+        self.pooler = _linear(hidden, hidden, config, dtype, rngs)
+        self.classifier = _linear(hidden, num_labels, config, dtype, rngs)
+
+    def __call__(
+        self,
+        input_ids: Int[Array, "batch length"],
+        token_type_ids: Int[Array, "batch length"],
+        attention_mask: Int[Array, "batch length"],
+        *,
+        dropout_key: Array | None = None,
+    ) -> Float[Array, "batch labels"]:
+        """Logits in float32; the arguments are those of :meth:`encode`."""
+        hidden = self.encode(input_ids, token_type_ids, attention_mask, dropout_key)
+        pooled = jnp.tanh(self.pooler(hidden[:, 0]))
+        key = _fold(dropout_key, _POOLED)
+        pooled = dropout(pooled[:, None], self.config.head_dropout, key)[:, 0]
+        return self.classifier(pooled).astype(jnp.float32)
+
+
+class BertForMaskedLM(Bert):
+    """BERT that predicts tokens; the output kernel is the word embedding.
+
+    Args:
+      config: Sizes and settings.
+      dtype: What the forward pass computes in; parameters are float32.
+      rngs: Random numbers of the initial parameters.
+    """
+
+    def __init__(
+        self, config: BertConfig, *, dtype: Any = jnp.float32, rngs: nnx.Rngs
+    ):
+        super().__init__(config, stacks=None, dtype=dtype, rngs=rngs)
+        hidden = config.hidden_size
+        self.transform = _linear(hidden, hidden, config, dtype, rngs)
+        self.transform_norm = _layer_norm(config, dtype, rngs)
+        self.decoder_bias = nnx.Param(jnp.zeros(config.vocab_size))
+
+    def __call__(
+        self,
+        input_ids: Int[Array, "batch length"],
+        token_type_ids: Int[Array, "batch length"],
+        attention_mask: Int[Array, "batch length"],
+        *,
+        dropout_key: Array | None = None,
+    ) -> Float[Array, "batch length vocabulary"]:
+        """Logits in float32; the arguments are those of :meth:`encode`."""
+        hidden = self.encode(input_ids, token_type_ids, attention_mask, dropout_key)
+        hidden = ACTIVATIONS[self.config.hidden_act](self.transform(hidden))
+        logits = self.embeddings.word.attend(self.transform_norm(hidden))
+        return logits.astype(jnp.float32) + self.decoder_bias[...]
+
+
+def _linear(
+    inputs: int, outputs: int, config: BertConfig, dtype: Any, rngs: nnx.Rngs
+) -> nnx.Linear:
+    return nnx.Linear(
+        inputs,
+        outputs,
+        dtype=dtype,
+        kernel_init=nnx.initializers.normal(config.initializer_range),
+        rngs=rngs,
+    )
+
+
+def _layer_norm(config: BertConfig, dtype: Any, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    return nnx.LayerNorm(
+        config.hidden_size, epsilon=config.layer_norm_eps, dtype=dtype, rngs=rngs
+    )
+
+
+def _fold(key: Array | None, data: int | Array) -> Array | None:
+    return None if key is None else jax.random.fold_in(key, data)
