@@ -1,0 +1,254 @@
+"""Which leaves of a tree make which components, and what these are called."""
+
+import dataclasses
+import itertools
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+
+from cwgnc_jax._components import Component, ComponentMap
+from cwgnc_jax._maps import match_components
+from cwgnc_jax._paths import flatten_with_paths, is_masked, list_offenders
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """A leaf as part of its block: all static facts that the arithmetic needs.
+
+    Attributes:
+      path: normalised path of the leaf.
+      position: its place among the leaves of the tree.
+      shape: its whole shape, over all shards.
+      spec: mesh axes that shard each of its axes inside ``shard_map``.
+      axes: axes whose indices are components, the split one not among them.
+      split_axis: the axis that is cut into parts, or None.
+      sizes: sizes of those parts.
+    """
+
+    path: str
+    position: int
+    shape: tuple[int, ...]
+    spec: tuple[tuple[str, ...], ...]
+    axes: tuple[int, ...]
+    split_axis: int | None
+    sizes: tuple[int, ...]
+
+    @property
+    def index_shape(self) -> tuple[int, ...]:
+        """Numbers of indices and parts: the shape of the leaf's norms."""
+        lengths = tuple(self.shape[axis] for axis in self.axes)
+        return lengths if self.split_axis is None else (*lengths, len(self.sizes))
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """Components of one label: those that a leaf, or leaves that add up, hold.
+
+    Attributes:
+      label: their common label.
+      start: number of the first index.
+      parts: names of the parts of a split, empty without one.
+      members: the leaves.
+    """
+
+    label: str
+    start: int
+    parts: tuple[str, ...]
+    members: tuple[Member, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array of norms of the block."""
+        return self.members[0].index_shape
+
+    @property
+    def size(self) -> int:
+        """Number of components in the block."""
+        return math.prod(self.shape)
+
+    def names(self) -> list[str]:
+        """Full names of the components, in row-major order of the index."""
+        if not self.shape:
+            return [self.label]
+        indices: list[Sequence[Any]] = [range(length) for length in self.shape]
+        if self.parts:
+            indices[-1] = self.parts
+        if len(self.shape) > len(self.parts[:1]):
+            indices[0] = range(self.start, self.start + self.shape[0])
+        return [
+            f"{self.label}[{','.join(map(str, index))}]"
+            for index in itertools.product(*indices)
+        ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Which leaves of a tree make which components.
+
+    Attributes:
+      blocks: the components by label, in the order of their first leaves.
+      masked: whether ``optax.masked`` or ``optax.partition`` hides leaves.
+    """
+
+    blocks: tuple[Block, ...]
+    masked: bool
+
+    @property
+    def size(self) -> int:
+        """Number of components."""
+        return sum(block.size for block in self.blocks)
+
+    def names(self) -> tuple[str, ...]:
+        """Full names of all components."""
+        return tuple(name for block in self.blocks for name in block.names())
+
+
+def component_names(
+    tree: Any, components: ComponentMap | None = None
+) -> tuple[str, ...]:
+    """Names of the components, in the order of recorded norms and scales.
+
+    Args:
+      tree: parameters or updates, a pytree of arrays or of ``jax.ShapeDtypeStruct``.
+      components: which component each leaf belongs to; by default each leaf is one.
+
+    Returns:
+      One name for each component: its label, followed by its index if the label has
+      many, ``encoder/layers/query/kernel[21]``. The first index is counted from the
+      component's ``start``, and the part of a split comes last.
+
+    Raises:
+      ValueError: if the map does not give every leaf a component that fits it, or
+        names leaves that are not there.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from cwgnc_jax import component_names
+      >>> params = {"dense": {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)}}
+      >>> component_names(params)
+      ('dense/bias', 'dense/kernel')
+      >>> component_names(params, {"dense": "dense layer"})
+      ('dense layer',)
+    """
+    return make_layout(tree, components).names()
+
+
+def make_layout(
+    tree: Any,
+    components: ComponentMap | None = None,
+    specs: Mapping[str, tuple[tuple[str, ...], ...]] | None = None,
+    shards: Mapping[str, int] | None = None,
+) -> Layout:
+    """Applies a map of components to the leaves that are there.
+
+    Args:
+      tree: parameters or updates.
+      components: the map.
+      specs: mesh axes that shard each axis of a leaf, by path; by default none.
+      shards: number of shards along each of those mesh axes.
+
+    Returns:
+      The components of the tree. Leaves that are not of floating-point numbers
+      (integers, random keys) have none.
+    """
+    nodes = flatten_with_paths(tree, is_leaf=is_masked)
+    leaves = [(path, value) for path, value in nodes if not is_masked(value)]
+    _check_paths([path for path, _ in leaves])
+    found = match_components(tree, components)
+
+    blocks: dict[tuple[Any, ...], list[Member]] = {}
+    problems: list[str] = []
+    for position, (path, leaf) in enumerate(leaves):
+        component = found[path]
+        if component is None or not jnp.issubdtype(dtype_of(leaf), jnp.inexact):
+            continue
+        lengths = jnp.shape(leaf)
+        spec = (specs or {}).get(path, ())
+        spec = (*spec, *((),) * (len(lengths) - len(spec)))
+        shape = tuple(
+            length * math.prod((shards or {})[name] for name in names)
+            for length, names in zip(lengths, spec, strict=True)
+        )
+        try:
+            member = _make_member(path, position, shape, spec, component)
+        except ValueError as error:
+            problems.append(f"{path}: {error}")
+            continue
+        split = component.split
+        parts = () if split is None else tuple(name for name, _ in split.parts)
+        key = (component.label, component.start, parts, member.index_shape)
+        blocks.setdefault(key, []).append(member)
+    if problems:
+        raise ValueError(
+            "components: axes or splits that do not fit their leaves:"
+            + list_offenders(problems)
+        )
+    layout = Layout(
+        tuple(
+            Block(label, start, parts, tuple(members))
+            for (label, start, parts, _), members in blocks.items()
+        ),
+        masked=len(leaves) < len(nodes),
+    )
+    _check_labels(layout)
+    return layout
+
+
+def dtype_of(leaf: Any) -> Any:
+    """The dtype of an array, a description of one, or a Python number."""
+    return leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
+
+
+def _make_member(
+    path: str,
+    position: int,
+    shape: tuple[int, ...],
+    spec: tuple[tuple[str, ...], ...],
+    component: Component,
+) -> Member:
+    def normalise(axis: int) -> int:
+        if not -len(shape) <= axis < len(shape):
+            raise ValueError(f"no axis {axis} in shape {shape}")
+        return axis % len(shape)
+
+    axes = tuple(normalise(axis) for axis in component.axes)
+    split_axis, sizes = None, ()
+    if component.split is not None:
+        split_axis = normalise(component.split.axis)
+        found = component.split.sizes(shape[split_axis])
+        if found is None:
+            raise ValueError(
+                f"axis {component.split.axis} of shape {shape} cannot be cut into "
+                f"the parts {component.split.describe()}"
+            )
+        sizes = found
+    used = axes if split_axis is None else (*axes, split_axis)
+    if len(set(used)) < len(used):
+        raise ValueError(f"axes {component.axes} and split name an axis twice")
+    return Member(path, position, shape, spec, axes, split_axis, sizes)
+
+
+def _check_paths(paths: Sequence[str]) -> None:
+    repeated = [path for path, times in Counter(paths).items() if times > 1]
+    if repeated:
+        raise ValueError(
+            "paths of several leaves, spelt alike:" + list_offenders(repeated)
+        )
+
+
+def _check_labels(layout: Layout) -> None:
+    """Leaves of one label must add up, or have no index in common."""
+    ranks: dict[str, set[int]] = {}
+    for block in layout.blocks:
+        ranks.setdefault(block.label, set()).add(len(block.shape))
+    repeated = [name for name, times in Counter(layout.names()).items() if times > 1]
+    repeated += [label for label, found in ranks.items() if len(found) > 1]
+    if repeated:
+        raise ValueError(
+            "components: leaves of one label must keep axes of the same lengths and "
+            "start, and have the same parts, or be numbered apart:"
+            + list_offenders(repeated)
+        )
