@@ -396,6 +396,40 @@ class BertForMaskedLM(Bert):
         return logits.astype(jnp.float32) + self.decoder_bias[...]
 
 
+def separate(model: Bert) -> tuple[nnx.GraphDef, dict[str, Any]]:
+    """Takes a model apart, for functions of its parameters.
+
+    Args:
+      model: Any model of this module, or an abstract one (``nnx.eval_shape``).
+
+    Returns:
+      The model's structure, and its parameters as a nested dict of arrays;
+      ``nnx.merge(structure, params)`` puts them together again.
+    """
+    structure, state = nnx.split(model, nnx.Param)
+    return structure, nnx.to_pure_dict(state)
+
+
+def initial_params(
+    config: BertConfig, num_labels: int, key: Array
+) -> dict[str, Any]:
+    """Random parameters of a ``BertForSequenceClassification``.
+
+    Where a compiled program uses a part of them (a fresh head for each seed), only that
+    part is drawn.
+
+    Args:
+      config: Sizes and settings.
+      num_labels: Outputs of the classifier; 1 for regression.
+      key: Key of the random numbers.
+
+    Returns:
+      Nested dict of float32 arrays.
+    """
+    model = BertForSequenceClassification(config, num_labels, rngs=nnx.Rngs(key))
+    return separate(model)[1]
+
+
 def _linear(
     inputs: int, outputs: int, config: BertConfig, dtype: Any, rngs: nnx.Rngs
 ) -> nnx.Linear:
