@@ -1,0 +1,162 @@
+"""Batches on the device: lengths to pad to, and gathering by index.
+
+Padding costs as much as real tokens, and the lengths of a task's examples differ, so a
+batch is cut to one of a few lengths (buckets) that the program is compiled for. Which
+bucket it is has no part in the result: a token's dropout mask depends on its place
+alone, and padding gets no attention.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from numpy.typing import NDArray
+
+MULTIPLE = 8
+"""Buckets are multiples of this number of tokens."""
+
+
+class Data(NamedTuple):
+    """The examples of a split, tokenised.
+
+    Attributes:
+        input_ids: tokens, padded at the end, int32 of shape (examples, length).
+        token_type_ids: 0 or 1 for the first or second text, int32, of that shape.
+        lengths: number of real tokens, int32 of shape (examples,).
+        labels: class, int32, or value, float32, of shape (examples,).
+    """
+
+    input_ids: Int[Array, "examples length"]
+    token_type_ids: Int[Array, "examples length"]
+    lengths: Int[Array, " examples"]
+    labels: Int[Array, " examples"] | Float[Array, " examples"]
+
+
+class Batch(NamedTuple):
+    """Some examples, cut to a length.
+
+    Attributes:
+        input_ids: int32 of shape (batch, length).
+        token_type_ids: int32 of shape (batch, length).
+        attention_mask: 1 for real tokens, int32 of shape (batch, length).
+        labels: of shape (batch,).
+        weights: 1 for examples, 0 for those that only fill up the batch; float32 of
+            shape (batch,).
+    """
+
+    input_ids: Int[Array, "batch length"]
+    token_type_ids: Int[Array, "batch length"]
+    attention_mask: Int[Array, "batch length"]
+    labels: Array
+    weights: Float[Array, " batch"]
+
+
+def take_batch(data: Data, indices: Int[Array, " batch"], length: int) -> Batch:
+    """Gathers a batch.
+
+    Args:
+        data: the examples.
+        indices: which of them, int32 of shape (batch,); -1 for none.
+        length: number of tokens to keep of each.
+
+    Returns:
+        The batch. Where the index is -1 it repeats the first example, with weight 0.
+    """
+    rows = jnp.maximum(indices, 0)
+    positions = jnp.arange(length, dtype=jnp.int32)
+    mask = positions[None, :] < data.lengths[rows][:, None]
+    return Batch(
+        data.input_ids[rows, :length],
+        data.token_type_ids[rows, :length],
+        mask.astype(jnp.int32),
+        data.labels[rows],
+        (indices >= 0).astype(jnp.float32),
+    )
+
+
+def longest(data: Data, indices: Int[Array, "..."]) -> Int[Array, ""]:
+    """Largest number of tokens among examples; -1 stands for no example."""
+    lengths = data.lengths[jnp.maximum(indices, 0)]
+    return jnp.max(jnp.where(indices >= 0, lengths, 0))
+
+
+def round_up(length: int, limit: int) -> int:
+    """The next bucket, but no longer than the limit."""
+    return min(limit, math.ceil(max(length, 1) / MULTIPLE) * MULTIPLE)
+
+
+def choose_buckets(
+    needed: Sequence[int] | NDArray[np.integer],
+    limit: int,
+    *,
+    most: int = 3,
+    saving: float = 0.05,
+) -> tuple[int, ...]:
+    """The lengths to compile for, so that little padding is computed.
+
+    Args:
+        needed: lengths that batches need, as many as make a fair sample.
+        limit: length of the padded data; the largest need is never above it.
+        most: largest number of buckets.
+        saving: share of the computed tokens that a further bucket must save, to be
+            worth its compilation.
+
+    Returns:
+        Buckets in increasing order; the last fits every batch.
+
+    Examples:
+        >>> choose_buckets([9, 12, 15, 16, 14, 61], limit=128)
+        (16, 64)
+        >>> choose_buckets([9, 12, 15, 16, 14, 61], limit=128, most=1)
+        (64,)
+    """
+    rounded = np.array([round_up(int(length), limit) for length in needed])
+    candidates, counts = np.unique(rounded, return_counts=True)
+    # cost[k][i]: fewest tokens for all batches up to candidate i with k + 1 buckets,
+    # candidate i being the largest of them.
+    below = np.concatenate([[0], np.cumsum(counts)])
+    number = len(candidates)
+    cost = [[int(candidates[i] * below[i + 1]) for i in range(number)]]
+    choice = [[(int(candidate),) for candidate in candidates]]
+    for _ in range(1, min(most, number)):
+        costs, choices = [], []
+        for i in range(number):
+            options = [
+                (cost[-1][j] + int(candidates[i] * (below[i + 1] - below[j + 1])), j)
+                for j in range(i)
+            ]
+            best, j = min(options, default=(cost[-1][i], None))
+            costs.append(best)
+            choices.append(
+                choice[-1][i] if j is None else (*choice[-1][j], int(candidates[i]))
+            )
+        cost.append(costs)
+        choice.append(choices)
+    chosen = 0
+    for extra in range(1, len(cost)):
+        if cost[extra][-1] <= (1 - saving) * cost[chosen][-1]:
+            chosen = extra
+    return choice[chosen][-1]
+
+
+def sample_needs(
+    lengths: NDArray[np.integer], rows: int, *, samples: int = 2000
+) -> NDArray[np.integer]:
+    """Lengths that random batches need: the longest of ``rows`` examples.
+
+    Args:
+        lengths: numbers of tokens of the examples.
+        rows: examples that are computed together, in all seeds of a group.
+        samples: number of batches to draw.
+
+    Returns:
+        Lengths, shape (samples,), the longest of all examples among them.
+    """
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(len(lengths), size=(samples, min(rows, len(lengths))))
+    needs = lengths[drawn].max(axis=1)
+    needs[-1] = lengths.max()
+    return needs

@@ -1,0 +1,226 @@
+"""Seeds: what each one decides, and how many run side by side.
+
+A run is decided by two seeds. The init seed draws the parameters that the checkpoint
+does not have (pooler, classifier); the data seed draws the order of the examples, the
+dropout masks and whatever else is random in training. As in the paper both are the
+run's seed unless they are varied apart. Nothing depends on which other seeds run beside
+one, or on when.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, Key
+
+T = TypeVar("T")
+
+# What the two seeds are used for; fixed numbers, so that results stay the same.
+_INIT, _ORDER, _NOISE = 0, 1, 2
+
+MAX_SEED = 2**31 - 1
+
+
+class Seed(NamedTuple):
+    """The seeds of a run.
+
+    Attributes:
+        init: of the new parameters.
+        data: of the order of the examples, and of dropout.
+    """
+
+    init: int
+    data: int
+
+    @property
+    def name(self) -> str:
+        """As a name of files and records: '7', or '7-3' where they differ."""
+        return f"{self.init}" if self.init == self.data else f"{self.init}-{self.data}"
+
+
+class SeedKeys(NamedTuple):
+    """Random keys of a group of seeds, each of shape (seeds,).
+
+    Attributes:
+        init: for the new parameters.
+        order: for the order of the examples.
+        noise: for dropout and the like.
+    """
+
+    init: Key[Array, "seeds"]
+    order: Key[Array, "seeds"]
+    noise: Key[Array, "seeds"]
+
+
+def seed_keys(seeds: Sequence[Seed]) -> SeedKeys:
+    """Keys of a group of seeds; a seed's do not depend on the others.
+
+    Args:
+        seeds: the group.
+
+    Returns:
+        Their keys.
+    """
+
+    def keys(values: list[int], purpose: int) -> Key[Array, "seeds"]:
+        make = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(seed), purpose))
+        return make(jnp.asarray(values, jnp.int32))
+
+    init = [seed.init for seed in seeds]
+    data = [seed.data for seed in seeds]
+    return SeedKeys(keys(init, _INIT), keys(data, _ORDER), keys(data, _NOISE))
+
+
+def epoch_order(
+    keys: Key[Array, "seeds"],
+    epoch: Int[Array, ""] | int,
+    examples: int,
+    batch_size: int,
+) -> Int[Array, "seeds steps batch"]:
+    """Which examples make up each batch of an epoch: all of them, each once.
+
+    Args:
+        keys: keys of the order, shape (seeds,).
+        epoch: number of the epoch, from 0; each has an order of its own.
+        examples: number of examples.
+        batch_size: examples in a batch.
+
+    Returns:
+        Indices of the examples, uniformly random for each seed, int32 of shape
+        (seeds, steps, batch). The last batch is filled up with -1.
+
+    Examples:
+        >>> keys = seed_keys([Seed(0, 0)]).order
+        >>> order = epoch_order(keys, 0, examples=5, batch_size=2)
+        >>> order.shape, sorted(order.ravel().tolist())
+        ((1, 3, 2), [-1, 0, 1, 2, 3, 4])
+    """
+    steps = math.ceil(examples / batch_size)
+
+    def permute(key: Key[Array, ""]) -> Int[Array, " examples"]:
+        numbers = jnp.arange(examples, dtype=jnp.int32)
+        return jax.random.permutation(jax.random.fold_in(key, epoch), numbers)
+
+    order = jax.vmap(permute)(keys)
+    filler = steps * batch_size - examples
+    order = jnp.pad(order, ((0, 0), (0, filler)), constant_values=-1)
+    return order.reshape(len(keys), steps, batch_size)
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Reads a count of seeds, or a list of them.
+
+    Args:
+        text: a count (``5`` means the seeds 0 to 4), or seeds and ranges separated by
+            commas (``3,7,10-12``; a single seed is written ``7,``).
+
+    Returns:
+        The seeds in the order given.
+
+    Raises:
+        ValueError: if it is neither, or a seed is there twice.
+
+    Examples:
+        >>> parse_seeds("5"), parse_seeds("3,7,10-12"), parse_seeds("7,")
+        ((0, 1, 2, 3, 4), (3, 7, 10, 11, 12), (7,))
+    """
+    accepted = "a count such as 5, or seeds such as 3,7,10-12"
+    items = [item.strip() for item in text.split(",")]
+    try:
+        if len(items) == 1 and "-" not in text:
+            count = int(text)
+            if count < 1:
+                raise ValueError
+            return tuple(range(count))
+        seeds: list[int] = []
+        for item in items:
+            first, dash, last = item.partition("-")
+            if item:
+                seeds += range(int(first), int(last if dash else first) + 1)
+        if not seeds or min(seeds) < 0 or max(seeds) > MAX_SEED:
+            raise ValueError
+    except ValueError:
+        raise ValueError(f"seeds are {text!r}; accepted is {accepted}") from None
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds are {text!r}, with a seed there twice")
+    return tuple(seeds)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How many seeds run side by side.
+
+    Attributes:
+        group_size: number of seeds in a group.
+        reason: why, as a sentence for the user.
+    """
+
+    group_size: int
+    reason: str
+
+
+def plan_groups(
+    seeds: int,
+    *,
+    bytes_per_seed: int,
+    bytes_shared: int,
+    bytes_available: int,
+    gain: bool,
+    wanted: int | None = None,
+) -> Plan:
+    """Chooses how many seeds to train side by side.
+
+    Args:
+        seeds: number of seeds to train.
+        bytes_per_seed: memory that one seed's training takes.
+        bytes_shared: memory that is needed once: the data, the checkpoint.
+        bytes_available: free memory of the device.
+        gain: whether seeds side by side are faster than one after the other.
+        wanted: what the user asks for; None to choose here.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ValueError: if not even one seed fits, or the number wanted does not.
+
+    Examples:
+        >>> plan = plan_groups(25, bytes_per_seed=5 << 30, bytes_shared=1 << 30,
+        ...                    bytes_available=78 << 30, gain=True)
+        >>> plan.group_size, plan.reason
+        (13, '15 seeds of 5.0 GiB fit in the 78.0 GiB that are free; 2 groups')
+    """
+    fit = max(0, bytes_available - bytes_shared) // max(1, bytes_per_seed)
+    each, free = _gibibytes(bytes_per_seed), _gibibytes(bytes_available)
+    have = f"{fit} seeds of {each} fit in the {free} that are free"
+    if wanted is not None:
+        if wanted > fit:
+            raise ValueError(
+                f"{wanted} parallel seeds need about "
+                f"{_gibibytes(bytes_shared + wanted * bytes_per_seed)}, but only {free} "
+                f"are free; accepted is {_range(fit)}"
+            )
+        return Plan(min(wanted, seeds), "as asked for")
+    if fit < 1:
+        raise ValueError(
+            f"training needs about {_gibibytes(bytes_shared + bytes_per_seed)}, but "
+            f"only {free} are free; a smaller batch size or maximum length needs less"
+        )
+    if not gain:
+        return Plan(1, "on this device a model of this size gains nothing from more")
+    groups = math.ceil(seeds / fit)
+    if groups <= 1:
+        return Plan(seeds, have)
+    # Groups of about equal size, so that none runs nearly alone at the end.
+    return Plan(math.ceil(seeds / groups), f"{have}; {groups} groups")
+
+
+def _range(fit: int) -> str:
+    return f"1 to {fit}" if fit else "a smaller batch size or maximum length"
+
+
+def _gibibytes(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**28 else f"{count / 2**20:.0f} MiB"

@@ -1,0 +1,257 @@
+"""A task and a checkpoint, made ready for training: arrays on the device, a forward pass."""
+
+import dataclasses
+import hashlib
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Key
+
+from bert_glue import checkpoint as checkpoints
+from bert_glue import tokenization
+from bert_glue.batching import Batch, Data
+from bert_glue.methods import Recipe
+from bert_glue.metrics import majority_score
+from bert_glue.model import BertConfig, BertForSequenceClassification
+from bert_glue.tasks import Examples, Task, TaskData
+from bert_glue.training import Forward, Init, Params, Workload
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+"""What the forward and backward pass can compute in."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A model and a task, before a method is chosen.
+
+    Attributes:
+        task: what is learnt, and how it is scored.
+        config: sizes of the model.
+        folder: folder of the checkpoint.
+        pretrained: its parameters, on the device.
+        fresh: parts of the model that the checkpoint does not hold.
+        train: examples to learn from.
+        evaluation: examples to be scored on.
+        max_length: most tokens of an example.
+        dtype: name of what is computed in.
+        majority_score: score of the classifier that always gives the commonest answer,
+            in per cent.
+        model_fingerprint: changes with any weight or setting of the checkpoint.
+        data_fingerprint: changes with any token or label of the examples.
+    """
+
+    task: Task
+    config: BertConfig
+    folder: pathlib.Path
+    pretrained: Params
+    fresh: tuple[str, ...]
+    train: Data
+    evaluation: Data
+    max_length: int
+    dtype: str
+    majority_score: float
+    model_fingerprint: str
+    data_fingerprint: str
+
+    def workload(self, recipe: Recipe) -> Workload:
+        """What the recipe is to train on what.
+
+        Args:
+            recipe: the method; its dropout rate overrides the model's.
+
+        Returns:
+            The workload.
+        """
+        config = self.config
+        if recipe.dropout is not None:
+            config = dataclasses.replace(
+                config,
+                hidden_dropout_prob=recipe.dropout,
+                attention_probs_dropout_prob=recipe.dropout,
+                classifier_dropout=recipe.dropout,
+            )
+        return Workload(
+            forward=make_forward(config, self.task.num_labels, self.dtype),
+            init=make_init(config, self.task.num_labels, self.fresh),
+            pretrained=self.pretrained,
+            train=self.train,
+            evaluation=self.evaluation,
+            regression=self.task.is_regression,
+        )
+
+    def encode(self, examples: Examples) -> Data:
+        """Tokenises further examples, such as those to predict.
+
+        Args:
+            examples: with labels or without.
+
+        Returns:
+            The examples, on the device; labels are 0 where there were none.
+        """
+        return _encode(examples, self.folder, self.config, self.max_length)
+
+    def predictions(self, logits: Float[np.ndarray, "... labels"]) -> np.ndarray:
+        """Answers from logits: class numbers, or values for regression."""
+        if self.task.is_regression:
+            return logits[..., 0]
+        return np.argmax(logits, axis=-1)
+
+
+def prepare(
+    data: TaskData,
+    model: str | pathlib.Path,
+    *,
+    max_length: int = 128,
+    dtype: str = "float32",
+) -> Subject:
+    """Reads a checkpoint and tokenises a task with its tokenizer.
+
+    Args:
+        data: the task's examples.
+        model: folder of a BERT checkpoint, or its name on the hub.
+        max_length: most tokens of an example.
+        dtype: a key of :data:`DTYPES`; parameters are float32 in any case.
+
+    Returns:
+        Everything that training needs but a method.
+
+    Raises:
+        ValueError: if the checkpoint, its tokenizer or the length cannot be used.
+    """
+    folder = checkpoints.find(model)
+    config = checkpoints.read_config(folder)
+    if max_length > config.max_position_embeddings:
+        raise ValueError(
+            f"the maximum length is {max_length}; {folder} accepts at most "
+            f"{config.max_position_embeddings}"
+        )
+    train = _encode(data.train, folder, config, max_length)
+    evaluation = _encode(data.evaluation, folder, config, max_length)
+    checkpoint = checkpoints.read(folder)
+    shapes = jax.eval_shape(
+        lambda: _parameters(
+            BertForSequenceClassification(
+                config, data.task.num_labels, rngs=nnx.Rngs(0)
+            )
+        )
+    )
+    loaded = checkpoints.fill(checkpoint, shapes)
+    pretrained = {
+        name: part
+        for name, part in loaded.params.items()
+        if name not in loaded.initialised
+    }
+    return Subject(
+        task=data.task,
+        config=config,
+        folder=folder,
+        pretrained=jax.device_put(pretrained),
+        fresh=loaded.initialised,
+        train=train,
+        evaluation=evaluation,
+        max_length=max_length,
+        dtype=dtype,
+        majority_score=majority_score(
+            data.task.metric, data.train.labels, data.evaluation.labels
+        ),
+        model_fingerprint=_fingerprint((config.to_dict(), pretrained)),
+        data_fingerprint=_fingerprint((data.task.metric, train, evaluation)),
+    )
+
+
+def make_forward(config: BertConfig, num_labels: int, dtype: str) -> Forward:
+    """The forward pass of the classifier as a pure function.
+
+    Args:
+        config: sizes of the model.
+        num_labels: outputs; 1 for regression.
+        dtype: a key of :data:`DTYPES`.
+
+    Returns:
+        A function of parameters, batch and dropout key.
+    """
+    model = nnx.eval_shape(
+        lambda: BertForSequenceClassification(
+            config, num_labels, dtype=DTYPES[dtype], rngs=nnx.Rngs(0)
+        )
+    )
+    graphdef, abstract = nnx.split(model)
+
+    def forward(
+        params: Params, batch: Batch, key: Key[Array, ""] | None
+    ) -> Float[Array, "batch labels"]:
+        state = jax.tree.map(lambda leaf: leaf, abstract)
+        nnx.replace_by_pure_dict(state, params)
+        return nnx.merge(graphdef, state)(
+            batch.input_ids,
+            batch.token_type_ids,
+            batch.attention_mask,
+            dropout_key=key,
+        )
+
+    return forward
+
+
+def make_init(config: BertConfig, num_labels: int, fresh: tuple[str, ...]) -> Init:
+    """The initial parameters of a seed.
+
+    Args:
+        config: sizes of the model.
+        num_labels: outputs.
+        fresh: parts of the model that are drawn at random: pooler, classifier.
+
+    Returns:
+        A function of the pretrained parameters and a key.
+    """
+    # The heads are drawn beside a single layer: they must not depend on the depth, nor
+    # on how the layers are stacked.
+    config = dataclasses.replace(config, num_hidden_layers=1)
+
+    def init(pretrained: Params, key: Key[Array, ""]) -> Params:
+        model = BertForSequenceClassification(config, num_labels, rngs=nnx.Rngs(key))
+        drawn = _parameters(model)
+        return {**pretrained, **{name: drawn[name] for name in fresh}}
+
+    return init
+
+
+def _encode(
+    examples: Examples, folder: pathlib.Path, config: BertConfig, max_length: int
+) -> Data:
+    encoded = tokenization.encode(
+        examples,
+        tokenization.load_tokenizer(folder),
+        max_length,
+        config.pad_token_id,
+    )
+    if (largest := int(encoded.input_ids.max())) >= config.vocab_size:
+        raise ValueError(
+            f"the tokenizer in {folder} gives the token {largest}, but the model has "
+            f"{config.vocab_size}"
+        )
+    labels = encoded.labels
+    if labels is None:
+        labels = np.zeros(len(encoded), np.int32)
+    arrays = encoded.input_ids, encoded.token_type_ids, encoded.lengths, labels
+    return Data(*jax.device_put(arrays))
+
+
+def _parameters(model: nnx.Module) -> dict[str, Any]:
+    return nnx.to_pure_dict(nnx.state(model, nnx.Param))
+
+
+def _fingerprint(tree: Any) -> str:
+    """Twelve hexadecimal digits that change with any name or value in the tree."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.asarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.shape}".encode())
+        if array.dtype.kind == "U":
+            digest.update(str(array).encode())
+        else:
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:12]
