@@ -1,9 +1,16 @@
 """Component-wise gradient norm clipping for stable fine-tuning in JAX."""
 
+from cwgnc_jax._bert_adam import ScaleByBertAdamState, bert_adamw, scale_by_bert_adam
 from cwgnc_jax._clipping import (
     ClipByComponentNormState,
     clip_by_component_norm,
     get_clip_state,
+)
+from cwgnc_jax._comparisons import (
+    Comparison,
+    compare_scores,
+    compare_spread,
+    correct_comparisons,
 )
 from cwgnc_jax._components import Component, ComponentMap, Split
 from cwgnc_jax._layout import component_names
@@ -23,28 +30,53 @@ from cwgnc_jax._schedules import (
     bert_linear_decay_schedule,
     warmup_linear_decay_schedule,
 )
+from cwgnc_jax._significance import holm
+from cwgnc_jax._stability import (
+    RELEASED_FAILED_AT,
+    FailedRuns,
+    Interval,
+    RunSummary,
+    std_interval,
+    summarize_runs,
+    wilson_interval,
+)
 from cwgnc_jax._thresholds import MaxNorm
 
 __all__ = [
     "ClipByComponentNormState",
+    "Comparison",
     "Component",
     "ComponentMap",
+    "FailedRuns",
+    "Interval",
     "MaxNorm",
+    "RELEASED_FAILED_AT",
+    "RunSummary",
+    "ScaleByBertAdamState",
     "Split",
+    "bert_adamw",
     "bert_linear_decay_schedule",
     "by_layer",
     "by_leaf",
     "by_module",
     "by_rules",
     "clip_by_component_norm",
+    "compare_scores",
+    "compare_spread",
     "component_names",
     "component_norms",
+    "correct_comparisons",
     "cwgnc_adamw",
+    "decay_mask",
     "fused",
     "get_clip_state",
+    "holm",
     "mixout",
+    "scale_by_bert_adam",
     "stacked",
+    "std_interval",
+    "summarize_runs",
     "warmup_linear_decay_schedule",
-    "decay_mask",
     "whole_tree",
+    "wilson_interval",
 ]
