@@ -191,16 +191,14 @@ def _cwgnc(recipe: Recipe, schedule: optax.Schedule) -> optax.GradientTransforma
 
 
 def _adamw(recipe: Recipe, schedule: optax.Schedule) -> optax.GradientTransformation:
-    return optax.chain(
-        optax.clip_by_global_norm(recipe.max_norm),
-        optax.adamw(
-            schedule,
-            b1=recipe.b1,
-            b2=recipe.b2,
-            eps=recipe.eps,
-            weight_decay=recipe.weight_decay,
-            mask=cwgnc_jax.decay_mask,
-        ),
+    return cwgnc_jax.bert_adamw(
+        schedule,
+        b1=recipe.b1,
+        b2=recipe.b2,
+        eps=recipe.eps,
+        weight_decay=recipe.weight_decay,
+        max_norm=recipe.max_norm,
+        bias_correction=True,
     )
 
 

@@ -198,10 +198,10 @@ def plan_groups(
     have = f"{fit} seeds of {each} fit in the {free} that are free"
     if wanted is not None:
         if wanted > fit:
+            needed = _gibibytes(bytes_shared + wanted * bytes_per_seed)
             raise ValueError(
-                f"{wanted} parallel seeds need about "
-                f"{_gibibytes(bytes_shared + wanted * bytes_per_seed)}, but only {free} "
-                f"are free; accepted is {_range(fit)}"
+                f"{wanted} parallel seeds need about {needed}, but only {free} are "
+                f"free; accepted is {_range(fit)}"
             )
         return Plan(min(wanted, seeds), "as asked for")
     if fit < 1:

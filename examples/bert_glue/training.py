@@ -1,31 +1,27 @@
 """The training and evaluation of a group of seeds, as compiled programs.
 
 The parameters and the optimizer's state of all seeds of a group have a leading seed
-axis. A loop that is compiled once takes any number of steps; the data lie on the device,
-and nothing but losses and logits comes back.
+axis. A loop that is compiled once takes any number of steps; the data lie on the
+device, and nothing but losses and logits comes back.
 """
 
 import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key
-from numpy.typing import NDArray
 
 from bert_glue import batching
 from bert_glue.batching import Batch, Data
+from bert_glue.evaluation import Evaluator, Forward, Params, over_seeds
 from bert_glue.methods import Recipe
 from bert_glue.seeds import epoch_order
 
-Params = Any
-Tree = TypeVar("Tree")
-Forward = Callable[[Params, Batch, Key[Array, ""] | None], Float[Array, "batch labels"]]
 Init = Callable[[Params, Key[Array, ""]], Params]
 
 
@@ -73,9 +69,9 @@ class Trainer:
         recipe: the method and its settings.
         group_size: number of seeds side by side.
         buckets: lengths that training batches are cut to, increasing.
-        evaluation_batch: examples of a batch when scoring.
 
     Attributes:
+        evaluate: computes the logits of the evaluation examples.
         steps_per_epoch: batches in an epoch, the last one perhaps not full.
         steps: all steps of a run.
     """
@@ -87,7 +83,6 @@ class Trainer:
         group_size: int,
         *,
         buckets: tuple[int, ...],
-        evaluation_batch: int = 32,
     ) -> None:
         self.workload = workload
         self.recipe = recipe
@@ -97,38 +92,35 @@ class Trainer:
         self.steps = self.steps_per_epoch * recipe.epochs
         self._buckets = buckets
         self._optimizer = recipe.make_optimizer(self.steps)
-        self._batches = _sorted_batches(workload.evaluation, evaluation_batch)
+        self.evaluate = Evaluator(workload.forward, workload.evaluation)
         self.init = functools.partial(jax.jit(self._init), workload.pretrained)
         self.order = jax.jit(
             functools.partial(
                 epoch_order, examples=self.examples, batch_size=recipe.batch_size
             )
         )
-        self._train = jax.jit(self._train_steps, donate_argnums=(0, 1))
-        self._logits = jax.jit(self._evaluate)
+        self._train: Callable[..., Any] = jax.jit(
+            self._train_steps, donate_argnums=(0, 1)
+        )
 
     def compile(self) -> int:
-        """Compiles the training loop.
+        """Compiles the programs, so that no time of a run goes into that.
 
         Returns:
-            Bytes of device memory that training takes, the data included.
+            Bytes of device memory that training takes, the data included; 0 where the
+            compiler does not say.
         """
         keys = jax.eval_shape(
             lambda: jax.random.split(jax.random.key(0), self.group_size)
         )
         state = jax.eval_shape(self._init, self.workload.pretrained, keys)
-        lowered = self._train.lower(
-            state,
-            self.new_losses(),
-            keys,
-            jax.eval_shape(self.order, keys, 0),
-            0,
-            0,
-            0,
-            self.workload.train,
+        order = jax.eval_shape(self.order, keys, 0)
+        train = jax.jit(self._train_steps, donate_argnums=(0, 1)).lower(
+            state, self.new_losses(), keys, order, 0, 0, 0, self.workload.train
         )
-        self._train = compiled = lowered.compile()
-        memory = compiled.memory_analysis()
+        self.evaluate.compile(state.params)
+        self._train = train.compile()
+        memory = self._train.memory_analysis()
         if memory is None:
             return 0
         return (
@@ -171,11 +163,6 @@ class Trainer:
             state, losses, keys, order, first, start, stop, self.workload.train
         )
 
-    def evaluate(self, params: Params) -> NDArray[np.float32]:
-        """Logits of the development set, of shape (seeds, examples, labels)."""
-        logits = self._logits(params, self.workload.evaluation)
-        return np.asarray(jax.device_get(logits))
-
     def _init(self, pretrained: Params, keys: Key[Array, "seeds"]) -> TrainState:
         def one(key: Key[Array, ""]) -> TrainState:
             params = self.workload.init(pretrained, key)
@@ -202,7 +189,7 @@ class Trainer:
             state, losses = carry
             indices = order[:, step]
             loss, gradients = self._gradients(state, keys, first + step, indices, data)
-            state = _over_seeds(self._update, state, gradients)
+            state = over_seeds(self._update, state, gradients)
             return state, losses.at[:, step].set(loss)
 
         return jax.lax.fori_loop(start, stop, body, (state, losses))
@@ -223,7 +210,7 @@ class Trainer:
                 key = jax.random.fold_in(key, step)
                 return jax.value_and_grad(self._loss)(params, initial, batch, key)
 
-            return lambda: _over_seeds(one, state.params, state.initial, keys, indices)
+            return lambda: over_seeds(one, state.params, state.initial, keys, indices)
 
         # All seeds are cut to one length, so that the choice stays a branch.
         longest = batching.longest(data, indices)
@@ -249,77 +236,3 @@ class Trainer:
         )
         params = optax.apply_updates(state.params, updates)
         return TrainState(params, opt_state, state.initial)
-
-    def _evaluate(
-        self, params: Params, data: Data
-    ) -> Float[Array, "seeds examples labels"]:
-        def one(params: Params, batch: Batch) -> Float[Array, "batch labels"]:
-            return self.workload.forward(params, batch, None)
-
-        logits = []
-        for length, indices in self._batches.by_length:
-
-            def score(indices: Array, length: int = length) -> Array:
-                batch = batching.take_batch(data, indices, length)
-                return _over_seeds(lambda params: one(params, batch), params)
-
-            found = jax.lax.map(score, jnp.asarray(indices))
-            # (batches, seeds, batch, labels) to (seeds, examples, labels)
-            found = jnp.moveaxis(found, 0, 1)
-            logits.append(found.reshape(len(found), -1, found.shape[-1]))
-        return jnp.concatenate(logits, axis=1)[:, self._batches.restore]
-
-
-def make_state(model_params: Params, group_size: int) -> Params:
-    """The same parameters for each seed of a group, with a leading seed axis."""
-    return jax.tree.map(
-        lambda leaf: jnp.broadcast_to(leaf, (group_size, *leaf.shape)), model_params
-    )
-
-
-class _SortedBatches(NamedTuple):
-    by_length: list[tuple[int, NDArray[np.int32]]]
-    restore: NDArray[np.int64]
-
-
-def _sorted_batches(data: Data, batch_size: int) -> _SortedBatches:
-    """Batches of examples of like length, for a pass whose order does not matter.
-
-    Args:
-        data: the examples.
-        batch_size: examples in a batch.
-
-    Returns:
-        For each bucket its length and the indices of its examples, int32 of shape
-        (batches, batch), filled up with -1; and where in their concatenation each
-        example is.
-    """
-    lengths = np.asarray(data.lengths)
-    batch_size = min(batch_size, len(lengths))
-    order = np.argsort(lengths, kind="stable").astype(np.int32)
-    filler = -len(order) % batch_size
-    # The filler comes first, among the short ones.
-    order = np.concatenate([np.full(filler, -1, np.int32), order])
-    batches = order.reshape(-1, batch_size)
-    needs = lengths[batches[:, -1]]
-    limit = data.input_ids.shape[1]
-    buckets = batching.choose_buckets(needs, limit)
-    bucket = np.searchsorted(buckets, needs)
-    by_length = [
-        (length, batches[bucket == number])
-        for number, length in enumerate(buckets)
-        if np.any(bucket == number)
-    ]
-    restore = np.empty(len(lengths), np.int64)
-    places = np.flatnonzero(order >= 0)
-    restore[order[places]] = places
-    return _SortedBatches(by_length, restore)
-
-
-def _over_seeds(function: Callable[..., Tree], *arguments: Any) -> Tree:
-    """Maps over the leading seed axis of all arguments; one seed pays no vmap."""
-    leaves = jax.tree.leaves(arguments)
-    if leaves[0].shape[0] > 1:
-        return jax.vmap(function)(*arguments)
-    result = function(*jax.tree.map(lambda leaf: leaf[0], arguments))
-    return jax.tree.map(lambda leaf: leaf[None], result)

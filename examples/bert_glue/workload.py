@@ -1,4 +1,4 @@
-"""A task and a checkpoint, made ready for training: arrays on the device, a forward pass."""
+"""A task and a checkpoint, made ready for training."""
 
 import dataclasses
 import hashlib
@@ -14,11 +14,12 @@ from jaxtyping import Array, Float, Key
 from bert_glue import checkpoint as checkpoints
 from bert_glue import tokenization
 from bert_glue.batching import Batch, Data
+from bert_glue.evaluation import Forward, Params
 from bert_glue.methods import Recipe
 from bert_glue.metrics import majority_score
 from bert_glue.model import BertConfig, BertForSequenceClassification
 from bert_glue.tasks import Examples, Task, TaskData
-from bert_glue.training import Forward, Init, Params, Workload
+from bert_glue.training import Init, Workload
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 """What the forward and backward pass can compute in."""
@@ -66,22 +67,37 @@ class Subject:
         Returns:
             The workload.
         """
-        config = self.config
-        if recipe.dropout is not None:
-            config = dataclasses.replace(
-                config,
-                hidden_dropout_prob=recipe.dropout,
-                attention_probs_dropout_prob=recipe.dropout,
-                classifier_dropout=recipe.dropout,
-            )
         return Workload(
-            forward=make_forward(config, self.task.num_labels, self.dtype),
-            init=make_init(config, self.task.num_labels, self.fresh),
+            forward=self.forward(recipe.dropout),
+            init=self.init(),
             pretrained=self.pretrained,
             train=self.train,
             evaluation=self.evaluation,
             regression=self.task.is_regression,
         )
+
+    def forward(self, dropout: float | None = None) -> Forward:
+        """The forward pass.
+
+        Args:
+            dropout: rate of dropout in all places; None for what the model says.
+
+        Returns:
+            A function of parameters, batch and key.
+        """
+        config = self.config
+        if dropout is not None:
+            config = dataclasses.replace(
+                config,
+                hidden_dropout_prob=dropout,
+                attention_probs_dropout_prob=dropout,
+                classifier_dropout=dropout,
+            )
+        return make_forward(config, self.task.num_labels, self.dtype)
+
+    def init(self) -> Init:
+        """A function of the pretrained parameters and a key: a seed's initial ones."""
+        return make_init(self.config, self.task.num_labels, self.fresh)
 
     def encode(self, examples: Examples) -> Data:
         """Tokenises further examples, such as those to predict.
@@ -105,7 +121,7 @@ def prepare(
     data: TaskData,
     model: str | pathlib.Path,
     *,
-    max_length: int = 128,
+    max_length: int | None = None,
     dtype: str = "float32",
 ) -> Subject:
     """Reads a checkpoint and tokenises a task with its tokenizer.
@@ -113,7 +129,8 @@ def prepare(
     Args:
         data: the task's examples.
         model: folder of a BERT checkpoint, or its name on the hub.
-        max_length: most tokens of an example.
+        max_length: most tokens of an example; 128 by default, as in the paper, or what
+            the model can take.
         dtype: a key of :data:`DTYPES`; parameters are float32 in any case.
 
     Returns:
@@ -124,6 +141,8 @@ def prepare(
     """
     folder = checkpoints.find(model)
     config = checkpoints.read_config(folder)
+    if max_length is None:
+        max_length = min(128, config.max_position_embeddings)
     if max_length > config.max_position_embeddings:
         raise ValueError(
             f"the maximum length is {max_length}; {folder} accepts at most "
@@ -156,7 +175,7 @@ def prepare(
         max_length=max_length,
         dtype=dtype,
         majority_score=majority_score(
-            data.task.metric, data.train.labels, data.evaluation.labels
+            data.task.metric, np.asarray(train.labels), np.asarray(evaluation.labels)
         ),
         model_fingerprint=_fingerprint((config.to_dict(), pretrained)),
         data_fingerprint=_fingerprint((data.task.metric, train, evaluation)),

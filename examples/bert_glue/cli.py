@@ -1,0 +1,368 @@
+"""Options that the scripts share, and how they answer bad input: one line, code 2."""
+
+import argparse
+import contextlib
+import math
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NoReturn, TypeVar
+
+from bert_glue.methods import METHODS, Recipe, parse_methods
+from bert_glue.seeds import Seed, parse_seeds
+from bert_glue.tasks import GENERATED, TASKS
+
+T = TypeVar("T")
+
+EMBEDDED = "embedded"
+"""Name of the model that comes with the project."""
+
+_OWN_FILES = "custom"
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Says what is wrong and ends the program with code 2."""
+        self.exit(2, f"{self.prog}: error: {message} (--help shows all options)\n")
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30, width=_help_width())
+
+
+def make_parser(description: str, examples: str) -> Parser:
+    """A parser without options.
+
+    Args:
+        description: what the script does, for the top of its help.
+        examples: commands with a line of explanation each, for its end.
+
+    Returns:
+        The parser.
+    """
+    return Parser(
+        description=description,
+        epilog=f"examples:\n{examples}",
+        formatter_class=_Formatter,
+        allow_abbrev=False,
+    )
+
+
+def add_subject_options(parser: argparse.ArgumentParser) -> None:
+    """Which model, on which data."""
+    group = parser.add_argument_group("model and task")
+    group.add_argument(
+        "--model",
+        default=EMBEDDED,
+        metavar="MODEL",
+        help="'embedded' (a small BERT that comes with the project; the default), a "
+        "folder with a Hugging Face BERT (config.json, model.safetensors, tokenizer), "
+        "or a name on the Hugging Face hub such as bert-base-uncased",
+    )
+    group.add_argument(
+        "--task",
+        type=_checked(_task),
+        metavar="TASK",
+        help=f"{', '.join(GENERATED)} (generated, nothing to download; the default is "
+        f"acceptability), or of GLUE {', '.join(TASKS)}",
+    )
+    group.add_argument(
+        "--data-dir",
+        type=pathlib.Path,
+        metavar="DIR",
+        help="folder with GLUE's official TSV files, in RTE/, MRPC/, CoLA/ and so on; "
+        "without it GLUE comes from the Hugging Face hub",
+    )
+    group.add_argument(
+        "--train-file",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="your own task instead: TSV with a header, the columns sentence (or "
+        "sentence1 and sentence2) and label",
+    )
+    group.add_argument(
+        "--eval-file", type=pathlib.Path, metavar="FILE", help="its examples to score"
+    )
+    group.add_argument(
+        "--metric",
+        metavar="NAME",
+        help="its metric: accuracy (the default), f1, matthews, or for labels that are "
+        "values pearson_spearman",
+    )
+    group.add_argument(
+        "--max-train-examples",
+        type=_whole(1),
+        metavar="N",
+        help="train on N examples, drawn at random, the same for every run",
+    )
+    group.add_argument(
+        "--max-eval-examples",
+        type=_whole(1),
+        metavar="N",
+        help="score N examples, drawn likewise",
+    )
+    group.add_argument(
+        "--max-length",
+        type=_whole(8),
+        metavar="N",
+        help="most tokens of an example (128, or what the model can take); batches are "
+        "only padded as far as their own examples need",
+    )
+
+
+def add_method_options(parser: argparse.ArgumentParser, default: str) -> None:
+    """Which methods, with which settings."""
+    group = parser.add_argument_group(
+        "methods and their settings",
+        "A setting given here holds for all methods; one written behind a method's\n"
+        "name, as in adamw:epochs=5, for that one. Without either a method takes its\n"
+        "own, shown in brackets, which are the paper's; the embedded model brings others.",
+    )
+    known = "; ".join(f"{name}: {recipe.summary}" for name, recipe in METHODS.items())
+    group.add_argument(
+        "--method",
+        type=_checked(parse_methods),
+        default=default,
+        metavar="NAMES",
+        help=f"methods, separated by commas (default {default}). {known}",
+    )
+    group.add_argument(
+        "--max-norm",
+        type=_number(0),
+        metavar="X",
+        help="largest norm of a component's gradient (0.05), for the methods that clip "
+        "by component",
+    )
+    group.add_argument(
+        "--learning-rate",
+        type=_number(0, exclusive=True),
+        metavar="X",
+        help="peak learning rate (2e-5)",
+    )
+    group.add_argument(
+        "--epochs", type=_whole(1), metavar="N", help="epochs (cwgnc 5, adamw 3)"
+    )
+    group.add_argument(
+        "--batch-size", type=_whole(1), metavar="N", help="examples in a step (16)"
+    )
+    group.add_argument(
+        "--warmup-ratio",
+        type=_number(0, most=1),
+        metavar="X",
+        help="share of the steps in which the learning rate rises (0.1)",
+    )
+    group.add_argument(
+        "--weight-decay",
+        type=_number(0),
+        metavar="X",
+        help="weight decay, not on biases and LayerNorms (0.01)",
+    )
+
+
+def add_run_options(parser: argparse.ArgumentParser, default_seeds: int) -> None:
+    """Which seeds, how they are run, and where the results go."""
+    group = parser.add_argument_group("runs")
+    group.add_argument(
+        "--seeds",
+        type=_checked(parse_seeds),
+        default=str(default_seeds),
+        metavar="SEEDS",
+        help=f"a count (5 means 0 to 4), or a list such as 3,7,10-12 (default "
+        f"{default_seeds}); '7,' is the single seed 7",
+    )
+    group.add_argument(
+        "--parallel-seeds",
+        type=_parallel,
+        metavar="N",
+        help="seeds to train side by side, or 'auto' (the default): as many as is "
+        "fastest and fits in memory",
+    )
+    group.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="what is computed in (default float32); parameters are float32 always",
+    )
+    group.add_argument(
+        "--output-dir",
+        type=pathlib.Path,
+        metavar="DIR",
+        help="folder for the records (default runs/TASK); a run that is recorded "
+        "there is not done again",
+    )
+    group.add_argument(
+        "--no-compilation-cache",
+        action="store_true",
+        help="do not keep compiled programs in $CWGNC_CACHE or ~/.cache/cwgnc_jax",
+    )
+
+
+def recipes(
+    arguments: argparse.Namespace, model_defaults: Mapping[str, Any]
+) -> tuple[Recipe, ...]:
+    """The recipes that the user asks for.
+
+    Args:
+        arguments: with the options of :func:`add_method_options`.
+        model_defaults: settings that suit the model, weaker than the user's.
+
+    Returns:
+        The recipes.
+
+    Raises:
+        ValueError: if a setting is out of its range.
+    """
+    names = (
+        "learning_rate",
+        "epochs",
+        "batch_size",
+        "warmup_ratio",
+        "weight_decay",
+    )
+    wanted = {name: getattr(arguments, name) for name in names}
+    chosen = []
+    for recipe in arguments.method:
+        of_method = dict(wanted)
+        if recipe.clipping == "component":
+            of_method["max_norm"] = arguments.max_norm
+        recipe = recipe.with_defaults(**model_defaults).with_defaults(**of_method)
+        # What an optimizer does not accept comes out here and not after an hour.
+        recipe.make_optimizer(steps=1)
+        chosen.append(recipe)
+    return tuple(chosen)
+
+
+def check_subject(arguments: argparse.Namespace) -> None:
+    """Checks what can be checked about model and data without reading them.
+
+    Args:
+        arguments: with the options of :func:`add_subject_options`; the default task
+            is filled in.
+
+    Raises:
+        ValueError: if options do not go together, or a folder lacks what it must have.
+    """
+    own = arguments.train_file is not None or arguments.eval_file is not None
+    if own and (arguments.train_file is None or arguments.eval_file is None):
+        raise ValueError("--train-file and --eval-file belong together")
+    if own and (arguments.task or arguments.data_dir):
+        raise ValueError("--train-file replaces --task and --data-dir; give one kind")
+    if arguments.metric and not own:
+        raise ValueError("--metric is for --train-file; a task brings its own")
+    if arguments.data_dir and (arguments.task or "acceptability") in GENERATED:
+        raise ValueError(
+            f"--data-dir goes with a task of GLUE ({', '.join(TASKS)}); "
+            f"{arguments.task or 'acceptability'} is generated"
+        )
+    if arguments.task is None:
+        arguments.task = _OWN_FILES if own else "acceptability"
+    folder = pathlib.Path(arguments.model)
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise ValueError(
+            f"the model folder {folder} has no config.json; accepted are 'embedded', a "
+            "folder with a Hugging Face BERT, or a name on the Hugging Face hub"
+        )
+    looks_like_path = arguments.model.startswith((".", "/", "~"))
+    if arguments.model != EMBEDDED and looks_like_path and not folder.is_dir():
+        raise ValueError(f"there is no model folder {folder}")
+
+
+def seeds(arguments: argparse.Namespace) -> list[Seed]:
+    """The seeds that the user asks for."""
+    return [Seed(seed, seed) for seed in arguments.seeds]
+
+
+@contextlib.contextmanager
+def errors_in_one_line(parser: Parser, *kinds: type[Exception]) -> Iterator[None]:
+    """Turns errors of the given kinds into one line and code 2."""
+    try:
+        yield
+    except kinds as error:
+        parser.error(" ".join(str(error).split()))
+
+
+def taken_defaults(recipe: Recipe, defaults: Mapping[str, Any]) -> list[str]:
+    """Which of a model's own defaults a recipe took, in words."""
+    return [
+        name.replace("_", " ")
+        for name, value in defaults.items()
+        if getattr(recipe, name) == value and name not in recipe.changed
+    ]
+
+
+def describe(recipe: Recipe) -> str:
+    """The settings of a recipe in a line, for the user."""
+    norm = "of each component" if recipe.clipping == "component" else "global"
+    return (
+        f"{recipe.label}: learning rate {recipe.learning_rate:g}, "
+        f"{recipe.epochs} epochs, batch {recipe.batch_size}, norm {norm} <= "
+        f"{recipe.max_norm:g}, decay {recipe.weight_decay:g}, warm-up "
+        f"{recipe.warmup_ratio:.0%}"
+    )
+
+
+def _task(text: str) -> str:
+    if text not in TASKS and text not in GENERATED:
+        accepted = ", ".join([*GENERATED, *TASKS])
+        raise ValueError(f"unknown task {text!r}; accepted are {accepted}")
+    return text
+
+
+def _checked(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """Lets argparse show the message of a ValueError."""
+
+    def convert(text: str) -> T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        with contextlib.suppress(ValueError):
+            if (value := int(text)) >= least:
+                return value
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}; accepted is a whole number of at least {least}"
+        )
+
+    return convert
+
+
+def _number(
+    least: float, *, exclusive: bool = False, most: float = math.inf
+) -> Callable[[str], float]:
+    def convert(text: str) -> float:
+        with contextlib.suppress(ValueError):
+            value = float(text)
+            above = value > least if exclusive else value >= least
+            if above and value <= most and math.isfinite(value):
+                return value
+        limits = f"a number {'above' if exclusive else 'of at least'} {least:g}"
+        if math.isfinite(most):
+            limits += f" and at most {most:g}"
+        raise argparse.ArgumentTypeError(f"got {text!r}; accepted is {limits}")
+
+    return convert
+
+
+def _parallel(text: str) -> int | None:
+    if text == "auto":
+        return None
+    try:
+        return _whole(1)(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or auto") from None
+
+
+def _help_width() -> int:
+    with contextlib.suppress(OSError):
+        return max(60, min(100, os.get_terminal_size(sys.stdout.fileno()).columns))
+    return 88

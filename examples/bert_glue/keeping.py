@@ -1,0 +1,179 @@
+"""The best run's model: kept, saved for others to load, and used to predict."""
+
+import json
+import pathlib
+import shutil
+import tempfile
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bert_glue import checkpoint, records
+from bert_glue.evaluation import Evaluator, Params
+from bert_glue.progress import Progress
+from bert_glue.records import Record, RunRecords
+from bert_glue.runs import train_group
+from bert_glue.seeds import Seed
+from bert_glue.study import Configuration, Study, make_trainer
+from bert_glue.tasks import Examples
+from bert_glue.workload import Subject
+
+MODEL = "model"
+"""Folder of the saved model, in the output directory."""
+_RUN = "run.json"
+
+
+class BestModel:
+    """Keeps the parameters of the best run of a study.
+
+    Args:
+        records: the study's records.
+        subject: the model and the task.
+        saved: whether to save the parameters too, in the layout of Hugging Face.
+    """
+
+    def __init__(self, records: RunRecords, subject: Subject, *, saved: bool) -> None:
+        self._records = records
+        self._subject = subject
+        self._saved = saved
+        self._score = -np.inf
+        self._kept: tuple[str, Params] | None = None
+
+    @property
+    def folder(self) -> pathlib.Path:
+        """Where the model is saved."""
+        return self._records.folder / MODEL
+
+    def offer(
+        self, configuration: Configuration, runs: list[Record], params: Params
+    ) -> None:
+        """Looks whether one of some finished runs is the best so far.
+
+        Args:
+            configuration: their configuration.
+            runs: their records.
+            params: their parameters, with a leading axis of runs.
+        """
+        del configuration
+        sound = [
+            (run["score"], number)
+            for number, run in enumerate(runs)
+            if run["diverged_at"] is None
+        ]
+        if not sound:
+            return
+        score, number = max(sound, key=lambda pair: (pair[0], -pair[1]))
+        if score > self._score:
+            self._score = score
+            best = jax.device_get(jax.tree.map(lambda leaf: leaf[number], params))
+            self._kept = runs[number]["run"], best
+
+    def finish(self, study: Study, progress: Progress) -> tuple[Record, Params]:
+        """The best of all the study's runs, those of earlier times included.
+
+        A run whose parameters are not at hand is trained once more.
+
+        Args:
+            study: the study, with all its runs done.
+            progress: where to show a run that is done again.
+
+        Returns:
+            The record of the best run, and its parameters.
+
+        Raises:
+            ValueError: if every run diverged.
+        """
+        record, configuration = _best_run(study)
+        params = self._parameters(record)
+        if params is None:
+            progress.note(f"training {record['run']}, the best run, again to keep it")
+            trainer = make_trainer(configuration, 1)
+            seed = Seed(record["init_seed"], record["data_seed"])
+            group = train_group(trainer, [seed], configuration.score, progress)
+            params = jax.device_get(jax.tree.map(lambda leaf: leaf[0], group.params))
+        if self._saved:
+            self._save(record, params)
+        return record, params
+
+    def _parameters(self, record: Record) -> Params | None:
+        if self._kept is not None and self._kept[0] == record["run"]:
+            return self._kept[1]
+        try:
+            saved = json.loads((self.folder / _RUN).read_text())
+        except (OSError, ValueError):
+            return None
+        if saved.get("run") != record["run"]:
+            return None
+        shapes = jax.eval_shape(
+            self._subject.init(), self._subject.pretrained, jax.random.key(0)
+        )
+        return checkpoint.fill(checkpoint.read(self.folder), shapes).params
+
+    def _save(self, record: Record, params: Params) -> None:
+        folder = self._records.folder
+        with (
+            self._records.locked(),
+            tempfile.TemporaryDirectory(dir=folder, prefix=".model-") as scratch,
+        ):
+            new, old = pathlib.Path(scratch) / "new", pathlib.Path(scratch) / "old"
+            checkpoint.save(
+                new,
+                self._subject.config,
+                params,
+                labels=self._subject.task.labels,
+                tokenizer_from=self._subject.folder,
+            )
+            text = json.dumps({"run": record["run"], "score": record["score"]})
+            (new / _RUN).write_text(text + "\n")
+            if self.folder.exists():
+                self.folder.rename(old)
+            new.rename(self.folder)
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def predict(subject: Subject, params: Params, examples: Examples) -> str:
+    """Answers for examples without labels.
+
+    Args:
+        subject: the model and the task.
+        params: parameters of the model, without a seed axis.
+        examples: what to predict.
+
+    Returns:
+        A TSV file: index from 0, prediction, and for classes its probability.
+    """
+    data = subject.encode(examples)
+    with_axis = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], params)
+    logits = Evaluator(subject.forward(), data)(with_axis)[0]
+    answers = subject.predictions(logits)
+    if subject.task.is_regression:
+        lines = [f"{number}\t{value:.4f}" for number, value in enumerate(answers)]
+        return "\n".join(["index\tprediction", *lines, ""])
+    probabilities = np.asarray(jax.nn.softmax(logits, axis=-1))
+    lines = [
+        f"{number}\t{subject.task.labels[answer]}\t{probabilities[number, answer]:.4f}"
+        for number, answer in enumerate(answers)
+    ]
+    return "\n".join(["index\tprediction\tprobability", *lines, ""])
+
+
+def write_predictions(path: pathlib.Path, text: str) -> None:
+    """Writes a file of predictions, whole or not at all."""
+    records.replace_file(path, text.encode())
+
+
+def _best_run(study: Study) -> tuple[Record, Configuration]:
+    configurations = {each.name: each for each in study.configurations}
+    seeds = set(study.seeds)
+    sound = [
+        record
+        for record in study.records.read()
+        if record["configuration"] in configurations
+        and Seed(record["init_seed"], record["data_seed"]) in seeds
+        and record["diverged_at"] is None
+    ]
+    if not sound:
+        raise ValueError("there is no best run: every run diverged")
+    best = max(sound, key=lambda record: record["score"])
+    return best, configurations[best["configuration"]]

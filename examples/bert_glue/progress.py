@@ -1,0 +1,75 @@
+"""Progress bars with loss, score and time left; none where nobody is watching."""
+
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+from bert_glue.methods import Recipe
+from bert_glue.seeds import Seed
+
+
+class Progress:
+    """The bars of a study: its runs, and the steps of those that are under way.
+
+    Args:
+        runs: number of runs to do.
+        shown: whether to draw; by default only if the error output is a terminal.
+
+    Attributes:
+        shown: whether bars are drawn.
+    """
+
+    def __init__(self, runs: int, *, shown: bool | None = None) -> None:
+        self.shown = sys.stderr.isatty() if shown is None else shown
+        self._runs = self._bar(runs, "runs", 0, "run")
+        self._steps = self._bar(0, "", 1, "step")
+        self._shown_values: dict[str, str] = {}
+
+    def start(self, recipe: Recipe, seeds: list[Seed], steps: int) -> None:
+        """A group of seeds begins."""
+        names = ", ".join(seed.name for seed in seeds[:6])
+        more = ", ..." if len(seeds) > 6 else ""
+        many = "seeds" if len(seeds) > 1 else "seed"
+        self._shown_values.clear()
+        self._steps.set_description_str(f"{recipe.label}, {many} {names}{more}")
+        self._steps.set_postfix_str("")
+        self._steps.reset(steps)
+
+    def advance(self, steps: int, **values: float) -> None:
+        """Some steps are done.
+
+        Args:
+            steps: how many.
+            **values: means over the group to show, such as loss or score.
+        """
+        self._shown_values.update(
+            {name: f"{value:.4g}" for name, value in values.items()}
+        )
+        self._steps.set_postfix(self._shown_values, refresh=False)
+        self._steps.update(steps)
+
+    def finish(self, runs: int) -> None:
+        """A group of seeds is done."""
+        self._runs.update(runs)
+
+    def note(self, text: str) -> None:
+        """Prints a line above the bars."""
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
+
+    def close(self) -> None:
+        """Removes the bars."""
+        self._steps.close()
+        self._runs.close()
+
+    def _bar(self, total: int, text: str, position: int, unit: str) -> "tqdm[Any]":
+        return tqdm(
+            total=total,
+            desc=text,
+            unit=unit,
+            position=position,
+            leave=False,
+            dynamic_ncols=True,
+            disable=not self.shown,
+        )

@@ -1,0 +1,118 @@
+"""Fine-tunes a BERT with many seeds of one or several methods, and compares them.
+
+The result is a row of the paper's Table 1 for each method: standard deviation, mean and
+best of the scores, and how many runs failed. Without options it does so on a small BERT
+and a small task that come with the project.
+"""
+
+import sys
+
+from bert_glue import cli
+
+EXAMPLES = """\
+  %(prog)s --method cwgnc,adamw --seeds 5
+      compare two methods on the embedded model
+  %(prog)s --model bert-large-uncased --task rte --seeds 25
+      the paper's setting; model and data come from the Hugging Face hub
+  %(prog)s --model DIR --task cola --data-dir GLUE --learning-rate 1e-4 \\
+      --method cwgnc:epochs=3,adamw --max-train-examples 1000 --output-dir runs/cola
+      a model and data in folders; equal numbers of epochs
+  %(prog)s --train-file train.tsv --eval-file dev.tsv --predict new.tsv
+      your own data; the best run's answers for new.tsv
+"""
+
+
+def make_parser() -> cli.Parser:
+    """The script's options."""
+    parser = cli.make_parser(__doc__ or "", EXAMPLES)
+    cli.add_subject_options(parser)
+    cli.add_method_options(parser, default="cwgnc")
+    cli.add_run_options(parser, default_seeds=5)
+    group = parser.add_argument_group("the best run")
+    group.add_argument(
+        "--predict",
+        metavar="FILE",
+        help="TSV with a header and the task's text columns: its predictions go to "
+        "predictions.tsv in the output directory",
+    )
+    group.add_argument(
+        "--save-model",
+        action="store_true",
+        help="save the best run's model to model/ in the output directory, as Hugging "
+        "Face does",
+    )
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the script.
+
+    Args:
+        arguments: the command line; that of the process by default.
+
+    Returns:
+        The exit code.
+    """
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    # What takes long to import waits until the command line is known to be right.
+    from bert_glue import environment, keeping, plots, setup, summaries, tasks
+    from bert_glue.progress import Progress
+    from bert_glue.study import Configuration, Study
+
+    with cli.errors_in_one_line(parser, *setup.BAD_INPUT):
+        cli.check_subject(options)
+        recipes = cli.recipes(options, setup.model_defaults(options.model))
+        records = setup.open_records(options)
+        if not options.no_compilation_cache:
+            environment.keep_compiled_programs()
+        subject = setup.load_subject(options)
+        to_predict = None
+        if options.predict is not None:
+            to_predict = tasks.read_examples(
+                options.predict, subject.task, labelled=False
+            )
+        best = keeping.BestModel(records, subject, saved=options.save_model)
+        is_kept = options.save_model or to_predict is not None
+        study = Study(
+            [Configuration(subject, options.model, recipe) for recipe in recipes],
+            cli.seeds(options),
+            records,
+            parallel_seeds=options.parallel_seeds,
+            on_group=best.offer if is_kept else None,
+        )
+        command = [parser.prog, *(sys.argv[1:] if arguments is None else arguments)]
+        setup.write_config(records, command, study.configurations)
+
+    progress = Progress(study.runs_missing())
+    setup.announce(progress.note, options, study)
+    try:
+        study.run(progress)
+        rows = study.rows()
+        progress.note("")
+        progress.note(summaries.format_table(rows))
+        picture = records.folder / "runs.png"
+        plots.save(plots.plot_runs(rows), picture)
+        progress.note(f"every run: {picture}; records: {records.path}")
+        if is_kept:
+            run, params = best.finish(study, progress)
+            progress.note(f"best run: {run['run']}, {run['score']:.2f}")
+            if options.save_model:
+                progress.note(f"its model: {best.folder}")
+            if to_predict is not None:
+                file = records.folder / "predictions.tsv"
+                answers = keeping.predict(subject, params, to_predict)
+                keeping.write_predictions(file, answers)
+                progress.note(f"its predictions for {options.predict}: {file}")
+    except setup.RecordsError as error:
+        progress.close()
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
+    finally:
+        progress.close()
+        records.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
