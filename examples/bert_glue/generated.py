@@ -20,10 +20,13 @@ import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
+
 from bert_glue.english import acceptability, entailment, paraphrase
 from bert_glue.english.dice import Dice
 from bert_glue.english.sampling import sample
 from bert_glue.english.syntax import sentence
+from bert_glue.tasks import GENERATED, Examples, TaskData
 
 TRAIN_SIZE = 800
 EVALUATION_SIZE = 400
@@ -60,6 +63,47 @@ def _row(name: str, dice: Dice, label: int) -> Row:
     return Row((first, second), label, made)
 
 
+def load(
+    name: str,
+    *,
+    train_size: int = TRAIN_SIZE,
+    evaluation_size: int = EVALUATION_SIZE,
+    seed: int = 0,
+) -> TaskData:
+    """Makes a task.
+
+    Args:
+        name: 'acceptability', 'paraphrase' or 'entailment'.
+        train_size: number of training examples.
+        evaluation_size: number of examples to score, the first of `EVALUATION_SIZE`.
+        seed: 0 for the published task; others make like ones (for choosing
+            hyperparameters), which share no sentence with its evaluation examples.
+
+    Returns:
+        The task's data.
+
+    Raises:
+        ValueError: for an unknown name or a size out of range.
+
+    >>> for text in load("entailment", train_size=9).evaluation.texts[0]:
+    ...     print(text)
+    Emma devoured the blue plum and the vegetable.
+    Emma devoured the vegetable and the blue plum slowly.
+    """
+    if not 1 <= evaluation_size <= EVALUATION_SIZE:
+        raise ValueError(
+            f"evaluation_size must be from 1 to {EVALUATION_SIZE}; got {evaluation_size}"
+        )
+    train = rows(name, "train", train_size, seed)
+    evaluation = rows(name, "evaluation", EVALUATION_SIZE, seed)[:evaluation_size]
+    return TaskData(GENERATED[name], _examples(train), _examples(evaluation))
+
+
+def _examples(made: tuple[Row, ...]) -> Examples:
+    labels = np.asarray([row.label for row in made], np.int32)
+    return Examples([row.texts for row in made], labels)
+
+
 @functools.cache
 def rows(name: str, split: str, size: int, seed: int = 0) -> tuple[Row, ...]:
     """Makes the rows of a split.
@@ -67,11 +111,9 @@ def rows(name: str, split: str, size: int, seed: int = 0) -> tuple[Row, ...]:
     Args:
         name: 'acceptability', 'paraphrase' or 'entailment'.
         split: 'evaluation' or 'train'. A training row shares no sentence with the
-            evaluation rows of seed 0 or of its own seed.
+            `held_out` ones of seed 0 and of its own seed.
         size: number of rows.
-        seed: 0 makes the published task; others make like ones, for choosing
-            hyperparameters. A larger split of one seed starts with the rows of a
-            smaller one only in kind, not row by row.
+        seed: as for `load`. A larger split does not begin with the rows of a smaller.
 
     Returns:
         The rows, in a random order of their labels.
@@ -82,7 +124,7 @@ def rows(name: str, split: str, size: int, seed: int = 0) -> tuple[Row, ...]:
     >>> for row in rows("acceptability", "evaluation", 2):
     ...     print(row.label, *row.texts)
     1 Last night she was frightening herself behind this bridge.
-    0 A strong cousin near the markets dozed this beautiful spaniel.
+    0 The teachers are disappearing Peter.
     """
     if name not in SHARES:
         raise ValueError(f"name must be one of {', '.join(SHARES)}; got {name!r}")
@@ -110,7 +152,7 @@ def rows(name: str, split: str, size: int, seed: int = 0) -> tuple[Row, ...]:
 
 @functools.cache
 def held_out(name: str, seed: int = 0) -> frozenset[str]:
-    """Returns the sentences of a task's evaluation split."""
+    """Returns the sentences of the evaluation rows that `load` takes."""
     evaluation = rows(name, "evaluation", EVALUATION_SIZE, seed)
     return frozenset(text for row in evaluation for text in row.texts)
 

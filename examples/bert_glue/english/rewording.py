@@ -58,7 +58,8 @@ def fronting(dice: Dice, clause: Clause) -> Clause | None:
 
 def synonyms(dice: Dice, clause: Clause) -> Clause | None:
     """Synonyms for some of the words that have one."""
-    twins = {word: _synonym(word) for word in lemmas(clause) if _synonym(word)}
+    pairs = ((word, _synonym(word)) for word in lemmas(clause))
+    twins = {word: twin for word, twin in pairs if twin}
     if not twins:
         return None
     chosen = dice.some(tuple(twins), 0.5) or [dice.pick(tuple(twins))]

@@ -11,7 +11,7 @@ from bert_glue.english.dice import Dice
 from bert_glue.english.structure import Clause, Phrase, Relative
 from bert_glue.english.syntax import words
 
-MAX_WORDS = 13
+MAX_WORDS = 11
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +68,12 @@ def _nouns(kind: str) -> tuple[str, ...]:
     return tuple(noun for noun, e in entries if lexicon.is_a(e.kind, kind))
 
 
+@functools.cache
+def _adjectives(kind: str) -> tuple[str, ...]:
+    entries = lexicon.ADJECTIVES.items()
+    return tuple(word for word, e in entries if lexicon.is_a(kind, e.kind))
+
+
 def _circle(word: str) -> set[str]:
     table = lexicon.NOUNS.get(word) or lexicon.VERBS.get(word)
     if table is None:
@@ -90,10 +96,13 @@ class Sampler:
 
     def noun(self, kind: str) -> str:
         """Returns a noun of a kind that is related to none that came before."""
-        fits = _nouns(kind)
-        free = [n for n in fits if not any(related(n, used) for used in self._used)]
-        self._used.append(self.dice.pick(free or fits))
-        return self._used[-1]
+        noun = self.dice.pick(_nouns(kind))
+        for _ in range(20):  # 'place' is related to all other places
+            if not any(related(noun, used) for used in self._used):
+                break
+            noun = self.dice.pick(_nouns(kind))
+        self._used.append(noun)
+        return noun
 
     def _name(self) -> Phrase:
         free = [name for name in lexicon.NAMES if name not in self._used]
@@ -154,9 +163,7 @@ class Sampler:
 
     def adjective(self, noun: str) -> str:
         """Returns an adjective that fits a noun."""
-        kind = lexicon.NOUNS[noun].kind
-        entries = lexicon.ADJECTIVES.items()
-        return self.dice.pick([a for a, e in entries if lexicon.is_a(kind, e.kind)])
+        return self.dice.pick(_adjectives(lexicon.NOUNS[noun].kind))
 
     def near(self) -> tuple[str, Phrase]:
         """Returns where something is: a preposition and a place."""
