@@ -1,5 +1,10 @@
 """Component-wise gradient norm clipping for stable fine-tuning in JAX."""
 
+from cwgnc_jax._adaptive import (
+    AdaGCState,
+    adagc,
+    adaptive_clip_by_component_norm,
+)
 from cwgnc_jax._bert_adam import ScaleByBertAdamState, bert_adamw, scale_by_bert_adam
 from cwgnc_jax._clipping import (
     ClipByComponentNormState,
@@ -13,7 +18,7 @@ from cwgnc_jax._comparisons import (
     correct_comparisons,
 )
 from cwgnc_jax._components import Component, ComponentMap, Split
-from cwgnc_jax._layout import component_names
+from cwgnc_jax._layout import component_names, describe_components
 from cwgnc_jax._maps import (
     by_layer,
     by_leaf,
@@ -43,6 +48,9 @@ from cwgnc_jax._stability import (
 from cwgnc_jax._thresholds import MaxNorm
 
 __all__ = [
+    "AdaGCState",
+    "adagc",
+    "adaptive_clip_by_component_norm",
     "ClipByComponentNormState",
     "Comparison",
     "Component",
@@ -65,6 +73,7 @@ __all__ = [
     "compare_spread",
     "component_names",
     "component_norms",
+    "describe_components",
     "correct_comparisons",
     "cwgnc_adamw",
     "decay_mask",

@@ -1,6 +1,6 @@
 """Component-wise gradient norm clipping (CWGNC), section 3 of the paper."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +10,6 @@ import optax
 from cwgnc_jax._components import ComponentMap
 from cwgnc_jax._layout import Layout
 from cwgnc_jax._norms import (
-    Specs,
     block_squares,
     norms_dtype,
     resolve,
@@ -19,11 +18,13 @@ from cwgnc_jax._norms import (
     stack_blocks,
 )
 from cwgnc_jax._paths import flatten_with_paths, list_offenders
+from cwgnc_jax._specs import Specs
 from cwgnc_jax._thresholds import (
     BlockThreshold,
     MaxNorm,
     block_thresholds,
     check_thresholds,
+    stack_thresholds,
 )
 
 
@@ -38,7 +39,7 @@ class ClipByComponentNormState(NamedTuple):
       scales: factors by which the components were multiplied, shape (components,).
     """
 
-    count: jax.Array
+    count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
     norms: jax.Array
     scales: jax.Array
 
@@ -57,71 +58,176 @@ def clip_by_component_norm(
     .. math::
       g_i \leftarrow g_i \cdot \min\left(1, \frac{c_i}{\lVert g_i \rVert_2}\right)
 
+    It goes before whatever keeps moments of the gradients.
+
     Args:
-      max_norm: largest norm :math:`c_i` of a component.
-      components: which component each leaf belongs to.
-      specs: how each leaf is sharded, inside ``shard_map``.
+      max_norm: the largest norm :math:`c_i` of a component, at least 0; 0 stops it and
+        infinity never clips. A number or a jax scalar; a schedule, called with the
+        number of steps so far (int32 scalar); or ordered rules, pairs or a dict, from
+        regular expressions to any of these, or to None to leave a component alone. A
+        component has the threshold of the first rule that matches its whole name,
+        index included (:func:`component_names`).
+      components: which component each leaf belongs to: by default each leaf is one.
+        :func:`stacked` keeps layers apart that one leaf holds, :func:`fused` the
+        query, key and value of one kernel, :func:`by_module` and :func:`by_layer`
+        join leaves, :func:`by_rules` chooses; or any pytree of :class:`Component`,
+        labels (str) and None (no component) over the parameters, or a function from
+        the parameters to one.
+      specs: inside ``shard_map``, a pytree of ``PartitionSpec`` over the parameters.
+        All norms together then cost one ``psum``. Without them each device would clip
+        by the norms of its own shards.
 
     Returns:
-      The transformation.
+      The transformation. Its state, a :class:`ClipByComponentNormState`, holds norms
+      and scales of the last step; :func:`get_clip_state` finds it.
+
+    Raises:
+      ValueError: at once if a concrete threshold is negative, NaN or not a scalar, or
+        an expression is not valid; at init and update if components or specs do not
+        fit the tree, a component is matched by no rule, or a rule is the first match
+        of no component. Where a mask hides leaves, a rule may be theirs and is not
+        missed.
+      TypeError: if a threshold is not a number, a schedule or None.
+
+    Notes:
+      **Numbers.** Squares are summed in float32, or float64 for 64 bits, and updates
+      keep their dtype. A component whose norm is at most its threshold keeps every
+      bit. A component with a NaN becomes NaN; one with an infinity becomes NaN there
+      and 0 elsewhere; the others never notice, and ``optax.apply_if_finite`` around
+      the optimizer skips such a step. A finite gradient whose squared norm float32
+      cannot hold (entries above some 1e19) becomes 0 and its recorded norm infinite.
+      A traced threshold cannot be checked: below 0 it acts as 0, and NaN makes its
+      components NaN. Derivatives of the clipped gradient are finite, at 0 too.
+
+      **Where it belongs.** After the gradient is unscaled, if the loss was scaled;
+      after gradients were averaged over devices (clipping first gives another mean);
+      inside ``optax.MultiSteps``, which accumulates before it, unless each
+      micro-batch is to be clipped. A clipping before a mask or ``optax.partition``
+      keeps the gradients of frozen leaves alive for the sake of their recorded
+      norms; inside the mask, frozen leaves cost nothing.
+
+      **Sharded arrays** under jit need no ``specs``: the compiler combines the sums
+      of all components that are sharded over the same mesh axes into one all-reduce.
+
+      **Hyperparameters.** ``optax.inject_hyperparams`` takes a callable for a schedule
+      of its own: name the others, ``static_args=("components", "specs")``.
+
+    Examples:
+      The paper's threshold, before Adam:
+
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> from cwgnc_jax import clip_by_component_norm, component_names, get_clip_state
+      >>> params = {"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(2)}
+      >>> tx = optax.chain(clip_by_component_norm(0.05), optax.adamw(2e-5))
+      >>> opt_state = tx.init(params)
+      >>> gradients = {"kernel": jnp.full((2, 2), 0.05), "bias": jnp.full(2, 0.01)}
+      >>> updates, opt_state = tx.update(gradients, opt_state, params)
+      >>> scales = get_clip_state(opt_state).scales
+      >>> dict(zip(component_names(params), scales.tolist()))
+      {'bias': 1.0, 'kernel': 0.5}
+
+      Rules, of which the last leaves all other components alone:
+
+      >>> rules = [("kernel", 0.1), (".*", None)]
+      >>> tx = clip_by_component_norm(rules)
+      >>> clipped, _ = tx.update(jax.tree.map(jnp.ones_like, params), tx.init(params))
+      >>> clipped["kernel"].tolist(), clipped["bias"].tolist()
+      ([[0.05000000074505806, 0.05000000074505806],
+        [0.05000000074505806, 0.05000000074505806]], [1.0, 1.0])
+
+      A threshold that can be changed while training:
+
+      >>> inject = optax.inject_hyperparams(
+      ...     clip_by_component_norm, static_args=("components", "specs"))
+      >>> tx = inject(max_norm=0.05)
+      >>> opt_state = tx.init(params)
+      >>> opt_state.hyperparams["max_norm"] = jnp.asarray(0.01)
+
+    References:
+      Yang & Ma, `Improving Stability of Fine-Tuning Pretrained Language Models via
+      Component-Wise Gradient Norm Clipping <https://arxiv.org/abs/2210.10325>`_,
+      2022, section 3
     """
     thresholds = check_thresholds("max_norm", max_norm)
 
     def init_fn(params: optax.Params) -> ClipByComponentNormState:
         layout = resolve(params, components, specs)
         dtype = norms_dtype(jax.tree.leaves(params), layout)
-        count = jnp.zeros((), jnp.int32)
-        # Unmatched rules are to show at once, not in the first update.
-        block_thresholds("max_norm", thresholds, layout, count, dtype)
-        return init_state(layout, dtype)
+        # Rules that do not fit are to show at once, not in the first update.
+        block_thresholds(
+            "max_norm", thresholds, layout, jnp.zeros((), jnp.int32), dtype
+        )
+        return ClipByComponentNormState(*initial_record(layout, dtype))
 
     def update_fn(
-        updates: optax.Updates,
-        state: ClipByComponentNormState,
-        params: optax.Params | None = None,
+        updates: optax.Updates, state: Any, params: optax.Params | None = None
     ) -> tuple[optax.Updates, ClipByComponentNormState]:
         del params
         layout = resolve(updates, components, specs)
         leaves, treedef = jax.tree.flatten(updates)
         dtype = norms_dtype(leaves, layout)
         limits = block_thresholds("max_norm", thresholds, layout, state.count, dtype)
-        norms = [safe_sqrt(total) for total in block_squares(leaves, layout)]
-        scales = []
-        for block, norm, limit in zip(layout.blocks, norms, limits, strict=True):
-            scale = clip_scale(norm, limit)
-            scales.append(scale)
-            if limit.alone is not True:
-                for member in block.members:
-                    leaf = leaves[member.position]
-                    leaves[member.position] = scale_leaf(leaf, scale, member)
-        new_state = ClipByComponentNormState(
-            count=optax.safe_increment(state.count),
-            norms=stack_blocks(norms, state.norms.dtype),
-            scales=stack_blocks(scales, state.scales.dtype),
+        squares = block_squares(leaves, layout)
+        leaves = clip_leaves(leaves, layout, squares, limits)
+        # For the state alone: scales indexed back out of a vector compile slowly.
+        stack = stack_blocks(squares, dtype)
+        return jax.tree.unflatten(treedef, leaves), ClipByComponentNormState(
+            count=jnp.asarray(optax.safe_increment(state.count)),
+            norms=safe_sqrt(stack).astype(state.norms.dtype),
+            scales=clip_scales(stack, stack_thresholds(limits, layout)).astype(
+                state.scales.dtype
+            ),
         )
-        return jax.tree.unflatten(treedef, leaves), new_state
 
     return optax.GradientTransformation(init_fn, update_fn)
 
 
-def init_state(layout: Layout, dtype: Any) -> ClipByComponentNormState:
-    """The state before the first step, in buffers of its own: donation needs that."""
-    return ClipByComponentNormState(
-        count=jnp.zeros((), jnp.int32),
-        norms=jnp.zeros((layout.size,), dtype),
-        scales=jnp.ones((layout.size,), dtype),
+def initial_record(layout: Layout, dtype: Any) -> tuple[jax.Array, ...]:
+    """Count, norms and scales before the first step.
+
+    Each is a buffer of its own: two that share one cannot both be donated.
+    """
+    return (
+        jnp.zeros((), jnp.int32),
+        jnp.zeros((layout.size,), dtype),
+        jnp.ones((layout.size,), dtype),
     )
 
 
-def clip_scale(norm: jax.Array, limit: BlockThreshold) -> jax.Array:
-    """min(1, limit / norm), 1 where norm and limit are both 0 or both infinite."""
-    value = limit.value.astype(norm.dtype)
-    within = norm <= value
-    # Divides by 1 there, lest the branch that is not taken have a derivative of NaN.
-    clipped = value / jnp.where(within, jnp.ones_like(norm), norm)
+def clip_leaves(
+    leaves: Sequence[Any],
+    layout: Layout,
+    squares: Sequence[jax.Array],
+    limits: Sequence[BlockThreshold],
+) -> list[Any]:
+    """Scales the leaves of each block down to its thresholds."""
+    clipped = list(leaves)
+    for block, square, limit in zip(layout.blocks, squares, limits, strict=True):
+        if limit.alone is True:
+            continue
+        scale = clip_scales(square, limit)
+        for member in block.members:
+            leaf = leaves[member.position]
+            clipped[member.position] = scale_leaf(leaf, scale, member)
+    return clipped
+
+
+def clip_scales(squares: jax.Array, limit: BlockThreshold) -> jax.Array:
+    """min(1, limit / norm) of the squared norms; 1 where both are 0 or infinite.
+
+    The comparison is one of squares, so that the root has a single use and fuses.
+    """
+    one = jnp.ones((), squares.dtype)
+    value, square = (x.astype(squares.dtype) for x in (limit.value, limit.square))
+    within = squares <= square
+    # Where it is not needed the root is that of 1: its derivative stays finite.
+    scales = value / jnp.sqrt(jnp.where(within, one, squares))
     if limit.alone is not False:
         within = within | limit.alone
-    return jnp.where(within, jnp.ones_like(norm), clipped)
+    # The square of the limit was rounded: just above it the quotient may exceed 1.
+    return jnp.where(within, one, jnp.minimum(scales, one))
 
 
 def get_clip_state(

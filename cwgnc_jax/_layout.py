@@ -10,7 +10,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from cwgnc_jax._components import Component, ComponentMap
-from cwgnc_jax._maps import match_components
+from cwgnc_jax._maps import by_leaf
+from cwgnc_jax._matching import match_components
 from cwgnc_jax._paths import flatten_with_paths, is_masked, list_offenders
 
 
@@ -41,6 +42,15 @@ class Member:
         """Numbers of indices and parts: the shape of the leaf's norms."""
         lengths = tuple(self.shape[axis] for axis in self.axes)
         return lengths if self.split_axis is None else (*lengths, len(self.sizes))
+
+    @property
+    def largest_part(self) -> int:
+        """Number of entries of the leaf in one component, the largest of its parts."""
+        rest = [n for axis, n in enumerate(self.shape) if axis not in self.axes]
+        if self.split_axis is None:
+            return math.prod(rest)
+        others = set(range(len(self.shape))) - {*self.axes, self.split_axis}
+        return math.prod(self.shape[axis] for axis in others) * max(self.sizes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,15 +83,29 @@ class Block:
         """Full names of the components, in row-major order of the index."""
         if not self.shape:
             return [self.label]
-        indices: list[Sequence[Any]] = [range(length) for length in self.shape]
-        if self.parts:
-            indices[-1] = self.parts
-        if len(self.shape) > len(self.parts[:1]):
-            indices[0] = range(self.start, self.start + self.shape[0])
         return [
             f"{self.label}[{','.join(map(str, index))}]"
-            for index in itertools.product(*indices)
+            for index in itertools.product(*self._indices())
         ]
+
+    def summary(self) -> str:
+        """The label with the range of each index and the parts, on one line."""
+        if not self.shape:
+            return self.label
+        indices = [
+            f"{index.start}:{index.stop}"
+            if isinstance(index, range)
+            else "|".join(index)
+            for index in self._indices()
+        ]
+        return f"{self.label}[{','.join(indices)}]"
+
+    def _indices(self) -> list[Sequence[Any]]:
+        numbered = self.shape[:-1] if self.parts else self.shape
+        indices: list[Sequence[Any]] = [range(length) for length in numbered]
+        if numbered:
+            indices[0] = range(self.start, self.start + numbered[0])
+        return [*indices, self.parts] if self.parts else indices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +160,55 @@ def component_names(
     return make_layout(tree, components).names()
 
 
+def describe_components(tree: Any, components: ComponentMap | None = None) -> str:
+    """A table of what each component contains.
+
+    Args:
+      tree: parameters or updates, a pytree of arrays or of ``jax.ShapeDtypeStruct``.
+      components: which component each leaf belongs to; by default each leaf is one.
+
+    Returns:
+      A table with a line for each label, and one for each further leaf of it: the
+      range of its index, how many components there are, the entries in each (of
+      parts, in the largest), the paths and shapes of the leaves. The last line counts.
+
+    Raises:
+      ValueError: as :func:`component_names`.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from cwgnc_jax import by_module, describe_components, stacked
+      >>> params = {
+      ...     "layers": {"kernel": jnp.ones((12, 8, 8)), "bias": jnp.ones((12, 8))},
+      ...     "head": {"kernel": jnp.ones((8, 2))},
+      ... }
+      >>> print(describe_components(params, stacked("layers/.*", base=by_module)))
+      component     count  entries  leaves
+      head              1       16  head/kernel (8, 2)
+      layers[0:12]     12       72  layers/bias (12, 8)
+                                    layers/kernel (12, 8, 8)
+      13 components of 880 entries in 3 leaves
+    """
+    layout = make_layout(tree, components)
+    rows = [("component", "count", "entries", "leaves")]
+    for block in layout.blocks:
+        entries = sum(member.largest_part for member in block.members)
+        leaves = [f"{member.path} {member.shape}" for member in block.members]
+        rows.append((block.summary(), f"{block.size}", f"{entries:,}", leaves[0]))
+        rows += [("", "", "", leaf) for leaf in leaves[1:]]
+    label, count, entries = (max(len(row[i]) for row in rows) for i in range(3))
+    lines = [
+        f"{row[0]:<{label}}  {row[1]:>{count}}  {row[2]:>{entries}}  {row[3]}"
+        for row in rows
+    ]
+    members = [member for block in layout.blocks for member in block.members]
+    total = sum(math.prod(member.shape) for member in members)
+    lines.append(
+        f"{layout.size} components of {total:,} entries in {len(members)} leaves"
+    )
+    return "\n".join(lines)
+
+
 def make_layout(
     tree: Any,
     components: ComponentMap | None = None,
@@ -157,7 +230,7 @@ def make_layout(
     nodes = flatten_with_paths(tree, is_leaf=is_masked)
     leaves = [(path, value) for path, value in nodes if not is_masked(value)]
     _check_paths([path for path, _ in leaves])
-    found = match_components(tree, components)
+    found = match_components(tree, by_leaf if components is None else components)
 
     blocks: dict[tuple[Any, ...], list[Member]] = {}
     problems: list[str] = []

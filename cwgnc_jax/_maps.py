@@ -3,20 +3,16 @@
 import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
-from jax.tree_util import all_leaves
-
-from cwgnc_jax._components import Component, ComponentMap, ComponentTree, Split
+from cwgnc_jax._components import Component, ComponentMap, Split
+from cwgnc_jax._matching import Components, match_components
 from cwgnc_jax._paths import (
     compile_rules,
     flatten_with_paths,
     is_masked,
     list_offenders,
 )
-
-Components: TypeAlias = dict[str, Component | None]
-"""What the ready-made maps return: the component of each path, None for left out."""
 
 # A number of its own (lists, NNX, Equinox) or one at the end of a word for a layer:
 # layer_3, layers_3, TransformerBlock_3, h3.
@@ -296,76 +292,6 @@ def fused(
         }
 
     return _modified("fused", pattern, base, change)
-
-
-def match_components(tree: Any, components: ComponentMap | None) -> Components:
-    """Finds each leaf's entry in a map: its own, or that of a node above it.
-
-    Args:
-      tree: parameters or updates; leaves may be hidden by ``optax.MaskedNode``.
-      components: the map.
-
-    Returns:
-      The component of each leaf that is there, by path.
-    """
-    nodes = flatten_with_paths(tree, is_leaf=lambda x: x is None or is_masked(x))
-    paths = [path for path, leaf in nodes if not (leaf is None or is_masked(leaf))]
-    if components is None:
-        return by_leaf(tree)
-    # A callable module may be a tree of components; a function is a leaf.
-    if callable(components) and all_leaves([components]):
-        components = components(tree)
-    entries = _read_entries(components)
-    found: Components = {}
-    used = set()
-    for path in paths:
-        above = path
-        while above and above not in entries:
-            above = above.rpartition("/")[0]
-        if above in entries:
-            used.add(above)
-            found[path] = entries[above]
-    missing = [path for path in paths if path not in found]
-    if missing:
-        raise ValueError(
-            "components: no component for these leaves (None leaves a leaf out on "
-            "purpose):" + list_offenders(missing)
-        )
-    hidden = {path for path, leaf in nodes if path not in found}
-    unused = [
-        path
-        for path, entry in entries.items()
-        if path not in used and entry is not None and not _overlaps(path, hidden)
-    ]
-    if unused and paths:
-        raise ValueError(
-            "components: entries that belong to no leaf:" + list_offenders(unused)
-        )
-    return found
-
-
-def _read_entries(tree: ComponentTree) -> Components:
-    def is_entry(node: Any) -> bool:
-        return node is None or isinstance(node, Component)
-
-    entries: Components = {}
-    for path, entry in flatten_with_paths(tree, is_leaf=is_entry):
-        entry = Component(entry) if isinstance(entry, str) else entry
-        if not is_entry(entry):
-            raise TypeError(
-                "components must hold Component, str (a label) or None, got "
-                f"{entry!r} at {path!r}"
-            )
-        entries[path] = entry
-    return entries
-
-
-def _overlaps(path: str, others: set[str]) -> bool:
-    """Whether one of the paths is this one, or lies above or below it."""
-    return any(
-        f"{other}/".startswith(f"{path}/") or f"{path}/".startswith(f"{other}/")
-        for other in others
-    )
 
 
 def _modified(

@@ -1,19 +1,14 @@
 """Norms of components, and their leaves scaled: the arithmetic, sharded or not."""
 
-import math
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
 
 from cwgnc_jax._components import ComponentMap
 from cwgnc_jax._layout import Block, Layout, Member, dtype_of, make_layout
-from cwgnc_jax._paths import flatten_with_paths, list_offenders
-
-Specs: TypeAlias = Any
-"""A pytree of PartitionSpec over the parameters; an entry above holds for all below."""
+from cwgnc_jax._specs import Specs, read_specs
 
 
 def component_norms(
@@ -52,7 +47,7 @@ def resolve(tree: Any, components: ComponentMap | None, specs: Specs) -> Layout:
     """The layout of a tree, whose leaves may be shards inside ``shard_map``."""
     if specs is None:
         return make_layout(tree, components)
-    by_path, sizes = _read_specs(tree, specs)
+    by_path, sizes = read_specs(tree, specs)
     return make_layout(tree, components, by_path, sizes)
 
 
@@ -114,6 +109,16 @@ def stack_blocks(blocks: Sequence[jax.Array], dtype: Any) -> jax.Array:
     if not blocks:
         return jnp.zeros((0,), dtype)
     return jnp.concatenate([block.astype(dtype).ravel() for block in blocks])
+
+
+def unstack_blocks(vector: jax.Array, layout: Layout) -> list[jax.Array]:
+    """The blocks of such a vector, each in its own shape."""
+    blocks = []
+    end = 0
+    for block in layout.blocks:
+        start, end = end, end + block.size
+        blocks.append(vector[start:end].reshape(block.shape))
+    return blocks
 
 
 def norms_dtype(leaves: Sequence[Any], layout: Layout) -> Any:
@@ -236,57 +241,3 @@ def _sum_over_shards(
         part = vector[start:end].reshape(totals[i].shape)
         totals[i] = part.astype(totals[i].dtype)
     return totals
-
-
-def _read_specs(
-    tree: Any, specs: Specs
-) -> tuple[dict[str, tuple[tuple[str, ...], ...]], dict[str, int]]:
-    """Mesh axes of each leaf that are in force here, and their sizes.
-
-    Outside ``shard_map`` none is: the arrays are whole, and the compiler sees to
-    their sums.
-    """
-    entries: dict[str, PartitionSpec] = {}
-    for path, spec in flatten_with_paths(
-        specs, is_leaf=lambda x: x is None or isinstance(x, PartitionSpec)
-    ):
-        if not (spec is None or isinstance(spec, PartitionSpec)):
-            raise TypeError(
-                f"specs must hold jax.sharding.PartitionSpec, got {spec!r} at {path!r}"
-            )
-        entries[path] = PartitionSpec() if spec is None else spec
-    found: dict[str, PartitionSpec] = {}
-    problems = []
-    for path, leaf in flatten_with_paths(tree):
-        above = path
-        while above and above not in entries:
-            above = above.rpartition("/")[0]
-        if above not in entries:
-            problems.append(f"{path}: no spec")
-        elif len(entries[above]) > len(jnp.shape(leaf)):
-            problems.append(f"{path}: {entries[above]} for shape {jnp.shape(leaf)}")
-        else:
-            found[path] = entries[above]
-    if problems:
-        raise ValueError("specs do not fit the leaves:" + list_offenders(problems))
-
-    sizes: dict[str, int] = {}
-    by_path = {}
-    for path, spec in found.items():
-        axes = []
-        for entry in spec:
-            names = entry if isinstance(entry, tuple) else (entry,)
-            for name in names:
-                if isinstance(name, str) and name not in sizes:
-                    sizes[name] = _axis_size(name)
-            axes.append(tuple(n for n in names if isinstance(n, str) and sizes[n]))
-        by_path[path] = tuple(axes)
-    return by_path, sizes
-
-
-def _axis_size(name: str) -> int:
-    """Devices along a mesh axis of the ``shard_map`` that we are in, 0 if none."""
-    try:
-        return math.prod((jax.lax.psum(1, name),))
-    except NameError:
-        return 0

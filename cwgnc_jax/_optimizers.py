@@ -9,8 +9,8 @@ import optax
 
 from cwgnc_jax._clipping import clip_by_component_norm
 from cwgnc_jax._components import ComponentMap
-from cwgnc_jax._norms import Specs
 from cwgnc_jax._paths import flatten_with_paths
+from cwgnc_jax._specs import Specs
 from cwgnc_jax._thresholds import MaxNorm
 
 _BIAS = re.compile(r"b|bias|beta|offset")

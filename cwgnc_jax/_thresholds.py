@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -27,12 +27,21 @@ class BlockThreshold(NamedTuple):
 
     Attributes:
       value: the threshold, a scalar or an array of the block's shape.
+      square: its square, finite unless the threshold is infinite.
       alone: which components are left alone: all, none, or an array of the block's
         shape that says it of each.
     """
 
     value: jax.Array
-    alone: bool | np.ndarray
+    square: jax.Array
+    alone: bool | np.ndarray = False
+
+    @classmethod
+    def of(cls, value: jax.Array, alone: bool | np.ndarray = False) -> Self:
+        """Completes a threshold of at least 0 (or NaN)."""
+        largest = jnp.asarray(jnp.finfo(value.dtype).max, value.dtype)
+        square = jnp.minimum(jnp.square(value), largest)
+        return cls(value, jnp.where(jnp.isinf(value), value, square), alone)
 
 
 def check_thresholds(argument: str, max_norm: MaxNorm) -> list[tuple[Any, Any]] | Any:
@@ -49,10 +58,27 @@ def check_thresholds(argument: str, max_norm: MaxNorm) -> list[tuple[Any, Any]] 
         rules = compile_rules(argument, max_norm)
         for pattern, value in rules:
             if value is not None:
-                _check_number(f"{argument} of {pattern.pattern!r}", value)
+                _check_threshold(f"{argument} of {pattern.pattern!r}", value)
         return rules
-    _check_number(argument, max_norm)
+    _check_threshold(argument, max_norm)
     return max_norm
+
+
+def check_number(argument: str, value: Any, largest: float = math.inf) -> None:
+    """Raises an error unless a value is a scalar from 0 to ``largest``, or traced."""
+    if isinstance(value, str | bool) or not hasattr(value, "__float__"):
+        raise TypeError(f"{argument} must be a number or a jax scalar, got {value!r}")
+    if jnp.ndim(value) != 0:
+        raise ValueError(
+            f"{argument} must be a scalar, got an array of shape {jnp.shape(value)}"
+        )
+    try:
+        number = float(value)
+    except jax.errors.ConcretizationTypeError:
+        return
+    if not 0 <= number <= largest:
+        accepted = "at least 0" if largest == math.inf else f"from 0 to {largest:g}"
+        raise ValueError(f"{argument} must be {accepted}, got {number:g}")
 
 
 def block_thresholds(
@@ -72,26 +98,52 @@ def block_thresholds(
     """
     if not isinstance(max_norm, list):
         value = _evaluate(max_norm, count, dtype)
-        return [BlockThreshold(value, False) for _ in layout.blocks]
+        return [BlockThreshold.of(value)] * len(layout.blocks)
     matched = match_rules(argument, [pattern for pattern, _ in max_norm], layout)
-    values = [
-        jnp.asarray(math.inf, dtype)
+    limits = [
+        BlockThreshold.of(jnp.asarray(math.inf, dtype), True)
         if value is None
-        else _evaluate(value, count, dtype)
+        else BlockThreshold.of(_evaluate(value, count, dtype))
         for _, value in max_norm
     ]
-    no_limit = np.array([value is None for _, value in max_norm])
     thresholds = []
     for block, rules in zip(layout.blocks, matched, strict=True):
         if len(set(rules)) == 1:
-            [rule] = set(rules)
-            thresholds.append(BlockThreshold(values[rule], bool(no_limit[rule])))
+            thresholds.append(limits[rules[0]])
             continue
         index = np.array(rules, dtype=np.int32).reshape(block.shape)
-        value = jnp.stack(values)[index]
-        alone = no_limit[index] if no_limit[index].any() else False
-        thresholds.append(BlockThreshold(value, alone))
+        values, squares, alone = zip(*limits, strict=True)
+        thresholds.append(
+            BlockThreshold(
+                jnp.stack(values)[index],
+                jnp.stack(squares)[index],
+                np.array(alone)[index],
+            )
+        )
     return thresholds
+
+
+def stack_thresholds(
+    thresholds: Sequence[BlockThreshold], layout: Layout
+) -> BlockThreshold:
+    """The thresholds of all components, in the order of their names."""
+    if all(limit is thresholds[0] for limit in thresholds):
+        return thresholds[0] if thresholds else BlockThreshold.of(jnp.zeros(()))
+    sizes = [block.size for block in layout.blocks]
+
+    def stack(values: Sequence[Any], library: Any) -> Any:
+        return library.concatenate(
+            [
+                library.broadcast_to(library.ravel(value), size)
+                for value, size in zip(values, sizes, strict=True)
+            ]
+        )
+
+    return BlockThreshold(
+        stack([limit.value for limit in thresholds], jnp),
+        stack([limit.square for limit in thresholds], jnp),
+        stack([limit.alone for limit in thresholds], np),
+    )
 
 
 def match_rules(
@@ -132,7 +184,7 @@ def match_rules(
     return matched
 
 
-def _check_number(argument: str, value: Any) -> None:
+def _check_threshold(argument: str, value: Any) -> None:
     if callable(value):
         return
     if isinstance(value, str | bool) or not hasattr(value, "__float__"):
@@ -140,16 +192,7 @@ def _check_number(argument: str, value: Any) -> None:
             f"{argument} must be a number, a jax scalar, a schedule or rules of "
             f"(regular expression, threshold), got {value!r}"
         )
-    if jnp.ndim(value) != 0:
-        raise ValueError(
-            f"{argument} must be a scalar, got an array of shape {jnp.shape(value)}"
-        )
-    try:
-        number = float(value)
-    except jax.errors.ConcretizationTypeError:
-        return
-    if not number >= 0:
-        raise ValueError(f"{argument} must be at least 0, got {number}")
+    check_number(argument, value)
 
 
 def _evaluate(value: Any, count: jax.Array, dtype: Any) -> jax.Array:
