@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import nnx
 
 from cwgnc_jax._bert_adam import bert_adamw, scale_by_bert_adam
 from cwgnc_jax._schedules import (
@@ -84,7 +83,7 @@ def reference(params, grads_of_steps, *, jump, correction, max_norm, decay=0.01)
 @pytest.mark.parametrize("kind", ["stacked", "list"])
 @pytest.mark.parametrize("jump", [False, True])
 @pytest.mark.parametrize("correction", [False, True])
-@pytest.mark.parametrize("max_norm", [1.0, 100.0, None])
+@pytest.mark.parametrize("max_norm", [1.0, None])
 def test_bert_adamw_over_a_whole_schedule(kind, jump, correction, max_norm):
     factory = bert_linear_decay_schedule if jump else warmup_linear_decay_schedule
     tx = bert_adamw(
@@ -126,20 +125,20 @@ def test_the_decay_is_visible_and_spares_biases_and_norms():
     params = make_tree("stacked", 0)
     zeros = jax.tree.map(jnp.zeros_like, params)
     tx = bert_adamw(1.0, weight_decay=0.5)
-    updates, _ = tx.update(zeros, tx.init(params), params)
+    updates, _ = jax.jit(tx.update)(zeros, tx.init(params), params)
+    before = named(params)
     for name, update in named(updates).items():
         spared = "bias" in name or "layer_norm" in name
         # 0.5 times a float32 number is exact.
-        expected = 0.0 if spared else -0.5 * named(params)[name]
+        expected = 0.0 if spared else -0.5 * before[name]
         np.testing.assert_array_equal(update, expected, err_msg=name)
 
 
 def test_a_mask_of_the_users_own():
     params = make_tree("stacked", 0)
     tx = bert_adamw(1.0, weight_decay=0.5, mask=jax.tree.map(lambda _: True, params))
-    updates, _ = tx.update(
-        jax.tree.map(jnp.zeros_like, params), tx.init(params), params
-    )
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = jax.jit(tx.update)(zeros, tx.init(params), params)
     np.testing.assert_array_equal(
         updates["classifier"]["bias"], -0.5 * params["classifier"]["bias"]
     )
@@ -202,27 +201,19 @@ def test_scan_vmap_and_jit_agree_with_a_loop():
         return params
 
     together = jax.jit(jax.vmap(run))(jax.tree.map(lambda *x: np.stack(x), *seeds))
+
+    @jax.jit
+    def step(params, state):
+        updates, state = tx.update(jax.tree.map(jnp.sin, params), state, params)
+        return optax.apply_updates(params, updates), state
+
     for i, params in enumerate(seeds):
         state = tx.init(params)
         for _ in range(STEPS):
-            updates, state = tx.update(jax.tree.map(jnp.sin, params), state, params)
-            params = optax.apply_updates(params, updates)
+            params, state = step(params, state)
         for name, leaf in named(params).items():
             # The same operations, fused in other ways: float32 rounding over 12 steps.
             np.testing.assert_allclose(named(together)[name][i], leaf, atol=5e-6)
-
-
-def test_works_with_nnx_optimizer():
-    model = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
-    before = np.asarray(model.kernel[...])
-    optimizer = nnx.Optimizer(model, bert_adamw(0.01), wrt=nnx.Param)
-    grads = nnx.grad(lambda m: jnp.sum(m(jnp.ones((1, 3))) ** 2))(model)
-    optimizer.update(model, grads)
-    # The first update is 0.01 * 0.1 / sqrt(0.001), whatever the gradient (here not
-    # tiny; eps takes 3e-5 / |gradient| of it), and the decay 0.01 * 0.01 * w.
-    moved = np.abs(np.asarray(model.kernel[...]) - before)
-    decay = 1e-4 * np.abs(before).max()
-    np.testing.assert_allclose(moved, 0.01 * 0.1 / np.sqrt(0.001), atol=decay + 1e-5)
 
 
 @pytest.mark.parametrize("max_norm", [0.0, -1.0, float("nan")])

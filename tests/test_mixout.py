@@ -9,8 +9,12 @@ import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax import experimental
 
 from cwgnc_jax._mixout import mixout
+
+# jax 0.6 has it as an experiment.
+enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else experimental.enable_x64
 
 LAYERS, IN, OUT = 3, 5, 4
 
@@ -147,8 +151,10 @@ def test_a_mask_depends_on_key_path_and_shape_alone():
 def test_the_mean_over_masks_is_the_weight(shared_axes):
     p, draws = 0.7, 4000
     keys = jax.random.split(KEY, draws)
-    mixed = jax.vmap(
-        lambda key: mixout(PARAMS, PRETRAINED, key, p, shared_axes=shared_axes)
+    mixed = jax.jit(
+        jax.vmap(
+            lambda key: mixout(PARAMS, PRETRAINED, key, p, shared_axes=shared_axes)
+        )
     )(keys)
     for path in MIXED:
         w, w0 = leaf(PARAMS, path), leaf(PRETRAINED, path)
@@ -213,7 +219,7 @@ def test_dtypes_are_kept_and_formed_in_float32(dtype, gradient):
 def test_float64_masks_and_values():
     path = "pooler/kernel"
     single = mixout(PARAMS, PRETRAINED, KEY, 0.9)
-    with jax.enable_x64(True):
+    with enable_x64(True):
         params, pretrained = (
             jax.tree.map(lambda x: jnp.asarray(np.asarray(x), jnp.float64), tree)
             for tree in (PARAMS, PRETRAINED)
@@ -230,12 +236,13 @@ def test_float64_masks_and_values():
 def test_many_seeds_at_once_are_the_seeds_alone():
     keys = jax.random.split(KEY, 3)
     stacked = jax.tree.map(lambda x: jnp.stack([x, x + 1, x + 2]), PARAMS)
-    together = jax.vmap(mixout, in_axes=(0, None, 0, None))(
-        stacked, PRETRAINED, keys, 0.5
-    )
+
+    def mix(params, key):
+        return mixout(params, PRETRAINED, key, 0.5)
+
+    together = jax.jit(jax.vmap(mix))(stacked, keys)
     for i in range(3):
-        params = jax.tree.map(operator.itemgetter(i), stacked)
-        alone = mixout(params, PRETRAINED, keys[i], 0.5)
+        alone = jax.jit(mix)(jax.tree.map(operator.itemgetter(i), stacked), keys[i])
         for path in MIXED:
             np.testing.assert_array_equal(leaf(together, path)[i], leaf(alone, path))
 
