@@ -7,9 +7,8 @@ from bert_glue import checkpoint
 from bert_glue.model import BertConfig, BertForSequenceClassification
 from flax import nnx
 
-WORDS = (
-    "the a cat dog bird sees hears likes runs sleeps small big red old young never often"
-).split()
+_WORDS = "the a cat dog bird sees hears likes runs sleeps small big red old never"
+WORDS = (*_WORDS.split(" "), "young", "often")
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 CONFIG = BertConfig(
@@ -33,7 +32,7 @@ def save(folder: pathlib.Path, config: BertConfig = CONFIG) -> pathlib.Path:
 
 
 def sentences(count: int, seed: int) -> list[tuple[str, int]]:
-    """Sentences of 2 to 18 words, labelled by whether a cat is among their first two."""
+    """Sentences of 2 to 18 words, labelled by a cat among their first two."""
     import random
 
     draw = random.Random(seed)

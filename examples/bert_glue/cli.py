@@ -120,7 +120,7 @@ def add_method_options(parser: argparse.ArgumentParser, default: str) -> None:
         "methods and their settings",
         "A setting given here holds for all methods; one written behind a method's\n"
         "name, as in adamw:epochs=5, for that one. Without either a method takes its\n"
-        "own, shown in brackets, which are the paper's; the embedded model brings others.",
+        "own: the paper's, shown in brackets, but for the embedded model others.",
     )
     known = "; ".join(f"{name}: {recipe.summary}" for name, recipe in METHODS.items())
     group.add_argument(

@@ -149,13 +149,12 @@ class Recipe:
 
     def settings(self) -> dict[str, Any]:
         """All settings that are numbers or words, for the record of a run."""
-        skipped = ("name", "summary", "changed")
-        settings = {
+        skipped = ("name", "summary", "changed", "optimizer", "schedule", "transform")
+        return {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
             if field.name not in skipped
         }
-        return {name: value for name, value in settings.items() if not callable(value)}
 
     def warmup_steps(self, steps: int) -> int:
         """Steps of the warm-up out of all steps."""

@@ -195,7 +195,6 @@ def plan_groups(
     """
     fit = max(0, bytes_available - bytes_shared) // max(1, bytes_per_seed)
     each, free = _gibibytes(bytes_per_seed), _gibibytes(bytes_available)
-    have = f"{fit} seeds of {each} fit in the {free} that are free"
     if wanted is not None:
         if wanted > fit:
             needed = _gibibytes(bytes_shared + wanted * bytes_per_seed)
@@ -213,8 +212,9 @@ def plan_groups(
         return Plan(1, "on this device a model of this size gains nothing from more")
     groups = math.ceil(seeds / fit)
     if groups <= 1:
-        return Plan(seeds, have)
+        return Plan(seeds, f"all fit in the {free} that are free")
     # Groups of about equal size, so that none runs nearly alone at the end.
+    have = f"{fit} seeds of {each} fit in the {free} that are free"
     return Plan(math.ceil(seeds / groups), f"{have}; {groups} groups")
 
 
