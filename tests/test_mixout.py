@@ -40,6 +40,10 @@ def make_params(seed=0, dtype=np.float32):
 
 PARAMS, PRETRAINED = make_params(0), make_params(1)
 KEY = jax.random.key(3)
+# One compilation for all keys and probabilities.
+compiled = jax.jit(
+    mixout, static_argnames=("leaves", "output_layer", "shared_axes", "gradient")
+)
 MIXED = ("encoder/layers/query/kernel", "pooler/kernel")
 
 
@@ -59,7 +63,7 @@ def mask_of(path, shared_axes, key=KEY, p=0.5, params=PARAMS):
     """The mask that was drawn, read off weights that differ everywhere by one."""
     ones = jax.tree.map(jnp.ones_like, params)
     zeros = jax.tree.map(jnp.zeros_like, params)
-    mixed = mixout(ones, zeros, key, p, output_layer=None, shared_axes=shared_axes)
+    mixed = compiled(ones, zeros, key, p, output_layer=None, shared_axes=shared_axes)
     return (leaf(mixed, path) == 0).astype(np.float64)
 
 
@@ -97,11 +101,13 @@ def test_forward_and_gradients(p, shared_axes, gradient):
 
 
 def test_gradient_of_the_pretrained_values_is_the_formulas_too():
-    def total(pretrained):
+    @jax.jit
+    @jax.grad
+    def slope(pretrained):
         mixed = mixout(PARAMS, pretrained, KEY, 0.75)
         return jnp.sum(mixed["pooler"]["kernel"])
 
-    grads = jax.grad(total)(PRETRAINED)
+    grads = slope(PRETRAINED)
     mask = mask_of("pooler/kernel", (-1,), p=0.75)
     expected = (mask - 0.75) / 0.25
     # float32 sums of numbers of size 3.
@@ -125,9 +131,11 @@ def test_masks_are_per_weight():
 
 
 def test_a_mask_depends_on_key_path_and_shape_alone():
-    both = mixout(PARAMS, PRETRAINED, KEY, 0.5, output_layer=None)
-    without = mixout(PARAMS, PRETRAINED, KEY, 0.5)
-    alone = mixout(PARAMS, PRETRAINED, KEY, 0.5, leaves="^pooler/k", output_layer=None)
+    both = compiled(PARAMS, PRETRAINED, KEY, 0.5, output_layer=None)
+    without = compiled(PARAMS, PRETRAINED, KEY, 0.5)
+    alone = compiled(
+        PARAMS, PRETRAINED, KEY, 0.5, leaves="^pooler/k", output_layer=None
+    )
     for mixed in (without, alone):
         np.testing.assert_array_equal(
             leaf(both, "pooler/kernel"), leaf(mixed, "pooler/kernel")
@@ -139,7 +147,7 @@ def test_a_mask_depends_on_key_path_and_shape_alone():
         leaf(alone, "encoder/layers/query/kernel"),
         leaf(PARAMS, "encoder/layers/query/kernel"),
     )
-    other = mixout(PARAMS, PRETRAINED, jax.random.key(4), 0.5, output_layer=None)
+    other = compiled(PARAMS, PRETRAINED, jax.random.key(4), 0.5, output_layer=None)
     assert np.any(leaf(both, "pooler/kernel") != leaf(other, "pooler/kernel"))
     # Leaves of one shape and different paths do not share a mask.
     twins = {name: {"kernel": jnp.ones((64, 2))} for name in ("a", "b")}
@@ -183,17 +191,17 @@ def test_nothing_and_everything_is_dropped(gradient, traced):
 
 
 @settings(deadline=None, max_examples=30)
-@given(p=st.floats(0, 0.999), seed=st.integers(0, 99))
+@given(p=st.floats(0, 0.99), seed=st.integers(0, 99))
 def test_pretrained_weights_are_a_fixed_point_and_dropped_ones_exact(p, seed):
     key = jax.random.key(seed)
-    same = mixout(PRETRAINED, PRETRAINED, key, p)
+    same = compiled(PRETRAINED, PRETRAINED, key, p)
     jax.tree.map(np.testing.assert_array_equal, same, PRETRAINED)
-    mixed = mixout(PARAMS, PRETRAINED, key, p)
+    mixed = compiled(PARAMS, PRETRAINED, key, p)
     for path in MIXED:
         value, w, w0 = (leaf(tree, path) for tree in (mixed, PARAMS, PRETRAINED))
         dropped = value == w0
         far = released(w, w0, 0, p)
-        # The float32 value of 1 - p near 1 has an error of 2^-24 / (1 - p).
+        # float32's 1 - p has an error of 2^-24 / (1 - p), 6e-6 at most.
         np.testing.assert_allclose(value[~dropped], far[~dropped], rtol=1e-4, atol=1e-4)
 
 
@@ -201,7 +209,7 @@ def test_pretrained_weights_are_a_fixed_point_and_dropped_ones_exact(p, seed):
 @pytest.mark.parametrize("gradient", ["exact", "released"])
 def test_dtypes_are_kept_and_formed_in_float32(dtype, gradient):
     params, pretrained = make_params(0, dtype), make_params(1, dtype)
-    mixed = mixout(params, pretrained, KEY, 0.9, gradient=gradient)
+    mixed = compiled(params, pretrained, KEY, 0.9, gradient=gradient)
     assert jax.tree.map(lambda x: x.dtype, mixed) == jax.tree.map(
         lambda x: x.dtype, params
     )
@@ -270,7 +278,7 @@ def test_pretrained_may_hold_the_mixed_leaves_alone_and_in_another_tree():
     slim["encoder"]["layers"]["query"] = {
         "kernel": PRETRAINED["encoder"]["layers"]["query"]["kernel"]
     }
-    one, other = (mixout(PARAMS, tree, KEY, 0.5) for tree in (slim, PRETRAINED))
+    one, other = (compiled(PARAMS, tree, KEY, 0.5) for tree in (slim, PRETRAINED))
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
