@@ -91,8 +91,8 @@ def clip_by_component_norm(
 
     Notes:
       **Numbers.** Squares are summed in float32, or float64 for 64 bits, and updates
-      keep their dtype. A component whose norm is at most its threshold keeps every
-      bit. A component with a NaN becomes NaN; one with an infinity becomes NaN there
+      keep their dtype. A component whose norm is at most its threshold, within
+      rounding, keeps every bit. A component with a NaN becomes NaN; one with an infinity becomes NaN there
       and 0 elsewhere; the others never notice, and ``optax.apply_if_finite`` around
       the optimizer skips such a step. A finite gradient whose squared norm float32
       cannot hold (entries above some 1e19) becomes 0 and its recorded norm infinite.
@@ -226,7 +226,7 @@ def clip_scales(squares: jax.Array, limit: BlockThreshold) -> jax.Array:
     scales = value / jnp.sqrt(jnp.where(within, one, squares))
     if limit.alone is not False:
         within = within | limit.alone
-    # The square of the limit was rounded: just above it the quotient may exceed 1.
+    # Just above the limit, rounding might take the quotient above 1.
     return jnp.where(within, one, jnp.minimum(scales, one))
 
 

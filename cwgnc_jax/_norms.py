@@ -1,6 +1,6 @@
 """Norms of components, and their leaves scaled: the arithmetic, sharded or not."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -72,7 +72,7 @@ def block_squares(leaves: Sequence[Any], layout: Layout) -> list[jax.Array]:
                 square = _place(square, member)
                 square = _count_once(square, member, mesh_axes)
             squares.append(square)
-        widest = jnp.result_type(*(square.dtype for square in squares))
+        widest = _widest(square.dtype for square in squares)
         totals.append(sum(square.astype(widest) for square in squares))
     return _sum_over_shards(totals, layout, mesh_axes) if mesh_axes else totals
 
@@ -93,8 +93,11 @@ def scale_leaf(leaf: Any, scale: jax.Array, member: Member) -> jax.Array:
     factor = _spread(scale.astype(wide), jnp.shape(leaf), member)
     if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
         # A complex product would carry NaN from one part into the other.
-        return jax.lax.complex(jnp.real(leaf) * factor, jnp.imag(leaf) * factor)
-    return (leaf.astype(wide) * factor).astype(leaf.dtype)
+        scaled = jax.lax.complex(jnp.real(leaf) * factor, jnp.imag(leaf) * factor)
+    else:
+        scaled = (leaf.astype(wide) * factor).astype(leaf.dtype)
+    # Even a product with 1 may turn subnormal numbers into 0.
+    return jnp.where(factor == 1, leaf, scaled)
 
 
 def safe_sqrt(square: jax.Array) -> jax.Array:
@@ -128,7 +131,13 @@ def norms_dtype(leaves: Sequence[Any], layout: Layout) -> Any:
         for block in layout.blocks
         for member in block.members
     ]
-    return jnp.result_type(*dtypes) if dtypes else jnp.dtype(jnp.float32)
+    return _widest(dtypes)
+
+
+def _widest(dtypes: Iterable[Any]) -> Any:
+    """The widest of several real dtypes; float32 if there are none."""
+    single = jnp.dtype(jnp.float32)
+    return max([single, *dtypes], key=lambda dtype: dtype.itemsize)
 
 
 def _accumulator(dtype: Any) -> Any:
@@ -231,7 +240,7 @@ def _sum_over_shards(
         return any(names for member in block.members for names in member.spec)
 
     chosen = [i for i, block in enumerate(layout.blocks) if is_sharded(block)]
-    widest = jnp.result_type(*(totals[i].dtype for i in chosen))
+    widest = _widest(totals[i].dtype for i in chosen)
     vector = jnp.concatenate([totals[i].astype(widest).ravel() for i in chosen])
     vector = jax.lax.psum(vector, mesh_axes)
     totals = list(totals)

@@ -27,7 +27,8 @@ class BlockThreshold(NamedTuple):
 
     Attributes:
       value: the threshold, a scalar or an array of the block's shape.
-      square: its square, finite unless the threshold is infinite.
+      square: its square and a little more, so that rounding never clips what has just
+        this norm; finite unless the threshold is infinite.
       alone: which components are left alone: all, none, or an array of the block's
         shape that says it of each.
     """
@@ -39,8 +40,11 @@ class BlockThreshold(NamedTuple):
     @classmethod
     def of(cls, value: jax.Array, alone: bool | np.ndarray = False) -> Self:
         """Completes a threshold of at least 0 (or NaN)."""
-        largest = jnp.asarray(jnp.finfo(value.dtype).max, value.dtype)
-        square = jnp.minimum(jnp.square(value), largest)
+        info = jnp.finfo(value.dtype)
+        margin, largest = (
+            jnp.asarray(x, value.dtype) for x in (1 + 4 * info.eps, info.max)
+        )
+        square = jnp.minimum(jnp.square(value) * margin, largest)
         return cls(value, jnp.where(jnp.isinf(value), value, square), alone)
 
 
