@@ -1,0 +1,194 @@
+"""What clipping costs: AdamW bare, by component, by global norm, by block RMS.
+
+All variants take turns in one process on the same parameters, moments and gradients,
+PyTorch's (in a process and environment of its own, ``--torch-python``) among them.
+
+    python benchmarks/clipping.py
+    python benchmarks/clipping.py --shape bert-large --torch-python python-with-torch
+    python benchmarks/clipping.py --compile-leaves 400
+"""
+
+import argparse
+import functools
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import bert_shapes
+import jax
+import jax.numpy as jnp
+import optax
+import reporting
+from torch_peer import TorchPeer
+
+import cwgnc_jax
+
+MAX_NORM = 0.05
+ADAMW = optax.adamw(1e-5, weight_decay=0.01)
+
+
+class Variant(NamedTuple):
+    """A way to clip before AdamW.
+
+    Attributes:
+      clip: The transformation, or None for AdamW alone.
+      records: Whether the compiled step returns the clipping's own state, as a
+        training step does that keeps norms and scales.
+    """
+
+    clip: optax.GradientTransformation | None
+    records: bool = True
+
+
+def variants(stacked: bool) -> dict[str, Variant]:
+    """The ways to clip that are compared, by name."""
+    components = cwgnc_jax.stacked("encoder/layers/.*") if stacked else None
+    by_component = cwgnc_jax.clip_by_component_norm(MAX_NORM, components)
+    return {
+        "bare": Variant(None),
+        "component": Variant(by_component),
+        "component, not recorded": Variant(by_component, records=False),
+        "global norm": Variant(optax.clip_by_global_norm(1.0)),
+        "block RMS": Variant(optax.clip_by_block_rms(MAX_NORM)),
+    }
+
+
+def step(variant: Variant, gradients: Any, params: Any, adam: Any, clip: Any) -> Any:
+    """One step of training after the backward pass."""
+    if variant.clip is not None:
+        gradients, new_clip = variant.clip.update(gradients, clip, params)
+        clip = new_clip if variant.records else clip
+    updates, adam = ADAMW.update(gradients, adam, params)
+    return optax.apply_updates(params, updates), adam, clip
+
+
+def clip_state(variant: Variant, params: Any) -> Any:
+    """The clipping's state at the start."""
+    return () if variant.clip is None else variant.clip.init(params)
+
+
+class Jax:
+    """Parameters and moments that the compiled steps of all variants pass on."""
+
+    def __init__(self, shapes: Any, ways: dict[str, Variant]):
+        keys = jax.random.split(jax.random.key(0))
+        self.gradients = bert_shapes.random_like(shapes, keys[0], 1e-3)
+        self.params = bert_shapes.random_like(shapes, keys[1], 0.02)
+        self.adam = ADAMW.init(self.params)
+        self.clips = {name: clip_state(way, self.params) for name, way in ways.items()}
+        self.compiled = {
+            name: jax.jit(functools.partial(step, way), donate_argnums=(1, 2, 3))
+            .lower(self.gradients, self.params, self.adam, self.clips[name])
+            .compile()
+            for name, way in ways.items()
+        }
+
+    def time(self, name: str) -> float:
+        """Seconds of one step of the named variant."""
+        start = time.perf_counter()
+        self.params, self.adam, self.clips[name] = jax.block_until_ready(
+            self.compiled[name](
+                self.gradients, self.params, self.adam, self.clips[name]
+            )
+        )
+        return time.perf_counter() - start
+
+
+def copy_seconds(size: int) -> Callable[[], float]:
+    """A step that reads and writes ``size`` bytes once: the machine's bandwidth."""
+    array = jnp.zeros(size // 4, jnp.float32)
+    add = jax.jit(lambda array: array + 1, donate_argnums=0)
+
+    def timed() -> float:
+        nonlocal array
+        start = time.perf_counter()
+        array = jax.block_until_ready(add(array))
+        return time.perf_counter() - start
+
+    return timed
+
+
+def measure(name: str, stacked: bool, rounds: int, torch_python: str | None) -> str:
+    """Times every variant on one shape and returns the table."""
+    shapes = bert_shapes.parameters(bert_shapes.SHAPES[name], stacked)
+    ways = variants(stacked)
+    runner = Jax(shapes, ways)
+    size = bert_shapes.size_in_bytes(shapes)
+    steps = {f"jax: {way}": functools.partial(runner.time, way) for way in ways}
+    steps["jax: read and write one array of this size"] = copy_seconds(size)
+    if torch_python and not stacked:
+        sizes = [leaf.shape for leaf in jax.tree.leaves(shapes)]
+        torch = TorchPeer(torch_python, "torch_clipping.py", sizes)
+        for way in torch.names:
+            steps[f"torch {torch.version}: {way}"] = functools.partial(torch.time, way)
+    medians = reporting.interleave(steps, rounds)
+    bare = medians["jax: bare"]
+    rows = [
+        [step_name, f"{1e3 * seconds:.1f}", f"{seconds / bare:.2f}"]
+        for step_name, seconds in medians.items()
+    ]
+    layers = "stacked" if stacked else "one by one"
+    title = f"### {name}, layers {layers}: {size / 4e6:.0f} M float32 parameters\n\n"
+    return title + reporting.markdown_table(["step", "ms", "x bare"], rows)
+
+
+def measure_compilation(count: int, repeats: int) -> str:
+    """Times the compilation of every variant for ``count`` separate leaves."""
+    shapes = bert_shapes.many_leaves(count)
+    adam = jax.eval_shape(ADAMW.init, shapes)
+    ways = variants(stacked=False)
+
+    def compile_once(way: Variant) -> float:
+        clip = jax.eval_shape(functools.partial(clip_state, way), shapes)
+        start = time.perf_counter()
+        jax.jit(functools.partial(step, way)).lower(
+            shapes, shapes, adam, clip
+        ).compile()
+        return time.perf_counter() - start
+
+    steps = {name: functools.partial(compile_once, way) for name, way in ways.items()}
+    medians = reporting.interleave(steps, repeats, warm_up=1)
+    rows = [
+        [
+            name,
+            f"{seconds:.2f}",
+            f"{seconds / medians['bare']:.2f}",
+            f"{seconds / medians['global norm']:.2f}",
+        ]
+        for name, seconds in medians.items()
+    ]
+    header = ["compilation", "s", "x bare", "x global norm"]
+    return f"### {count} leaves\n\n" + reporting.markdown_table(header, rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--shape", choices=bert_shapes.SHAPES, default="bert-base", help="which BERT"
+    )
+    parser.add_argument(
+        "--layers", choices=["stacked", "separate", "both"], default="both"
+    )
+    parser.add_argument("--rounds", type=int, default=11, help="timed rounds")
+    parser.add_argument("--torch-python", help="a Python that has PyTorch")
+    parser.add_argument(
+        "--compile-leaves", type=int, help="time the compilation of so many leaves"
+    )
+    parser.add_argument("--output", type=pathlib.Path, help="Markdown file to write")
+    options = parser.parse_args()
+    if options.compile_leaves:
+        tables = [measure_compilation(options.compile_leaves, options.rounds)]
+    else:
+        tables = [
+            measure(options.shape, stacked, options.rounds, options.torch_python)
+            for stacked in (True, False)
+            if options.layers in ("both", "stacked" if stacked else "separate")
+        ]
+    reporting.write("\n\n".join([reporting.provenance(), *tables]), options.output)
+
+
+if __name__ == "__main__":
+    main()

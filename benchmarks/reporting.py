@@ -1,0 +1,104 @@
+"""What every benchmark does alike: interleaved timing, and where figures come from."""
+
+import os
+import pathlib
+import platform
+import shlex
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+
+import jax
+import optax
+
+
+def interleave(
+    steps: Mapping[str, Callable[[], float]], rounds: int, warm_up: int = 2
+) -> dict[str, float]:
+    """Calls every step in turn, round after round, and takes the medians.
+
+    On a shared machine a load from outside then falls on all alike, so that the
+    ratios of the medians can be trusted more than the medians.
+
+    Args:
+      steps: Functions that do one step and return the seconds that it took.
+      rounds: How many rounds count.
+      warm_up: Rounds before those, which do not count.
+
+    Returns:
+      The median seconds of each step.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for round_index in range(warm_up + rounds):
+        for name, step in steps.items():
+            elapsed = step()
+            if round_index >= warm_up:
+                seconds[name].append(elapsed)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def provenance() -> str:
+    """One line with command, commit, versions and hardware."""
+    command = shlex.join(
+        ["python", os.path.relpath(sys.argv[0], _project()), *sys.argv[1:]]
+    )
+    return (
+        f"`{command}`, commit {_commit()}, Python {platform.python_version()}, "
+        f"jax {jax.__version__}, optax {optax.__version__}, {_hardware()}"
+    )
+
+
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table whose columns after the first are aligned to the right."""
+    rule = ["---", *["--:"] * (len(header) - 1)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *rows])
+
+
+def write(text: str, path: pathlib.Path | None) -> None:
+    """Prints a report, and writes it where a path is given."""
+    print(text)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+
+
+def _project() -> pathlib.Path:
+    return pathlib.Path(__file__).resolve().parents[1]
+
+
+def _commit() -> str:
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(_project()), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout.strip()
+
+    changed = git("status", "--porcelain", "--", "cwgnc_jax", "examples", "benchmarks")
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + (
+        " with changes" if changed else ""
+    )
+
+
+def _hardware() -> str:
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        return f"{jax.device_count()} x {device.device_kind}"
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in _lines("/proc/cpuinfo")
+            if line.startswith("model name")
+        ),
+        platform.processor() or platform.machine(),
+    )
+    return f"{os.cpu_count()} cores of {model}"
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return pathlib.Path(path).read_text().splitlines()
+    except OSError:
+        return []
