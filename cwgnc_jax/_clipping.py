@@ -224,10 +224,11 @@ def clip_scales(squares: jax.Array, limit: BlockThreshold) -> jax.Array:
     within = squares <= square
     # Where it is not needed the root is that of 1: its derivative stays finite.
     scales = value / jnp.sqrt(jnp.where(within, one, squares))
+    # Just above the limit, rounding might take the quotient above 1.
+    scales = jnp.minimum(scales, one)
     if limit.alone is not False:
         within = within | limit.alone
-    # Just above the limit, rounding might take the quotient above 1.
-    return jnp.where(within, one, jnp.minimum(scales, one))
+    return jnp.where(within, one, scales)
 
 
 def get_clip_state(

@@ -100,11 +100,11 @@ def scale_leaf(leaf: Any, scale: jax.Array, member: Member) -> jax.Array:
     return jnp.where(factor == 1, leaf, scaled)
 
 
-def safe_sqrt(square: jax.Array) -> jax.Array:
+def safe_sqrt(squares: jax.Array) -> jax.Array:
     """Square root whose derivative at 0 is 0."""
-    zero = square == 0
-    root = jnp.sqrt(jnp.where(zero, jnp.ones_like(square), square))
-    return jnp.where(zero, jnp.zeros_like(square), root)
+    zero = squares == 0
+    root = jnp.sqrt(jnp.where(zero, jnp.ones_like(squares), squares))
+    return jnp.where(zero, jnp.zeros_like(squares), root)
 
 
 def stack_blocks(blocks: Sequence[jax.Array], dtype: Any) -> jax.Array:
