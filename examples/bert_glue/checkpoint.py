@@ -159,8 +159,8 @@ def fill(checkpoint: Checkpoint, params: Parameters) -> Loaded:
 
     Args:
       checkpoint: From :func:`read`.
-      params: Nested dict of float32 arrays (or shapes) of ``BertForSequenceClassification``
-        or ``BertForMaskedLM``, layers in one stack.
+      params: Nested dict of float32 arrays of ``BertForSequenceClassification`` or
+        ``BertForMaskedLM``, layers in one stack.
 
     Returns:
       Parameters of the same structure, dtypes and shapes.
@@ -236,13 +236,13 @@ def save(
 
     def put(path: str, leaf: Any) -> None:
         for name, tensor in _tensors_of(path, np.asarray(leaf)):
-            prefix = "" if path.split("/", 1)[0] in (*_CLASSIFIER, *_MASKED_LM) else "bert."
+            prefix = (
+                "" if path.split("/", 1)[0] in (*_CLASSIFIER, *_MASKED_LM) else "bert."
+            )
             tensors[prefix + name] = np.ascontiguousarray(tensor.astype(dtype))
 
     _map_with_path(put, params)
-    architecture = (
-        "BertForSequenceClassification" if classifier else "BertForMaskedLM"
-    )
+    architecture = "BertForSequenceClassification" if classifier else "BertForMaskedLM"
     values: dict[str, Any] = {"architectures": [architecture], **config.to_dict()}
     if classifier:
         count = params["classifier"]["bias"].shape[0]
@@ -263,7 +263,7 @@ def save(
 def _fetch(name: str) -> pathlib.Path:
     from huggingface_hub import snapshot_download
 
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
         raise CheckpointError(f"there is no model folder {name}")
     try:
         folder = snapshot_download(
@@ -284,7 +284,7 @@ def _weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
         return [folder / _WEIGHTS]
     try:
         names = json.loads((folder / _INDEX).read_text())["weight_map"].values()
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder / _INDEX}: not an index of weights") from error
     return [folder / name for name in sorted(set(names))]
 
