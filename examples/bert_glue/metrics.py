@@ -1,6 +1,7 @@
 """Scores in per cent, as the paper prints them."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,8 +20,8 @@ def score(metric: str, predictions: ArrayLike, labels: ArrayLike) -> float:
 
     Returns:
       The score in per cent: 100 for perfect ones. A correlation that is not defined,
-      since all predictions are alike, is 0; predictions that are not finite score as
-      if they were all alike.
+      since all predictions or all labels are alike, is 0; numbers that are not finite
+      score as if they were all alike. F1 is that of class 1.
 
     Raises:
       ValueError: If the metric is unknown or the shapes differ.
@@ -36,10 +37,30 @@ def score(metric: str, predictions: ArrayLike, labels: ArrayLike) -> float:
     return 100.0 * METRICS[metric](predictions, labels)
 
 
+def check_metric(metric: str, num_classes: int) -> None:
+    """Checks that a metric fits a kind of labels.
+
+    Args:
+      metric: What should be one of ``METRICS``.
+      num_classes: Number of classes; 0 if labels are numbers.
+
+    Raises:
+      ValueError: If there is no such metric, or it scores another kind of labels.
+    """
+    if metric not in METRICS:
+        raise ValueError(f"unknown metric {metric!r}; there are {', '.join(METRICS)}")
+    if (metric in REGRESSION) != (num_classes == 0):
+        kind = "classes" if num_classes else "numbers"
+        raise ValueError(f"the metric {metric!r} does not fit labels that are {kind}")
+    if metric in BINARY and num_classes != 2:
+        raise ValueError(f"the metric {metric!r} needs two classes, not {num_classes}")
+
+
 def majority_score(metric: str, train_labels: ArrayLike, labels: ArrayLike) -> float:
     """Score of always predicting what is most frequent in training.
 
-    For regression, the mean of the training labels is predicted.
+    Of classes that are equally frequent it is the first; for regression, the mean of
+    the training labels is predicted.
 
     Args:
       metric: One of ``METRICS``.
@@ -48,6 +69,9 @@ def majority_score(metric: str, train_labels: ArrayLike, labels: ArrayLike) -> f
 
     Returns:
       The score in per cent.
+
+    >>> round(majority_score("f1", [0, 1, 1], [0, 1, 1, 1]), 1)
+    85.7
     """
     train_labels, labels = np.asarray(train_labels), np.asarray(labels)
     if metric in REGRESSION:
@@ -66,24 +90,35 @@ def _accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
 def _f1(predictions: np.ndarray, labels: np.ndarray) -> float:
     from sklearn.metrics import f1_score
 
-    return float(f1_score(labels, predictions, zero_division=0))
+    if not (predictions == 1).any() or not (labels == 1).any():
+        return 0.0
+    return float(f1_score(labels, predictions))
 
 
 def _matthews(predictions: np.ndarray, labels: np.ndarray) -> float:
     from sklearn.metrics import matthews_corrcoef
 
+    if _is_constant(predictions) or _is_constant(labels):
+        return 0.0
     return float(matthews_corrcoef(labels, predictions))
 
 
 def _pearson_spearman(predictions: np.ndarray, labels: np.ndarray) -> float:
     from scipy.stats import pearsonr, spearmanr
 
-    if not np.isfinite(predictions).all() or np.ptp(predictions) == 0:
+    # Differences that float32 can hold are neither lost nor overflow in float64.
+    predictions, labels = predictions.astype(np.float64), labels.astype(np.float64)
+    if not np.isfinite(predictions).all():
         return 0.0
-    if np.ptp(labels) == 0:
+    if _is_constant(predictions) or _is_constant(labels):
         return 0.0
-    both = pearsonr(predictions, labels).statistic, spearmanr(predictions, labels)[0]
-    return float(np.mean(both))
+    pearson: Any = pearsonr(predictions, labels)
+    spearman: Any = spearmanr(predictions, labels)
+    return float(pearson.statistic + spearman.statistic) / 2
+
+
+def _is_constant(values: np.ndarray) -> bool:
+    return bool((values == values[0]).all())
 
 
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {

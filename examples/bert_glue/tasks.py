@@ -5,13 +5,12 @@ Understanding", ICLR 2019.
 """
 
 import dataclasses
-import hashlib
 import pathlib
-from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bert_glue import tsv
+from bert_glue import labels, tsv
+from bert_glue.metrics import METRICS, check_metric
 from bert_glue.tsv import DataError
 
 # Which rows a smaller training set keeps does not follow the seed of a run, so that all
@@ -31,12 +30,13 @@ class Task:
         regression.
       metric: One of ``metrics.METRICS``.
       folder: Folder of the official download; empty if there is none.
-      evaluation_files: File of each evaluation split, the default one first.
+      evaluation_file: File of the evaluation split.
       columns: Names of all columns, for files without a header.
       skips_short_lines: Whether lines with too few columns, which the official files
         of this task hold, are passed over.
+      hub_name: What the hub's dataset calls the task, if not by its name.
       hub_texts: Columns of the sentences in the hub's dataset, if they differ.
-      hub_splits: Names of the evaluation splits in the hub's dataset.
+      hub_split: Name of the evaluation split in the hub's dataset.
       failed_below: Score in per cent at or below which the released code of Yang and
         Ma (2022) counts a run as failed.
     """
@@ -47,11 +47,12 @@ class Task:
     labels: tuple[str, ...]
     metric: str
     folder: str = ""
-    evaluation_files: tuple[str, ...] = ("dev.tsv",)
+    evaluation_file: str = "dev.tsv"
     columns: tuple[str, ...] | None = None
     skips_short_lines: bool = False
+    hub_name: str = ""
     hub_texts: tuple[str, ...] | None = None
-    hub_splits: tuple[str, ...] = ("validation",)
+    hub_split: str = "validation"
     failed_below: float | None = None
 
     @property
@@ -65,9 +66,12 @@ class Task:
         return len(self.labels) or 1
 
 
+_SINGLE = ("sentence",)
 _PAIR = ("sentence1", "sentence2")
 _ENTAILMENT = ("entailment", "not_entailment")
 
+# Where GLUE scores a task by two metrics, F1 is taken of accuracy and F1, as in the
+# paper, and the mean of the two correlations.
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
@@ -113,9 +117,21 @@ TASKS: dict[str, Task] = {
             ("entailment", "neutral", "contradiction"),
             "accuracy",
             "MNLI",
-            evaluation_files=("dev_matched.tsv", "dev_mismatched.tsv"),
+            evaluation_file="dev_matched.tsv",
             hub_texts=("premise", "hypothesis"),
-            hub_splits=("validation_matched", "validation_mismatched"),
+            hub_split="validation_matched",
+        ),
+        Task(
+            "mnli-mm",
+            _PAIR,
+            "gold_label",
+            ("entailment", "neutral", "contradiction"),
+            "accuracy",
+            "MNLI",
+            evaluation_file="dev_mismatched.tsv",
+            hub_name="mnli",
+            hub_texts=("premise", "hypothesis"),
+            hub_split="validation_mismatched",
         ),
         Task("stsb", _PAIR, "score", (), "pearson_spearman", "STS-B"),
     )
@@ -156,7 +172,12 @@ class Examples:
         Returns:
           The examples that were kept; a smaller number keeps some of those that a
           larger one keeps.
+
+        Raises:
+          ValueError: If ``count`` is below 1.
         """
+        if count is not None and count < 1:
+            raise ValueError(f"count is {count}; at least 1 example must be kept")
         if count is None or count >= len(self):
             return self
         chosen = np.random.default_rng(_SUBSET_SEED).permutation(len(self))[:count]
@@ -165,15 +186,6 @@ class Examples:
             [self.texts[index] for index in chosen],
             None if self.labels is None else self.labels[chosen],
         )
-
-    def fingerprint(self) -> str:
-        """Twelve hexadecimal digits that change with any text or label."""
-        digest = hashlib.sha256()
-        for texts in self.texts:
-            digest.update(("\t".join(texts) + "\n").encode())
-        if self.labels is not None:
-            digest.update(self.labels.tobytes())
-        return digest.hexdigest()[:12]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,19 +203,13 @@ class TaskData:
     evaluation: Examples
 
 
-def load_task(
-    name: str,
-    data_dir: str | pathlib.Path | None = None,
-    *,
-    evaluation_split: int = 0,
-) -> TaskData:
+def load_task(name: str, data_dir: str | pathlib.Path | None = None) -> TaskData:
     """Reads a task of the table.
 
     Args:
       name: A key of ``TASKS`` or ``GENERATED``.
       data_dir: Folder that holds ``RTE/``, ``MRPC/`` and so on, each with the TSV files
         of the official download; None for the hub. Generated tasks need neither.
-      evaluation_split: Which evaluation split (1 is mnli's mismatched one).
 
     Returns:
       The task's data.
@@ -221,26 +227,20 @@ def load_task(
             f"unknown task {name!r}; there are {', '.join([*GENERATED, *TASKS])}"
         )
     task = TASKS[name]
-    if evaluation_split not in range(len(task.evaluation_files)):
-        raise DataError(
-            f"task {name!r} has {len(task.evaluation_files)} evaluation splits; "
-            f"got {evaluation_split}"
-        )
     if data_dir is None:
         from bert_glue import hub
 
-        return hub.load_task(task, evaluation_split)
-    folder = pathlib.Path(data_dir) / task.folder
-    if not folder.is_dir():
+        return hub.load_task(task)
+    data_dir = pathlib.Path(data_dir)
+    folder = data_dir / task.folder
+    needed = [folder / "train.tsv", folder / task.evaluation_file]
+    if missing := [path for path in needed if not path.is_file()]:
         raise DataError(
-            f"no folder {folder}: the data directory must hold {task.folder}/train.tsv "
-            f"and {task.folder}/{task.evaluation_files[evaluation_split]}"
+            f"no file {missing[0]}: the data directory must hold {task.folder}/"
+            f"train.tsv and {task.folder}/{task.evaluation_file}; {_content(data_dir)}"
         )
-    return TaskData(
-        task,
-        read_examples(folder / "train.tsv", task),
-        read_examples(folder / task.evaluation_files[evaluation_split], task),
-    )
+    train, evaluation = (read_examples(path, task) for path in needed)
+    return TaskData(task, train, evaluation)
 
 
 def load_files(
@@ -253,40 +253,32 @@ def load_files(
 
     The columns ``sentence``, or ``sentence1`` and ``sentence2``, and ``label`` are
     read. The classes are the labels of the training file, in the order of their
-    numbers or of the alphabet; labels with a decimal point make it a regression.
+    numbers or of the alphabet; F1 is that of the second class. Labels that are all
+    numbers, but not all whole ones, make it a regression.
 
     Args:
       train_file: Examples for training.
       evaluation_file: Examples for evaluation.
-      metric: One of ``metrics.METRICS``; by default accuracy, or for regression the
-        mean of Pearson's and Spearman's correlation.
+      metric: One of ``metrics.METRICS``, which also decides between classes and
+        regression; by default accuracy, or for regression the mean of Pearson's and
+        Spearman's correlation.
 
     Returns:
       The task's data; the task is called ``custom``.
 
     Raises:
-      DataError: If a file is missing, empty or malformed, or the metric does not fit.
+      DataError: If a file is missing, empty or malformed; names file and line.
+      ValueError: If there is no such metric, or it does not fit the labels.
     """
-    train_file = pathlib.Path(train_file)
+    if metric is not None and metric not in METRICS:
+        raise ValueError(f"unknown metric {metric!r}; there are {', '.join(METRICS)}")
     table = tsv.read(train_file)
-    texts = _own_columns(table)
-    spellings = {row[table.column("label")] for row in table.rows}
-    regression = all(map(_is_number, spellings)) and any(
-        "." in spelling for spelling in spellings
-    )
-    if not regression and len(spellings) < 2:
-        raise DataError(
-            f"{train_file}: every label is {spellings.pop()!r}; two classes are needed"
-        )
-    metric = metric or ("pearson_spearman" if regression else "accuracy")
-    _check_metric(metric, regression, len(spellings))
-    labels = () if regression else tuple(sorted(spellings, key=_class_order))
-    task = Task("custom", texts, "label", labels, metric)
-    return TaskData(
-        task,
-        read_examples(train_file, task),
-        read_examples(pathlib.Path(evaluation_file), task),
-    )
+    texts = _own_columns(table, "label")
+    classes = labels.find_classes(table, "label", metric)
+    metric = metric or ("accuracy" if classes else "pearson_spearman")
+    check_metric(metric, len(classes))
+    task = Task("custom", texts, "label", classes, metric)
+    return TaskData(task, _labelled(table, task), read_examples(evaluation_file, task))
 
 
 def read_examples(
@@ -307,76 +299,37 @@ def read_examples(
     Raises:
       DataError: If the file is missing, empty or malformed; names file and line.
     """
-    path = pathlib.Path(path)
-    if not labelled:
-        table = tsv.read(path)
-        columns = task.texts
-        if not all(name in table.header for name in columns):
-            columns = ("sentence",) if len(task.texts) == 1 else _PAIR
-        return Examples(table.select(columns), None)
-    table = tsv.read(path, task.columns, task.skips_short_lines)
-    texts = table.select(task.texts)
-    column = table.column(task.label)
-    index = {spelling: number for number, spelling in enumerate(task.labels)}
-    labels: list[float] = []
-    for line, row in zip(table.lines, table.rows, strict=True):
-        spelling = row[column]
-        if task.is_regression:
-            if not _is_number(spelling):
-                raise DataError(
-                    f"{path}, line {line}: the {task.label} {spelling!r} is no number"
-                )
-            labels.append(float(spelling))
-        elif spelling in index:
-            labels.append(index[spelling])
-        else:
-            raise DataError(
-                f"{path}, line {line}: unknown label {spelling!r}; "
-                f"accepted are {', '.join(map(repr, task.labels))}"
-            )
-    dtype = np.float32 if task.is_regression else np.int32
-    return Examples(texts, np.asarray(labels, dtype))
-
-
-def from_columns(
-    task: Task, columns: Mapping[str, Sequence], texts: Sequence[str]
-) -> Examples:
-    """Examples from columns whose labels are numbers already, as the hub has them."""
-    dtype = np.float32 if task.is_regression else np.int32
-    rows = list(zip(*(columns[name] for name in texts), strict=True))
-    return Examples(rows, np.asarray(columns["label"], dtype))
-
-
-def _own_columns(table: tsv.Table) -> tuple[str, ...]:
-    if "sentence" in table.header:
-        return ("sentence",)
-    if "sentence1" in table.header and "sentence2" in table.header:
-        return _PAIR
+    if labelled:
+        return _labelled(tsv.read(path, task.columns, task.skips_short_lines), task)
+    table = tsv.read(path)
+    for names in (task.texts, _PAIR if len(task.texts) == 2 else _SINGLE):
+        if all(name in table.header for name in names):
+            return Examples(table.select(names), None)
     raise DataError(
-        f"{table.path}, line 1: the columns are {', '.join(map(repr, table.header))}; "
-        "needed are 'sentence', or 'sentence1' and 'sentence2', and 'label'"
+        f"{table.path}, line 1: the columns are {table.columns()}; needed for "
+        f"{task.name} are {' and '.join(map(repr, task.texts))}"
     )
 
 
-def _check_metric(metric: str, regression: bool, classes: int) -> None:
-    from bert_glue.metrics import BINARY, METRICS, REGRESSION
-
-    if metric not in METRICS:
-        raise DataError(f"unknown metric {metric!r}; there are {', '.join(METRICS)}")
-    if (metric in REGRESSION) != regression:
-        kind = "numbers" if regression else "classes"
-        raise DataError(f"the metric {metric!r} does not fit labels that are {kind}")
-    if metric in BINARY and classes != 2:
-        raise DataError(f"the metric {metric!r} needs two classes, not {classes}")
+def _labelled(table: tsv.Table, task: Task) -> Examples:
+    numbers = labels.to_numbers(table, task.label, task.labels)
+    return Examples(table.select(task.texts), numbers)
 
 
-def _is_number(text: str) -> bool:
-    try:
-        return bool(np.isfinite(float(text)))
-    except ValueError:
-        return False
+def _own_columns(table: tsv.Table, label: str) -> tuple[str, ...]:
+    for names in (_SINGLE, _PAIR):
+        if all(name in table.header for name in (*names, label)):
+            return names
+    raise DataError(
+        f"{table.path}, line 1: the columns are {table.columns()}; needed are "
+        f"'sentence', or 'sentence1' and 'sentence2', and {label!r}"
+    )
 
 
-def _class_order(spelling: str) -> tuple[bool, int, str]:
-    is_index = spelling.isdecimal()
-    return (not is_index, int(spelling) if is_index else 0, spelling)
+def _content(folder: pathlib.Path) -> str:
+    """What is in a folder, for messages."""
+    if not folder.is_dir():
+        return f"there is no folder {folder}"
+    names = sorted(path.name for path in folder.iterdir())
+    more = ", ..." if len(names) > 12 else ""
+    return f"{folder} holds {', '.join(names[:12]) or 'nothing'}{more}"

@@ -20,6 +20,7 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
 )
 _MULTIPLE = 8
+_CHUNK = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Encoded:
 
     Attributes:
       input_ids: int32 of shape (examples, length); the length is that of the longest
-        example, rounded up to a multiple of 8.
+        example, rounded up to a multiple of 8 if that is not above the maximum.
       token_type_ids: int32 of the same shape: 1 for tokens of the second sentence.
       lengths: int32 of shape (examples,): tokens that are not padding.
       labels: int32 or float32 of shape (examples,), or None.
@@ -47,40 +48,55 @@ def load_tokenizer(folder: str | pathlib.Path) -> "tokenizers.Tokenizer":
     """Loads the tokenizer of a checkpoint.
 
     Args:
-      folder: Holds ``tokenizer.json``, or ``vocab.txt`` with, if the text is not to be
-        lower-cased, a ``tokenizer_config.json`` that says so.
+      folder: Holds ``tokenizer.json``; or ``vocab.txt``, and ``tokenizer_config.json``
+        if it is not BERT's usual one, which lower-cases and strips accents.
 
     Returns:
       The tokenizer, which neither truncates nor pads.
 
     Raises:
-      ValueError: If the folder has neither file, or one that cannot be read.
+      ValueError: If the folder has neither file, or they do not make up a tokenizer
+        that encloses sentences as BERT expects them.
     """
     from tokenizers import Tokenizer
-    from tokenizers.implementations import BertWordPieceTokenizer
 
     folder = pathlib.Path(folder)
     try:
         if (folder / "tokenizer.json").is_file():
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         elif (folder / "vocab.txt").is_file():
-            lower = True
-            if (folder / "tokenizer_config.json").is_file():
-                settings = json.loads((folder / "tokenizer_config.json").read_text())
-                lower = settings.get("do_lower_case", True)
-            wrapped = BertWordPieceTokenizer(
-                str(folder / "vocab.txt"), lowercase=bool(lower)
-            )
-            tokenizer = Tokenizer.from_str(wrapped.to_str())
+            tokenizer = _from_vocabulary(folder)
         else:
-            raise ValueError(f"{folder} has neither tokenizer.json nor vocab.txt")
-    except ValueError:
-        raise
+            raise FileNotFoundError("neither tokenizer.json nor vocab.txt is there")
     except Exception as error:  # the engine raises bare exceptions
         raise ValueError(f"cannot read the tokenizer in {folder}: {error}") from error
+    # Of [CLS] a [SEP] b [SEP], what is not text.
+    added = tokenizer.num_special_tokens_to_add(is_pair=True)
+    if added != 3:
+        raise ValueError(
+            f"the tokenizer in {folder} adds {added} special tokens to a pair of "
+            "sentences; BERT's adds 3, [CLS] and twice [SEP]"
+        )
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def _from_vocabulary(folder: pathlib.Path) -> "tokenizers.Tokenizer":
+    from tokenizers import BertWordPieceTokenizer, Tokenizer
+
+    settings = {}
+    if (folder / "tokenizer_config.json").is_file():
+        settings = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+    wrapped = BertWordPieceTokenizer(
+        str(folder / "vocab.txt"),
+        lowercase=settings.get("do_lower_case", True),
+        strip_accents=settings.get("strip_accents"),
+        handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
+    )
+    if wrapped.token_to_id("[UNK]") is None:
+        raise ValueError("[UNK] is not in vocab.txt")
+    return Tokenizer.from_str(wrapped.to_str())
 
 
 def encode(
@@ -110,13 +126,19 @@ def encode(
         raise ValueError("there are no examples to encode")
     tokenizer.enable_truncation(max_length, strategy="longest_first")
     inputs = [texts if len(texts) == 2 else texts[0] for texts in examples.texts]
-    encodings = tokenizer.encode_batch(inputs)
+    rows: list[tuple[np.ndarray, np.ndarray]] = []
+    # What the engine returns takes far more memory than the numbers that are kept.
+    for start in range(0, len(inputs), _CHUNK):
+        for encoding in tokenizer.encode_batch_fast(inputs[start : start + _CHUNK]):
+            rows.append(
+                (np.array(encoding.ids, np.int32), np.array(encoding.type_ids, np.int8))
+            )
     tokenizer.no_truncation()
-    lengths = np.asarray([len(encoding.ids) for encoding in encodings], np.int32)
+    lengths = np.array([len(ids) for ids, _ in rows], np.int32)
     longest = min(-(-int(lengths.max()) // _MULTIPLE) * _MULTIPLE, max_length)
-    input_ids = np.full((len(encodings), longest), pad_token_id, np.int32)
+    input_ids = np.full((len(rows), longest), pad_token_id, np.int32)
     token_type_ids = np.zeros_like(input_ids)
-    for row, encoding in enumerate(encodings):
-        input_ids[row, : lengths[row]] = encoding.ids
-        token_type_ids[row, : lengths[row]] = encoding.type_ids
+    for row, (ids, types) in enumerate(rows):
+        input_ids[row, : len(ids)] = ids
+        token_type_ids[row, : len(ids)] = types
     return Encoded(input_ids, token_type_ids, lengths, examples.labels)

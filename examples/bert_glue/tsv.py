@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import textwrap
 from collections.abc import Sequence
 
 
@@ -29,14 +30,19 @@ class Table:
         """Index of a column.
 
         Raises:
-          DataError: If there is none of this name.
+          DataError: If there is none of this name, or more than one.
         """
-        if name not in self.header:
+        if self.header.count(name) != 1:
+            many = "more than one" if name in self.header else "no"
             raise DataError(
-                f"{self.path}, line 1: no column {name!r}; "
-                f"there are {', '.join(map(repr, self.header))}"
+                f"{self.path}, line 1: {many} column {name!r}; "
+                f"there are {self.columns()}"
             )
         return self.header.index(name)
+
+    def columns(self) -> str:
+        """The names of the columns, for messages."""
+        return ", ".join(repr(textwrap.shorten(name, 40)) for name in self.header)
 
     def select(self, names: Sequence[str]) -> list[tuple[str, ...]]:
         """The named columns of every row.
@@ -65,8 +71,8 @@ def read(
       The table, with at least one row.
 
     Raises:
-      DataError: If the file cannot be read, is empty, or a line has not as many fields
-        as there are columns.
+      DataError: If the file cannot be read, is empty, or a line is empty or has not as
+        many fields as there are columns.
     """
     path = pathlib.Path(path)
     try:
@@ -75,7 +81,7 @@ def read(
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     # Split at line feeds alone: other separators do occur inside of sentences.
     lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    if not lines[-1].strip():
+    while lines and not lines[-1].strip(b"\r "):
         lines.pop()
     decoded = [_decode(line, path, number) for number, line in enumerate(lines, 1)]
     if columns is None and decoded:
@@ -87,6 +93,8 @@ def read(
         fields = line.split("\t")
         if len(fields) < len(header) and skip_short_lines:
             continue
+        if not line:
+            raise DataError(f"{path}, line {number}: an empty line")
         if len(fields) != len(header):
             raise DataError(
                 f"{path}, line {number}: {len(fields)} tab-separated fields, "
