@@ -251,6 +251,13 @@ class Encoder(nnx.Module):
         for stack in stacks:
             graphdef, state = nnx.split(stack)
 
+            # The backward pass computes anew what is cheap, rather than keep it for all
+            # layers: less memory, and on a CPU, where writing it costs more, less time.
+            @functools.partial(
+                jax.checkpoint,
+                policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+                prevent_cse=False,
+            )
             def one(
                 hidden: Array, layer: tuple[Any, Array], graphdef: Any = graphdef
             ) -> tuple[Array, None]:
