@@ -108,6 +108,10 @@ def main(arguments: list[str] | None = None) -> int:
         progress.close()
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        progress.close()
+        print("interrupted; the same command does what is missing", file=sys.stderr)
+        return 130
     finally:
         progress.close()
         records.close()

@@ -101,7 +101,7 @@ def train_group(
             done = epoch * trainer.steps_per_epoch + stop
             scores = [score(each) for each in logits]
             for number in range(len(seeds)):
-                diverged[number] = diverged[number] or _first_bad_step(
+                diverged[number] = diverged[number] or first_bad_step(
                     losses[number, :stop], logits[number], done
                 )
                 history[number].append(
@@ -189,9 +189,25 @@ def _choose(better: jax.Array, new: Params, old: Params) -> Params:
     return jax.tree.map(choose, new, old)
 
 
-def _first_bad_step(
+def first_bad_step(
     losses: NDArray[np.float32], logits: NDArray[np.float32], done: int
 ) -> int | None:
+    """Where a run diverged.
+
+    Args:
+        losses: losses of the last steps, shape (steps,).
+        logits: what the model says after them.
+        done: number of steps of the run so far.
+
+    Returns:
+        Number of the first step, from 1, whose loss is not finite, or of the last if
+        only the logits are not; None if the run is sound.
+
+    Examples:
+        >>> losses = np.array([0.7, np.inf, np.nan], np.float32)
+        >>> first_bad_step(losses, np.zeros((2, 2), np.float32), done=13)
+        12
+    """
     bad = np.flatnonzero(~np.isfinite(losses))
     if bad.size:
         return done - losses.size + int(bad[0]) + 1

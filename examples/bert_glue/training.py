@@ -93,8 +93,8 @@ class Trainer:
         self._buckets = buckets
         self._optimizer = recipe.make_optimizer(self.steps)
         self.evaluate = Evaluator(workload.forward, workload.evaluation)
-        self.init = functools.partial(jax.jit(self._init), workload.pretrained)
-        self.order = jax.jit(
+        self._initialise: Callable[..., Any] = jax.jit(self._init)
+        self._order: Callable[..., Any] = jax.jit(
             functools.partial(
                 epoch_order, examples=self.examples, batch_size=recipe.batch_size
             )
@@ -110,16 +110,17 @@ class Trainer:
             Bytes of device memory that training takes, the data included; 0 where the
             compiler does not say.
         """
-        keys = jax.eval_shape(
-            lambda: jax.random.split(jax.random.key(0), self.group_size)
-        )
-        state = jax.eval_shape(self._init, self.workload.pretrained, keys)
-        order = jax.eval_shape(self.order, keys, 0)
+        pretrained = self.workload.pretrained
+        keys = jax.random.split(jax.random.key(0), self.group_size)
+        state = jax.eval_shape(self._initialise, pretrained, keys)
+        order = jax.eval_shape(self._order, keys, 0)
         train = jax.jit(self._train_steps, donate_argnums=(0, 1)).lower(
             state, self.new_losses(), keys, order, 0, 0, 0, self.workload.train
         )
-        self.evaluate.compile(state.params)
         self._train = train.compile()
+        self._initialise = jax.jit(self._init).lower(pretrained, keys).compile()
+        self._order = jax.jit(self._order).lower(keys, 0).compile()
+        self.evaluate.compile(state.params)
         memory = self._train.memory_analysis()
         if memory is None:
             return 0
@@ -129,6 +130,23 @@ class Trainer:
             - memory.alias_size_in_bytes
             + memory.temp_size_in_bytes
         )
+
+    def init(self, keys: Key[Array, "seeds"]) -> TrainState:
+        """State of a group before its first step.
+
+        Args:
+            keys: keys of the initial parameters, shape (seeds,).
+
+        Returns:
+            The state.
+        """
+        return self._initialise(self.workload.pretrained, keys)
+
+    def order(
+        self, keys: Key[Array, "seeds"], epoch: int
+    ) -> Int[Array, "seeds steps batch"]:
+        """Batches of an epoch, as :func:`seeds.epoch_order` gives them."""
+        return self._order(keys, epoch)
 
     def new_losses(self) -> Float[Array, "seeds steps"]:
         """An empty record of an epoch's losses, for :meth:`train`."""
