@@ -1,6 +1,7 @@
 # Every target sets itself up, in a virtual environment that is made once.
 PYTHON ?= python3
 VENV ?= .venv
+OLDEST ?= .venv-oldest
 BIN := $(VENV)/bin
 SEEDS ?= 5
 export HF_HUB_DISABLE_TELEMETRY := 1
@@ -29,6 +30,20 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2
+
+# Needs neither flax nor what else the examples use.
+LIBRARY_TESTS := cwgnc_jax $(addprefix tests/test_,adaptive.py bert_adam.py \
+  clipping.py clipping_frameworks.py clipping_sharding.py clipping_transforms.py \
+  comparisons.py components.py mixout.py optimizers.py schedules.py stability.py)
+
+$(OLDEST)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(OLDEST)/bin/python -m pip install --quiet --editable . --group oldest
+	touch $@
+
+test-oldest: $(OLDEST)/.installed
+	$(OLDEST)/bin/python -m pytest -n 2 $(LIBRARY_TESTS)
 
 lint: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group tools
