@@ -1,0 +1,109 @@
+"""What clipping costs, read from compiled programs rather than from a clock."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+import cwgnc_jax
+
+BIG = {
+    "embedding": jax.ShapeDtypeStruct((3000, 256), jnp.float32),
+    "stack": jax.ShapeDtypeStruct((6, 256, 1024), jnp.float32),
+    "fused": jax.ShapeDtypeStruct((256, 768), jnp.float32),
+}
+STACKED = cwgnc_jax.fused("fused", ("q", "k", "v"), base=cwgnc_jax.stacked("stack"))
+
+
+def compile_step(clip, params):
+    """A donated AdamW step behind a clipping, compiled."""
+    tx = optax.chain(*([] if clip is None else [clip]), optax.adamw(1e-3))
+
+    def step(params, state, gradients):
+        updates, state = tx.update(gradients, state, params)
+        return optax.apply_updates(params, updates), state
+
+    state = jax.eval_shape(tx.init, params)
+    return jax.jit(step, donate_argnums=(0, 1)).lower(params, state, params).compile()
+
+
+@pytest.mark.parametrize("components", [None, STACKED])
+def test_no_temporary_of_a_gradients_size(components):
+    compiled = compile_step(cwgnc_jax.clip_by_component_norm(0.05, components), BIG)
+    temporary = compiled.memory_analysis().temp_size_in_bytes
+    # Sums over columns before they are cut into parts; the smallest leaf has 768 KiB.
+    assert temporary < 16 * 1024
+
+
+@pytest.mark.parametrize("components", [None, STACKED])
+def test_bytes_moved_are_those_of_one_more_read(components):
+    clip = cwgnc_jax.clip_by_component_norm(0.05, components)
+    bare, clipped = (
+        compile_step(tx, BIG).cost_analysis()["bytes accessed"] for tx in (None, clip)
+    )
+    gradients = sum(4 * leaf.size for leaf in BIG.values())
+    assert clipped <= 1.05 * (bare + gradients)
+
+
+def test_no_branches_and_no_more_kernels_than_the_global_norm():
+    leaves = 12
+    params = {
+        f"p{i}": jax.ShapeDtypeStruct((32 + i, 64), jnp.float32) for i in range(leaves)
+    }
+    text = {
+        name: compile_step(clip, params).as_text()
+        for name, clip in {
+            "component": cwgnc_jax.clip_by_component_norm(0.05),
+            "global": optax.clip_by_global_norm(1.0),
+        }.items()
+    }
+    assert " conditional(" not in text["component"]
+    kernels = {name: len(re.findall(r" fusion\(", t)) for name, t in text.items()}
+    # A few for the state, which is recorded in the same step.
+    assert kernels["component"] <= kernels["global"] + 10
+
+
+def test_frozen_layers_cost_no_backward_pass():
+    width, depth = 32, 6
+    params = {f"layer_{i}": jnp.ones((width, width)) for i in range(depth)}
+    labels = {
+        name: "trainable" if i >= depth - 2 else "frozen"
+        for i, name in enumerate(params)
+    }
+
+    def forward(params, x):
+        for i in range(depth):
+            x = jnp.tanh(x @ params[f"layer_{i}"])
+        return jnp.sum(x**2)
+
+    tx = optax.partition(
+        {"trainable": cwgnc_jax.cwgnc_adamw(1e-3), "frozen": optax.set_to_zero()},
+        labels,
+    )
+
+    @jax.jit
+    def whole(params, state, x):
+        gradients = jax.grad(forward)(params, x)
+        updates, state = tx.update(gradients, state, params)
+        return optax.apply_updates(params, updates), state
+
+    inner = cwgnc_jax.cwgnc_adamw(1e-3)
+
+    @jax.jit
+    def without(trainable, state, frozen, x):
+        gradients = jax.grad(lambda t: forward(frozen | t, x))(trainable)
+        updates, state = inner.update(gradients, state, trainable)
+        return optax.apply_updates(trainable, updates), state
+
+    def flops(step, *args):
+        return step.lower(*args).compile().cost_analysis()["flops"]
+
+    x = jnp.ones((16, width))
+    trainable = {n: p for n, p in params.items() if labels[n] == "trainable"}
+    frozen = {n: p for n, p in params.items() if labels[n] == "frozen"}
+    frozen_step = flops(whole, params, tx.init(params), x)
+    bare_step = flops(without, trainable, inner.init(trainable), frozen, x)
+    # The frozen parameters are still added to their updates, zeros: one operation each.
+    assert frozen_step <= bare_step + sum(p.size for p in frozen.values())
