@@ -312,8 +312,8 @@ def read_examples(
 
 
 def _labelled(table: tsv.Table, task: Task) -> Examples:
-    numbers = labels.to_numbers(table, task.label, task.labels)
-    return Examples(table.select(task.texts), numbers)
+    texts = table.select(task.texts)
+    return Examples(texts, labels.to_numbers(table, task.label, task.labels))
 
 
 def _own_columns(table: tsv.Table, label: str) -> tuple[str, ...]:
