@@ -39,10 +39,16 @@ def interleave(
 
 
 def provenance() -> str:
-    """One line with command, commit, versions and hardware."""
-    command = shlex.join(
-        ["python", os.path.relpath(sys.argv[0], _project()), *sys.argv[1:]]
-    )
+    """One line with command, commit, versions and hardware.
+
+    Of absolute paths only the last part is shown: the others are this machine's.
+    """
+    arguments = [
+        os.path.basename(argument) if os.path.isabs(argument) else argument
+        for argument in sys.argv[1:]
+    ]
+    script = os.path.relpath(os.path.abspath(sys.argv[0]), _project())
+    command = shlex.join(["python", script, *arguments])
     return (
         f"`{command}`, commit {_commit()}, Python {platform.python_version()}, "
         f"jax {jax.__version__}, optax {optax.__version__}, {_hardware()}"
