@@ -16,6 +16,12 @@ BIG = {
 }
 STACKED = cwgnc_jax.fused("fused", ("q", "k", "v"), base=cwgnc_jax.stacked("stack"))
 
+# What fuses is the compiler's choice: older ones write the squares to memory.
+needs_recent_compiler = pytest.mark.skipif(
+    tuple(map(int, jax.__version__.split(".")[:2])) < (0, 10),
+    reason="measured with the compiler of jax 0.10 and later",
+)
+
 
 def compile_step(clip, params):
     """A donated AdamW step behind a clipping, compiled."""
@@ -29,6 +35,7 @@ def compile_step(clip, params):
     return jax.jit(step, donate_argnums=(0, 1)).lower(params, state, params).compile()
 
 
+@needs_recent_compiler
 @pytest.mark.parametrize("components", [None, STACKED])
 def test_no_temporary_of_a_gradients_size(components):
     compiled = compile_step(cwgnc_jax.clip_by_component_norm(0.05, components), BIG)
@@ -37,6 +44,7 @@ def test_no_temporary_of_a_gradients_size(components):
     assert temporary < 16 * 1024
 
 
+@needs_recent_compiler
 @pytest.mark.parametrize("components", [None, STACKED])
 def test_bytes_moved_are_those_of_one_more_read(components):
     clip = cwgnc_jax.clip_by_component_norm(0.05, components)
