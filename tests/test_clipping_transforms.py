@@ -274,3 +274,55 @@ class TestJax:
         assert state.norms.shape == (4,)
         updates, _ = jax.eval_shape(CLIP.update, GRADIENTS, state)
         assert jax.tree.map(jnp.shape, updates) == jax.tree.map(jnp.shape, PARAMS)
+
+
+@pytest.mark.parametrize(
+    "tx",
+    [
+        optax.chain(cwgnc_jax.clip_by_component_norm(1.0), optax.sgd(0.05)),
+        optax.chain(cwgnc_jax.adaptive_clip_by_component_norm(0.5), optax.sgd(0.05)),
+        optax.chain(cwgnc_jax.adagc(start=5), optax.sgd(0.05)),
+        cwgnc_jax.cwgnc_adamw(0.05, weight_decay=0.0),
+    ],
+    ids=["clip", "agc", "adagc", "adamw"],
+)
+class TestContractOfOptaxOptimizers:
+    @pytest.mark.parametrize("dtype", ["bfloat16", "float32", "complex64"])
+    def test_finds_the_minimum_of_a_parabola(self, tx, dtype):
+        target = jnp.asarray([0.5, -0.5, 1.0], dtype)
+        params = jnp.asarray([-1.0, 2.0, 1.0], dtype)
+
+        def loss(params):
+            return jnp.sum(jnp.abs(params - target) ** 2).astype(jnp.float32)
+
+        @jax.jit
+        def step(carry, _):
+            params, state = carry
+            # The descent direction of a complex variable is the conjugate gradient.
+            gradients = jnp.conj(jax.grad(loss)(params))
+            updates, state = tx.update(gradients, state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        (found, _), _ = jax.lax.scan(step, (params, tx.init(params)), length=400)
+        # Adam hovers around the minimum by its learning rate; bfloat16 has 8 bits.
+        np.testing.assert_allclose(
+            np.asarray(found, np.complex64), np.asarray(target, np.complex64), atol=0.1
+        )
+
+    def test_state_keeps_structure_shapes_and_dtypes(self, tx):
+        def describe(state):
+            leaves, treedef = jax.tree.flatten(state)
+            return treedef, [(leaf.shape, leaf.dtype) for leaf in leaves]
+
+        state = tx.init(PARAMS)
+        updates, after = tx.update(GRADIENTS, state, PARAMS)
+        assert describe(after) == describe(state)
+        assert describe(updates) == describe(PARAMS)
+
+    def test_takes_extra_arguments_for_others(self, tx):
+        tx = optax.with_extra_args_support(tx)
+        tx.update(GRADIENTS, tx.init(PARAMS), PARAMS, value=1.0)
+
+    def test_parameters_in_its_state_can_be_mapped(self, tx):
+        doubled = optax.tree.map_params(tx, lambda x: 2 * x, tx.init(PARAMS))
+        assert jax.tree.structure(doubled) == jax.tree.structure(tx.init(PARAMS))
