@@ -24,7 +24,7 @@ EXAMPLES = """\
 
 def make_parser() -> cli.Parser:
     """The script's options."""
-    parser = cli.make_parser(__doc__ or "", EXAMPLES)
+    parser = cli.make_parser(__file__, __doc__ or "", EXAMPLES)
     cli.add_subject_options(parser)
     cli.add_method_options(parser, default="cwgnc")
     cli.add_run_options(parser, default_seeds=5)

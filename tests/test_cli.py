@@ -62,7 +62,7 @@ def test_options_are_checked_before_long_work(capsys, tmp_path, arguments, messa
     began = time.monotonic()
     text = refusal(capsys, *arguments, "--output-dir", tmp_path / "new")
     assert message in text
-    assert text.startswith("finetune_glue.py: error: ") or "pytest" in text
+    assert text.startswith("finetune_glue.py: error: ")
     # Imports may be among it; reading a model or compiling is not.
     assert time.monotonic() - began < 30
     assert not (tmp_path / "new").exists()
@@ -84,7 +84,7 @@ def test_model_folders_are_checked(capsys, folder, tmp_path):
 def test_data_is_checked(capsys, folder, tmp_path):
     model = ["--model", folder / "model", "--output-dir", tmp_path]
     text = refusal(capsys, *model, "--task", "rte", "--data-dir", folder)
-    assert f"no folder {folder / 'RTE'}" in text
+    assert str(folder / "RTE") in text
     (folder / "bad.tsv").write_text("sentence\tlabel\nthe cat\t1\nthe dog\n")
     text = refusal(
         capsys,

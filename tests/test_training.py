@@ -9,13 +9,11 @@ import pytest
 import tiny_bert
 from bert_glue import batching, evaluation, memory, metrics, tasks, workload
 from bert_glue.methods import METHODS, parse_methods
-from bert_glue.model import BertForSequenceClassification
 from bert_glue.progress import Progress
 from bert_glue.runs import Outcome, first_bad_step, stretches, train_group
 from bert_glue.seeds import Seed, seed_keys
 from bert_glue.training import Trainer
 from bert_glue.workload import Subject
-from flax import nnx
 
 # In float32, sums of another order differ by some 1e-7 relative, and Adam, which
 # divides by the root of the second moment, passes that on times the learning rate:
@@ -360,10 +358,8 @@ def test_memory_is_estimated_before_it_is_compiled(subject):
     config = dataclasses.replace(
         tiny_bert.CONFIG, hidden_size=128, intermediate_size=512
     )
-    model = BertForSequenceClassification(config, 2, rngs=nnx.Rngs(0))
-    params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
-    encoder = {name: params[name] for name in ("embeddings", "encoder")}
-    subject = dataclasses.replace(subject, config=config, pretrained=encoder)
+    params = tiny_bert.parameters(config)
+    subject = dataclasses.replace(subject, config=config, pretrained=params)
     recipe = RECIPE.replace(dropout=0.0)
     estimate = memory.bytes_per_seed(
         config, memory.count_parameters(params), recipe, 24, "float32"

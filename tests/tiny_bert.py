@@ -1,8 +1,10 @@
 """A BERT of a few thousand parameters with a vocabulary of a few words, in a folder."""
 
 import pathlib
+from typing import Any
 
 import jax
+import numpy as np
 from bert_glue import checkpoint
 from bert_glue.model import BertConfig, BertForSequenceClassification
 from flax import nnx
@@ -21,12 +23,30 @@ CONFIG = BertConfig(
 )
 
 
+def parameters(config: BertConfig = CONFIG) -> dict[str, Any]:
+    """Random parameters of embeddings and encoder."""
+    shapes = jax.eval_shape(
+        lambda: nnx.to_pure_dict(
+            nnx.state(
+                BertForSequenceClassification(config, 2, rngs=nnx.Rngs(0)), nnx.Param
+            )
+        )
+    )
+    rng = np.random.default_rng(7)
+
+    def draw(path: Any, leaf: Any) -> np.ndarray:
+        name = path[-1].key
+        if name in ("bias", "scale"):
+            return np.full(leaf.shape, name == "scale", np.float32)
+        return rng.normal(0, 0.02, leaf.shape).astype(np.float32)
+
+    drawn = jax.tree_util.tree_map_with_path(draw, shapes)
+    return {name: drawn[name] for name in ("embeddings", "encoder")}
+
+
 def save(folder: pathlib.Path, config: BertConfig = CONFIG) -> pathlib.Path:
     """Writes the model, with neither pooler nor classifier."""
-    model = BertForSequenceClassification(config, 2, rngs=nnx.Rngs(7))
-    params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
-    encoder = {name: params[name] for name in ("embeddings", "encoder")}
-    checkpoint.save(folder, config, jax.device_get(encoder))
+    checkpoint.save(folder, config, parameters(config))
     (folder / "vocab.txt").write_text("\n".join([*SPECIAL, *WORDS]) + "\n")
     return folder
 

@@ -34,10 +34,11 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=30, width=_help_width())
 
 
-def make_parser(description: str, examples: str) -> Parser:
+def make_parser(script: str, description: str, examples: str) -> Parser:
     """A parser without options.
 
     Args:
+        script: name of the script's file.
         description: what the script does, for the top of its help.
         examples: commands with a line of explanation each, for its end.
 
@@ -45,6 +46,7 @@ def make_parser(description: str, examples: str) -> Parser:
         The parser.
     """
     return Parser(
+        prog=pathlib.Path(script).name,
         description=description,
         epilog=f"examples:\n{examples}",
         formatter_class=_Formatter,
