@@ -18,6 +18,8 @@ from cwgnc_jax._comparisons import (
     correct_comparisons,
 )
 from cwgnc_jax._components import Component, ComponentMap, Split
+from cwgnc_jax._freezing import carry_opt_state, freeze
+from cwgnc_jax._groups import UnfreezingGroups, unfreezing_groups
 from cwgnc_jax._layout import component_names, describe_components
 from cwgnc_jax._maps import (
     by_layer,
@@ -46,6 +48,14 @@ from cwgnc_jax._stability import (
     wilson_interval,
 )
 from cwgnc_jax._thresholds import MaxNorm
+from cwgnc_jax._unfreezing import (
+    SplitParams,
+    UnfreezingStage,
+    gradual_unfreezing,
+    join_params,
+    split_params,
+    unfreezing_labels,
+)
 
 __all__ = [
     "AdaGCState",
@@ -62,12 +72,16 @@ __all__ = [
     "RunSummary",
     "ScaleByBertAdamState",
     "Split",
+    "SplitParams",
+    "UnfreezingGroups",
+    "UnfreezingStage",
     "bert_adamw",
     "bert_linear_decay_schedule",
     "by_layer",
     "by_leaf",
     "by_module",
     "by_rules",
+    "carry_opt_state",
     "clip_by_component_norm",
     "compare_scores",
     "compare_spread",
@@ -77,14 +91,20 @@ __all__ = [
     "correct_comparisons",
     "cwgnc_adamw",
     "decay_mask",
+    "freeze",
     "fused",
     "get_clip_state",
+    "gradual_unfreezing",
     "holm",
+    "join_params",
     "mixout",
     "scale_by_bert_adam",
+    "split_params",
     "stacked",
     "std_interval",
     "summarize_runs",
+    "unfreezing_groups",
+    "unfreezing_labels",
     "warmup_linear_decay_schedule",
     "whole_tree",
     "wilson_interval",

@@ -1,0 +1,156 @@
+"""Optimizers that leave a part of the parameters alone, and carry their state on."""
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from cwgnc_jax._paths import flatten_with_paths, list_offenders
+
+TRAINABLE: Literal["trainable"] = "trainable"
+FROZEN: Literal["frozen"] = "frozen"
+
+
+def freeze(
+    optimizer: optax.GradientTransformation, labels: Any
+) -> optax.GradientTransformationExtraArgs:
+    """Lets an optimizer see the trainable leaves alone, and leaves the others alone.
+
+    Frozen leaves have no optimizer state, no weight decay, no part in any norm, and
+    keep every bit, even the sign of a 0. In a compiled step their gradients are not
+    computed, for nothing uses them; a global norm taken *before* this transformation
+    would. To be spared frozen leaves outside of ``jit`` too, use
+    :func:`split_params`.
+
+    Args:
+      optimizer: for the trainable leaves.
+      labels: a pytree of 'trainable' and 'frozen' over the parameters, matched by
+        path: :func:`unfreezing_labels`, or any other. All forms of the state of an
+        NNX model have the same paths.
+
+    Returns:
+      The transformation, an ``optax.partition``.
+
+    Raises:
+      ValueError: at once if there are other labels; at init and update if a leaf has
+        no label.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> from cwgnc_jax import cwgnc_adamw, freeze, unfreezing_labels
+      >>> params = {"embed": jnp.ones((9, 2)), "head": jnp.ones((2, 2)),
+      ...           "layers": [jnp.ones((2, 2)), jnp.ones((2, 2))]}
+      >>> tx = freeze(cwgnc_adamw(1e-3), unfreezing_labels(params, stage=0))
+      >>> updates, opt_state = tx.update(params, tx.init(params), params)
+      >>> [float(leaf[0, 0]) for leaf in optax.apply_updates(params, updates)["layers"]]
+      [1.0, 0.9989900588989258]
+    """
+    by_path = dict(flatten_with_paths(labels))
+    wrong = {
+        path: label
+        for path, label in by_path.items()
+        if label not in (TRAINABLE, FROZEN)
+    }
+    if wrong:
+        raise ValueError(
+            "labels must be 'trainable' or 'frozen', got:"
+            + list_offenders(f"{path}: {label}" for path, label in wrong.items())
+        )
+
+    def labels_of(tree: Any) -> Any:
+        paths = [path for path, _ in flatten_with_paths(tree)]
+        missing = [path for path in paths if path not in by_path]
+        if missing:
+            raise ValueError("labels: none for the leaves:" + list_offenders(missing))
+        found = [by_path[path] for path in paths]
+        return jax.tree.unflatten(jax.tree.structure(tree), found)
+
+    return optax.partition({TRAINABLE: optimizer, FROZEN: _keep()}, labels_of)
+
+
+def carry_opt_state(
+    optimizer: optax.GradientTransformation,
+    params: Any,
+    opt_state: optax.OptState,
+) -> optax.OptState:
+    """State of an optimizer for a stage that goes on where the one before stopped.
+
+    Moments of parameters that were trained before are kept, those of parameters that
+    are new start afresh, and counts go on, so that a schedule does too. What has an
+    entry for each component (the norms of the last step, AdaGC's references) starts
+    afresh, because there are more of them now.
+
+    Args:
+      optimizer: the optimizer of the new stage.
+      params: the parameters that it is for: the trainable part of
+        :func:`split_params`, or all if the optimizer freezes by labels.
+      opt_state: the state that the stage before ended with.
+
+    Returns:
+      The state.
+
+    Raises:
+      ValueError: if the state of a parameter has another shape and is not that of the
+        upper layers of the same stack.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> from cwgnc_jax import carry_opt_state
+      >>> tx = optax.trace(decay=0.9)
+      >>> before = tx.init(jnp.zeros(1))._replace(trace={"layers": jnp.array([7.0])})
+      >>> carry_opt_state(tx, {"layers": jnp.zeros(2)}, before).trace["layers"].tolist()
+      [0.0, 7.0]
+    """
+    shapes = {path: jnp.shape(leaf) for path, leaf in flatten_with_paths(params)}
+    before = dict(flatten_with_paths(opt_state))
+    fresh = optimizer.init(params)
+    carried = []
+    for path, new in flatten_with_paths(fresh):
+        old = before.get(path, new)
+        shape, old_shape = jnp.shape(new), jnp.shape(old)
+        if shape == old_shape:
+            carried.append(old)
+            continue
+        owner = _shape_of_owner(path, shapes)
+        if owner is None:
+            carried.append(new)
+        elif (
+            len(shape) == len(old_shape)
+            and shape[1:] == old_shape[1:]
+            and shape[:1] == owner[:1] > old_shape[:1]
+        ):
+            carried.append(jnp.concatenate([new[: shape[0] - old_shape[0]], old]))
+        else:
+            raise ValueError(
+                f"opt_state: {path!r} has shape {old_shape}, which is not that of "
+                f"upper layers of {shape}"
+            )
+    return jax.tree.unflatten(jax.tree.structure(fresh), carried)
+
+
+def _keep() -> optax.GradientTransformation:
+    """Updates of -0, which unlike 0 changes no number when it is added."""
+
+    def init_fn(params: Any) -> optax.EmptyState:
+        del params
+        return optax.EmptyState()
+
+    def update_fn(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        del params
+        return jax.tree.map(lambda leaf: -jnp.zeros_like(leaf), updates), state
+
+    return optax.GradientTransformation(init_fn, update_fn)
+
+
+def _shape_of_owner(
+    path: str, shapes: dict[str, tuple[int, ...]]
+) -> tuple[int, ...] | None:
+    """Shape of the parameter whose path an entry of an optimizer's state ends with."""
+    keys = path.split("/")
+    for depth in range(len(keys)):
+        if (suffix := "/".join(keys[depth:])) in shapes:
+            return shapes[suffix]
+    return shapes.get("")
