@@ -316,10 +316,17 @@ def test_regression(tmp_path, subject):
     data = tasks.load_files(tmp_path / "train", tmp_path / "dev")
     regression = workload.prepare(data, subject.folder)
     recipe = RECIPE.replace(epochs=40, batch_size=12, dropout=0.0)
-    _, losses = trained(trainer_of(regression, recipe), seeds_of(0), epochs=40)
+    trainer = trainer_of(regression, recipe, buckets=(8,))
+    _, losses = trained(trainer, seeds_of(0), epochs=40)
     # All texts are alike, so the best answer is the mean: variance 1/6.
     assert losses[0, -1] == pytest.approx(1 / 6, abs=0.05)
     assert losses[0, 0] > 0.3
+
+
+@pytest.mark.parametrize("buckets", [(8, 16), (24, 32)])
+def test_buckets_must_fit_the_data(subject, buckets):
+    with pytest.raises(ValueError, match="must hold the longest example, of 20 tokens"):
+        trainer_of(subject, buckets=buckets)
 
 
 def test_buckets_save_padding_and_fit_every_batch():

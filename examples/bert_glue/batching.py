@@ -34,6 +34,11 @@ class Data(NamedTuple):
     lengths: Int[Array, " examples"]
     labels: Int[Array, " examples"] | Float[Array, " examples"]
 
+    @property
+    def width(self) -> int:
+        """Number of tokens that all examples are padded to."""
+        return self.input_ids.shape[1]
+
 
 class Batch(NamedTuple):
     """Some examples, cut to a length.

@@ -103,7 +103,7 @@ def sort_batches(data: Data, batch_size: int) -> SortedBatches:
     order = np.concatenate([filler, order])
     batches = order.reshape(-1, batch_size)
     needs = lengths[batches[:, -1]]
-    buckets = batching.choose_buckets(needs, data.input_ids.shape[1])
+    buckets = batching.choose_buckets(needs, data.width)
     bucket = np.searchsorted(buckets, needs)
     by_length = [
         (length, batches[bucket == number]) for number, length in enumerate(buckets)

@@ -296,7 +296,7 @@ def make_trainer(configuration: Configuration, group_size: int) -> Trainer:
         group_size,
         buckets=batching.choose_buckets(
             batching.sample_needs(lengths, recipe.batch_size * group_size),
-            subject.train.input_ids.shape[1],
+            subject.train.width,
             # A small model computes padding faster than a compiler avoids it.
             most=1 if encoder < _SMALL_MODEL else 3,
         ),

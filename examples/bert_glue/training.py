@@ -70,6 +70,9 @@ class Trainer:
         group_size: number of seeds side by side.
         buckets: lengths that training batches are cut to, increasing.
 
+    Raises:
+        ValueError: if the last bucket does not fit the data.
+
     Attributes:
         evaluate: computes the logits of the evaluation examples.
         steps_per_epoch: batches in an epoch, the last one perhaps not full.
@@ -90,6 +93,12 @@ class Trainer:
         self.examples = len(workload.train.lengths)
         self.steps_per_epoch = math.ceil(self.examples / recipe.batch_size)
         self.steps = self.steps_per_epoch * recipe.epochs
+        longest, width = int(jnp.max(workload.train.lengths)), workload.train.width
+        if not longest <= buckets[-1] <= width:
+            raise ValueError(
+                f"buckets are {buckets}; the last one must hold the longest example, "
+                f"of {longest} tokens, and not exceed the {width} that there are"
+            )
         self._buckets = buckets
         self._optimizer = recipe.make_optimizer(self.steps)
         self.evaluate = Evaluator(workload.forward, workload.evaluation)
