@@ -24,6 +24,7 @@ from cwgnc_jax._thresholds import (
     MaxNorm,
     block_thresholds,
     check_thresholds,
+    match_rules,
     stack_thresholds,
 )
 
@@ -92,12 +93,13 @@ def clip_by_component_norm(
     Notes:
       **Numbers.** Squares are summed in float32, or float64 for 64 bits, and updates
       keep their dtype. A component whose norm is at most its threshold, within
-      rounding, keeps every bit. A component with a NaN becomes NaN; one with an infinity becomes NaN there
-      and 0 elsewhere; the others never notice, and ``optax.apply_if_finite`` around
-      the optimizer skips such a step. A finite gradient whose squared norm float32
-      cannot hold (entries above some 1e19) becomes 0 and its recorded norm infinite.
-      A traced threshold cannot be checked: below 0 it acts as 0, and NaN makes its
-      components NaN. Derivatives of the clipped gradient are finite, at 0 too.
+      rounding, keeps every bit. A component with a NaN becomes NaN; one with an
+      infinity becomes NaN there and 0 elsewhere; the others never notice, and
+      ``optax.apply_if_finite`` around the optimizer skips such a step. A finite
+      gradient whose squared norm float32 cannot hold (entries above some 1e19)
+      becomes 0 and its recorded norm infinite. A traced threshold cannot be checked:
+      below 0 it acts as 0, and NaN makes its components NaN. Derivatives of the
+      clipped gradient are finite, at 0 too.
 
       **Where it belongs.** After the gradient is unscaled, if the loss was scaled;
       after gradients were averaged over devices (clipping first gives another mean);
@@ -154,11 +156,10 @@ def clip_by_component_norm(
 
     def init_fn(params: optax.Params) -> ClipByComponentNormState:
         layout = resolve(params, components, specs)
+        if isinstance(thresholds, list):
+            # Rules that do not fit are to show at once, not in the first update.
+            match_rules("max_norm", [pattern for pattern, _ in thresholds], layout)
         dtype = norms_dtype(jax.tree.leaves(params), layout)
-        # Rules that do not fit are to show at once, not in the first update.
-        block_thresholds(
-            "max_norm", thresholds, layout, jnp.zeros((), jnp.int32), dtype
-        )
         return ClipByComponentNormState(*initial_record(layout, dtype))
 
     def update_fn(
