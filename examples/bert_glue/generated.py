@@ -92,7 +92,8 @@ def load(
     """
     if not 1 <= evaluation_size <= EVALUATION_SIZE:
         raise ValueError(
-            f"evaluation_size must be from 1 to {EVALUATION_SIZE}; got {evaluation_size}"
+            f"evaluation_size must be from 1 to {EVALUATION_SIZE}; "
+            f"got {evaluation_size}"
         )
     train = rows(name, "train", train_size, seed)
     evaluation = rows(name, "evaluation", EVALUATION_SIZE, seed)[:evaluation_size]
@@ -172,11 +173,19 @@ def corpus(seed: int) -> Iterator[tuple[str, ...]]:
     """
     kept_out = frozenset().union(*(held_out(n, s) for n in SHARES for s in (0, 1)))
     dice = Dice("corpus", seed)
-    shares = {"one": 0.4, "reworded": 0.25, "follows": 0.25, "other": 0.1}
+    shares = {
+        "one": 0.25,
+        "again": 0.15,
+        "reworded": 0.25,
+        "follows": 0.25,
+        "other": 0.1,
+    }
     while True:
         kind = dice.weighted(shares)
         if kind == "one":
             texts = (sentence(sample(dice)),)
+        elif kind == "again":
+            texts = (sentence(sample(dice)),) * 2
         elif kind == "reworded":
             texts = paraphrase.pair(dice, same=True)[:2]
         elif kind == "follows":
