@@ -17,11 +17,11 @@ def freeze(
 ) -> optax.GradientTransformationExtraArgs:
     """Lets an optimizer see the trainable leaves alone, and leaves the others alone.
 
-    Frozen leaves have no optimizer state, no weight decay, no part in any norm, and
-    keep every bit, even the sign of a 0. In a compiled step their gradients are not
-    computed, for nothing uses them; a global norm taken *before* this transformation
-    would. To be spared frozen leaves outside of ``jit`` too, use
-    :func:`split_params`.
+    Frozen leaves have no optimizer state, no weight decay and no part in any norm. In a
+    compiled step they keep every bit, even the sign of a 0, and their gradients are
+    not computed, for nothing uses them; a global norm taken *before* this
+    transformation would. Outside of ``jit`` use :func:`split_params`, which does not
+    rely on the compiler.
 
     Args:
       optimizer: for the trainable leaves.
@@ -140,9 +140,14 @@ def _keep() -> optax.GradientTransformation:
 
     def update_fn(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
-        return jax.tree.map(lambda leaf: -jnp.zeros_like(leaf), updates), state
+        return jax.tree.map(_negative_zero, updates), state
 
     return optax.GradientTransformation(init_fn, update_fn)
+
+
+def _negative_zero(leaf: Any) -> jax.Array:
+    zero = jnp.zeros_like(leaf)
+    return -zero if jnp.issubdtype(zero.dtype, jnp.inexact) else zero
 
 
 def _shape_of_owner(

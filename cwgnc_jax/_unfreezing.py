@@ -155,9 +155,9 @@ def join_params(trainable: Any, frozen: Any, *, keep_cut: str | None = None) -> 
       trainable: the part that was trained.
       frozen: the other.
       keep_cut: path of the node of stacked layers, ``encoder/layers``, if these are to
-        stay cut for a forward pass that runs one stack after the other. Where both
-        parts have layers the node becomes a dict of two: 0 is the lower, frozen
-        stack, 1 the upper one.
+        stay cut for a forward pass that runs one stack after the other. The node then
+        becomes a dict of two, 0 for the lower, frozen stack and 1 for the upper one,
+        unless the stage left the stack whole.
 
     Returns:
       The whole tree; leaves that were cut are whole again unless kept cut.
@@ -180,11 +180,9 @@ def join_params(trainable: Any, frozen: Any, *, keep_cut: str | None = None) -> 
         at_cut = keystr(path, simple=True, separator="/") == keep_cut
         return at_cut or node is None or is_masked(node)
 
-    upper, treedef = tree_flatten_with_path(
-        trainable, is_leaf=is_leaf, is_leaf_takes_path=True
-    )
-    lower, other = tree_flatten_with_path(
-        frozen, is_leaf=is_leaf, is_leaf_takes_path=True
+    (upper, treedef), (lower, other) = (
+        tree_flatten_with_path(part, is_leaf=is_leaf, is_leaf_takes_path=True)
+        for part in (trainable, frozen)
     )
     if treedef != other:
         raise ValueError(
@@ -204,7 +202,11 @@ def join_params(trainable: Any, frozen: Any, *, keep_cut: str | None = None) -> 
         elif not jax.tree.leaves(top):
             joined.append(bottom)
         elif path == keep_cut:
-            joined.append({0: bottom, 1: top})
+            joined.append(
+                {0: bottom, 1: top}
+                if _is_cut(top, bottom)
+                else join_params(top, bottom)
+            )
         elif jnp.shape(top)[1:] == jnp.shape(bottom)[1:] and jnp.ndim(top):
             joined.append(jnp.concatenate([bottom, top]))
         else:
@@ -213,6 +215,12 @@ def join_params(trainable: Any, frozen: Any, *, keep_cut: str | None = None) -> 
                 f"{path} {jnp.shape(top)} and {jnp.shape(bottom)}"
             )
     return jax.tree.unflatten(treedef, joined)
+
+
+def _is_cut(upper: Any, lower: Any) -> bool:
+    """Whether two parts of a node have leaves in common."""
+    paths = [{path for path, _ in flatten_with_paths(part)} for part in (upper, lower)]
+    return bool(paths[0] & paths[1])
 
 
 def gradual_unfreezing(
