@@ -1,12 +1,13 @@
 """From the spellings of labels to class indices or numbers."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from bert_glue.metrics import REGRESSION
 from bert_glue.tsv import DataError, Table
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def find_classes(table: Table, column: str, metric: str | None) -> tuple[str, ...]:
@@ -16,7 +17,7 @@ def find_classes(table: Table, column: str, metric: str | None) -> tuple[str, ..
       table: The file.
       column: Where the labels are.
       metric: How predictions will be scored; None if that follows from the labels:
-        numbers, of which some are not whole, then make it a regression.
+        numbers, of which some are not written as integers, then make it a regression.
 
     Returns:
       The spellings in the order of the integers that they are, or else of the
@@ -38,7 +39,8 @@ def find_classes(table: Table, column: str, metric: str | None) -> tuple[str, ..
     if metric is None and fractions:
         raise DataError(
             f"{table.path}, line {first_lines[words[0]]}: the {column} {words[0]!r} is "
-            f"no number, but {fractions[0]!r} in line {first_lines[fractions[0]]} is"
+            "no number in the range of float32, but "
+            f"{fractions[0]!r} in line {first_lines[fractions[0]]} is"
         )
     if len(first_lines) < 2:
         raise DataError(
@@ -60,7 +62,7 @@ def to_numbers(table: Table, column: str, classes: Sequence[str]) -> np.ndarray:
       int32 indices of classes or float32 numbers, of shape (rows,).
 
     Raises:
-      DataError: If a label is no class or no finite number.
+      DataError: If a label is no class, or no number in the range of float32.
     """
     position = table.column(column)
     indices = {spelling: index for index, spelling in enumerate(classes)}
@@ -95,4 +97,4 @@ def _number(spelling: str) -> float | None:
         number = float(spelling)
     except ValueError:
         return None
-    return number if math.isfinite(number) else None
+    return number if abs(number) <= _LARGEST else None

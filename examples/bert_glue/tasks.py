@@ -254,7 +254,7 @@ def load_files(
     The columns ``sentence``, or ``sentence1`` and ``sentence2``, and ``label`` are
     read. The classes are the labels of the training file, in the order of their
     numbers or of the alphabet; F1 is that of the second class. Labels that are all
-    numbers, but not all whole ones, make it a regression.
+    numbers, but not all written as integers (1.0 is not), make it a regression.
 
     Args:
       train_file: Examples for training.
