@@ -18,6 +18,12 @@ from cwgnc_jax._comparisons import (
     correct_comparisons,
 )
 from cwgnc_jax._components import Component, ComponentMap, Split
+from cwgnc_jax._diagnostics import (
+    component_cosine,
+    component_cosine_distance,
+    component_rmsd,
+    component_sizes,
+)
 from cwgnc_jax._freezing import carry_opt_state, freeze
 from cwgnc_jax._groups import UnfreezingGroups, unfreezing_groups
 from cwgnc_jax._layout import component_names, describe_components
@@ -46,6 +52,12 @@ from cwgnc_jax._stability import (
     std_interval,
     summarize_runs,
     wilson_interval,
+)
+from cwgnc_jax._summaries import (
+    clip_rate,
+    component_groups,
+    convergence_racing,
+    extremes_by_group,
 )
 from cwgnc_jax._thresholds import MaxNorm
 from cwgnc_jax._unfreezing import (
@@ -83,14 +95,22 @@ __all__ = [
     "by_rules",
     "carry_opt_state",
     "clip_by_component_norm",
+    "clip_rate",
     "compare_scores",
     "compare_spread",
+    "component_cosine",
+    "component_cosine_distance",
+    "component_groups",
     "component_names",
     "component_norms",
+    "component_rmsd",
+    "component_sizes",
+    "convergence_racing",
     "describe_components",
     "correct_comparisons",
     "cwgnc_adamw",
     "decay_mask",
+    "extremes_by_group",
     "freeze",
     "fused",
     "get_clip_state",
