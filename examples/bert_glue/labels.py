@@ -7,8 +7,6 @@ import numpy as np
 from bert_glue.metrics import REGRESSION
 from bert_glue.tsv import DataError, Table
 
-_LARGEST = float(np.finfo(np.float32).max)
-
 
 def find_classes(table: Table, column: str, metric: str | None) -> tuple[str, ...]:
     """The classes that the labels of a training file are.
@@ -97,4 +95,5 @@ def _number(spelling: str) -> float | None:
         number = float(spelling)
     except ValueError:
         return None
-    return number if abs(number) <= _LARGEST else None
+    with np.errstate(over="ignore"):
+        return number if np.isfinite(np.float32(number)) else None
