@@ -361,7 +361,7 @@ class TestFrozen:
 
     @pytest.mark.parametrize("compiled", [False, True])
     @pytest.mark.parametrize(
-        "make", [adamw, cwgnc_jax.cwgnc_adamw, cwgnc_jax.bert_adamw], ids=str
+        "make", [adamw, cwgnc_jax.cwgnc_adamw, cwgnc_jax.bert_adamw]
     )
     def test_by_labels_keeps_every_bit_and_has_no_state(self, make, compiled):
         params = self.odd_params()
