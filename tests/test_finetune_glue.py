@@ -16,11 +16,23 @@ import pytest
 import tiny_bert
 from bert_glue import metrics, study, summaries, tasks, workload
 from bert_glue.evaluation import Evaluator
+from jax.experimental.compilation_cache import compilation_cache
 
 SETTINGS = [
     *("--metric", "matthews", "--learning-rate", "5e-3", "--epochs", "2"),
-    *("--batch-size", "8", "--max-norm", "1", "--no-compilation-cache"),
+    *("--batch-size", "8", "--max-norm", "1"),
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kept_programs(tmp_path_factory):
+    """A cache of compiled programs for the tests below, and none for others."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CWGNC_CACHE", str(folder))
+        yield folder
+    jax.config.update("jax_compilation_cache_dir", None)
+    compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +117,7 @@ def test_summary_is_of_the_records(finished):
         assert f"{scores.max():.2f}" in line
 
 
-def test_files_beside_the_records(finished):
+def test_files_beside_the_records(finished, kept_programs):
     folder, printed = finished
     picture = (folder / "runs.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
@@ -115,7 +127,8 @@ def test_files_beside_the_records(finished):
     assert "--seeds 3" in config["commands"][0]["command"]
     assert config["commands"][0]["hardware"]["platform"]
     assert str(folder / "runs.png") in printed
-    # Neither locks of runs nor temporary files are left.
+    # Neither locks of runs nor temporary files are left; programs are kept.
+    assert any(kept_programs.rglob("*train_steps*"))
     assert {path.name for path in folder.iterdir()} == {
         *("runs.jsonl", "runs.png", "summary.json", "config.json", ".lock"),
         *("model", "predictions.tsv"),
@@ -226,7 +239,7 @@ def test_real_encoder_on_real_data(shared_dir, tmp_path):
     # Two steps: this is about the way from files to a record.
     model = next(path for path in (shared_dir / "models").iterdir() if path.is_dir())
     run(
-        ["--model", str(model), "--no-compilation-cache"],
+        ["--model", str(model)],
         tmp_path,
         *("--task", "rte", "--data-dir", shared_dir / "glue", "--seeds", 1),
         *("--epochs", 1, "--max-train-examples", 32, "--max-eval-examples", 16),

@@ -8,6 +8,7 @@ import subprocess
 from typing import Any
 
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 
 _PACKAGES = ("cwgnc-jax", "jax", "jaxlib", "optax", "flax", "numpy", "tokenizers")
 
@@ -78,3 +79,5 @@ def keep_compiled_programs() -> None:
     if os.access(folder, os.W_OK):
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        # Whatever was compiled before has settled that there is no cache.
+        compilation_cache.reset_cache()
