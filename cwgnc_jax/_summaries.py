@@ -184,11 +184,11 @@ def convergence_racing(movements: jax.typing.ArrayLike) -> jax.Array:
     - A component that moves a thousandth as much as others has stopped, and one that
       moves a millionth has not stopped more. A spread of logarithms would be ruled by
       such components, and infinite for frozen ones; here they count as 0.
-    - It does not depend on the number of components, or on their sizes if movements
-      are root mean squares. These are the right unit under Adam, which moves every
-      entry by about the learning rate, however large its gradient: components differ
-      by what their gradients agree on. Under plain SGD movements differ by as much
-      as gradients do.
+    - Runs of larger and smaller models compare: the number of components hardly
+      counts, nor do their sizes if movements are root mean squares. These are the
+      right unit under Adam, which moves every entry by about the learning rate,
+      however large its gradient: components differ by what their gradients agree on.
+      Under plain SGD movements differ by as much as gradients do.
 
     It does depend on what a component is: compare runs by one map of components.
 

@@ -1,0 +1,277 @@
+"""What the figures show: the data of their artists, labels, legends; no pixels."""
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import cwgnc_jax
+
+matplotlib = pytest.importorskip("matplotlib")
+
+from cwgnc_jax import plotting  # noqa: E402
+
+RNG = np.random.default_rng(0)
+LAYER_22 = [
+    f"encoder/layers/{module}/{kind}[21]"
+    for module in (
+        "attention_norm",
+        "attention_output",
+        "intermediate",
+        "key",
+        "output",
+        "output_norm",
+        "query",
+        "value",
+    )
+    for kind in (("bias", "scale") if module.endswith("norm") else ("bias", "kernel"))
+]
+
+
+def legend_of(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def drawn(figure):
+    """Bytes of the picture: drawing it must not warn, warnings being errors."""
+    target = io.BytesIO()
+    figure.savefig(target, dpi=40)
+    return target.getvalue()
+
+
+def updates(stages, layers):
+    """Movements of the groups that each stage trains; 0 for the others."""
+    found = {"embeddings": np.zeros(stages)}
+    for layer in range(layers):
+        found[f"layer {layer}"] = np.array(
+            [
+                1e-4 * (layer + 1) * (layer >= layers - 1 - stage)
+                for stage in range(stages)
+            ]
+        )
+    found["head"] = np.full(stages, 3e-3)
+    if stages == layers:
+        found["embeddings"][-1] = 1e-6
+    return found
+
+
+FIGURES = {
+    "scores": lambda: plotting.plot_scores(
+        {"GU": RNG.normal(60, 1, (6, 5)), "full": RNG.normal(70, 1, 5)}, majority=52.7
+    ),
+    "updates": lambda: plotting.plot_updates(updates(4, 24)),
+    "all stages": lambda: plotting.plot_updates(updates(24, 24)),
+    "norms": lambda: plotting.plot_gradient_norms(
+        {"failed": np.exp(RNG.normal(size=(40, 16))), "success": np.ones((40, 16))},
+        LAYER_22,
+    ),
+    "layers": lambda: plotting.plot_layer_norms(np.exp(RNG.normal(size=(40, 24)))),
+    "clip rate": lambda: plotting.plot_clip_rate({"cwgnc": RNG.uniform(size=40)}),
+}
+
+
+@pytest.mark.parametrize("make", FIGURES.values(), ids=FIGURES)
+def test_figures_are_drawn_without_pyplot(make):
+    figure = make()
+    assert len(drawn(figure)) > 1000
+    assert len(drawn(make())) > 1000
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    assert pyplot is None or not pyplot.get_fignums()
+
+
+def test_the_library_does_not_import_matplotlib():
+    code = "import sys, cwgnc_jax; assert 'matplotlib' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_matplotlib_it_says_what_to_install():
+    code = """
+import sys
+sys.modules["matplotlib"] = None
+try:
+    import cwgnc_jax.plotting
+except ImportError as error:
+    assert "pip install cwgnc-jax[plot]" in str(error), error
+else:
+    raise SystemExit("no error")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class TestScores:
+    def test_mean_spread_and_every_run(self):
+        scores = {"GU": RNG.normal(60, 2, (6, 5)), "restart": RNG.normal(65, 2, (6, 5))}
+        figure = plotting.plot_scores(scores, ylabel="F1 (%)", title="MRPC")
+        [axes] = figure.axes
+        assert axes.get_ylabel() == "F1 (%)"
+        assert figure.get_suptitle() == "MRPC"
+        assert len(axes.containers) == 2
+        for bars, values in zip(axes.containers, scores.values(), strict=True):
+            line, _, [spread] = bars
+            np.testing.assert_allclose(line.get_ydata(), values.mean(axis=1))
+            ends = np.array(spread.get_segments())[:, :, 1]
+            # ddof 0, as the paper's own code has it.
+            np.testing.assert_allclose(np.diff(ends)[:, 0], 2 * values.std(axis=1))
+            np.testing.assert_allclose(np.round(line.get_xdata()), range(1, 7))
+        runs = [line for line in axes.lines if line.get_linestyle() == "None"]
+        runs = [line for line in runs if len(line.get_ydata()) == 30]
+        for line, values in zip(runs, scores.values(), strict=True):
+            np.testing.assert_allclose(line.get_ydata(), values.ravel())
+
+    def test_legend_has_the_order_of_the_methods(self):
+        scores = {"GU": np.ones((3, 2)), "full": [3.0, 5.0], "restart": np.ones((3, 2))}
+        figure = plotting.plot_scores(scores, majority=52.7)
+        assert legend_of(figure) == [*scores, "majority classifier"]
+        [full] = [line for line in figure.axes[0].lines if line.get_label() == "full"]
+        assert full.get_ydata() == [4.0, 4.0]
+
+    @pytest.mark.parametrize("scores", [{}, {"a": []}, {"a": 1.0}, {"a": [[[1.0]]]}])
+    def test_mistakes(self, scores):
+        with pytest.raises(ValueError, match="scores"):
+            plotting.plot_scores(scores)
+
+
+class TestUpdates:
+    def test_frozen_layers_have_no_points(self):
+        values = updates(4, 24)
+        figure = plotting.plot_updates(values)
+        [axes] = figure.axes
+        assert axes.get_yscale() == "log"
+        labels = [label.get_text() for label in axes.get_xticklabels()]
+        assert labels == ["20", "21", "22", "23", "head"]
+        shown = ["layer 20", "layer 21", "layer 22", "layer 23", "head"]
+        for stage, line in enumerate(axes.lines):
+            expected = [values[name][stage] or np.nan for name in shown]
+            np.testing.assert_array_equal(line.get_ydata(), expected)
+        assert legend_of(figure) == [f"stage {stage}" for stage in range(4)]
+        low, high = axes.get_ylim()
+        assert low < 2.1e-3 < 3e-3 < high
+
+    def test_24_stages_have_a_colour_bar_that_can_be_read(self):
+        figure = plotting.plot_updates(updates(24, 24))
+        axes, bar = figure.axes
+        assert not figure.legends
+        assert len(axes.lines) == 24
+        labels = [label.get_text() for label in axes.get_xticklabels()]
+        assert labels == ["emb.", *map(str, range(24)), "head"]
+        assert bar.get_ylabel() == "stage"
+        drawn(figure)
+        ticks = [label.get_text() for label in bar.get_yticklabels()]
+        assert ticks == [str(stage) for stage in range(0, 24, 2)]
+        assert len({line.get_color() for line in axes.lines}) == 24
+
+    def test_diagnostics_go_in_as_they_are(self):
+        groups = ("embeddings", "head", "layer 1", "layer 0", "layer 1")
+        moved = np.array([[0, 1, 2, 0, 3], [4, 5, 6, 7, 1]], np.float32)
+        figure = plotting.plot_updates(cwgnc_jax.extremes_by_group(moved, groups))
+        lines = [line.get_ydata() for line in figure.axes[0].lines]
+        np.testing.assert_array_equal(lines, [[np.nan, np.nan, 3, 1], [4, 7, 6, 5]])
+
+    def test_nothing_moved(self):
+        assert drawn(plotting.plot_updates({"layer 0": [0.0], "head": [0.0]}))
+
+    @pytest.mark.parametrize("values", [{}, {"a": [1.0], "b": [1.0, 2.0]}])
+    def test_mistakes(self, values):
+        with pytest.raises(ValueError, match="as many stages for each group"):
+            plotting.plot_updates(values)
+
+
+class TestGradientNorms:
+    def test_a_failed_run_beside_another(self):
+        runs = {
+            name: np.exp(RNG.normal(size=(50, 16))) for name in ("failed", "success")
+        }
+        figure = plotting.plot_gradient_norms(runs, LAYER_22)
+        assert [axes.get_title() for axes in figure.axes] == list(runs)
+        failed, success = figure.axes
+        assert failed.get_ylim() == success.get_ylim()
+        for axes, norms in zip(figure.axes, runs.values(), strict=True):
+            np.testing.assert_array_equal([x.get_ydata() for x in axes.lines], norms.T)
+            np.testing.assert_array_equal(axes.lines[0].get_xdata(), range(1, 51))
+
+    def test_the_legend_tells_all_components_apart(self):
+        figure = plotting.plot_gradient_norms({"run": np.ones((9, 16))}, LAYER_22)
+        entries = [text for text in legend_of(figure) if text.strip()]
+        assert entries == [
+            "attention_norm",
+            "attention_output",
+            "intermediate",
+            "key",
+            "output",
+            "output_norm",
+            "query",
+            "value",
+            "kernel",
+            "scale",
+            "bias",
+        ]
+        looks = {(x.get_color(), x.get_linestyle()) for x in figure.axes[0].lines}
+        assert len(looks) == 16
+
+    def test_more_modules_than_colours(self):
+        names = [f"m{number}/kernel" for number in range(11)]
+        figure = plotting.plot_gradient_norms({"run": np.ones((3, 11))}, names)
+        assert len({str(line.get_color()) for line in figure.axes[0].lines}) == 11
+
+    def test_steps_and_medians(self):
+        norms = np.arange(1.0, 8)[:, None]
+        figure = plotting.plot_gradient_norms(
+            {"run": norms}, ["kernel"], steps=10 * np.arange(1, 8), smooth=3
+        )
+        [line] = figure.axes[0].lines
+        assert line.get_xdata().tolist() == [20, 50, 70]
+        assert line.get_ydata().tolist() == [2, 5, 7]
+
+    def test_many_steps_are_thinned(self):
+        figure = plotting.plot_gradient_norms({"run": np.ones((10_000, 1))}, ["kernel"])
+        assert 100 <= len(figure.axes[0].lines[0].get_xdata()) <= 150
+
+    def test_zeros_have_no_point(self):
+        figure = plotting.plot_gradient_norms({"run": [[0.0], [2.0]]}, ["kernel"])
+        assert np.isnan(figure.axes[0].lines[0].get_ydata()).tolist() == [True, False]
+
+    def test_mistakes(self):
+        with pytest.raises(ValueError, match=r"each of 2 names, got \[\(3, 1\)\]"):
+            plotting.plot_gradient_norms({"run": np.ones((3, 1))}, ["a", "b"])
+        with pytest.raises(ValueError, match="got no runs"):
+            plotting.plot_gradient_norms({}, ["a"])
+        with pytest.raises(ValueError, match=r"steps must be 3 numbers.*\(2,\)"):
+            plotting.plot_gradient_norms({"run": np.ones((3, 1))}, ["a"], steps=[1, 2])
+        with pytest.raises(ValueError, match="smooth must be at least 1, got 0"):
+            plotting.plot_gradient_norms({"run": np.ones((3, 1))}, ["a"], smooth=0)
+
+
+class TestLayerNorms:
+    def test_a_line_for_each_of_24_layers_and_a_bar(self):
+        norms = np.exp(RNG.normal(size=(20, 24)))
+        figure = plotting.plot_layer_norms(norms, title="query/kernel")
+        axes, bar = figure.axes
+        np.testing.assert_array_equal([x.get_ydata() for x in axes.lines], norms.T)
+        assert bar.get_ylabel() == "layer"
+        assert len({line.get_color() for line in axes.lines}) == 24
+
+    def test_numbers_of_layers(self):
+        figure = plotting.plot_layer_norms(np.ones((4, 3)), layers=[21, 22, 23])
+        drawn(figure)
+        ticks = [label.get_text() for label in figure.axes[1].get_yticklabels()]
+        assert ticks == ["21", "22", "23"]
+        with pytest.raises(
+            ValueError, match=r"each of 2 layers, got the shape \(4, 3\)"
+        ):
+            plotting.plot_layer_norms(np.ones((4, 3)), layers=[1, 2])
+
+
+class TestClipRate:
+    def test_per_cent_and_means(self):
+        rates = {"0.05": [1.0, 0.5, 0.0, 0.5], "1": [0.0, 0.0, 0.0, 1.0]}
+        figure = plotting.plot_clip_rate(rates, smooth=2)
+        lines = figure.axes[0].lines
+        assert [line.get_ydata().tolist() for line in lines] == [[75, 25], [0, 50]]
+        assert legend_of(figure) == ["0.05", "1"]
+        assert lines[0].get_color() != lines[1].get_color()
+
+    def test_mistakes(self):
+        with pytest.raises(ValueError, match=r"rates: 'a' must have 1 axes.*\(1, 1\)"):
+            plotting.plot_clip_rate({"a": [[1.0]]})
