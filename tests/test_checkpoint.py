@@ -108,7 +108,17 @@ def test_weights_in_several_files(folder, params):
         json.dumps({"weight_map": index})
     )
     assert_same(fill(folder, zeros(params)).params, params)
-    (folder / "model.safetensors.index.json").write_text("[]")
+    (folder / file).unlink()
+    with pytest.raises(CheckpointError, match=f"cannot read .*{file}"):
+        checkpoint.read(folder)
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{", "{}", '{"weight_map": {"a": 1}}', '{"weight_map": {"a": []}}']
+)
+def test_an_index_that_is_none(folder, text):
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(text)
     with pytest.raises(CheckpointError, match="not an index of weights"):
         checkpoint.read(folder)
 
@@ -147,6 +157,28 @@ def test_a_classifier_for_other_classes_is_begun_anew(folder):
     loaded = fill(folder, two)
     assert loaded.initialised == ("classifier",)
     assert_same(loaded.params["classifier"], two["classifier"])
+
+
+@pytest.mark.parametrize("shape", [(3, 7), (2, 7), (8,)])
+def test_a_classifier_of_another_width_is_refused(folder, params, shape):
+    rewrite(folder, lambda t: {**t, "classifier.weight": np.ones(shape, np.float32)})
+    with pytest.raises(CheckpointError, match=r"classifier\.weight: shape"):
+        fill(folder, zeros(params))
+
+
+def test_half_a_classifier_is_refused(folder, params):
+    rewrite(folder, lambda t: {k: v for k, v in t.items() if k != "classifier.bias"})
+    with pytest.raises(CheckpointError, match=r"classifier\.bias: missing"):
+        fill(folder, zeros(params))
+
+
+def test_a_missing_layer_is_listed_tensor_by_tensor(folder, params):
+    layer = "bert.encoder.layer.1."
+    rewrite(folder, lambda t: {k: v for k, v in t.items() if not k.startswith(layer)})
+    with pytest.raises(CheckpointError) as error:
+        fill(folder, zeros(params))
+    # Six linear maps and two norms, each with two tensors.
+    assert str(error.value).count("encoder.layer.1.") == 16
 
 
 def test_tensors_of_no_use_are_passed_over(folder, params):
@@ -230,8 +262,9 @@ class TestRefused:
         ):
             checkpoint.read(folder)
 
-    def test_a_config_that_is_no_json(self, folder):
-        (folder / "config.json").write_text("{")
+    @pytest.mark.parametrize("text", ["{", "[]", "null", '{"hidden_size": 8.5}'])
+    def test_a_config_that_is_none(self, folder, text):
+        (folder / "config.json").write_text(text)
         with pytest.raises(CheckpointError, match=r"config\.json: "):
             checkpoint.read(folder)
 
@@ -247,12 +280,16 @@ class TestRefused:
 
     def test_a_hub_name_without_network(self, monkeypatch, tmp_path):
         import huggingface_hub.constants
+        import huggingface_hub.errors
 
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
         message = r"the hub did not give a model .*without network, name a folder"
-        with pytest.raises(CheckpointError, match=message):
+        with pytest.raises(CheckpointError, match=message) as error:
             checkpoint.find("someone/some-bert")
+        # The cache was asked, and not the network.
+        cause = error.value.__cause__
+        assert isinstance(cause, huggingface_hub.errors.LocalEntryNotFoundError)
 
 
 def test_hub_names_are_looked_up_in_the_cache(monkeypatch, folder):
@@ -283,6 +320,12 @@ def test_saving_copies_the_tokenizer(tmp_path, params):
         "model.safetensors",
         "vocab.txt",
     ]
+
+
+def test_labels_are_as_many_as_the_classifier_has_outputs(tmp_path, params):
+    with pytest.raises(ValueError, match=r"labels are \('a',\).* has 3 outputs"):
+        checkpoint.save(tmp_path / "out", CONFIG, params, labels=("a",))
+    assert not (tmp_path / "out").exists()
 
 
 def test_labels_and_kind_are_saved(tmp_path, folder, params):

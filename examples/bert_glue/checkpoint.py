@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from bert_glue.model import BertConfig
@@ -83,8 +84,8 @@ class Loaded:
 
     Attributes:
       params: Nested dict of arrays.
-      initialised: Heads that the checkpoint does not hold, or holds in another shape
-        than is asked for: they keep their initial values.
+      initialised: Heads that keep their initial values: the checkpoint does not hold
+        them, or its classifier is one for another number of labels.
     """
 
     params: Parameters
@@ -124,7 +125,10 @@ def read_config(folder: pathlib.Path) -> BertConfig:
     """
     path = folder / _CONFIG
     try:
-        return BertConfig.from_dict(json.loads(path.read_text()))
+        values = json.loads(path.read_text("utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError("not a JSON object")
+        return BertConfig.from_dict(values)
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path}: {error}") from error
 
@@ -182,7 +186,8 @@ def fill(checkpoint: Checkpoint, params: Parameters) -> Loaded:
             else:
                 offenders.append(f"{found} (for {path})")
         elif found.shape != initial.shape:
-            if head == "classifier":
+            # For other classes: kernel (hidden, labels) and bias (labels,).
+            if head == "classifier" and found.shape[:-1] == initial.shape[:-1]:
                 initialised.add(head)
                 return initial
             offenders.append(
@@ -226,12 +231,17 @@ def save(
       labels: Names of the classes; empty for regression or another model.
       tokenizer_from: Folder whose tokenizer files are copied.
       dtype: Floating-point dtype in the file.
+
+    Raises:
+      ValueError: If there are not as many names as the classifier has outputs.
     """
     from safetensors.numpy import save_file
 
+    outputs = params["classifier"]["bias"].shape[0] if "classifier" in params else 0
+    if labels and len(labels) != outputs:
+        raise ValueError(f"labels are {labels}; the classifier has {outputs} outputs")
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    classifier = "classifier" in params
     tensors: dict[str, np.ndarray] = {}
 
     def put(path: str, leaf: Any) -> None:
@@ -242,15 +252,14 @@ def save(
             tensors[prefix + name] = np.ascontiguousarray(tensor.astype(dtype))
 
     _map_with_path(put, params)
-    architecture = "BertForSequenceClassification" if classifier else "BertForMaskedLM"
+    architecture = "BertForSequenceClassification" if outputs else "BertForMaskedLM"
     values: dict[str, Any] = {"architectures": [architecture], **config.to_dict()}
-    if classifier:
-        count = params["classifier"]["bias"].shape[0]
-        names = labels or tuple(f"LABEL_{index}" for index in range(count))
+    if outputs:
+        names = labels or tuple(f"LABEL_{index}" for index in range(outputs))
         values["id2label"] = {str(index): name for index, name in enumerate(names)}
         values["label2id"] = {name: index for index, name in enumerate(names)}
         values["problem_type"] = (
-            "regression" if count == 1 else "single_label_classification"
+            "regression" if outputs == 1 else "single_label_classification"
         )
     (folder / _CONFIG).write_text(json.dumps(values, indent=2) + "\n")
     save_file(tensors, folder / _WEIGHTS, metadata={"format": "pt"})
@@ -284,26 +293,24 @@ def _weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
         return [folder / _WEIGHTS]
     try:
         names = json.loads((folder / _INDEX).read_text())["weight_map"].values()
+        return [folder / name for name in sorted(set(names))]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder / _INDEX}: not an index of weights") from error
-    return [folder / name for name in sorted(set(names))]
 
 
 def _read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
-    # bfloat16 needs jax's dtypes, which safetensors' NumPy side does not know.
-    import jax
     from safetensors import SafetensorError
-    from safetensors.flax import load_file
+    from safetensors.numpy import load_file
 
     try:
-        with jax.default_device(jax.local_devices(backend="cpu")[0]):
-            loaded = load_file(path)
+        loaded = load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
     return {
-        name: np.asarray(tensor, np.float32)
-        if jax.numpy.issubdtype(tensor.dtype, jax.numpy.floating)
-        else np.asarray(tensor)
+        # NumPy does not count bfloat16 and the like among its floating-point numbers.
+        name: tensor.astype(np.float32, copy=False)
+        if jnp.issubdtype(tensor.dtype, jnp.floating)
+        else tensor
         for name, tensor in loaded.items()
     }
 
