@@ -109,11 +109,9 @@ def test_official_layout(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", tasks.GENERATED)
-def test_generated_tasks_need_no_data(name):
-    data, expected = load_task(name), generated.load(name)
-    assert data.task is tasks.GENERATED[name]
-    assert data.train.texts == expected.train.texts
-    np.testing.assert_array_equal(data.evaluation.labels, expected.evaluation.labels)
+def test_generated_tasks_need_no_data(monkeypatch, name):
+    monkeypatch.setattr(generated, "load", lambda asked: ("generated", asked))
+    assert load_task(name) == ("generated", name)
 
 
 def test_thresholds_of_the_released_code():

@@ -251,3 +251,63 @@ def test_real_sentences_agree_with_wordpiece_written_out(
             length = each.lengths[row]
             assert each.input_ids[row, :length].tolist() == ids
             assert each.token_type_ids[row, :length].tolist() == types
+
+
+# As the documentation of transformers prints them for this vocabulary.
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ("Hello world", "101 7592 2088 102"),
+        (
+            "I've been waiting for a HuggingFace course my whole life.",
+            "101 1045 1005 2310 2042 3403 2005 1037 17662 12172 2607 2026 2878 2166 "
+            "1012 102",
+        ),
+    ],
+)
+def test_known_sentences(real_folder, text, ids):
+    encoded = encode(tokenization.load_tokenizer(real_folder), (text,))
+    found = encoded.input_ids[0, : encoded.lengths[0]].tolist()
+    assert found == [int(number) for number in ids.split()]
+
+
+def assert_as_transformers(ours, theirs, pairs, max_length):
+    encoded = encode(ours, *pairs, max_length=max_length)
+    expected = theirs(
+        *map(list, zip(*pairs, strict=True)),
+        truncation="longest_first",
+        max_length=max_length,
+    )
+    for row, length in enumerate(encoded.lengths):
+        assert encoded.input_ids[row, :length].tolist() == expected["input_ids"][row]
+        types = encoded.token_type_ids[row, :length].tolist()
+        assert types == expected["token_type_ids"][row]
+
+
+@pytest.mark.parametrize("max_length", [9, 64])
+@pytest.mark.parametrize("lower", [True, False])
+def test_a_vocabulary_alone_makes_transformers_tokenizer(
+    tmp_path, uncased, cased, lower, max_length
+):
+    import transformers
+
+    folder = write_vocabulary(tmp_path)
+    theirs = transformers.BertTokenizer.from_pretrained(folder, do_lower_case=lower)
+    pairs = [
+        ("The playing", "unplayed! caf\u00e9 A"),
+        ("a\u4e2db - the the play playing", "Caf\u00e9"),
+        ("b'a-e " * 5, "the " * 4),
+    ]
+    assert_as_transformers(uncased if lower else cased, theirs, pairs, max_length)
+
+
+@pytest.mark.parametrize("max_length", [32, 128])
+def test_real_pairs_are_as_transformers_encodes_them(
+    shared_dir, real_folder, max_length
+):
+    import transformers
+
+    theirs = transformers.AutoTokenizer.from_pretrained(real_folder)
+    ours = tokenization.load_tokenizer(real_folder)
+    pairs = tasks.load_task("rte", shared_dir / "glue").evaluation.texts
+    assert_as_transformers(ours, theirs, pairs, max_length)
