@@ -7,7 +7,8 @@
 Needs torch and transformers, in an environment of their own. Tiny models are written to
 ``tests/data/bert/NAME`` as Hugging Face checkpoints, with ``expected.npz`` beside them;
 of a real encoder only a few numbers are kept, in ``tests/data/encoder.npz``. A check
-prints how far the logits lie from those in the folder's ``expected_logits.npz``.
+takes a folder that ``save_bert_logits.py`` wrote, lets transformers load it, and prints
+how far the logits lie from those recorded beside the weights.
 """
 
 import argparse
@@ -109,8 +110,18 @@ def record_tiny(folder: pathlib.Path, seed: int, sizes: dict) -> None:
 
 
 def record_encoder(encoder: pathlib.Path) -> None:
-    """Writes a few hidden values and gradient norms of a real encoder."""
-    model = transformers.BertModel.from_pretrained(encoder).eval()
+    """Writes hidden values, logits and gradient norms of a real encoder.
+
+    The classifier, which such an encoder does not have, is drawn here and recorded.
+    """
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(
+        encoder, num_labels=3
+    ).eval()
+    drawn = np.random.default_rng(0).normal(0, 0.1, (4, model.config.hidden_size))
+    kernel, bias = drawn[:3].astype(np.float32), drawn[3, :3].astype(np.float32)
+    with torch.no_grad():
+        model.classifier.weight.copy_(torch.from_numpy(kernel))
+        model.classifier.bias.copy_(torch.from_numpy(bias))
     tokenizer = transformers.AutoTokenizer.from_pretrained(encoder)
     sentences = [
         ("The cat sat on the mat.", "A cat is sitting."),
@@ -120,21 +131,25 @@ def record_encoder(encoder: pathlib.Path) -> None:
     inputs = tokenizer(
         *map(list, zip(*sentences, strict=True)), padding=True, return_tensors="pt"
     )
-    hidden = model(**inputs).last_hidden_state
-    mask = inputs["attention_mask"][..., None]
-    loss = (hidden.square() * mask).sum() + (hidden**3 * mask).sum()
-    loss.backward()
+    labels = torch.tensor([2, 0, 1])
+    hidden = model.bert(**inputs).last_hidden_state
+    output = model(**inputs, labels=labels)
+    output.loss.backward()
     norms = {
         name: np.linalg.norm(parameter.grad.double().numpy())
         for name, parameter in model.named_parameters()
-        if parameter.grad is not None
     }
     DATA.mkdir(exist_ok=True)
     np.savez_compressed(
         DATA / "encoder.npz",
         sentences=np.asarray(sentences),
         **{name: value.numpy() for name, value in inputs.items()},
+        kernel=kernel.T,
+        bias=bias,
+        labels=labels.numpy(),
         hidden=hidden.detach().numpy()[:, ::5, ::16],
+        logits=output.logits.detach().numpy(),
+        loss=output.loss.detach().numpy(),
         names=np.asarray(list(norms)),
         norms=np.asarray(list(norms.values())),
     )
@@ -143,7 +158,11 @@ def record_encoder(encoder: pathlib.Path) -> None:
 def check(folder: pathlib.Path) -> None:
     """Loads a saved model and compares its logits with the folder's."""
     expected = np.load(folder / "expected_logits.npz")
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
+    model, report = transformers.AutoModelForSequenceClassification.from_pretrained(
+        folder, output_loading_info=True
+    )
+    if wrong := {kind: names for kind, names in report.items() if names}:
+        raise SystemExit(f"{folder} was not loaded whole: {wrong}")
     inputs = {
         name: torch.from_numpy(expected[name]).long()
         for name in ("input_ids", "token_type_ids", "attention_mask")
