@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 from bert_glue import checkpoint
 from bert_glue.checkpoint import CheckpointError
-from bert_glue.model import BertConfig, BertForMaskedLM, initial_params, separate
+from bert_glue.model import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    separate,
+)
 from flax import nnx
 from safetensors.numpy import load_file, save_file
 
@@ -26,9 +31,22 @@ CONFIG = BertConfig(
 )
 
 
+def draw(create):
+    """Random parameters of a model, drawn without compiling anything."""
+    shapes = separate(nnx.eval_shape(create))[1]
+    rng = np.random.default_rng(0)
+    return jax.tree.map(
+        lambda leaf: rng.normal(size=leaf.shape).astype(leaf.dtype), shapes
+    )
+
+
+def classifier(labels, config=CONFIG):
+    return draw(lambda: BertForSequenceClassification(config, labels, rngs=nnx.Rngs(0)))
+
+
 @pytest.fixture(scope="module")
 def params():
-    return jax.device_get(initial_params(CONFIG, 3, jax.random.key(0)))
+    return classifier(3)
 
 
 @pytest.fixture
@@ -66,7 +84,7 @@ def test_round_trip_is_exact(folder, params):
 def test_what_pytorch_wrote_is_written_back_to_the_bit(tmp_path):
     """The names, shapes and values are transformers' own."""
     read = checkpoint.read(TORCH)
-    loaded = fill(TORCH, initial_params(read.config, 3, jax.random.key(0)))
+    loaded = fill(TORCH, classifier(3, read.config))
     checkpoint.save(tmp_path, read.config, loaded.params)
     theirs = load_file(TORCH / "model.safetensors")
     ours = load_file(tmp_path / "model.safetensors")
@@ -153,7 +171,7 @@ def test_missing_heads_keep_their_initial_values(folder, params, missing, heads)
 
 
 def test_a_classifier_for_other_classes_is_begun_anew(folder):
-    two = initial_params(CONFIG, 2, jax.random.key(1))
+    two = classifier(2)
     loaded = fill(folder, two)
     assert loaded.initialised == ("classifier",)
     assert_same(loaded.params["classifier"], two["classifier"])
@@ -228,8 +246,7 @@ def test_two_tensors_of_one_name(folder):
 
 
 def test_masked_language_model(tmp_path):
-    params = separate(BertForMaskedLM(CONFIG, rngs=nnx.Rngs(3)))[1]
-    params = jax.device_get(params)
+    params = draw(lambda: BertForMaskedLM(CONFIG, rngs=nnx.Rngs(0)))
     checkpoint.save(tmp_path, CONFIG, params)
     names = load_file(tmp_path / "model.safetensors").keys()
     assert "cls.predictions.transform.dense.weight" in names
@@ -238,8 +255,7 @@ def test_masked_language_model(tmp_path):
     assert loaded.initialised == ()
     assert_same(loaded.params, params)
     # Its encoder serves a classifier, whose heads are new.
-    classifier = initial_params(CONFIG, 2, jax.random.key(0))
-    loaded = fill(tmp_path, classifier)
+    loaded = fill(tmp_path, classifier(2))
     assert loaded.initialised == ("classifier", "pooler")
     assert_same(loaded.params["encoder"], params["encoder"])
 
@@ -332,8 +348,7 @@ def test_labels_and_kind_are_saved(tmp_path, folder, params):
     config = json.loads((folder / "config.json").read_text())
     assert config["id2label"] == {"0": "a", "1": "b", "2": "c"}
     assert config["problem_type"] == "single_label_classification"
-    one = initial_params(CONFIG, 1, jax.random.key(0))
-    checkpoint.save(tmp_path / "one", CONFIG, one)
+    checkpoint.save(tmp_path / "one", CONFIG, classifier(1))
     config = json.loads((tmp_path / "one" / "config.json").read_text())
     assert config["problem_type"] == "regression"
     assert config["id2label"] == {"0": "LABEL_0"}
@@ -342,8 +357,7 @@ def test_labels_and_kind_are_saved(tmp_path, folder, params):
 def test_real_encoder_is_used_whole(shared_dir):
     name = shared_dir / "models" / "all-MiniLM-L6-v2"
     read = checkpoint.read(name)
-    params = initial_params(read.config, 2, jax.random.key(0))
-    loaded = checkpoint.fill(read, params)
+    loaded = checkpoint.fill(read, classifier(2, read.config))
     assert loaded.initialised == ("classifier",)
     used = sum(
         leaf.size
