@@ -214,11 +214,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--output", required=True, help="folder to write")
     parser.add_argument(
-        "--examples", type=int, default=300_000, help="size of the text"
+        "--examples", type=int, default=200_000, help="size of the text"
     )
-    parser.add_argument("--steps", type=int, default=20_000, help="updates")
+    parser.add_argument("--steps", type=int, default=14_000, help="updates")
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--learning-rate", type=float, default=1e-3, help="its peak")
+    parser.add_argument("--learning-rate", type=float, default=2e-3, help="its peak")
     parser.add_argument("--mask-share", type=float, default=0.2, help="pieces hidden")
     parser.add_argument("--hidden-size", type=int, default=128)
     # BERT's 0.02 at width 768, scaled by the root of the ratio of widths.
