@@ -12,7 +12,6 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import (
-    FixedLocator,
     LogFormatterSciNotation,
     LogLocator,
     NullFormatter,
@@ -30,7 +29,7 @@ COLORS = (
     "#8C8C8C",
 )
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-DASHES = ("-", "--", ":", "-.")
+DASHES: tuple[Any, ...] = ("-", "--", ":", "-.")
 # Up to so many stages have a legend entry each; more have a colour bar.
 MOST_ENTRIES = 8
 _MOST_POINTS = 150
@@ -111,7 +110,8 @@ def short_name(group: str) -> str:
 def palette(count: int) -> list[Any]:
     if count <= len(COLORS):
         return list(COLORS[:count])
-    return list(sequence(count).colors)
+    colors = sequence(count)
+    return [colors(number) for number in range(count)]
 
 
 def sequence(count: int) -> ListedColormap:
@@ -134,8 +134,8 @@ def color_bar(
         pad=0.02,
     )
     every = -(-len(numbers) // 12)
-    shown = places[::every]
-    bar.set_ticks(FixedLocator(shown), labels=[str(numbers[place]) for place in shown])
+    shown = places[::every].tolist()
+    bar.set_ticks(shown, labels=[str(numbers[place]) for place in shown])
     bar.minorticks_off()
     bar.ax.tick_params(length=0)
     bar.outline.set_visible(False)
