@@ -1,5 +1,6 @@
 """The encoder: equal to PyTorch's, and its own promises."""
 
+import dataclasses
 import functools
 import itertools
 import operator
@@ -49,8 +50,21 @@ def small_inputs(length=8, batch=3):
 
 
 @functools.cache
-def small_params(num_labels=2):
-    return initial_params(SMALL, num_labels, jax.random.key(1))
+def small_params():
+    # Compiled as a whole: one by one, the draws would be compiled one by one, too.
+    return jax.jit(functools.partial(initial_params, SMALL, 2))(jax.random.key(1))
+
+
+def cut(params, stacks):
+    """The parameters of a model whose layers lie in several stacks."""
+    edges = np.cumsum([0, *stacks])
+    layers = {
+        index: jax.tree.map(
+            operator.itemgetter(slice(start, end)), params["encoder"]["layers"]
+        )
+        for index, (start, end) in enumerate(itertools.pairwise(edges))
+    }
+    return {**params, "encoder": {"layers": layers}}
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -60,9 +74,16 @@ def logits_of(structure, params, *inputs, key=None):
 
 def load(folder, num_labels):
     read = checkpoint.read(folder)
-    params = initial_params(read.config, num_labels, jax.random.key(0))
-    loaded = checkpoint.fill(read, params)
-    return read.config, loaded
+    shapes = jax.eval_shape(
+        functools.partial(initial_params, read.config, num_labels), jax.random.key(0)
+    )
+    return read.config, checkpoint.fill(read, shapes)
+
+
+def by_name(folder, config, gradients):
+    """Gradients in PyTorch's layout, under the names of its parameters."""
+    checkpoint.save(folder, config, gradients)
+    return checkpoint.read(folder).tensors
 
 
 def loss_of(logits, labels):
@@ -116,9 +137,7 @@ class TestAgainstPyTorch:
 
         value, gradients = jax.jit(jax.value_and_grad(loss))(loaded.params)
         np.testing.assert_allclose(value, expected["loss"], rtol=2e-5)
-        # Written in PyTorch's layout, gradients can be compared name by name.
-        checkpoint.save(tmp_path, checkpoint.read(folder).config, gradients)
-        ours = checkpoint.read(tmp_path).tensors
+        ours = by_name(tmp_path, checkpoint.read_config(folder), gradients)
         names = {
             name.removeprefix("gradient ").removeprefix("bert."): name
             for name in expected
@@ -143,43 +162,38 @@ class TestAgainstPyTorch:
         np.testing.assert_allclose(logits, expected["logits"], atol=0.1 * scale)
 
 
-def test_real_encoder_equals_pytorch(shared_dir):
+def test_real_encoder_equals_pytorch(shared_dir, tmp_path):
     expected = np.load(DATA / "encoder.npz")
-    config, loaded = load(shared_dir / "models" / "all-MiniLM-L6-v2", 2)
-    structure = structure_of(config)
+    config, loaded = load(shared_dir / "models" / "all-MiniLM-L6-v2", 3)
+    assert loaded.initialised == ("classifier",)
+    classifier = {"kernel": expected["kernel"], "bias": expected["bias"]}
+    params = {**loaded.params, "classifier": classifier}
+    structure = structure_of(config, 3)
     inputs = [expected[n] for n in ("input_ids", "token_type_ids", "attention_mask")]
-    mask = inputs[2][..., None]
 
     @jax.jit
-    @jax.value_and_grad
-    def loss(params):
-        hidden = nnx.merge(structure, params).encode(*inputs)
-        return jnp.sum(hidden**2 * mask) + jnp.sum(hidden**3 * mask)
+    @functools.partial(jax.value_and_grad, has_aux=True)
+    def run(params):
+        model = nnx.merge(structure, params)
+        logits = model(*inputs)
+        return loss_of(logits, expected["labels"]), (model.encode(*inputs), logits)
 
-    hidden = jax.jit(lambda p: nnx.merge(structure, p).encode(*inputs))(loaded.params)
+    (loss, (hidden, logits)), gradients = run(params)
+    # Six layers of float32 sums in other orders, of values around 1: 1e-6 is seen.
     real = inputs[2].astype(bool)[:, ::5]
     np.testing.assert_allclose(
         hidden[:, ::5, ::16][real], expected["hidden"][real], rtol=0, atol=1e-5
     )
-    _, gradients = loss(loaded.params)
-    ours = {
-        name: np.linalg.norm(np.asarray(tensor, np.float64))
-        for path in _tensor_names(gradients)
-        for name, tensor in path
-    }
+    np.testing.assert_allclose(logits, expected["logits"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(loss, expected["loss"], rtol=1e-5)
+    ours = by_name(tmp_path, config, gradients)
+    assert len(ours) == len(expected["names"])
     for name, norm in zip(expected["names"], expected["norms"], strict=True):
+        mine = np.linalg.norm(ours[name.removeprefix("bert.")].astype(np.float64))
         # A key's bias shifts all scores of a query alike: its gradient is 0 but for
-        # rounding.
-        if not name.endswith("key.bias"):
-            np.testing.assert_allclose(ours[str(name)], norm, rtol=1e-4, err_msg=name)
-
-
-def _tensor_names(gradients):
-    flat = jax.tree_util.tree_leaves_with_path(gradients)
-    for path, leaf in flat:
-        name = "/".join(key.key for key in path)
-        if not name.startswith(("classifier", "pooler")):
-            yield checkpoint._tensors_of(name, np.asarray(leaf))
+        # rounding, a ten-millionth of its neighbours'.
+        atol = 1e-7 if name.endswith("key.bias") else 0
+        np.testing.assert_allclose(mine, norm, rtol=1e-4, atol=atol, err_msg=name)
 
 
 def test_without_key_nothing_is_dropped_and_with_one_the_same_each_time():
@@ -195,6 +209,73 @@ def test_without_key_nothing_is_dropped_and_with_one_the_same_each_time():
     assert jnp.abs(first - other).max() > 1e-4
 
 
+def test_dropout_is_where_bert_has_it(monkeypatch):
+    """Each place and layer has a key of its own, wherever the stack is cut."""
+    config = dataclasses.replace(
+        SMALL,
+        hidden_dropout_prob=0.1,
+        attention_probs_dropout_prob=0.2,
+        classifier_dropout=0.3,
+    )
+    batch, length, hidden, heads = 3, 8, config.hidden_size, config.num_attention_heads
+    keys = []
+
+    def spy(inputs, rate, key, *, square=False):
+        places.add((inputs.shape, rate, square))
+        jax.debug.callback(lambda words: keys.append(tuple(words.tolist())), key)
+        return inputs
+
+    monkeypatch.setattr("bert_glue.model.dropout", spy)
+    found = []
+    for stacks in (None, (2, 1)):
+        places: set[tuple] = set()
+        keys.clear()
+        params = cut(small_params(), stacks) if stacks else small_params()
+        model = nnx.merge(structure_of(config, stacks=stacks), params)
+        model(*small_inputs(length, batch), dropout_key=jax.random.PRNGKey(3))
+        jax.effects_barrier()
+        assert places == {
+            ((batch, length, hidden), 0.1, False),
+            ((batch, heads, length, length), 0.2, True),
+            ((batch, 1, hidden), 0.3, False),
+        }
+        # Embeddings, pooled output, and three places in each of three layers.
+        assert len(keys) == len(set(keys)) == 2 + 3 * 3
+        found.append(set(keys))
+    assert found[0] == found[1]
+
+
+def test_equal_rows_are_dropped_out_differently():
+    inputs = [jnp.repeat(array[:1], 4, axis=0) for array in small_inputs()]
+    logits = logits_of(
+        structure_of(SMALL), small_params(), *inputs, key=jax.random.key(3)
+    )
+    assert len(np.unique(logits[:, 0])) == 4
+
+
+def test_bfloat16_is_of_the_forward_pass_alone():
+    structure, params = structure_of(SMALL, dtype=jnp.bfloat16), small_params()
+    labels = jnp.array([0, 1, 0])
+
+    @jax.jit
+    @functools.partial(jax.value_and_grad, has_aux=True)
+    def run(params):
+        model = nnx.merge(structure, params)
+        logits = model(*small_inputs(), dropout_key=jax.random.key(0))
+        return loss_of(logits, labels), (logits, model.encode(*small_inputs()))
+
+    (_, (logits, hidden)), gradients = run(params)
+    assert hidden.dtype == jnp.bfloat16
+    assert logits.dtype == jnp.float32
+    shapes = nnx.eval_shape(
+        lambda: BertForSequenceClassification(
+            SMALL, 2, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)
+        )
+    )
+    for tree in (separate(shapes)[1], gradients):
+        assert {leaf.dtype for leaf in jax.tree.leaves(tree)} == {np.dtype(np.float32)}
+
+
 @pytest.mark.parametrize("key", [None, 3], ids=["no dropout", "dropout"])
 def test_padding_changes_nothing(key):
     key = None if key is None else jax.random.key(key)
@@ -207,18 +288,11 @@ def test_padding_changes_nothing(key):
 
 @pytest.mark.parametrize("stacks", [(2, 1), (1, 1, 1), (3,)])
 def test_cutting_the_stack_changes_nothing(stacks):
-    params = small_params()
-    layers = params["encoder"]["layers"]
-    edges = np.cumsum([0, *stacks])
-    cut = {
-        index: jax.tree.map(operator.itemgetter(slice(start, end)), layers)
-        for index, (start, end) in enumerate(itertools.pairwise(edges))
-    }
-    key = jax.random.key(2)
+    params, key = small_params(), jax.random.key(2)
     whole = logits_of(structure_of(SMALL), params, *small_inputs(), key=key)
     parts = logits_of(
         structure_of(SMALL, stacks=stacks),
-        {**params, "encoder": {"layers": cut}},
+        cut(params, stacks),
         *small_inputs(),
         key=key,
     )
@@ -264,7 +338,12 @@ def test_seeds_side_by_side_equal_one_by_one():
 
 
 def test_masked_language_model_shares_the_word_embedding():
-    structure, params = separate(BertForMaskedLM(SMALL, rngs=nnx.Rngs(0)))
+    model = nnx.eval_shape(lambda: BertForMaskedLM(SMALL, rngs=nnx.Rngs(0)))
+    structure, shapes = separate(model)
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda leaf: rng.normal(0, 0.2, leaf.shape).astype(np.float32), shapes
+    )
     logits = logits_of(structure, params, *small_inputs())
     assert logits.shape == (3, 8, SMALL.vocab_size)
     assert logits.dtype == jnp.float32
