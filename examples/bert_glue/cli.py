@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, TypeVar
 
 from bert_glue.methods import METHODS, Recipe, parse_methods
-from bert_glue.seeds import Seed, parse_seeds
+from bert_glue.seeds import Seed, cross, parse_seeds
+from bert_glue.shards import parse_shard
 from bert_glue.tasks import GENERATED, TASKS
 
 T = TypeVar("T")
@@ -165,16 +166,41 @@ def add_method_options(parser: argparse.ArgumentParser, default: str) -> None:
     )
 
 
-def add_run_options(parser: argparse.ArgumentParser, default_seeds: int) -> None:
+def add_run_options(
+    parser: argparse.ArgumentParser,
+    default_seeds: int,
+    default_folder: str = "runs/TASK",
+) -> None:
     """Which seeds, how they are run, and where the results go."""
     group = parser.add_argument_group("runs")
     group.add_argument(
         "--seeds",
         type=_checked(parse_seeds),
-        default=str(default_seeds),
         metavar="SEEDS",
         help=f"a count (5 means 0 to 4), or a list such as 3,7,10-12 (default "
         f"{default_seeds}); '7,' is the single seed 7",
+    )
+    parser.set_defaults(default_seeds=parse_seeds(str(default_seeds)))
+    group.add_argument(
+        "--init-seeds",
+        type=_checked(parse_seeds),
+        metavar="SEEDS",
+        help="instead of --seeds: seeds of the new parameters alone, each run with each "
+        "of --data-seeds (default the seed 0)",
+    )
+    group.add_argument(
+        "--data-seeds",
+        type=_checked(parse_seeds),
+        metavar="SEEDS",
+        help="seeds of the order of the examples and of dropout, each run with each of "
+        "--init-seeds (default the seed 0)",
+    )
+    group.add_argument(
+        "--shard",
+        type=_checked(parse_shard),
+        metavar="I/N",
+        help="do the I-th of N parts of the runs; start all N, on any machines, with "
+        "one output directory or with one each",
     )
     group.add_argument(
         "--parallel-seeds",
@@ -193,8 +219,17 @@ def add_run_options(parser: argparse.ArgumentParser, default_seeds: int) -> None
         "--output-dir",
         type=pathlib.Path,
         metavar="DIR",
-        help="folder for the records (default runs/TASK); a run that is recorded "
-        "there is not done again",
+        help=f"folder for the records (default {default_folder}); a run that is "
+        "recorded there is not done again",
+    )
+    group.add_argument(
+        "--merge",
+        type=pathlib.Path,
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="output directories of other processes: their runs are first copied into "
+        "this one's, each once",
     )
     group.add_argument(
         "--no-compilation-cache",
@@ -274,8 +309,26 @@ def check_subject(arguments: argparse.Namespace) -> None:
 
 
 def seeds(arguments: argparse.Namespace) -> list[Seed]:
-    """The seeds that the user asks for."""
-    return [Seed(seed, seed) for seed in arguments.seeds]
+    """The seeds that the user asks for.
+
+    Args:
+        arguments: with the options of :func:`add_run_options`.
+
+    Returns:
+        The seeds: equal pairs, or all pairs of --init-seeds and --data-seeds.
+
+    Raises:
+        ValueError: if both ways are used at once.
+    """
+    init, data = arguments.init_seeds, arguments.data_seeds
+    if init is None and data is None:
+        both = arguments.seeds or arguments.default_seeds
+        return [Seed(seed, seed) for seed in both]
+    if arguments.seeds is not None:
+        raise ValueError(
+            "--seeds sets both seeds of a run; --init-seeds and --data-seeds replace it"
+        )
+    return cross(init or (0,), data or (0,))
 
 
 @contextlib.contextmanager

@@ -149,6 +149,27 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     return tuple(seeds)
 
 
+def cross(init: Sequence[int], data: Sequence[int]) -> list[Seed]:
+    """Every init seed with every data seed, to tell their shares in the spread apart.
+
+    Args:
+        init: seeds of the new parameters.
+        data: seeds of the order of the examples.
+
+    Returns:
+        The seeds of the runs.
+
+    Examples:
+        >>> [seed.name for seed in cross([0, 1], [0, 1])]
+        ['0', '0-1', '1-0', '1']
+
+    References:
+        Dodge et al., "Fine-Tuning Pretrained Language Models: Weight Initializations,
+        Data Orders, and Early Stopping", 2020.
+    """
+    return [Seed(each, other) for each in init for other in data]
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """How many seeds run side by side.

@@ -95,6 +95,8 @@ class Study:
         records: where finished runs are kept.
         parallel_seeds: how many seeds to train side by side; None to choose.
         on_group: is shown finished runs.
+        seeds_of: seeds of a configuration that are this process's to do, if others do
+            the rest; all by default.
 
     Raises:
         ValueError: if there is not enough memory.
@@ -108,9 +110,11 @@ class Study:
         *,
         parallel_seeds: int | None = None,
         on_group: OnGroup | None = None,
+        seeds_of: Callable[[Configuration], Sequence[Seed]] | None = None,
     ) -> None:
         self.configurations = configurations
         self.seeds = seeds
+        self.seeds_of = seeds_of or (lambda configuration: seeds)
         self.records = records
         self._on_group = on_group
         self._plans = {
@@ -125,9 +129,10 @@ class Study:
         }
 
     def missing(self, configuration: Configuration) -> list[Seed]:
-        """Seeds whose runs are not recorded."""
+        """Seeds whose runs are this process's to do and not recorded."""
         done = {record["run"] for record in self.records.read()}
-        return [seed for seed in self.seeds if configuration.run(seed) not in done]
+        mine = self.seeds_of(configuration)
+        return [seed for seed in mine if configuration.run(seed) not in done]
 
     def runs_missing(self) -> int:
         """Number of runs that are not recorded."""
