@@ -51,4 +51,4 @@ lint: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group tools
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python

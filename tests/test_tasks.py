@@ -1,5 +1,6 @@
 import logging
 import pathlib
+import time
 
 import numpy as np
 import pytest
@@ -425,8 +426,10 @@ def hub_splits(task: tasks.Task, **changes):
 
 def stand_in(monkeypatch, answer):
     import datasets
+    import huggingface_hub
 
     asked = []
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *_, **__: None)
 
     def load_dataset(*arguments):
         asked.append(arguments)
@@ -475,6 +478,26 @@ def test_no_network_is_one_line(monkeypatch, caplog):
     assert "\n" not in str(caught.value)
     assert not caplog.records
     assert before == (logger.level, datasets.are_progress_bars_disabled())
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch, tmp_path):
+    import datasets
+    import huggingface_hub.constants
+
+    waits = []
+    # Nothing listens at the port for discarded messages of the machine itself.
+    for place, name in (
+        (huggingface_hub.constants, "ENDPOINT"),
+        (datasets.config, "HF_ENDPOINT"),
+    ):
+        monkeypatch.setattr(place, name, "http://127.0.0.1:9")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+    monkeypatch.setattr(time, "sleep", waits.append)
+    before = datasets.config.HF_HUB_OFFLINE
+    with pytest.raises(DataError, match=r"cannot load 'rte' .* with --data-dir$"):
+        load_task("rte")
+    assert waits == []
+    assert before == datasets.config.HF_HUB_OFFLINE
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import datasets
 
 DATASET = "nyu-mll/glue"
+_PATIENCE = 10.0  # seconds
 
 
 def load_task(task: Task) -> TaskData:
@@ -33,7 +34,7 @@ def load_task(task: Task) -> TaskData:
 
     name = task.hub_name or task.name
     try:
-        with _quiet():
+        with _quiet(), _from_cache_without_network():
             splits = datasets.load_dataset(DATASET, name)
     except Exception as error:  # whatever the many layers below raise without network
         raise DataError(
@@ -80,8 +81,28 @@ def _examples(splits: "datasets.DatasetDict", name: str, task: Task) -> Examples
 
 
 @contextlib.contextmanager
+def _from_cache_without_network() -> Iterator[None]:
+    """Spares a hub that does not answer its retries, which take half a minute."""
+    import datasets
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    offline = datasets.config.HF_HUB_OFFLINE
+    try:
+        HfApi().dataset_info(DATASET, timeout=_PATIENCE)
+    except HfHubHTTPError:
+        pass  # it answers, and load_dataset will say what
+    except Exception:  # of whatever lies between here and there
+        datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE = offline
+
+
+@contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps the many retries of a missing network to the one line of the error."""
+    """Keeps warnings about a missing network to the one line of the error."""
     import datasets
 
     loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
