@@ -68,7 +68,7 @@ def fine_tune(
         truth = np.asarray(subject.evaluation.labels)
         return metrics.score(subject.task.metric, answers, truth)
 
-    group = train_group(trainer, [Seed(s, s) for s in seeds], score, progress)
+    group = train_group([trainer], [Seed(s, s) for s in seeds], score, progress)
     progress.close()
     return np.asarray([outcome.score for outcome in group.outcomes]), group.seconds
 

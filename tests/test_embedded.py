@@ -160,7 +160,7 @@ def test_pretraining_helps():
             labels = np.asarray(subject.evaluation.labels)
             return metrics.score("matthews", subject.predictions(logits), labels)
 
-        group = train_group(trainer, seeds, score, Progress(2, shown=False))
+        group = train_group([trainer], seeds, score, Progress(2, shown=False))
         return float(np.mean([outcome.score for outcome in group.outcomes]))
 
     # From random parameters a score on 400 examples has a standard error of about 5.

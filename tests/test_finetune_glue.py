@@ -176,7 +176,7 @@ def test_same_command_does_only_what_is_missing(
         raise AssertionError("nothing is missing")
 
     with monkeypatch.context() as patch:
-        patch.setattr(study, "make_trainer", no_trainer)
+        patch.setattr(study, "make_trainers", no_trainer)
         run(options, tmp_path, *method, "--seeds", 3)
     assert "3 of 3 runs are recorded, 0 missing" in capsys.readouterr().out
     assert (tmp_path / "runs.jsonl").read_text() == "".join(lines[:3])

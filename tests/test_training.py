@@ -63,17 +63,17 @@ def with_recipe(trainer, **settings) -> Trainer:
 def trained(trainer, seeds, epochs=2, cuts=None):
     """Parameters and losses after whole epochs, in stretches cut at some steps."""
     keys = seed_keys(seeds)
-    state = trainer.init(keys.init)
+    state = trainer.start(keys.init)
     losses = []
     cuts = cuts or [0, trainer.steps_per_epoch]
     for epoch in range(epochs):
         order = trainer.order(keys.order, epoch)
-        record = trainer.new_losses()
+        record = trainer.new_log()
         for start, stop in itertools.pairwise(cuts):
             state, record = trainer.train(
                 state, record, keys.noise, order, epoch, start, stop
             )
-        losses.append(np.asarray(record))
+        losses.append(np.asarray(record.losses))
     return jax.device_get(state.params), np.concatenate(losses, axis=1)
 
 
@@ -125,7 +125,7 @@ def test_equals_a_plain_loop_with_numpy_optimizer(subject, method):
     params, losses = trained(trainer, seeds_of(5))
 
     keys = seed_keys(seeds_of(5))
-    initial = trainer.init(keys.init).params
+    initial = trainer.start(keys.init).params
     structure = jax.tree.structure(initial)
     flat = {
         jax.tree_util.keystr(path): np.asarray(leaf[0], np.float64)
@@ -200,7 +200,7 @@ def test_an_epoch_may_be_taken_in_stretches(single):
 
 def test_data_seed_moves_the_order_and_init_seed_the_head(triple):
     seeds = [Seed(0, 0), Seed(0, 1), Seed(1, 0)]
-    heads = triple.init(seed_keys(seeds).init).params["classifier"]["kernel"]
+    heads = triple.start(seed_keys(seeds).init).params["classifier"]["kernel"]
     heads = np.asarray(heads)
     np.testing.assert_array_equal(heads[0], heads[1])
     assert np.any(heads[0] != heads[2])
@@ -211,14 +211,14 @@ def test_data_seed_moves_the_order_and_init_seed_the_head(triple):
 
 
 def test_a_diverged_seed_leaves_its_neighbours_alone(subject, triple):
-    def sick_init(keys):
-        state = triple.init(keys)
+    def sick_start(keys, *_):
+        state = triple.start(keys)
         bias = state.params["classifier"]["bias"].at[1].set(jnp.nan)
         classifier = state.params["classifier"] | {"bias": bias}
         return state._replace(params=state.params | {"classifier": classifier})
 
     sick = copy.copy(triple)
-    sick.init = sick_init
+    sick.start = sick_start
     outcomes = outcomes_of(sick, subject, seeds_of(0, 1, 2))
     healthy = outcomes_of(triple, subject, seeds_of(0, 1, 2))
     assert [outcome.diverged_at for outcome in outcomes] == [None, 1, None]
@@ -249,7 +249,7 @@ def group_of(trainer, subject, seeds):
         return metrics.score("accuracy", subject.predictions(logits), labels)
 
     progress = Progress(len(seeds), shown=False)
-    return train_group(trainer, seeds, score, progress)
+    return train_group([trainer], seeds, score, progress)
 
 
 def test_best_of_several_evaluations_is_kept(subject, triple):
@@ -278,8 +278,8 @@ def test_last_evaluation_is_kept_by_default(subject, triple):
 
 
 def test_transform_sees_the_initial_parameters_and_a_new_key_each_step(subject):
-    def noisy_initial(params, initial, key):
-        del params
+    def noisy_initial(recipe, params, initial, key):
+        del recipe, params
         kernel = initial["classifier"]["kernel"]
         kernel = kernel + jax.random.normal(key, kernel.shape)
         return initial | {"classifier": initial["classifier"] | {"kernel": kernel}}
@@ -288,7 +288,7 @@ def test_transform_sees_the_initial_parameters_and_a_new_key_each_step(subject):
         transform=noisy_initial, weight_decay=0.0, dropout=0.0, batch_size=25
     )
     trainer = trainer_of(subject, recipe)
-    before = jax.device_get(trainer.init(seed_keys(seeds_of(0)).init).params)
+    before = jax.device_get(trainer.start(seed_keys(seeds_of(0)).init).params)
     after, losses = trained(trainer, seeds_of(0))
     # The parameters have no part in the loss, so nothing moves them.
     jax.tree.map(np.testing.assert_array_equal, after, before)
@@ -296,7 +296,7 @@ def test_transform_sees_the_initial_parameters_and_a_new_key_each_step(subject):
 
 
 def test_evaluation_equals_the_plain_forward_pass(subject, triple):
-    params = triple.init(seed_keys(seeds_of(0, 1, 2)).init).params
+    params = triple.start(seed_keys(seeds_of(0, 1, 2)).init).params
     logits = triple.evaluate(params)
     assert logits.shape == (3, 41, 2)
     data = subject.evaluation
@@ -402,7 +402,7 @@ def test_methods_are_recipes():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sgd", "unknown method 'sgd'; accepted are cwgnc, adamw"),
+        ("sgd", "unknown method 'sgd'; accepted are cwgnc, devlin, adamw"),
         ("cwgnc,cwgnc", "there twice"),
         ("cwgnc:speed=1", "unknown setting 'speed'"),
         ("cwgnc:epochs=x", "epochs needs a whole number"),

@@ -4,6 +4,7 @@ import json
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +14,11 @@ from bert_glue import checkpoint, records
 from bert_glue.evaluation import Evaluator, Params
 from bert_glue.progress import Progress
 from bert_glue.records import Record, RunRecords
-from bert_glue.runs import train_group
+from bert_glue.runs import Group, train_group
 from bert_glue.seeds import Seed
-from bert_glue.study import Configuration, Study, make_trainer
+from bert_glue.study import Configuration, Study, make_trainers
 from bert_glue.tasks import Examples
+from bert_glue.training import Trainer
 from bert_glue.workload import Subject
 
 MODEL = "model"
@@ -46,16 +48,21 @@ class BestModel:
         return self._records.folder / MODEL
 
     def offer(
-        self, configuration: Configuration, runs: list[Record], params: Params
+        self,
+        configuration: Configuration,
+        runs: list[Record],
+        trainers: Sequence[Trainer],
+        group: Group,
     ) -> None:
         """Looks whether one of some finished runs is the best so far.
 
         Args:
             configuration: their configuration.
             runs: their records.
-            params: their parameters, with a leading axis of runs.
+            trainers: what trained them.
+            group: what became of them.
         """
-        del configuration
+        del configuration, trainers
         sound = [
             (run["score"], number)
             for number, run in enumerate(runs)
@@ -66,7 +73,7 @@ class BestModel:
         score, number = max(sound, key=lambda pair: (pair[0], -pair[1]))
         if score > self._score:
             self._score = score
-            best = jax.device_get(jax.tree.map(lambda leaf: leaf[number], params))
+            best = jax.device_get(jax.tree.map(lambda leaf: leaf[number], group.params))
             self._kept = runs[number]["run"], best
 
     def finish(self, study: Study, progress: Progress) -> tuple[Record, Params]:
@@ -88,9 +95,9 @@ class BestModel:
         params = self._parameters(record)
         if params is None:
             progress.note(f"training {record['run']}, the best run, again to keep it")
-            trainer = make_trainer(configuration, 1)
+            trainers = make_trainers(configuration, 1)
             seed = Seed(record["init_seed"], record["data_seed"])
-            group = train_group(trainer, [seed], configuration.score, progress)
+            group = train_group(trainers, [seed], configuration.score, progress)
             params = jax.device_get(jax.tree.map(lambda leaf: leaf[0], group.params))
         if self._saved:
             self._save(record, params)
@@ -105,9 +112,7 @@ class BestModel:
             return None
         if saved.get("run") != record["run"]:
             return None
-        shapes = jax.eval_shape(
-            self._subject.init(), self._subject.pretrained, jax.random.key(0)
-        )
+        shapes = self._subject.shapes
         return checkpoint.fill(checkpoint.read(self.folder), shapes).params
 
     def _save(self, record: Record, params: Params) -> None:

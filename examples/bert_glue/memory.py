@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 
-from bert_glue.methods import Recipe
 from bert_glue.model import BertConfig
+from bert_glue.recipe import Recipe
 
 _CGROUP_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
 _CGROUP_USES = ("memory.current", "memory/memory.usage_in_bytes")
@@ -33,7 +33,7 @@ def bytes_per_seed(
     """
     # Parameters, two moments, the gradient, and the gradient of the embeddings again
     # while it is being summed.
-    copies = 5 + (recipe.transform is not None) + (recipe.keep == "best")
+    copies = 5 + (recipe.make_transform() is not None) + (recipe.keep == "best")
     wide = 12 * config.hidden_size + 4 * config.intermediate_size
     square = 5 * config.num_attention_heads * length
     tokens = recipe.batch_size * length

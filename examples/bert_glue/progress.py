@@ -5,7 +5,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from bert_glue.methods import Recipe
+from bert_glue.recipe import Recipe
 from bert_glue.seeds import Seed
 
 

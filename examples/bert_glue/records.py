@@ -12,7 +12,7 @@ import json
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from bert_glue import locks
@@ -138,11 +138,14 @@ class RunRecords:
             if new:
                 _sync_folder(self.folder)
 
-    def claim(self, run: str) -> bool:
+    def claim(
+        self, run: str, is_kept: Callable[[str], bool] = lambda run: True
+    ) -> bool:
         """Whether this process may do the run: not done, and nobody at it.
 
         Args:
             run: name of the run.
+            is_kept: whether a run that is recorded counts as done.
 
         Returns:
             True if it is now this process's, until :meth:`release` or its end.
@@ -151,7 +154,7 @@ class RunRecords:
             if not self._claims.take(run):
                 return False
         # It may have been finished since this process last looked.
-        if any(record["run"] == run for record in self.read()):
+        if any(record["run"] == run for record in self.read()) and is_kept(run):
             self._claims.release(run)
             return False
         return True
@@ -186,21 +189,7 @@ class RunRecords:
             yield
 
     def _read(self) -> list[Record]:
-        if not self.path.exists():
-            return []
-        found: dict[str, Record] = {}
-        for number, line in enumerate(self.path.read_bytes().splitlines(), start=1):
-            where = f"{self.path}, line {number}"
-            try:
-                record = json.loads(line)
-            except ValueError:
-                raise RecordsError(
-                    f"{where} is not JSON; remove that line or use another "
-                    "output directory"
-                ) from None
-            _check_record(record, where)
-            found.setdefault(record["run"], record)
-        return list(found.values())
+        return _parse(self.path.read_bytes(), self.path) if self.path.exists() else []
 
     def _mend(self) -> None:
         """Makes the file end with a whole line."""
@@ -243,6 +232,30 @@ class RunRecords:
             ) from error
 
 
+def read_only(folder: pathlib.Path) -> list[Record]:
+    """Finished runs of a folder in which nothing is changed, not even locks.
+
+    Args:
+        folder: an output directory, perhaps one that a process is working in.
+
+    Returns:
+        As :meth:`RunRecords.read`; a last line that is not whole is passed over.
+
+    Raises:
+        RecordsError: if there are no records, or they cannot be read.
+    """
+    path = folder / RUNS
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RecordsError(f"{path} cannot be read: {error.strerror}") from error
+    end = data.rfind(b"\n") + 1
+    with contextlib.suppress(ValueError):
+        json.loads(data[end:])
+        end = len(data)
+    return _parse(data[:end], path)
+
+
 def replace_file(path: pathlib.Path, content: bytes) -> None:
     """Writes a file so that at any moment it is the old one or the new one, whole."""
     with tempfile.NamedTemporaryFile(
@@ -261,6 +274,21 @@ def replace_file(path: pathlib.Path, content: bytes) -> None:
             pathlib.Path(file.name).unlink(missing_ok=True)
             raise
     _sync_folder(path.parent)
+
+
+def _parse(data: bytes, path: pathlib.Path) -> list[Record]:
+    found: dict[str, Record] = {}
+    for number, line in enumerate(data.splitlines(), start=1):
+        where = f"{path}, line {number}"
+        try:
+            record = json.loads(line)
+        except ValueError:
+            raise RecordsError(
+                f"{where} is not JSON; remove that line or use another output directory"
+            ) from None
+        _check_record(record, where)
+        found.setdefault(record["run"], record)
+    return list(found.values())
 
 
 def _check_record(record: Any, where: str) -> None:

@@ -2,8 +2,8 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +13,14 @@ from numpy.typing import NDArray
 from bert_glue.evaluation import Params
 from bert_glue.progress import Progress
 from bert_glue.seeds import Seed, seed_keys
-from bert_glue.training import Trainer
+from bert_glue.training import Trainer, TrainLog
 
 Score = Callable[[NDArray[np.float32]], float]
 """Score in per cent of the logits of the evaluation examples."""
+
+Measure = Callable[[Params, Params, Params], dict[str, jax.Array]]
+"""What to keep of the parameters after a stage, given these, the initial ones, and
+those before the stage, with a leading seed axis: arrays of shape (seeds, n) by name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +32,8 @@ class Outcome:
         score: its score in per cent: of the last evaluation, or of the best if the
             recipe keeps that.
         train_loss: mean loss of the steps of the last epoch; NaN if it diverged.
-        history: one dict for each evaluation: step, epoch, score, and the mean loss of
-            the steps since the one before.
+        history: one dict for each evaluation: step, epoch, score, the mean loss of
+            the steps since the one before, and the stage where there are several.
         diverged_at: number of the first step (from 1) whose loss was not finite, or
             after which the logits were not; None if there was none.
     """
@@ -49,81 +53,113 @@ class Group:
         outcomes: those of its runs.
         seconds: time that the whole group took, compilation excluded.
         params: parameters behind the scores, with a leading seed axis.
+        recorded: arrays with a leading seed axis by name: 'losses' of all steps; for
+            each stage 'norms/STAGE' and 'scales/STAGE', of shape (seeds, steps,
+            components), if the trainers record them; and 'NAME/STAGE' for what was
+            measured after it.
     """
 
     outcomes: list[Outcome]
     seconds: float
     params: Params
+    recorded: dict[str, NDArray[Any]]
+
+
+class Stretch(NamedTuple):
+    """Some steps of a run between which nothing has to happen.
+
+    Attributes:
+        stage: number of the stage.
+        epoch: number of the epoch in the stage.
+        start: first step, counted within the epoch.
+        stop: the step after the last.
+        is_evaluation: whether an evaluation follows.
+    """
+
+    stage: int
+    epoch: int
+    start: int
+    stop: int
+    is_evaluation: bool
 
 
 def train_group(
-    trainer: Trainer, seeds: list[Seed], score: Score, progress: Progress
+    trainers: Sequence[Trainer],
+    seeds: list[Seed],
+    score: Score,
+    progress: Progress,
+    *,
+    measure: Measure | None = None,
 ) -> Group:
     """Trains and scores some seeds side by side.
 
     Args:
-        trainer: compiled programs for as many seeds.
+        trainers: compiled programs for as many seeds, one for each stage.
         seeds: the seeds.
         score: scores the logits of a run.
         progress: where to show how far it is.
+        measure: measures the parameters after each stage.
 
     Returns:
         The outcomes, in the order of the seeds.
     """
-    recipe = trainer.recipe
+    recipe = trainers[0].recipe
     began = time.perf_counter()
-    progress.start(recipe, seeds, trainer.steps)
+    progress.start(recipe, seeds, sum(trainer.steps for trainer in trainers))
     keys = seed_keys(seeds)
-    state = trainer.init(keys.init)
-    # Looking at the losses costs a stop, so it is done a few times an epoch, if at all.
-    stretch = max(1, trainer.steps_per_epoch // 20) if progress.shown else None
-    diverged: list[int | None] = [None] * len(seeds)
-    history: list[list[dict[str, Any]]] = [[] for _ in seeds]
+    journal = _Journal(len(seeds), several_stages=len(trainers) > 1)
     best = _Best(len(seeds)) if recipe.keep == "best" else None
-    losses = np.zeros((len(seeds), 0), np.float32)
-    for epoch in range(recipe.epochs):
-        order = trainer.order(keys.order, epoch)
-        on_device = trainer.new_losses()
-        since = 0
-        for start, stop, is_evaluation in stretches(
-            trainer.steps_per_epoch, recipe.evaluations_per_epoch, stretch
-        ):
-            state, on_device = trainer.train(
-                state, on_device, keys.noise, order, epoch, start, stop
-            )
-            if progress.shown:
-                shown = np.asarray(on_device)[:, start:stop]
-                progress.advance(stop - start, loss=float(shown.mean()))
-            if not is_evaluation:
-                continue
-            logits = trainer.evaluate(state.params)
-            losses = np.asarray(on_device)
-            done = epoch * trainer.steps_per_epoch + stop
-            scores = [score(each) for each in logits]
-            for number in range(len(seeds)):
-                diverged[number] = diverged[number] or first_bad_step(
-                    losses[number, :stop], logits[number], done
-                )
-                history[number].append(
-                    {
-                        "step": done,
-                        "epoch": epoch + stop / trainer.steps_per_epoch,
-                        "score": scores[number],
-                        "train_loss": float(losses[number, since:stop].mean()),
-                    }
-                )
-            if best is not None:
-                best.look(scores, state.params)
-            since = stop
-            progress.advance(0, score=float(np.mean(scores)))
-    jax.block_until_ready(state)
+    recorded: dict[str, list[NDArray[Any]]] = {}
+    state: Any = None
+    order: Any = None
+    log: Any = None
+    params = initial = None
+    since = 0
+    for stretch in itinerary(trainers, cut=progress.shown):
+        trainer = trainers[stretch.stage]
+        epoch = trainer.stage.epochs_before + stretch.epoch
+        if stretch.epoch == stretch.start == 0:
+            before = None if trainer.stage.restarts else params
+            carried = state.opt_state if state and recipe.carry_optimizer else None
+            state = trainer.start(keys.init, before, carried)
+            if measure is not None:
+                # A copy, as the state is given to the first step.
+                params = jax.tree.map(jnp.copy, trainer.whole(state))
+                initial = params if initial is None else initial
+        if stretch.start == 0:
+            order, log, since = trainer.order(keys.order, epoch), trainer.new_log(), 0
+        state, log = trainer.train(
+            state, log, keys.noise, order, epoch, stretch.start, stretch.stop
+        )
+        if progress.shown:
+            shown = np.asarray(log.losses)[:, stretch.start : stretch.stop]
+            progress.advance(stretch.stop - stretch.start, loss=float(shown.mean()))
+        if not stretch.is_evaluation:
+            continue
+        now = trainer.whole(state)
+        logits = trainer.evaluate(now)
+        journal.enter(
+            trainer, stretch, np.asarray(log.losses), logits, since, map(score, logits)
+        )
+        if best is not None:
+            best.look(journal.scores, now)
+        since = stretch.stop
+        progress.advance(0, score=float(np.mean(journal.scores)))
+        if stretch.stop == trainer.steps_per_epoch:
+            _keep_log(recorded, stretch.stage, log)
+            if stretch.epoch == recipe.epochs - 1:
+                if measure is not None:
+                    for name, value in measure(now, initial, params).items():
+                        recorded[f"{name}/{stretch.stage}"] = [np.asarray(value)]
+                params = now
+    params = best.params if best else jax.block_until_ready(params)
     outcomes = [
         Outcome(
             seed,
-            best.scores[number] if best else history[number][-1]["score"],
-            float(losses[number].mean()),
-            history[number],
-            diverged[number],
+            best.scores[number] if best else journal.history[number][-1]["score"],
+            journal.last_losses[number],
+            journal.history[number],
+            journal.diverged[number],
         )
         for number, seed in enumerate(seeds)
     ]
@@ -131,8 +167,27 @@ def train_group(
     return Group(
         outcomes,
         time.perf_counter() - began,
-        best.params if best else state.params,
+        params,
+        {name: np.concatenate(parts, axis=1) for name, parts in recorded.items()},
     )
+
+
+def itinerary(trainers: Sequence[Trainer], *, cut: bool) -> Iterator[Stretch]:
+    """All stretches of a run, in their order.
+
+    Args:
+        trainers: one for each stage.
+        cut: whether to look at the losses a few times an epoch, which costs a stop.
+
+    Yields:
+        The stretches.
+    """
+    for stage, trainer in enumerate(trainers):
+        steps, recipe = trainer.steps_per_epoch, trainer.recipe
+        longest = max(1, steps // 20) if cut else None
+        for epoch in range(recipe.epochs):
+            for part in stretches(steps, recipe.evaluations_per_epoch, longest):
+                yield Stretch(stage, epoch, *part)
 
 
 def stretches(
@@ -162,6 +217,54 @@ def stretches(
             start += longest
         yield start, stop, True
         start = stop
+
+
+class _Journal:
+    """What is written down of each run at its evaluations."""
+
+    def __init__(self, runs: int, *, several_stages: bool) -> None:
+        self.history: list[list[dict[str, Any]]] = [[] for _ in range(runs)]
+        self.diverged: list[int | None] = [None] * runs
+        self.scores: list[float] = []
+        self.last_losses: list[float] = []
+        self._several_stages = several_stages
+
+    def enter(
+        self,
+        trainer: Trainer,
+        stretch: Stretch,
+        losses: NDArray[np.float32],
+        logits: NDArray[np.float32],
+        since: int,
+        scores: Iterable[float],
+    ) -> None:
+        epochs = stretch.stage * trainer.recipe.epochs + stretch.epoch
+        done = epochs * trainer.steps_per_epoch + stretch.stop
+        self.scores = list(scores)
+        self.last_losses = [float(each[: stretch.stop].mean()) for each in losses]
+        for number, score in enumerate(self.scores):
+            self.diverged[number] = self.diverged[number] or first_bad_step(
+                losses[number, : stretch.stop], logits[number], done
+            )
+            entry = {
+                "step": done,
+                "epoch": epochs + stretch.stop / trainer.steps_per_epoch,
+                "score": score,
+                "train_loss": float(losses[number, since : stretch.stop].mean()),
+            }
+            if self._several_stages:
+                entry["stage"] = stretch.stage
+            self.history[number].append(entry)
+
+
+def _keep_log(
+    recorded: dict[str, list[NDArray[Any]]], stage: int, log: TrainLog
+) -> None:
+    """Adds an epoch's log to those of the epochs before."""
+    recorded.setdefault("losses", []).append(np.asarray(log.losses))
+    if log.norms is not None:
+        recorded.setdefault(f"norms/{stage}", []).append(np.asarray(log.norms))
+        recorded.setdefault(f"scales/{stage}", []).append(np.asarray(log.scales))
 
 
 class _Best:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from bert_glue import batching, environment, memory, metrics, summaries
-from bert_glue.evaluation import Params
-from bert_glue.methods import Recipe
 from bert_glue.progress import Progress
+from bert_glue.recipe import Recipe
 from bert_glue.records import Record, RunRecords, identity
-from bert_glue.runs import Group, Outcome, train_group
+from bert_glue.runs import Group, Measure, Outcome, train_group
 from bert_glue.seeds import Plan, Seed, plan_groups
+from bert_glue.stages import make_stages
 from bert_glue.training import Trainer
 from bert_glue.workload import Subject
 
@@ -81,9 +81,12 @@ class Configuration:
         }
 
 
-OnGroup = Callable[[Configuration, list[Record], Params], None]
-"""Is shown finished runs and their parameters, which have a leading axis of runs,
-before the runs are recorded."""
+OnGroup = Callable[[Configuration, list[Record], Sequence[Trainer], Group], None]
+"""Is shown finished runs, before they are recorded: their records, what trained them,
+and what became of them."""
+
+MakeMeasure = Callable[[Configuration], Measure]
+"""Makes what measures the parameters after each stage."""
 
 
 class Study:
@@ -97,6 +100,10 @@ class Study:
         on_group: is shown finished runs.
         seeds_of: seeds of a configuration that are this process's to do, if others do
             the rest; all by default.
+        recording: whether norms and scales of the gradients' components are recorded.
+        make_measure: what to measure of the parameters after each stage.
+        is_kept: whether what is wanted of a recorded run is at hand; a run is done
+            again if it is not. By default its record is all that is wanted.
 
     Raises:
         ValueError: if there is not enough memory.
@@ -111,12 +118,18 @@ class Study:
         parallel_seeds: int | None = None,
         on_group: OnGroup | None = None,
         seeds_of: Callable[[Configuration], Sequence[Seed]] | None = None,
+        recording: bool = False,
+        make_measure: MakeMeasure | None = None,
+        is_kept: Callable[[str], bool] = lambda run: True,
     ) -> None:
         self.configurations = configurations
         self.seeds = seeds
         self.seeds_of = seeds_of or (lambda configuration: seeds)
         self.records = records
         self._on_group = on_group
+        self._recording = recording
+        self._make_measure = make_measure
+        self._is_kept = is_kept
         self._plans = {
             configuration.name: plan(configuration, len(missing), parallel_seeds)
             for configuration in configurations
@@ -129,8 +142,12 @@ class Study:
         }
 
     def missing(self, configuration: Configuration) -> list[Seed]:
-        """Seeds whose runs are this process's to do and not recorded."""
-        done = {record["run"] for record in self.records.read()}
+        """Seeds whose runs are this process's to do, and not done or not kept."""
+        done = {
+            record["run"]
+            for record in self.records.read()
+            if self._is_kept(record["run"])
+        }
         mine = self.seeds_of(configuration)
         return [seed for seed in mine if configuration.run(seed) not in done]
 
@@ -186,20 +203,22 @@ class Study:
         plan = self._plans.get(configuration.name)
         if plan is None:
             return False
-        trainers: dict[int, Trainer] = {}
+        trainers: dict[int, tuple[Trainer, ...]] = {}
         while missing := self.missing(configuration):
             claimed: list[Seed] = []
             for seed in missing:
                 if len(claimed) == plan.group_size:
                     break
-                if self.records.claim(configuration.run(seed)):
+                if self.records.claim(configuration.run(seed), self._is_kept):
                     claimed.append(seed)
             if not claimed:
                 # Unless the last of them has just been finished elsewhere.
                 return bool(self.missing(configuration))
             try:
                 if len(claimed) not in trainers:
-                    trainers[len(claimed)] = make_trainer(configuration, len(claimed))
+                    trainers[len(claimed)] = make_trainers(
+                        configuration, len(claimed), recording=self._recording
+                    )
                 self._run_group(
                     configuration, trainers[len(claimed)], claimed, progress
                 )
@@ -210,24 +229,30 @@ class Study:
     def _run_group(
         self,
         configuration: Configuration,
-        trainer: Trainer,
+        trainers: Sequence[Trainer],
         seeds: list[Seed],
         progress: Progress,
     ) -> None:
-        group = train_group(trainer, seeds, configuration.score, progress)
+        measure = None
+        if self._make_measure is not None:
+            measure = self._make_measure(configuration)
+        group = train_group(
+            trainers, seeds, configuration.score, progress, measure=measure
+        )
+        steps = sum(trainer.steps for trainer in trainers)
         records = [
-            self._record(configuration, trainer, group, outcome)
+            self._record(configuration, steps, group, outcome)
             for outcome in group.outcomes
         ]
         if self._on_group is not None:
-            self._on_group(configuration, records, group.params)
+            self._on_group(configuration, records, trainers, group)
         self.records.append(records)
         self.write_summary()
 
     def _record(
         self,
         configuration: Configuration,
-        trainer: Trainer,
+        steps: int,
         group: Group,
         outcome: Outcome,
     ) -> Record:
@@ -246,7 +271,7 @@ class Study:
             "failed": diverged or _at_most(score, configuration.subject.majority_score),
             "failed_released": None if released is None else _at_most(score, released),
             "train_loss": outcome.train_loss,
-            "steps": trainer.steps,
+            "steps": steps,
             "seconds": group.seconds / len(group.outcomes),
             "group_size": len(group.outcomes),
             "diverged_at": outcome.diverged_at,
@@ -290,24 +315,43 @@ def plan(configuration: Configuration, seeds: int, wanted: int | None) -> Plan:
     )
 
 
-def make_trainer(configuration: Configuration, group_size: int) -> Trainer:
-    """Compiles the programs for a group of seeds."""
+def make_trainers(
+    configuration: Configuration, group_size: int, *, recording: bool = False
+) -> tuple[Trainer, ...]:
+    """Compiles the programs for a group of seeds, one trainer for each stage.
+
+    Args:
+        configuration: what is trained.
+        group_size: number of seeds side by side.
+        recording: whether to record norms and scales of the gradients' components.
+
+    Returns:
+        The trainers.
+    """
     subject, recipe = configuration.subject, configuration.recipe
     lengths = np.asarray(subject.train.lengths)
     encoder = memory.count_parameters(subject.pretrained["encoder"])
-    trainer = Trainer(
-        subject.workload(recipe),
-        recipe,
-        group_size,
-        buckets=batching.choose_buckets(
-            batching.sample_needs(lengths, recipe.batch_size * group_size),
-            subject.train.width,
-            # A small model computes padding faster than a compiler avoids it.
-            most=1 if encoder < _SMALL_MODEL else 3,
-        ),
+    buckets = batching.choose_buckets(
+        batching.sample_needs(lengths, recipe.batch_size * group_size),
+        subject.train.width,
+        # A small model computes padding faster than a compiler avoids it.
+        most=1 if encoder < _SMALL_MODEL else 3,
     )
-    trainer.compile()
-    return trainer
+    workload = subject.workload(recipe)
+    trainers: list[Trainer] = []
+    for stage in make_stages(recipe, subject.shapes):
+        trainer = Trainer(
+            workload,
+            recipe,
+            group_size,
+            buckets=buckets,
+            stage=stage,
+            recording=recording,
+            evaluator=trainers[0].evaluate if trainers else None,
+        )
+        trainer.compile()
+        trainers.append(trainer)
+    return tuple(trainers)
 
 
 def _at_most(score: float, limit: float) -> bool:

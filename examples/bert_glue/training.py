@@ -2,7 +2,7 @@
 
 The parameters and the optimizer's state of all seeds of a group have a leading seed
 axis. A loop that is compiled once takes any number of steps; the data lie on the
-device, and nothing but losses and logits comes back.
+device, and nothing but losses, norms and logits comes back.
 """
 
 import dataclasses
@@ -16,11 +16,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key
 
+import cwgnc_jax
 from bert_glue import batching
 from bert_glue.batching import Batch, Data
 from bert_glue.evaluation import Evaluator, Forward, Params, over_seeds
-from bert_glue.methods import Recipe
+from bert_glue.recipe import Recipe, layer_components
 from bert_glue.seeds import epoch_order
+from bert_glue.stages import Stage
 
 Init = Callable[[Params, Key[Array, ""]], Params]
 
@@ -48,27 +50,49 @@ class Workload:
 
 
 class TrainState(NamedTuple):
-    """State of a group; every array has a leading seed axis.
+    """State of a group in a stage; every array has a leading seed axis.
 
     Attributes:
-        params: the parameters.
+        params: the parameters that are trained.
         opt_state: the optimizer's state.
-        initial: the initial parameters, for methods that look back to them, else None.
+        initial: what they were before the run, for methods that look back to that,
+            else None.
+        frozen: the other parameters; None if all are trained.
     """
 
     params: Params
     opt_state: optax.OptState
     initial: Params | None
+    frozen: Params | None
+
+
+class TrainLog(NamedTuple):
+    """What is written down at each step of an epoch.
+
+    Attributes:
+        losses: float32 of shape (seeds, steps).
+        norms: norms of the gradient's components before clipping, float32 of shape
+            (seeds, steps, components); None if they are not recorded.
+        scales: factors of the components, of the same shape; None likewise.
+    """
+
+    losses: Float[Array, "seeds steps"]
+    norms: Float[Array, "seeds steps components"] | None
+    scales: Float[Array, "seeds steps components"] | None
 
 
 class Trainer:
-    """Compiled programs for groups of seeds that are trained by one recipe.
+    """Compiled programs for groups of seeds in a stage of training by one recipe.
 
     Args:
         workload: what is trained on what.
         recipe: the method and its settings.
         group_size: number of seeds side by side.
         buckets: lengths that training batches are cut to, increasing.
+        stage: what is trained; by default everything, in a single stage.
+        recording: whether to log norms and scales of the gradient's components. Where
+            the optimizer does not clip by component they are taken before it.
+        evaluator: the compiled evaluation of another stage's trainer, to share.
 
     Raises:
         ValueError: if the last bucket does not fit the data.
@@ -76,7 +100,8 @@ class Trainer:
     Attributes:
         evaluate: computes the logits of the evaluation examples.
         steps_per_epoch: batches in an epoch, the last one perhaps not full.
-        steps: all steps of a run.
+        steps: all steps of the stage.
+        component_names: what the log's norms are of; empty if it has none.
     """
 
     def __init__(
@@ -86,10 +111,14 @@ class Trainer:
         group_size: int,
         *,
         buckets: tuple[int, ...],
+        stage: Stage | None = None,
+        recording: bool = False,
+        evaluator: Evaluator | None = None,
     ) -> None:
         self.workload = workload
         self.recipe = recipe
         self.group_size = group_size
+        self.stage = Stage() if stage is None else stage
         self.examples = len(workload.train.lengths)
         self.steps_per_epoch = math.ceil(self.examples / recipe.batch_size)
         self.steps = self.steps_per_epoch * recipe.epochs
@@ -100,9 +129,17 @@ class Trainer:
                 f"of {longest} tokens, and not exceed the {width} that there are"
             )
         self._buckets = buckets
-        self._optimizer = recipe.make_optimizer(self.steps)
-        self.evaluate = Evaluator(workload.forward, workload.evaluation)
-        self._initialise: Callable[..., Any] = jax.jit(self._init)
+        self._transform = recipe.make_transform()
+        # An optimizer that goes on from stage to stage has one schedule for all.
+        stages = self.stage.count if recipe.carry_optimizer else 1
+        self._optimizer = recipe.make_optimizer(
+            stages * self.steps, self.stage.first_layer
+        )
+        self.component_names: tuple[str, ...] = ()
+        if recording:
+            self._record_norms()
+        self.evaluate = evaluator or Evaluator(workload.forward, workload.evaluation)
+        self._start: Callable[..., Any] = jax.jit(self._start_stage)
         self._order: Callable[..., Any] = jax.jit(
             functools.partial(
                 epoch_order, examples=self.examples, batch_size=recipe.batch_size
@@ -110,6 +147,9 @@ class Trainer:
         )
         self._train: Callable[..., Any] = jax.jit(
             self._train_steps, donate_argnums=(0, 1)
+        )
+        self._whole: Callable[..., Any] = jax.jit(
+            lambda params, frozen: over_seeds(self.stage.join, params, frozen)
         )
 
     def compile(self) -> int:
@@ -121,15 +161,17 @@ class Trainer:
         """
         pretrained = self.workload.pretrained
         keys = jax.random.split(jax.random.key(0), self.group_size)
-        state = jax.eval_shape(self._initialise, pretrained, keys)
+        state = jax.eval_shape(self._start_stage, pretrained, keys, None, None)
         order = jax.eval_shape(self._order, keys, 0)
         train = jax.jit(self._train_steps, donate_argnums=(0, 1)).lower(
-            state, self.new_losses(), keys, order, 0, 0, 0, self.workload.train
+            state, self.new_log(), keys, order, 0, 0, 0, self.workload.train
         )
         self._train = train.compile()
-        self._initialise = jax.jit(self._init).lower(pretrained, keys).compile()
+        if self.stage.number == 0:
+            start = jax.jit(self._start_stage).lower(pretrained, keys, None, None)
+            self._start = start.compile()
         self._order = jax.jit(self._order).lower(keys, 0).compile()
-        self.evaluate.compile(state.params)
+        self.evaluate.compile(jax.eval_shape(self._whole, state.params, state.frozen))
         memory = self._train.memory_analysis()
         if memory is None:
             return 0
@@ -140,16 +182,30 @@ class Trainer:
             + memory.temp_size_in_bytes
         )
 
-    def init(self, keys: Key[Array, "seeds"]) -> TrainState:
-        """State of a group before its first step.
+    def start(
+        self,
+        keys: Key[Array, "seeds"],
+        params: Params | None = None,
+        opt_state: optax.OptState | None = None,
+    ) -> TrainState:
+        """State of a group before the stage's first step.
 
         Args:
             keys: keys of the initial parameters, shape (seeds,).
+            params: all parameters after the stage before; by default the initial ones.
+            opt_state: the optimizer's state after it, to go on with; by default it
+                starts anew.
 
         Returns:
             The state.
         """
-        return self._initialise(self.workload.pretrained, keys)
+        return self._start(self.workload.pretrained, keys, params, opt_state)
+
+    def whole(self, state: TrainState) -> Params:
+        """All parameters, trained or not, with their leading seed axis."""
+        if self.stage.groups is None:
+            return state.params
+        return self._whole(state.params, state.frozen)
 
     def order(
         self, keys: Key[Array, "seeds"], epoch: int
@@ -157,69 +213,114 @@ class Trainer:
         """Batches of an epoch, as :func:`seeds.epoch_order` gives them."""
         return self._order(keys, epoch)
 
-    def new_losses(self) -> Float[Array, "seeds steps"]:
-        """An empty record of an epoch's losses, for :meth:`train`."""
-        return jnp.zeros((self.group_size, self.steps_per_epoch), jnp.float32)
+    def new_log(self) -> TrainLog:
+        """An empty log of an epoch, for :meth:`train`."""
+        shape = (self.group_size, self.steps_per_epoch)
+        if not self.component_names:
+            return TrainLog(jnp.zeros(shape, jnp.float32), None, None)
+        # Buffers of their own, or they could not all be donated.
+        norms, scales = (
+            jnp.full((*shape, len(self.component_names)), value, jnp.float32)
+            for value in (0, 1)
+        )
+        return TrainLog(jnp.zeros(shape, jnp.float32), norms, scales)
 
     def train(
         self,
         state: TrainState,
-        losses: Float[Array, "seeds steps"],
+        log: TrainLog,
         keys: Key[Array, "seeds"],
         order: Int[Array, "seeds steps batch"],
         epoch: int,
         start: int,
         stop: int,
-    ) -> tuple[TrainState, Float[Array, "seeds steps"]]:
-        """Takes some steps of an epoch; the state and the losses given are used up.
+    ) -> tuple[TrainState, TrainLog]:
+        """Takes some steps of an epoch; the state and the log given are used up.
 
         Args:
             state: the group's state.
-            losses: losses of the epoch's steps, filled in up to ``start``.
+            log: log of the epoch's steps, filled in up to ``start``.
             keys: keys of the noise, shape (seeds,).
             order: the epoch's batches, from :meth:`order`.
-            epoch: number of the epoch, from 0.
+            epoch: number of the epoch, from 0, that the noise depends on.
             start: first step to take, counted within the epoch.
             stop: where to stop, exclusive.
 
         Returns:
-            The new state, and the losses filled in up to ``stop``.
+            The new state, and the log filled in up to ``stop``.
         """
         first = epoch * self.steps_per_epoch
         return self._train(
-            state, losses, keys, order, first, start, stop, self.workload.train
+            state, log, keys, order, first, start, stop, self.workload.train
         )
 
-    def _init(self, pretrained: Params, keys: Key[Array, "seeds"]) -> TrainState:
-        def one(key: Key[Array, ""]) -> TrainState:
-            params = self.workload.init(pretrained, key)
-            initial = None if self.recipe.transform is None else params
-            return TrainState(params, self._optimizer.init(params), initial)
+    def _record_norms(self) -> None:
+        components = layer_components(self.stage.first_layer)
+        shapes = jax.eval_shape(
+            lambda key: (
+                self.stage.split(
+                    self.workload.init(self.workload.pretrained, key)
+                ).trainable
+            ),
+            jax.random.key(0),
+        )
+        try:
+            cwgnc_jax.get_clip_state(jax.eval_shape(self._optimizer.init, shapes))
+        except ValueError:
+            self._optimizer = optax.chain(
+                cwgnc_jax.clip_by_component_norm(math.inf, components), self._optimizer
+            )
+        self.component_names = cwgnc_jax.component_names(shapes, components)
 
-        return jax.vmap(one)(keys)
+    def _start_stage(
+        self,
+        pretrained: Params,
+        keys: Key[Array, "seeds"],
+        params: Params | None,
+        opt_state: optax.OptState | None,
+    ) -> TrainState:
+        def one(key: Key[Array, ""], params: Params, opt_state: Any) -> TrainState:
+            initial = self.workload.init(pretrained, key)
+            now, frozen = self.stage.split(initial if params is None else params)
+            before = None if self._transform is None else self.stage.split(initial)[0]
+            if opt_state is None:
+                opt_state = self._optimizer.init(now)
+            else:
+                opt_state = cwgnc_jax.carry_opt_state(self._optimizer, now, opt_state)
+            return TrainState(now, opt_state, before, frozen)
+
+        return jax.vmap(one)(keys, params, opt_state)
 
     def _train_steps(
         self,
         state: TrainState,
-        losses: Float[Array, "seeds steps"],
+        log: TrainLog,
         keys: Key[Array, "seeds"],
         order: Int[Array, "seeds steps batch"],
         first: Int[Array, ""],
         start: Int[Array, ""],
         stop: Int[Array, ""],
         data: Data,
-    ) -> tuple[TrainState, Float[Array, "seeds steps"]]:
+    ) -> tuple[TrainState, TrainLog]:
         # The bounds are arguments: one program serves any stretch of an epoch.
         def body(
-            step: Int[Array, ""], carry: tuple[TrainState, Float[Array, "seeds steps"]]
-        ) -> tuple[TrainState, Float[Array, "seeds steps"]]:
-            state, losses = carry
+            step: Int[Array, ""], carry: tuple[TrainState, TrainLog]
+        ) -> tuple[TrainState, TrainLog]:
+            state, log = carry
             indices = order[:, step]
             loss, gradients = self._gradients(state, keys, first + step, indices, data)
             state = over_seeds(self._update, state, gradients)
-            return state, losses.at[:, step].set(loss)
+            entry = TrainLog(loss, None, None)
+            if self.component_names:
+                clip = cwgnc_jax.get_clip_state(state.opt_state)
+                entry = TrainLog(loss, clip.norms, clip.scales)
+            return state, jax.tree.map(
+                lambda rows, row: rows.at[:, step].set(row.astype(rows.dtype)),
+                log,
+                entry,
+            )
 
-        return jax.lax.fori_loop(start, stop, body, (state, losses))
+        return jax.lax.fori_loop(start, stop, body, (state, log))
 
     def _gradients(
         self,
@@ -231,13 +332,14 @@ class Trainer:
     ) -> tuple[Float[Array, " seeds"], Params]:
         def at_length(length: int) -> Callable[[], tuple[Array, Params]]:
             def one(
-                params: Params, initial: Params, key: Key[Array, ""], indices: Array
+                state: TrainState, key: Key[Array, ""], indices: Array
             ) -> tuple[Array, Params]:
                 batch = batching.take_batch(data, indices, length)
                 key = jax.random.fold_in(key, step)
-                return jax.value_and_grad(self._loss)(params, initial, batch, key)
+                return jax.value_and_grad(self._loss)(state.params, state, batch, key)
 
-            return lambda: over_seeds(one, state.params, state.initial, keys, indices)
+            seen = state._replace(opt_state=None)
+            return lambda: over_seeds(one, seen, keys, indices)
 
         # All seeds are cut to one length, so that the choice stays a branch.
         longest = batching.longest(data, indices)
@@ -245,11 +347,12 @@ class Trainer:
         return jax.lax.switch(bucket, [at_length(length) for length in self._buckets])
 
     def _loss(
-        self, params: Params, initial: Params, batch: Batch, key: Key[Array, ""]
+        self, params: Params, state: TrainState, batch: Batch, key: Key[Array, ""]
     ) -> Float[Array, ""]:
         dropout_key, transform_key = jax.random.split(key)
-        if self.recipe.transform is not None:
-            params = self.recipe.transform(params, initial, transform_key)
+        if self._transform is not None:
+            params = self._transform(params, state.initial, transform_key)
+        params = self.stage.join_cut(params, state.frozen)
         logits = self.workload.forward(params, batch, dropout_key)
         if self.workload.regression:
             each = jnp.square(logits[:, 0] - batch.labels)
@@ -262,4 +365,4 @@ class Trainer:
             gradients, state.opt_state, state.params
         )
         params = optax.apply_updates(state.params, updates)
-        return TrainState(params, opt_state, state.initial)
+        return state._replace(params=params, opt_state=opt_state)

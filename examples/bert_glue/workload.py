@@ -1,6 +1,7 @@
 """A task and a checkpoint, made ready for training."""
 
 import dataclasses
+import functools
 import hashlib
 import pathlib
 from typing import Any
@@ -15,9 +16,14 @@ from bert_glue import checkpoint as checkpoints
 from bert_glue import tokenization
 from bert_glue.batching import Batch, Data
 from bert_glue.evaluation import Forward, Params
-from bert_glue.methods import Recipe
 from bert_glue.metrics import majority_score
-from bert_glue.model import BertConfig, BertForSequenceClassification
+from bert_glue.model import (
+    BertConfig,
+    BertForSequenceClassification,
+    initial_params,
+    separate,
+)
+from bert_glue.recipe import Recipe
 from bert_glue.tasks import Examples, Task, TaskData
 from bert_glue.training import Init, Workload
 
@@ -62,17 +68,24 @@ class Subject:
         """What the recipe is to train on what.
 
         Args:
-            recipe: the method; its dropout rate overrides the model's.
+            recipe: the method; its dropout rate overrides the model's, and it may
+                leave out segment ids.
 
         Returns:
             The workload.
         """
+
+        def seen(data: Data) -> Data:
+            if recipe.segment_ids:
+                return data
+            return data._replace(token_type_ids=jnp.zeros_like(data.token_type_ids))
+
         return Workload(
             forward=self.forward(recipe.dropout),
             init=self.init(),
             pretrained=self.pretrained,
-            train=self.train,
-            evaluation=self.evaluation,
+            train=seen(self.train),
+            evaluation=seen(self.evaluation),
             regression=self.task.is_regression,
         )
 
@@ -98,6 +111,11 @@ class Subject:
     def init(self) -> Init:
         """A function of the pretrained parameters and a key: a seed's initial ones."""
         return make_init(self.config, self.task.num_labels, self.fresh)
+
+    @property
+    def shapes(self) -> Params:
+        """Shapes and dtypes of a run's parameters."""
+        return jax.eval_shape(self.init(), self.pretrained, jax.random.key(0))
 
     def encode(self, examples: Examples) -> Data:
         """Tokenises further examples, such as those to predict.
@@ -152,11 +170,7 @@ def prepare(
     evaluation = _encode(data.evaluation, folder, config, max_length)
     checkpoint = checkpoints.read(folder)
     shapes = jax.eval_shape(
-        lambda: _parameters(
-            BertForSequenceClassification(
-                config, data.task.num_labels, rngs=nnx.Rngs(0)
-            )
-        )
+        lambda: initial_params(config, data.task.num_labels, jax.random.key(0))
     )
     loaded = checkpoints.fill(checkpoint, shapes)
     pretrained = {
@@ -191,21 +205,28 @@ def make_forward(config: BertConfig, num_labels: int, dtype: str) -> Forward:
         dtype: a key of :data:`DTYPES`.
 
     Returns:
-        A function of parameters, batch and dropout key.
+        A function of parameters, batch and dropout key. The parameters' layers may be
+        cut into several stacks, by number from the bottom up.
     """
-    model = nnx.eval_shape(
-        lambda: BertForSequenceClassification(
-            config, num_labels, dtype=DTYPES[dtype], rngs=nnx.Rngs(0)
-        )
-    )
-    graphdef, abstract = nnx.split(model)
+
+    @functools.cache
+    def structure(stacks: tuple[int, ...] | None) -> nnx.GraphDef:
+        return separate(
+            nnx.eval_shape(
+                lambda: BertForSequenceClassification(
+                    config,
+                    num_labels,
+                    dtype=DTYPES[dtype],
+                    stacks=stacks,
+                    rngs=nnx.Rngs(0),
+                )
+            )
+        )[0]
 
     def forward(
         params: Params, batch: Batch, key: Key[Array, ""] | None
     ) -> Float[Array, "batch labels"]:
-        state = jax.tree.map(lambda leaf: leaf, abstract)
-        nnx.replace_by_pure_dict(state, params)
-        return nnx.merge(graphdef, state)(
+        return nnx.merge(structure(_stacks(params)), params)(
             batch.input_ids,
             batch.token_type_ids,
             batch.attention_mask,
@@ -231,8 +252,7 @@ def make_init(config: BertConfig, num_labels: int, fresh: tuple[str, ...]) -> In
     config = dataclasses.replace(config, num_hidden_layers=1)
 
     def init(pretrained: Params, key: Key[Array, ""]) -> Params:
-        model = BertForSequenceClassification(config, num_labels, rngs=nnx.Rngs(key))
-        drawn = _parameters(model)
+        drawn = initial_params(config, num_labels, key)
         return {**pretrained, **{name: drawn[name] for name in fresh}}
 
     return init
@@ -259,8 +279,14 @@ def _encode(
     return Data(*jax.device_put(arrays))
 
 
-def _parameters(model: nnx.Module) -> dict[str, Any]:
-    return nnx.to_pure_dict(nnx.state(model, nnx.Param))
+def _stacks(params: Params) -> tuple[int, ...] | None:
+    """Numbers of layers of the stacks; None for one that was not cut."""
+    layers = params["encoder"]["layers"]
+    if 0 not in layers:
+        return None
+    return tuple(
+        jax.tree.leaves(layers[number])[0].shape[0] for number in sorted(layers)
+    )
 
 
 def _fingerprint(tree: Any) -> str:

@@ -1,0 +1,358 @@
+"""A method of fine-tuning as a recipe: an optimizer and all settings of a run.
+
+A recipe says everything that distinguishes a method; the training loop knows none of
+them by name.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import jax
+import optax
+
+import cwgnc_jax
+
+Params = Any
+
+SCHEDULES: Mapping[str, Callable[[float, int, int], optax.Schedule]] = {
+    "linear": cwgnc_jax.warmup_linear_decay_schedule,
+    "bert": cwgnc_jax.bert_linear_decay_schedule,
+}
+"""Schedules from peak, warm-up steps and total steps: smooth, or with BERT's jump."""
+
+
+class Rule(NamedTuple):
+    """What a setting may be.
+
+    Attributes:
+        kind: type of its values, beside None where that is the default.
+        accepted: the same in words.
+        is_valid: whether a value of that type is accepted.
+    """
+
+    kind: type
+    accepted: str
+    is_valid: Callable[[Any], bool]
+
+
+_WHOLE = Rule(int, "a whole number >= 1", lambda value: value >= 1)
+_FROM_ZERO = Rule(float, "a number >= 0", lambda value: 0 <= value < math.inf)
+_POSITIVE = Rule(float, "a number > 0", lambda value: 0 < value < math.inf)
+_BELOW_ONE = Rule(float, "a number from 0, below 1", lambda value: 0 <= value < 1)
+_SHARE = Rule(float, "a number from 0 to 1", lambda value: 0 <= value <= 1)
+_NORM = Rule(float, "a number >= 0", lambda value: value >= 0)
+_BOOL = Rule(bool, "true or false", lambda value: isinstance(value, bool))
+
+
+def _one_of(*words: str) -> Rule:
+    return Rule(str, " or ".join(words), lambda value: value in words)
+
+
+def _setting(default: Any, rule: Rule, *, always: bool = True) -> Any:
+    """A field of a recipe that a user may set.
+
+    One that is not ``always`` recorded is recorded only where it differs from its
+    default: added later, it left the names of earlier configurations alone.
+    """
+    return dataclasses.field(default=default, metadata={"rule": rule, "always": always})
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """One method of fine-tuning with all its settings.
+
+    Attributes:
+        name: what the user calls it.
+        summary: a line for the help.
+        clipping: what ``max_norm`` bounds: the gradient of each component, the whole
+            (global) one, or none.
+        max_norm: largest norm of that gradient.
+        learning_rate: peak of the schedule.
+        batch_size: examples in a step.
+        epochs: how often each example is seen; in each stage, where there are several.
+        warmup_ratio: share of the steps in which the learning rate rises from 0.
+        weight_decay: decoupled weight decay; none on biases and LayerNorms.
+        b1: decay of Adam's first moment.
+        b2: decay of Adam's second moment.
+        eps: Adam's epsilon.
+        dropout: dropout rate in all places; None for what the model says.
+        evaluations_per_epoch: how often the development set is scored.
+        keep: which of a run's evaluations is its result: the last or the best.
+        bias_correction: whether Adam corrects its moments for their start at 0.
+        schedule: a key of :data:`SCHEDULES`.
+        segment_ids: whether the model is told the first text from the second.
+        mixout: probability with which a weight falls back to its initial value.
+        mixout_gradient: 'released', as in the released code, or 'exact'.
+        mixout_output_layer: whether the classifier is mixed as well.
+        unfreeze: 'gu' trains the layers from the top, one more in each stage;
+            'restart' begins each stage with the initial parameters again; None trains
+            everything in one stage.
+        stages: number of stages of gradual unfreezing, from the first; None for all,
+            one for each layer, of which the last is full fine-tuning.
+        carry_optimizer: whether optimizer and schedule go on from stage to stage
+            rather than start anew.
+        optimizer: given (recipe, schedule, map of components), the optimizer.
+        transform: given (recipe, parameters, initial parameters, key), the parameters
+            that the forward pass of a training step uses; None for Mixout where
+            ``mixout`` is above 0, and else the parameters themselves.
+        changed: names of the settings that :meth:`replace` has set.
+
+    Raises:
+        ValueError: if a setting is out of its range.
+
+    Examples:
+        >>> recipe = Recipe("mine", "as I like it", clipping="component", max_norm=0.1)
+        >>> variant = recipe.replace(epochs=5)
+        >>> variant.label, variant.max_norm, variant.learning_rate
+        ('mine:epochs=5', 0.1, 2e-05)
+    """
+
+    name: str
+    summary: str = dataclasses.field(repr=False)
+    clipping: Literal["component", "global", "none"] = _setting(
+        "global", _one_of("component", "global", "none")
+    )
+    max_norm: float = _setting(1.0, _NORM)
+    learning_rate: float = _setting(2e-5, _POSITIVE)
+    batch_size: int = _setting(16, _WHOLE)
+    epochs: int = _setting(3, _WHOLE)
+    warmup_ratio: float = _setting(0.1, _SHARE)
+    weight_decay: float = _setting(0.01, _FROM_ZERO)
+    b1: float = _setting(0.9, _BELOW_ONE)
+    b2: float = _setting(0.999, _BELOW_ONE)
+    eps: float = _setting(1e-6, _POSITIVE)
+    dropout: float | None = _setting(None, _BELOW_ONE)
+    evaluations_per_epoch: int = _setting(1, _WHOLE)
+    keep: Literal["last", "best"] = _setting("last", _one_of("last", "best"))
+    bias_correction: bool = _setting(True, _BOOL, always=False)
+    schedule: str = _setting("linear", _one_of(*SCHEDULES), always=False)
+    segment_ids: bool = _setting(True, _BOOL, always=False)
+    mixout: float = _setting(0.0, _BELOW_ONE, always=False)
+    mixout_gradient: Literal["released", "exact"] = _setting(
+        "released", _one_of("released", "exact"), always=False
+    )
+    mixout_output_layer: bool = _setting(True, _BOOL, always=False)
+    unfreeze: Literal["gu", "restart"] | None = _setting(
+        None, _one_of("gu", "restart"), always=False
+    )
+    stages: int | None = _setting(None, _WHOLE, always=False)
+    carry_optimizer: bool = _setting(False, _BOOL, always=False)
+    optimizer: Callable[
+        ["Recipe", optax.Schedule, cwgnc_jax.ComponentMap], optax.GradientTransformation
+    ] = dataclasses.field(
+        default=lambda recipe, *rest: make_adamw(recipe, *rest), repr=False
+    )
+    transform: Callable[["Recipe", Params, Params, jax.Array], Params] | None = (
+        dataclasses.field(default=None, repr=False)
+    )
+    changed: tuple[str, ...] = dataclasses.field(default=(), repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name, rule in rules().items():
+            value = getattr(self, name)
+            if not (_may_be_none(name) and value is None) and not rule.is_valid(value):
+                raise ValueError(
+                    f"{name} is {value} in the method {self.name}; accepted is "
+                    f"{rule.accepted}"
+                )
+        if self.unfreeze is None and (self.stages or self.carry_optimizer):
+            raise ValueError(
+                f"stages and carry_optimizer of the method {self.name} belong to "
+                "gradual unfreezing: unfreeze must be gu or restart"
+            )
+
+    @property
+    def label(self) -> str:
+        """Name of the row in a table: the method and what was changed about it."""
+        values = {name: getattr(self, name) for name in self.changed}
+        words = (
+            f"{name}={str(value).lower() if isinstance(value, bool) else value}"
+            for name, value in values.items()
+        )
+        return ":".join([self.name, *words])
+
+    def replace(self, **settings: Any) -> "Recipe":
+        """A variant, whose label names what is different about it.
+
+        Args:
+            **settings: new values of fields.
+
+        Returns:
+            The variant.
+
+        Raises:
+            ValueError: if a value is out of its range.
+        """
+        changed = dict.fromkeys((*self.changed, *settings))
+        return dataclasses.replace(self, **settings, changed=tuple(changed))
+
+    def with_defaults(self, **settings: Any) -> "Recipe":
+        """The recipe with other defaults; its label stays the same.
+
+        Args:
+            **settings: values of fields; None leaves the field alone, and so does a
+                field that :meth:`replace` has set.
+
+        Returns:
+            The recipe.
+        """
+        wanted = {
+            name: value
+            for name, value in settings.items()
+            if value is not None and name not in self.changed
+        }
+        return dataclasses.replace(self, **wanted)
+
+    def settings(self) -> dict[str, Any]:
+        """What the record of a run holds of the recipe."""
+        fields = {field.name: field for field in dataclasses.fields(self)}
+        values = {name: getattr(self, name) for name in rules()}
+        return {
+            name: value
+            for name, value in values.items()
+            if fields[name].metadata["always"] or value != fields[name].default
+        }
+
+    def warmup_steps(self, steps: int) -> int:
+        """Steps of the warm-up out of all steps."""
+        return int(self.warmup_ratio * steps)
+
+    def make_optimizer(
+        self, steps: int, first_layer: int = 0
+    ) -> optax.GradientTransformation:
+        """The optimizer of a run.
+
+        Args:
+            steps: number of steps that the schedule is for.
+            first_layer: number of the lowest layer among the parameters.
+
+        Returns:
+            An optax optimizer.
+        """
+        make_schedule = SCHEDULES[self.schedule]
+        schedule = make_schedule(self.learning_rate, self.warmup_steps(steps), steps)
+        return self.optimizer(self, schedule, layer_components(first_layer))
+
+    def make_transform(self) -> Callable[[Params, Params, jax.Array], Params] | None:
+        """What the forward pass of a training step makes of the parameters.
+
+        Returns:
+            A function of parameters, initial parameters and key; None if it uses the
+            parameters as they are.
+        """
+        transform = self.transform
+        if transform is None and self.mixout > 0:
+            transform = mix_out
+        return None if transform is None else functools.partial(transform, self)
+
+
+@functools.cache
+def rules() -> Mapping[str, Rule]:
+    """What each setting of a recipe may be."""
+    return {
+        field.name: field.metadata["rule"]
+        for field in dataclasses.fields(Recipe)
+        if field.metadata
+    }
+
+
+def parse_setting(name: str, text: str) -> Any:
+    """Reads a setting's value as a user writes it.
+
+    Args:
+        name: of the setting, a key of :func:`rules`.
+        text: its value; 'none' where the default is None.
+
+    Returns:
+        The value.
+
+    Raises:
+        ValueError: if it is not of the setting's type.
+
+    Examples:
+        >>> parse_setting("epochs", "3"), parse_setting("dropout", "none")
+        (3, None)
+        >>> parse_setting("bias_correction", "false")
+        False
+    """
+    rule = rules()[name]
+    if text.lower() == "none" and _may_be_none(name):
+        return None
+    if rule.kind is bool:
+        words = {"true": True, "false": False}
+        return words.get(text.lower(), text)
+    try:
+        return rule.kind(text)
+    except ValueError:
+        wanted = "a whole number" if rule.kind is int else "a number"
+        raise ValueError(f"{name} needs {wanted}, got {text!r}") from None
+
+
+def layer_components(first_layer: int = 0) -> cwgnc_jax.ComponentMap:
+    """The paper's components of the example BERT: each matrix and bias of each layer.
+
+    Args:
+        first_layer: number of the lowest layer of the stack, which may have been cut.
+
+    Returns:
+        The map.
+    """
+    return cwgnc_jax.stacked("encoder/layers/.*", start=first_layer)
+
+
+def make_adamw(
+    recipe: Recipe, schedule: optax.Schedule, components: cwgnc_jax.ComponentMap
+) -> optax.GradientTransformation:
+    """AdamW after the clipping that the recipe asks for: all methods of the paper.
+
+    Args:
+        recipe: the settings.
+        schedule: of the learning rate.
+        components: of the parameters, where the recipe clips by component.
+
+    Returns:
+        The optimizer.
+    """
+    adamw = cwgnc_jax.bert_adamw(
+        schedule,
+        b1=recipe.b1,
+        b2=recipe.b2,
+        eps=recipe.eps,
+        weight_decay=recipe.weight_decay,
+        max_norm=recipe.max_norm if recipe.clipping == "global" else None,
+        bias_correction=recipe.bias_correction,
+    )
+    if recipe.clipping != "component":
+        return adamw
+    clip = cwgnc_jax.clip_by_component_norm(recipe.max_norm, components)
+    return optax.chain(clip, adamw)
+
+
+def mix_out(recipe: Recipe, params: Params, initial: Params, key: jax.Array) -> Params:
+    """Mixout with the recipe's settings, at a step of training.
+
+    Args:
+        recipe: the settings.
+        params: the parameters.
+        initial: what they were before the first step.
+        key: of the step's masks.
+
+    Returns:
+        The parameters that the forward pass is to use.
+    """
+    return cwgnc_jax.mixout(
+        params,
+        initial,
+        key,
+        recipe.mixout,
+        output_layer=None if recipe.mixout_output_layer else r"(^|/)classifier/",
+        gradient=recipe.mixout_gradient,
+    )
+
+
+def _may_be_none(name: str) -> bool:
+    fields = {field.name: field for field in dataclasses.fields(Recipe)}
+    return fields[name].default is None
