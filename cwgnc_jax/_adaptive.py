@@ -121,6 +121,16 @@ class AdaGCState(NamedTuple):
       scales: factors by which the components were multiplied, shape (components,).
       references: the norms to which the next are compared, shape
         (components,); infinite before a component's first gradient other than 0.
+        Like norms and scales float32, or float64 if a parameter has 64 bits.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from cwgnc_jax import adagc
+      >>> tx = adagc()
+      >>> gradients = {"kernel": jnp.array([0.3, 0.4]), "bias": jnp.zeros(2)}
+      >>> _, state = tx.update(gradients, tx.init(gradients))
+      >>> state.norms.tolist(), state.references.tolist()
+      ([0.0, 0.5], [inf, 0.5])
     """
 
     count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -157,7 +167,9 @@ def adagc(
 
     Two cases go beyond the paper. Gradients of 0 in the first phase are not
     remembered: a component with a reference of 0 could never learn. Gradients that
-    are not finite leave their component's reference as it was.
+    are not finite leave their component's reference as it was (in the first phase,
+    where NaN reaches all components, every reference). The rest of the numerics is
+    that of :func:`clip_by_component_norm`.
 
     Args:
       ratio: largest norm relative to the reference, :math:`\lambda_{rel}`.
@@ -220,22 +232,28 @@ def adagc(
             jnp.sum(stack), BlockThreshold.of(number(warmup_max_norm))
         )
         references = state.references.astype(dtype)
+        unknown = jnp.isinf(references)
+        # Twice, so that neither a ratio of 0 nor its derivative meets infinity.
+        limits = number(ratio) * jnp.where(
+            unknown, jnp.ones_like(references), references
+        )
+        limits = jnp.where(unknown, references, limits)
 
-        def scales_of(square: jax.Array, reference: jax.Array) -> jax.Array:
-            alone = clip_scales(square, BlockThreshold.of(number(ratio) * reference))
+        def scales_of(square: jax.Array, limit: jax.Array) -> jax.Array:
+            alone = clip_scales(square, BlockThreshold.of(limit))
             return jnp.where(warming_up, together.astype(alone.dtype), alone)
 
         blocks = zip(
-            layout.blocks, squares, unstack_blocks(references, layout), strict=True
+            layout.blocks, squares, unstack_blocks(limits, layout), strict=True
         )
-        for block, square, reference in blocks:
-            scale = scales_of(square, reference)
+        for block, square, limit in blocks:
+            scale = scales_of(square, limit)
             for member in block.members:
                 leaf = leaves[member.position]
                 leaves[member.position] = scale_leaf(leaf, scale, member)
 
         norms = safe_sqrt(stack)
-        scales = scales_of(stack, references)
+        scales = scales_of(stack, limits)
         return jax.tree.unflatten(treedef, leaves), AdaGCState(
             count=jnp.asarray(optax.safe_increment(state.count)),
             norms=norms.astype(state.norms.dtype),

@@ -38,6 +38,16 @@ class ClipByComponentNormState(NamedTuple):
         order of :func:`component_names`. A component with a NaN or an infinity shows
         it here; infinity also stands for a norm whose square float32 cannot hold.
       scales: factors by which the components were multiplied, shape (components,).
+        Norms and scales are float32, or float64 if a parameter has 64 bits.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from cwgnc_jax import clip_by_component_norm
+      >>> gradients = {"kernel": jnp.full((2, 2), 0.5), "bias": jnp.array([3.0, 4.0])}
+      >>> tx = clip_by_component_norm(2.5)
+      >>> _, state = tx.update(gradients, tx.init(gradients))
+      >>> int(state.count), state.norms.tolist(), state.scales.tolist()
+      (1, [5.0, 1.0], [0.5, 1.0])
     """
 
     count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -87,7 +97,7 @@ def clip_by_component_norm(
         an expression is not valid; at init and update if components or specs do not
         fit the tree, a component is matched by no rule, or a rule is the first match
         of no component. Where a mask hides leaves, a rule may be theirs and is not
-        missed.
+        missed. In the update, if a schedule does not return a scalar.
       TypeError: if a threshold is not a number, a schedule or None.
 
     Notes:
@@ -108,8 +118,9 @@ def clip_by_component_norm(
       keeps the gradients of frozen leaves alive for the sake of their recorded
       norms; inside the mask, frozen leaves cost nothing.
 
-      **Sharded arrays** under jit need no ``specs``: the compiler combines the sums
-      of all components that are sharded over the same mesh axes into one all-reduce.
+      **Sharded arrays** under jit need no ``specs``, whether the axes of the mesh are
+      explicit or left to the compiler: it combines the sums of all components that are
+      sharded over the same mesh axes into one all-reduce.
 
       **Hyperparameters.** ``optax.inject_hyperparams`` takes a callable for a schedule
       of its own: name the others, ``static_args=("components", "specs")``.
@@ -216,17 +227,19 @@ def clip_leaves(
 
 
 def clip_scales(squares: jax.Array, limit: BlockThreshold) -> jax.Array:
-    """min(1, limit / norm) of the squared norms; 1 where both are 0 or infinite.
+    """min(1, limit / norm) of the squared norms; 0 / 0 is 0, inf / inf is 1.
 
     The comparison is one of squares, so that the root has a single use and fuses.
     """
-    one = jnp.ones((), squares.dtype)
+    zero, one = (make((), squares.dtype) for make in (jnp.zeros, jnp.ones))
     value, square = (x.astype(squares.dtype) for x in (limit.value, limit.square))
     within = squares <= square
     # Where it is not needed the root is that of 1: its derivative stays finite.
     scales = value / jnp.sqrt(jnp.where(within, one, squares))
     # Just above the limit, rounding might take the quotient above 1.
     scales = jnp.minimum(scales, one)
+    # A threshold of 0 stops what is so small that its square is 0, too.
+    within = within & (value != zero)
     if limit.alone is not False:
         within = within | limit.alone
     return jnp.where(within, one, scales)

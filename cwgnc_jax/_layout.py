@@ -225,7 +225,7 @@ def make_layout(
 
     Returns:
       The components of the tree. Leaves that are not of floating-point numbers
-      (integers, random keys) have none.
+      (integers, random keys, functions) have none.
     """
     nodes = flatten_with_paths(tree, is_leaf=is_masked)
     leaves = [(path, value) for path, value in nodes if not is_masked(value)]
@@ -236,7 +236,7 @@ def make_layout(
     problems: list[str] = []
     for position, (path, leaf) in enumerate(leaves):
         component = found[path]
-        if component is None or not jnp.issubdtype(dtype_of(leaf), jnp.inexact):
+        if component is None or not _is_inexact(leaf):
             continue
         lengths = jnp.shape(leaf)
         spec = (specs or {}).get(path, ())
@@ -273,6 +273,13 @@ def make_layout(
 def dtype_of(leaf: Any) -> Any:
     """The dtype of an array, a description of one, or a Python number."""
     return leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
+
+
+def _is_inexact(leaf: Any) -> bool:
+    try:
+        return jnp.issubdtype(dtype_of(leaf), jnp.inexact)
+    except TypeError:  # Not a number: an activation function in a module.
+        return False
 
 
 def _make_member(

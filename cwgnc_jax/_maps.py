@@ -5,9 +5,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
+
 from cwgnc_jax._components import Component, ComponentMap, Split
 from cwgnc_jax._matching import Components, match_components
 from cwgnc_jax._paths import (
+    PathLeaf,
     compile_rules,
     flatten_with_paths,
     is_masked,
@@ -40,7 +43,7 @@ def by_leaf(tree: Any) -> Components:
       Component-Wise Gradient Norm Clipping <https://arxiv.org/abs/2210.10325>`_,
       2022, section 3
     """
-    return {path: Component(path) for path, _ in flatten_with_paths(tree)}
+    return {path: Component(path) for path, _ in _leaves_of(tree)}
 
 
 def by_module(tree: Any) -> Components:
@@ -59,9 +62,7 @@ def by_module(tree: Any) -> Components:
       >>> component_names(params, by_module)
       ('dense',)
     """
-    return {
-        path: Component(path.rpartition("/")[0]) for path, _ in flatten_with_paths(tree)
-    }
+    return {path: Component(path.rpartition("/")[0]) for path, _ in _leaves_of(tree)}
 
 
 def by_layer(tree: Any) -> Components:
@@ -112,7 +113,7 @@ def whole_tree(tree: Any) -> Components:
       >>> float(component_norms(params, whole_tree)[0])  # sqrt(8 * 1 + 2 * 4)
       4.0
     """
-    return {path: Component("all") for path, _ in flatten_with_paths(tree)}
+    return {path: Component("all") for path, _ in _leaves_of(tree)}
 
 
 def by_rules(
@@ -131,7 +132,8 @@ def by_rules(
       that matches first nowhere, unless a mask hides leaves.
 
     Raises:
-      ValueError: if there are no rules or an expression is not valid.
+      ValueError: if there are no rules or an expression is not valid; when the map is
+        used, if a label names a group that its expression lacks.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -149,7 +151,7 @@ def by_rules(
     compiled = compile_rules("rules", rules)
 
     def components_by_rules(tree: Any) -> Components:
-        nodes = flatten_with_paths(tree, is_leaf=is_masked)
+        nodes = _leaves_of(tree, is_leaf=is_masked)
         leaves = {path: leaf for path, leaf in nodes if not is_masked(leaf)}
         matched: list[dict[str, re.Match[str]]] = [{} for _ in compiled]
         missed = []
@@ -178,7 +180,7 @@ def by_rules(
         for (_, choice), taken in zip(compiled, matched, strict=True):
             if isinstance(choice, str):
                 components |= {
-                    path: Component(match.expand(choice))
+                    path: Component(_expand(match, choice))
                     for path, match in taken.items()
                 }
             elif choice is None:
@@ -319,6 +321,39 @@ def _modified(
         return components | change(matched)
 
     return modified_components
+
+
+def _leaves_of(
+    tree: Any, is_leaf: Callable[[Any], bool] | None = None
+) -> list[PathLeaf]:
+    """Leaves with their paths, of what can be a tree of parameters."""
+    leaves = flatten_with_paths(tree, is_leaf)
+    # optax.inject_hyperparams takes a function for a schedule, and calls it with the
+    # step: all parameters would silently become one component.
+    called_with_step = (
+        len(leaves) == 1
+        and leaves[0].value is tree
+        and jnp.ndim(tree) == 0
+        and jnp.issubdtype(jnp.result_type(tree), jnp.integer)
+    )
+    if called_with_step:
+        raise ValueError(
+            "components: a map was called with an integer instead of parameters; "
+            "optax.inject_hyperparams needs "
+            'static_args=("components", "specs") to tell maps from schedules'
+        )
+    return leaves
+
+
+def _expand(match: re.Match[str], label: str) -> str:
+    """A label with the groups of the match filled in."""
+    try:
+        return match.expand(label)
+    except (re.error, IndexError) as error:
+        raise ValueError(
+            f"rules: the label {label!r} does not fit the expression "
+            f"{match.re.pattern!r}: {error}"
+        ) from error
 
 
 def _common_path(paths: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
 
 from cwgnc_jax._components import ComponentMap
 from cwgnc_jax._layout import Block, Layout, Member, dtype_of, make_layout
@@ -97,7 +98,7 @@ def scale_leaf(leaf: Any, scale: jax.Array, member: Member) -> jax.Array:
     else:
         scaled = (leaf.astype(wide) * factor).astype(leaf.dtype)
     # Even a product with 1 may turn subnormal numbers into 0.
-    return jnp.where(factor == 1, leaf, scaled)
+    return jnp.where(_sharded_like(leaf, factor == 1), leaf, scaled)
 
 
 def safe_sqrt(squares: jax.Array) -> jax.Array:
@@ -156,7 +157,7 @@ def _leaf_squares(leaf: Any, member: Member) -> jax.Array:
     if member.split_axis is not None:
         order = (*order, member.split_axis)
     rest = tuple(axis for axis in range(leaf.ndim) if axis not in order)
-    squares = jnp.sum(squares, axis=rest)
+    squares = _whole(jnp.sum(squares, axis=rest))
     squares = jnp.transpose(squares, [sorted(order).index(axis) for axis in order])
     if member.split_axis is None:
         return squares
@@ -169,6 +170,32 @@ def _leaf_squares(leaf: Any, member: Member) -> jax.Array:
         jnp.zeros((), wide),
     )
     return jnp.sum(spread, axis=-2)
+
+
+def _whole(squares: jax.Array) -> jax.Array:
+    """The same on every device, where the type of an array says how it is sharded."""
+    sharding = _explicit_sharding(squares)
+    if sharding is None:
+        return squares
+    return jax.sharding.reshard(squares, NamedSharding(sharding.mesh, PartitionSpec()))
+
+
+def _sharded_like(leaf: jax.Array, mask: jax.Array) -> jax.Array:
+    """A mask of a leaf's entries, sharded as the leaf's type says."""
+    sharding = _explicit_sharding(leaf)
+    if sharding is None or mask.ndim == 0:
+        return mask
+    return jax.sharding.reshard(jnp.broadcast_to(mask, leaf.shape), sharding)
+
+
+def _explicit_sharding(array: jax.Array) -> NamedSharding | None:
+    """How an array is sharded over mesh axes of type Explicit, None if it is not."""
+    if not hasattr(jax.sharding, "reshard"):  # Before jax 0.7 or so.
+        return None
+    sharding = getattr(jax.typeof(array), "sharding", None)
+    if not isinstance(sharding, NamedSharding) or not any(sharding.spec):
+        return None
+    return sharding
 
 
 def _part_of_each(length: int, member: Member) -> jax.Array:

@@ -26,7 +26,8 @@ class BlockThreshold(NamedTuple):
     """Thresholds of the components of a block.
 
     Attributes:
-      value: the threshold, a scalar or an array of the block's shape.
+      value: the threshold, a scalar or an array of the block's shape; finite, so that
+        derivatives are.
       square: its square and a little more, so that rounding never clips what has just
         this norm; finite unless the threshold is infinite.
       alone: which components are left alone: all, none, or an array of the block's
@@ -44,8 +45,9 @@ class BlockThreshold(NamedTuple):
         margin, largest = (
             jnp.asarray(x, value.dtype) for x in (1 + 4 * info.eps, info.max)
         )
-        square = jnp.minimum(jnp.square(value) * margin, largest)
-        return cls(value, jnp.where(jnp.isinf(value), value, square), alone)
+        finite = jnp.minimum(value, largest)
+        square = jnp.minimum(jnp.square(finite) * margin, largest)
+        return cls(finite, jnp.where(jnp.isinf(value), value, square), alone)
 
 
 def check_thresholds(argument: str, max_norm: MaxNorm) -> list[tuple[Any, Any]] | Any:
@@ -101,14 +103,16 @@ def block_thresholds(
       Thresholds of at least 0 (or NaN), one for each block.
     """
     if not isinstance(max_norm, list):
-        value = _evaluate(max_norm, count, dtype)
+        value = _evaluate(argument, max_norm, count, dtype)
         return [BlockThreshold.of(value)] * len(layout.blocks)
     matched = match_rules(argument, [pattern for pattern, _ in max_norm], layout)
     limits = [
         BlockThreshold.of(jnp.asarray(math.inf, dtype), True)
         if value is None
-        else BlockThreshold.of(_evaluate(value, count, dtype))
-        for _, value in max_norm
+        else BlockThreshold.of(
+            _evaluate(f"{argument} of {pattern.pattern!r}", value, count, dtype)
+        )
+        for pattern, value in max_norm
     ]
     thresholds = []
     for block, rules in zip(layout.blocks, matched, strict=True):
@@ -199,8 +203,13 @@ def _check_threshold(argument: str, value: Any) -> None:
     check_number(argument, value)
 
 
-def _evaluate(value: Any, count: jax.Array, dtype: Any) -> jax.Array:
+def _evaluate(argument: str, value: Any, count: jax.Array, dtype: Any) -> jax.Array:
     if callable(value):
         value = value(count)
+        if jnp.ndim(value) != 0:
+            raise ValueError(
+                f"{argument} must return a scalar, got an array of shape "
+                f"{jnp.shape(value)}"
+            )
     # A traced value below 0 cannot be refused; NaN passes through.
     return jnp.maximum(jnp.asarray(value, dtype), jnp.zeros((), dtype))

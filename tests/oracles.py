@@ -74,6 +74,8 @@ def clip(
         limit = thresholds[name] if isinstance(thresholds, Mapping) else thresholds
         over = limit is not None and norms[name] > limit
         scales[name] = limit / norms[name] if over and limit is not None else 1.0
+        if limit == 0:
+            scales[name] = 0.0
     clipped = {path: leaf.copy() for path, leaf in wide.items()}
     for name, parts in pieces.items():
         for path, where in parts:

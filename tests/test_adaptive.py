@@ -119,6 +119,20 @@ class TestAdaGC:
         np.testing.assert_array_equal(updates["b"], good["b"])
         assert not np.isfinite(updates["a"]).all()
 
+    @pytest.mark.parametrize("ratio", [0.0, 1.0])
+    def test_a_component_without_a_reference_passes(self, ratio):
+        def last(ratio):
+            tx = cwgnc_jax.adagc(ratio, start=2)
+            state = tx.init(jnp.zeros(2))
+            _, state = tx.update(jnp.zeros(2), state)
+            updates, _ = tx.update(jnp.ones(2), state)
+            return jnp.sum(updates), updates
+
+        with jax.debug_nans(True):
+            derivative, updates = jax.grad(last, has_aux=True)(ratio)
+        np.testing.assert_array_equal(updates, 1.0)
+        assert derivative == 0.0
+
     def test_components_of_a_stack(self):
         tx = cwgnc_jax.adagc(1.0, 10.0, 0.5, 2, cwgnc_jax.stacked("x"))
         gradients = {"x": jnp.array([[3.0, 4.0], [0.6, 0.8]])}

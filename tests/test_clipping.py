@@ -325,6 +325,26 @@ class TestNumerics:
         assert np.isfinite(clipped["y"]).all()
         assert np.isfinite(state.scales).all()
 
+    @pytest.mark.parametrize("size", [0.0, 1e-40, 1e-25, 1.0])
+    def test_a_threshold_of_zero_stops_even_what_has_no_square(self, size):
+        gradients = {"x": jnp.full(3, size), "y": jnp.ones(2)}
+        clipped, state = clip(gradients, {"x": 0.0, "y": None})
+        np.testing.assert_array_equal(clipped["x"], 0.0)
+        assert same_bits(clipped["y"], gradients["y"])
+        np.testing.assert_array_equal(state.scales, [0.0, 1.0])
+
+    def test_derivatives_step_by_step_where_nothing_is_clipped(self):
+        # Without jit debug_nans sees what the compiler would have hidden.
+        def total(gradients):
+            rules = [(r"x\[0\]", None), (r"x\[1\]", np.inf)]
+            tx = cwgnc_jax.clip_by_component_norm(rules, cwgnc_jax.stacked("x"))
+            clipped, state = tx.update(gradients, tx.init(gradients))
+            return jnp.sum(clipped["x"]) + jnp.sum(state.scales)
+
+        with jax.debug_nans(True):
+            derivative = jax.grad(total)({"x": jnp.ones((2, 2))})
+        np.testing.assert_array_equal(derivative["x"], 1.0)
+
     @pytest.mark.parametrize("value", [0.0, 1e-30, 1e-20, 1e-3, 1.0, 1e15, 1e25])
     @pytest.mark.parametrize("max_norm", [0.0, 1e-25, 1.0, 1e10])
     def test_derivatives_are_finite(self, value, max_norm):
@@ -437,6 +457,14 @@ class TestThresholds:
     def test_arrays_are_no_thresholds(self):
         with pytest.raises(ValueError, match=r"a scalar, got an array of shape \(2,\)"):
             cwgnc_jax.clip_by_component_norm(jnp.ones(2))
+
+    def test_schedules_of_arrays_are_no_thresholds(self):
+        tx = cwgnc_jax.clip_by_component_norm({"x": lambda count: jnp.ones(2)})
+        gradients = {"x": jnp.ones(3)}
+        with pytest.raises(
+            ValueError, match=r"max_norm of 'x' must return a scalar, got .* \(2,\)"
+        ):
+            tx.update(gradients, tx.init(gradients))
 
     @pytest.mark.parametrize("at_init", [True, False])
     def test_components_that_no_rule_matches(self, at_init):

@@ -121,6 +121,36 @@ class TestOptax:
         norm = np.sqrt(24.0)
         np.testing.assert_allclose(scales, [0.5 / norm, 0.25 / norm, 0.0], rtol=1e-6)
 
+    @pytest.mark.parametrize(
+        "components",
+        [
+            cwgnc_jax.by_leaf,
+            cwgnc_jax.by_module,
+            cwgnc_jax.by_layer,
+            cwgnc_jax.whole_tree,
+            cwgnc_jax.by_rules({".*": "x"}),
+            STACKED,
+        ],
+    )
+    def test_inject_hyperparams_takes_no_map_for_a_schedule(self, components):
+        # Called with the step, some would silently make one component of all leaves.
+        inject = optax.inject_hyperparams(cwgnc_jax.clip_by_component_norm)
+        tx = inject(max_norm=0.5, components=components)
+        with pytest.raises(ValueError, match=r'static_args=\("components", "specs"\)'):
+            tx.init(PARAMS)
+
+    def test_inject_hyperparams_with_rules(self):
+        inject = optax.inject_hyperparams(
+            cwgnc_jax.clip_by_component_norm, static_args=("components", "specs")
+        )
+        rules = [(r"stack\[0\]", optax.constant_schedule(0.25)), (".*", None)]
+        tx = inject(max_norm=rules, components=STACKED)
+        updates, state = jax.jit(tx.update)(GRADIENTS, tx.init(PARAMS))
+        np.testing.assert_allclose(
+            cwgnc_jax.get_clip_state(state).scales, [1.0, 1.0, 0.05, 1.0], rtol=1e-6
+        )
+        assert_trees_equal(updates["dense"], GRADIENTS["dense"])
+
     def test_apply_if_finite_skips_a_step_with_nan(self):
         tx = optax.apply_if_finite(optax.chain(CLIP, optax.sgd(1.0)), 3)
         state = tx.init(PARAMS)

@@ -90,6 +90,7 @@ class TestPaths:
 
     def test_leaves_that_are_not_floating_point_have_no_component(self):
         tree = {"x": jnp.ones(2), "n": jnp.ones(2, int), "key": jax.random.key(0)}
+        tree["activation"] = jax.nn.relu
         assert cwgnc_jax.component_names(tree) == ("x",)
 
 
@@ -255,6 +256,10 @@ class TestErrors:
             (
                 cwgnc_jax.by_rules([(".*", "x"), ("classifier/.*", "y")]),
                 r"no leaf is left .*\n  'classifier/\.\*'",
+            ),
+            (
+                cwgnc_jax.by_rules([("(.*)", r"\2")]),
+                r"the label '\\\\2' does not fit the expression '\(\.\*\)'",
             ),
         ],
     )
