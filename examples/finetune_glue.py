@@ -58,10 +58,17 @@ def main(arguments: list[str] | None = None) -> int:
     # What takes long to import waits until the command line is known to be right.
     from bert_glue import environment, keeping, plots, setup, summaries, tasks
     from bert_glue.progress import Progress
+    from bert_glue.shards import share
     from bert_glue.study import Configuration, Study
 
     with cli.errors_in_one_line(parser, *setup.BAD_INPUT):
         cli.check_subject(options)
+        seeds = cli.seeds(options)
+        if options.shard and (options.predict is not None or options.save_model):
+            raise ValueError(
+                "--predict and --save-model need all runs; use them without --shard "
+                "once the shards are done"
+            )
         recipes = cli.recipes(options, setup.model_defaults(options.model))
         records = setup.open_records(options)
         if not options.no_compilation_cache:
@@ -74,12 +81,16 @@ def main(arguments: list[str] | None = None) -> int:
             )
         best = keeping.BestModel(records, subject, saved=options.save_model)
         is_kept = options.save_model or to_predict is not None
+        configurations = [
+            Configuration(subject, options.model, recipe) for recipe in recipes
+        ]
         study = Study(
-            [Configuration(subject, options.model, recipe) for recipe in recipes],
-            cli.seeds(options),
+            configurations,
+            seeds,
             records,
             parallel_seeds=options.parallel_seeds,
             on_group=best.offer if is_kept else None,
+            seeds_of=options.shard and share(configurations, seeds, options.shard),
         )
         command = [parser.prog, *(sys.argv[1:] if arguments is None else arguments)]
         setup.write_config(records, command, study.configurations)
@@ -88,12 +99,13 @@ def main(arguments: list[str] | None = None) -> int:
     setup.announce(progress.note, options, study)
     try:
         study.run(progress)
-        rows = study.rows()
         progress.note("")
-        progress.note(summaries.format_table(rows))
-        picture = records.folder / "runs.png"
-        plots.save(plots.plot_runs(rows), picture)
-        progress.note(f"every run: {picture}; records: {records.path}")
+        # A shard may have nothing to do, and find nothing done.
+        if rows := study.rows():
+            progress.note(summaries.format_table(rows))
+            picture = records.folder / "runs.png"
+            plots.save(plots.plot_runs(rows), picture)
+            progress.note(f"every run: {picture}; records: {records.path}")
         if is_kept:
             run, params = best.finish(study, progress)
             progress.note(f"best run: {run['run']}, {run['score']:.2f}")

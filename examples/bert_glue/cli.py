@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, TypeVar
 
-from bert_glue.methods import METHODS, Recipe, parse_methods
+from bert_glue.methods import METHODS, parse_methods
+from bert_glue.recipe import Recipe
 from bert_glue.seeds import Seed, cross, parse_seeds
 from bert_glue.shards import parse_shard
 from bert_glue.tasks import GENERATED, TASKS
@@ -55,8 +56,15 @@ def make_parser(script: str, description: str, examples: str) -> Parser:
     )
 
 
-def add_subject_options(parser: argparse.ArgumentParser) -> None:
-    """Which model, on which data."""
+def add_subject_options(
+    parser: argparse.ArgumentParser, several: str | None = None
+) -> None:
+    """Which model, on which data.
+
+    Args:
+        parser: gets the options.
+        several: if the script takes several tasks, which ones it does by default.
+    """
     group = parser.add_argument_group("model and task")
     group.add_argument(
         "--model",
@@ -68,10 +76,15 @@ def add_subject_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--task",
-        type=_checked(_task),
-        metavar="TASK",
-        help=f"{', '.join(GENERATED)} (generated, nothing to download; the default is "
-        f"acceptability), or of GLUE {', '.join(TASKS)}",
+        type=_checked(_tasks if several else _task),
+        metavar="TASKS" if several else "TASK",
+        help=f"{', '.join(GENERATED)} (generated, nothing to download), or of GLUE "
+        f"{', '.join(TASKS)}"
+        + (
+            f"; separated by commas (default {several})"
+            if several
+            else "; the default is acceptability"
+        ),
     )
     group.add_argument(
         "--data-dir",
@@ -117,8 +130,16 @@ def add_subject_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_method_options(parser: argparse.ArgumentParser, default: str) -> None:
-    """Which methods, with which settings."""
+def add_method_options(
+    parser: argparse.ArgumentParser, default: str | None, shown: str | None = None
+) -> None:
+    """Which methods, with which settings.
+
+    Args:
+        parser: gets the options.
+        default: the methods if the user names none; None if the script decides later.
+        shown: the default in words, if it is not one text.
+    """
     group = parser.add_argument_group(
         "methods and their settings",
         "A setting given here holds for all methods; one written behind a method's\n"
@@ -131,7 +152,7 @@ def add_method_options(parser: argparse.ArgumentParser, default: str) -> None:
         type=_checked(parse_methods),
         default=default,
         metavar="NAMES",
-        help=f"methods, separated by commas (default {default}). {known}",
+        help=f"methods, separated by commas (default {shown or default}). {known}",
     )
     group.add_argument(
         "--max-norm",
@@ -185,8 +206,8 @@ def add_run_options(
         "--init-seeds",
         type=_checked(parse_seeds),
         metavar="SEEDS",
-        help="instead of --seeds: seeds of the new parameters alone, each run with each "
-        "of --data-seeds (default the seed 0)",
+        help="instead of --seeds: seeds of the new parameters alone, each run with "
+        "each of --data-seeds (default the seed 0)",
     )
     group.add_argument(
         "--data-seeds",
@@ -273,12 +294,16 @@ def recipes(
     return tuple(chosen)
 
 
-def check_subject(arguments: argparse.Namespace) -> None:
+def check_subject(
+    arguments: argparse.Namespace, default: str | tuple[str, ...] = "acceptability"
+) -> None:
     """Checks what can be checked about model and data without reading them.
 
     Args:
         arguments: with the options of :func:`add_subject_options`; the default task
             is filled in.
+        default: the task, or for a script that takes several the tasks, if the user
+            names none.
 
     Raises:
         ValueError: if options do not go together, or a folder lacks what it must have.
@@ -290,13 +315,17 @@ def check_subject(arguments: argparse.Namespace) -> None:
         raise ValueError("--train-file replaces --task and --data-dir; give one kind")
     if arguments.metric and not own:
         raise ValueError("--metric is for --train-file; a task brings its own")
-    if arguments.data_dir and (arguments.task or "acceptability") in GENERATED:
+    wanted = arguments.task or default
+    names = (wanted,) if isinstance(wanted, str) else wanted
+    generated = [name for name in names if name in GENERATED]
+    if arguments.data_dir and generated:
         raise ValueError(
             f"--data-dir goes with a task of GLUE ({', '.join(TASKS)}); "
-            f"{arguments.task or 'acceptability'} is generated"
+            f"{generated[0]} is generated"
         )
-    if arguments.task is None:
-        arguments.task = _OWN_FILES if own else "acceptability"
+    if own:
+        wanted = _OWN_FILES if isinstance(default, str) else (_OWN_FILES,)
+    arguments.task = wanted
     folder = pathlib.Path(arguments.model)
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise ValueError(
@@ -365,6 +394,13 @@ def _task(text: str) -> str:
         accepted = ", ".join([*GENERATED, *TASKS])
         raise ValueError(f"unknown task {text!r}; accepted are {accepted}")
     return text
+
+
+def _tasks(text: str) -> tuple[str, ...]:
+    names = tuple(_task(name.strip()) for name in text.split(","))
+    if len(set(names)) < len(names):
+        raise ValueError(f"tasks are {text!r}, with a task there twice")
+    return names
 
 
 def _checked(parse: Callable[[str], T]) -> Callable[[str], T]:

@@ -1,15 +1,20 @@
 """From the options of a script to a model, a task and a place for the records."""
 
 import argparse
+import dataclasses
 import datetime
 import json
+import os
 import pathlib
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bert_glue import cli, environment, tasks, workload
+from bert_glue import cli, config, environment, merging, tasks, workload
+from bert_glue.designs import Design, choose_reference
+from bert_glue.methods import Recipe
 from bert_glue.records import RecordsError, RunRecords
+from bert_glue.seeds import Seed
 from bert_glue.study import Configuration, Study
 from bert_glue.workload import Subject
 
@@ -70,28 +75,106 @@ def model_defaults(model: str) -> Mapping[str, Any]:
     return json.loads(text)
 
 
-def open_records(options: argparse.Namespace) -> RunRecords:
+def load_subjects(options: argparse.Namespace, names: Sequence[str]) -> list[Subject]:
+    """Reads a model and several tasks; the model's weights are there once.
+
+    Args:
+        options: with those of :func:`cli.add_subject_options`, checked.
+        names: the tasks.
+
+    Returns:
+        The model with each task.
+
+    Raises:
+        ValueError: as :func:`load_subject`.
+    """
+    subjects: list[Subject] = []
+    for name in names:
+        subject = load_subject(argparse.Namespace(**{**vars(options), "task": name}))
+        if subjects and subject.fresh == subjects[0].fresh:
+            subject = dataclasses.replace(subject, pretrained=subjects[0].pretrained)
+        subjects.append(subject)
+    return subjects
+
+
+def open_records(
+    options: argparse.Namespace, default: str | os.PathLike[str] | None = None
+) -> RunRecords:
     """Opens the output directory.
 
     Args:
         options: with those of :func:`cli.add_run_options`.
+        default: the directory if the user names none; ``runs/TASK`` by default.
 
     Returns:
-        The records in it.
+        The records in it, those of the directories to merge included.
 
     Raises:
-        RecordsError: if it cannot be used.
+        RecordsError: if a directory cannot be used.
     """
-    folder = options.output_dir or pathlib.Path("runs") / options.task
-    records = RunRecords(folder)
+    folder: str | os.PathLike[str] | None = options.output_dir or default
+    records = RunRecords(folder or pathlib.Path("runs") / options.task)
     records.read()
+    if options.merge:
+        copied = merging.merge(records, options.merge)
+        records.notes.append(f"{copied} runs were copied from other directories")
     return records
+
+
+def design_table(
+    number: str,
+    model: str,
+    subjects: Sequence[Subject],
+    recipes: Sequence[Recipe],
+    seeds: Sequence[Seed],
+    reference: str | None,
+) -> tuple[list[Configuration], Design]:
+    """Every method on every task.
+
+    Args:
+        number: number of the table.
+        model: what the user calls the model.
+        subjects: the model with each task.
+        recipes: the methods. One whose settings are those of one before it is left
+            out, as a matched budget is where the budgets match anyway.
+        seeds: the seeds of each.
+        reference: label of the row to compare with; chosen if None.
+
+    Returns:
+        The configurations, task by task, and the table that they make.
+
+    Raises:
+        ValueError: if the reference is no row.
+    """
+    cells: dict[tuple[str, str], Configuration] = {}
+    names: set[str] = set()
+    for subject in subjects:
+        for recipe in recipes:
+            configuration = Configuration(subject, model, recipe)
+            if configuration.name not in names:
+                names.add(configuration.name)
+                cells[subject.task.name, recipe.label] = configuration
+    methods = tuple(dict.fromkeys(label for _, label in cells))
+    if reference is not None and reference not in methods:
+        raise ValueError(
+            f"the reference is {reference!r}; accepted are {', '.join(methods)}"
+        )
+    design = Design(
+        number,
+        methods,
+        tuple(subject.task.name for subject in subjects),
+        {cell: configuration.name for cell, configuration in cells.items()},
+        tuple(seeds),
+        reference or choose_reference(methods),
+    )
+    return list(cells.values()), design
 
 
 def write_config(
     records: RunRecords,
     command: Sequence[str],
     configurations: Sequence[Configuration],
+    design: Design | None = None,
 ) -> None:
     """Adds a command to ``config.json``: what someone needs to repeat it.
 
@@ -99,31 +182,24 @@ def write_config(
         records: the output directory.
         command: the command line.
         configurations: what it runs.
+        design: the table that it makes, if it makes one.
     """
-    with records.locked():
-        try:
-            known = json.loads((records.folder / "config.json").read_text())
-        except FileNotFoundError:
-            known = {"commands": [], "configurations": {}}
-        except ValueError:
-            raise RecordsError(
-                f"{records.folder / 'config.json'} is not JSON; remove it or use "
-                "another output directory"
-            ) from None
-        known["commands"].append(
-            {
-                "command": shlex.join(command),
-                "started": datetime.datetime.now(datetime.UTC).isoformat(
-                    "T", "seconds"
-                ),
-                "commit": environment.commit(),
-                "versions": environment.versions(),
-                "hardware": environment.hardware(),
-            }
-        )
+    entry = {
+        "command": shlex.join(command),
+        "started": datetime.datetime.now(datetime.UTC).isoformat("T", "seconds"),
+        "commit": environment.commit(),
+        "versions": environment.versions(),
+        "hardware": environment.hardware(),
+    }
+
+    def add(content: config.Config) -> None:
+        content["commands"].append(entry)
         for configuration in configurations:
-            known["configurations"][configuration.name] = configuration.fields
-        records.write_json("config.json", known)
+            content["configurations"][configuration.name] = configuration.fields
+        if design is not None:
+            content["tables"][design.number] = design.to_json()
+
+    config.change(records, add)
 
 
 def announce(say: Say, options: argparse.Namespace, study: Study) -> None:
@@ -134,26 +210,17 @@ def announce(say: Say, options: argparse.Namespace, study: Study) -> None:
         options: the script's options.
         study: what is run.
     """
-    subject = study.configurations[0].subject
-    say(
-        f"{options.model} on {subject.task.name}: {len(subject.train.lengths):,} "
-        f"examples to train on, {len(subject.evaluation.lengths):,} to score"
-    )
-    if subject.fresh:
-        say(f"not in the checkpoint, drawn from each seed: {', '.join(subject.fresh)}")
-    defaults = model_defaults(options.model)
+    shown = None
     for configuration in study.configurations:
-        say(cli.describe(configuration.recipe))
-        taken = cli.taken_defaults(configuration.recipe, defaults)
-        if taken:
-            say(f"  of these the embedded model's own: {', '.join(taken)}")
-        missing = len(study.missing(configuration))
-        if missing < len(study.seeds):
-            done = len(study.seeds) - missing
-            say(f"  {done} of {len(study.seeds)} runs are recorded, {missing} missing")
-        plan = study.plan(configuration)
-        if plan is not None:
-            say(f"  seeds side by side: {plan.group_size} ({plan.reason})")
+        if configuration.subject is not shown:
+            shown = configuration.subject
+            _announce_subject(say, options, shown)
+        _announce_configuration(say, options, study, configuration)
+    if options.shard is not None:
+        mine = sum(len(study.seeds_of(each)) for each in study.configurations)
+        total = len(study.configurations) * len(study.seeds)
+        number, of = options.shard
+        say(f"shard {number} of {of}: {mine} of the {total} runs")
     names = {configuration.name for configuration in study.configurations}
     others = {run["configuration"] for run in study.records.read()} - names
     if others:
@@ -164,3 +231,30 @@ def announce(say: Say, options: argparse.Namespace, study: Study) -> None:
         )
     for note in study.records.notes:
         say(f"note: {note}")
+
+
+def _announce_subject(say: Say, options: argparse.Namespace, subject: Subject) -> None:
+    say(
+        f"{options.model} on {subject.task.name}: {len(subject.train.lengths):,} "
+        f"examples to train on, {len(subject.evaluation.lengths):,} to score"
+    )
+    if subject.fresh:
+        say(f"not in the checkpoint, drawn from each seed: {', '.join(subject.fresh)}")
+
+
+def _announce_configuration(
+    say: Say, options: argparse.Namespace, study: Study, configuration: Configuration
+) -> None:
+    say(cli.describe(configuration.recipe))
+    defaults = model_defaults(options.model)
+    taken = cli.taken_defaults(configuration.recipe, defaults)
+    if taken:
+        say(f"  of these the embedded model's own: {', '.join(taken)}")
+    mine = study.seeds_of(configuration)
+    missing = len(study.missing(configuration))
+    if missing < len(mine):
+        done = len(mine) - missing
+        say(f"  {done} of {len(mine)} runs are recorded, {missing} missing")
+    plan = study.plan(configuration)
+    if plan is not None:
+        say(f"  seeds side by side: {plan.group_size} ({plan.reason})")

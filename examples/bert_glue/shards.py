@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bert_glue.seeds import Seed
+from bert_glue.stages import make_stages
 
 if TYPE_CHECKING:
     from bert_glue.study import Configuration
@@ -88,13 +89,16 @@ def share(
     Returns:
         A function from a configuration to the seeds that the part runs of it.
     """
-    costs = [
-        each.recipe.epochs * int(np.sum(np.asarray(each.subject.train.lengths)))
-        for each in configurations
-        for _ in seeds
-    ]
+    costs = [cost for each in configurations for cost in [_tokens(each)] * len(seeds)]
     runs: dict[str, list[Seed]] = {each.name: [] for each in configurations}
     for number in deal(costs, shard):
         place, seed = divmod(number, len(seeds))
         runs[configurations[place].name].append(seeds[seed])
     return lambda configuration: runs[configuration.name]
+
+
+def _tokens(configuration: "Configuration") -> int:
+    """How many tokens a run sees."""
+    recipe, subject = configuration.recipe, configuration.subject
+    epochs = recipe.epochs * len(make_stages(recipe, subject.shapes))
+    return epochs * int(np.sum(np.asarray(subject.train.lengths)))

@@ -105,6 +105,11 @@ def summarize(records: Iterable[Record]) -> list[Row]:
     return [_summarize_one(name, runs) for name, runs in groups.items()]
 
 
+def settings_of(run: Record) -> dict[str, Any]:
+    """What a run has in common with the others of its configuration."""
+    return {key: value for key, value in run.items() if key not in _OF_A_RUN}
+
+
 def format_table(rows: Sequence[Row]) -> str:
     """The rows as a table to print, scores in per cent.
 
@@ -132,6 +137,18 @@ def format_table(rows: Sequence[Row]) -> str:
         )
     if all(row.failed_released is None for row in rows):
         table = [line[:-1] for line in table]
+    return "\n".join([heading(rows[0]), align(table)])
+
+
+def align(table: Sequence[Sequence[str]]) -> str:
+    """Cells in columns, the first to the left and the others to the right.
+
+    Args:
+        table: lines of equally many cells.
+
+    Returns:
+        The lines as text.
+    """
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = []
     for cells in table:
@@ -140,10 +157,11 @@ def format_table(rows: Sequence[Row]) -> str:
             cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)
         ]
         lines.append("  ".join([first, *others]))
-    return "\n".join([_heading(rows[0]), *lines])
+    return "\n".join(lines)
 
 
-def _heading(row: Row) -> str:
+def heading(row: Row) -> str:
+    """What is scored on what, in a line."""
     settings = row.settings
     return (
         f"{settings['task']}: {METRIC_NAMES[settings['metric']]} in %, "
@@ -159,7 +177,7 @@ def _summarize_one(name: str, runs: list[Record]) -> Row:
     return Row(
         configuration=name,
         label=first["label"],
-        settings={key: value for key, value in first.items() if key not in _OF_A_RUN},
+        settings=settings_of(first),
         scores={str(run["seed"]): run["score"] for run in runs},
         failed=[str(run["seed"]) for run in runs if run["failed"]],
         failed_released=None if None in released else sum(released),

@@ -1,0 +1,185 @@
+"""What a table is made of: methods, tasks, seeds; kept beside the runs."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from bert_glue import summaries
+from bert_glue.records import Record, RecordsError
+from bert_glue.seeds import Seed
+
+ALL = "runs"
+"""The number of a table of whatever runs a folder holds."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Design:
+    """The rows and columns of a table, and the runs in each cell.
+
+    Attributes:
+        number: '1' or '2' as in the paper, or :data:`ALL`.
+        methods: labels of the rows.
+        tasks: names of the columns.
+        configurations: short name of the configuration of each task and method.
+        seeds: seeds of the runs of each cell.
+        reference: label of the row that the others are compared with.
+    """
+
+    number: str
+    methods: tuple[str, ...]
+    tasks: tuple[str, ...]
+    configurations: Mapping[tuple[str, str], str]
+    seeds: tuple[Seed, ...]
+    reference: str
+
+    @property
+    def runs(self) -> int:
+        """Number of runs that the table asks for."""
+        return len(self.configurations) * len(self.seeds)
+
+    def to_json(self) -> dict[str, Any]:
+        """The design for ``config.json``."""
+        cells = [
+            [task, method, name] for (task, method), name in self.configurations.items()
+        ]
+        return {
+            "methods": list(self.methods),
+            "tasks": list(self.tasks),
+            "configurations": cells,
+            "seeds": [list(seed) for seed in self.seeds],
+            "reference": self.reference,
+        }
+
+    @classmethod
+    def from_json(cls, number: str, saved: Mapping[str, Any]) -> "Design":
+        """Reads what :meth:`to_json` made.
+
+        Args:
+            number: number of the table.
+            saved: its design.
+
+        Returns:
+            The design.
+
+        Raises:
+            RecordsError: if it is none.
+        """
+        try:
+            return cls(
+                number,
+                tuple(saved["methods"]),
+                tuple(saved["tasks"]),
+                {
+                    (task, method): name
+                    for task, method, name in saved["configurations"]
+                },
+                tuple(Seed(init, data) for init, data in saved["seeds"]),
+                saved["reference"],
+            )
+        except (KeyError, TypeError, ValueError):
+            raise RecordsError(
+                f"table {number} in config.json is not one of this version"
+            ) from None
+
+    def join(self, other: "Design") -> "Design":
+        """The table of both, such as of two parts of the runs.
+
+        Args:
+            other: a design of the same table.
+
+        Returns:
+            All rows, columns and seeds of both.
+
+        Raises:
+            RecordsError: if a row has other settings in the other.
+        """
+        for cell, name in other.configurations.items():
+            if self.configurations.get(cell, name) != name:
+                raise RecordsError(
+                    f"table {self.number}: {cell[1]} on {cell[0]} has other settings "
+                    "(or another model, or other data) in one directory than in "
+                    "another; their runs are no one table"
+                )
+        return Design(
+            self.number,
+            _union(self.methods, other.methods),
+            _union(self.tasks, other.tasks),
+            {**self.configurations, **other.configurations},
+            _union(self.seeds, other.seeds),
+            self.reference,
+        )
+
+    @classmethod
+    def of_records(cls, runs: Iterable[Record]) -> "Design":
+        """The table of whatever runs there are.
+
+        Args:
+            runs: records, at least one.
+
+        Returns:
+            A row for each label; where several configurations of a task have one
+            label, a row for each, which names the settings that differ.
+        """
+        runs = list(runs)
+        firsts = {run["configuration"]: run for run in reversed(runs)}
+        order = dict.fromkeys(run["configuration"] for run in runs)
+        labels = _unique_labels([firsts[name] for name in order])
+        methods = tuple(dict.fromkeys(labels.values()))
+        return cls(
+            ALL,
+            methods,
+            tuple(dict.fromkeys(run["task"] for run in runs)),
+            {(firsts[name]["task"], labels[name]): name for name in order},
+            tuple(
+                dict.fromkeys(Seed(run["init_seed"], run["data_seed"]) for run in runs)
+            ),
+            choose_reference(methods),
+        )
+
+
+def choose_reference(methods: Sequence[str]) -> str:
+    """The row to compare with: the paper's method at the paper's threshold.
+
+    Args:
+        methods: labels of the rows.
+
+    Returns:
+        One of them; the first if the paper's method is not among them.
+
+    Examples:
+        >>> choose_reference(["adamw", "cwgnc:epochs=3", "cwgnc"])
+        'cwgnc'
+        >>> choose_reference(["cwgnc:max_norm=0.01", "cwgnc:max_norm=0.05"])
+        'cwgnc:max_norm=0.05'
+    """
+    for wanted in ("cwgnc", "cwgnc:max_norm=0.05"):
+        if wanted in methods:
+            return wanted
+    ours = [label for label in methods if label.startswith("cwgnc")]
+    return (ours or list(methods))[0]
+
+
+def _unique_labels(runs: Sequence[Record]) -> dict[str, str]:
+    """A label for each of some configurations, unlike those of the same task."""
+    shared: dict[tuple[str, str], list[Record]] = {}
+    for run in runs:
+        shared.setdefault((run["task"], run["label"]), []).append(run)
+    labels = {}
+    for (_, label), group in shared.items():
+        first = group[0]
+        names = [
+            name
+            for name in summaries.settings_of(first)
+            if name != "configuration"
+            and any(run.get(name) != first[name] for run in group)
+        ]
+        for run in group:
+            added = ", ".join(
+                f"{name.replace('_', ' ')} {run.get(name)}" for name in names
+            )
+            labels[run["configuration"]] = f"{label} ({added})" if added else label
+    return labels
+
+
+def _union(first: Sequence[Any], second: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys((*first, *second)))

@@ -1,0 +1,259 @@
+"""The paper's tables from the records of runs."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+import cwgnc_jax
+from bert_glue import paper, summaries, verdicts
+from bert_glue.designs import ALL, Design
+from bert_glue.paper import Published
+from bert_glue.records import Record
+from bert_glue.seeds import Seed
+from bert_glue.summaries import Row
+from bert_glue.verdicts import Verdict
+
+COLUMNS = ("Std", "Mean", "Max")
+"""The numbers of a cell, as the paper names them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A method on a task.
+
+    Attributes:
+        row: what the runs come to.
+        runs: the runs, in the order of their seeds.
+        published: the paper's numbers, if they are of the same setting.
+    """
+
+    row: Row
+    runs: tuple[Record, ...]
+    published: Published | None
+
+    @property
+    def numbers(self) -> tuple[float, float, float]:
+        """Std, Mean and Max, in per cent."""
+        return self.row.summary.std, self.row.summary.mean, self.row.summary.max
+
+    @property
+    def failure_rate(self) -> cwgnc_jax.Interval:
+        """Wilson's interval of the chance to fail (majority classifier), 0 to 1."""
+        return cwgnc_jax.wilson_interval(len(self.row.failed), len(self.runs))
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """One of the paper's tables, or whatever runs there are.
+
+    Attributes:
+        design: rows, columns and seeds that it is to have.
+        cells: what there is of it, by task and label of the method.
+        verdicts: what the differences from the reference are worth.
+    """
+
+    design: Design
+    cells: Mapping[tuple[str, str], Cell]
+    verdicts: Sequence[Verdict]
+
+    @property
+    def title(self) -> str:
+        """Its name."""
+        if self.design.number == ALL:
+            return "Runs"
+        return f"Table {self.design.number}"
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks of which there are runs."""
+        return [
+            task
+            for task in self.design.tasks
+            if any(task == key[0] for key in self.cells)
+        ]
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods of which there are runs."""
+        return [
+            label
+            for label in self.design.methods
+            if any(label == key[1] for key in self.cells)
+        ]
+
+    def column(self, task: str) -> dict[str, Cell]:
+        """The cells of a task by the label of their method, in order.
+
+        Args:
+            task: one of the tasks.
+
+        Returns:
+            The cells of which there are runs.
+        """
+        return {
+            label: self.cells[task, label]
+            for label in self.methods
+            if (task, label) in self.cells
+        }
+
+    def best(self, task: str) -> tuple[frozenset[str], ...]:
+        """Which methods are the best of a task, for each of :data:`COLUMNS`.
+
+        Args:
+            task: one of the tasks.
+
+        Returns:
+            Labels of those whose printed number nobody beats.
+        """
+        column = self.column(task)
+        found = []
+        for place, choose in enumerate((min, max, max)):
+            printed = {
+                label: round(cell.numbers[place], 1) for label, cell in column.items()
+            }
+            best = choose(printed.values())
+            found.append(
+                frozenset(label for label, value in printed.items() if value == best)
+            )
+        return tuple(found)
+
+    def heading(self, task: str) -> str:
+        """What a column shows, in a line.
+
+        Args:
+            task: one of the tasks.
+
+        Returns:
+            Task, metric, size of the data, score of the majority classifier.
+        """
+        return summaries.heading(next(iter(self.column(task).values())).row)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know, each a sentence."""
+        found = []
+        recorded = sum(len(cell.runs) for cell in self.cells.values())
+        if recorded < self.design.runs:
+            found.append(
+                f"{recorded} of {self.design.runs} runs are recorded; the table is of "
+                "these."
+            )
+        differing: dict[str, list[str]] = {}
+        for task in self.tasks:
+            cells = self.column(task).values()
+            for cell in cells:
+                for difference in paper.differences(cell.runs[0]):
+                    tasks = differing.setdefault(difference, [])
+                    if task not in tasks:
+                        tasks.append(task)
+        if differing:
+            of_tasks = [
+                text
+                if len(tasks) == len(self.tasks)
+                else f"{text} ({', '.join(tasks)})"
+                for text, tasks in differing.items()
+            ]
+            found.append(
+                "The setting is not the paper's, so that its numbers are not "
+                f"comparable: {'; '.join(of_tasks)}."
+            )
+        if any(cell.published for cell in self.cells.values()):
+            found.append(
+                f"In brackets the paper's numbers ({paper.SOURCE}, {paper.RUNS} runs), "
+                "where the setting is the same."
+            )
+        if any(seed.init != seed.data for seed in self.design.seeds):
+            found.append(
+                "Initialisation and data order vary apart: runs that share one of the "
+                "two are not independent, and tests take them as if they were."
+            )
+            found += [
+                f"{label} on {task}: {shares}."
+                for (task, label), cell in self.cells.items()
+                if (shares := verdicts.shares(cell.runs))
+            ]
+        return found
+
+    @property
+    def rules(self) -> str:
+        """By which rules a run failed, in a sentence."""
+        text = (
+            "A run failed (majority) if its score is no better than that of always "
+            "giving the commonest answer, or if its loss became NaN or infinite"
+        )
+        limits = [
+            f"{task.upper()} {cwgnc_jax.RELEASED_FAILED_AT[task]:g}"
+            for task in self.tasks
+            if task in cwgnc_jax.RELEASED_FAILED_AT
+        ]
+        if limits:
+            text += (
+                f"; (released) if it is at most what the paper's code has: "
+                f"{', '.join(limits)}"
+            )
+        return text + "."
+
+    @property
+    def outcome(self) -> str:
+        """How many differences are shown, in a sentence."""
+        if not self.verdicts:
+            return (
+                "There is nothing to compare: it takes two methods with two runs each."
+            )
+        shown = [each for each in self.verdicts if each.comparison.shown]
+        return (
+            f"Of {len(self.verdicts)} comparisons with {self.design.reference} (mean "
+            f"and spread of each method on each task) {len(shown) or 'none'} "
+            f"{'is' if len(shown) < 2 else 'are'} shown at the level "
+            f"{self.verdicts[0].comparison.alpha:g}, corrected together (Holm)."
+        )
+
+
+def build(design: Design, records: Iterable[Record]) -> Table:
+    """Makes a table.
+
+    Args:
+        design: its rows, columns and seeds.
+        records: finished runs, of this table and of others.
+
+    Returns:
+        The table of those runs that belong to it.
+    """
+    by_configuration: dict[str, list[Record]] = {}
+    seeds = set(design.seeds)
+    for run in records:
+        if Seed(run["init_seed"], run["data_seed"]) in seeds:
+            by_configuration.setdefault(run["configuration"], []).append(run)
+    cells = {}
+    for task in design.tasks:
+        for label in design.methods:
+            name = design.configurations.get((task, label))
+            runs = by_configuration.get(name or "")
+            if not runs:
+                continue
+            runs.sort(key=lambda run: (run["init_seed"], run["data_seed"]))
+            row = dataclasses.replace(summaries.summarize(runs)[0], label=label)
+            cells[task, label] = Cell(row, tuple(runs), paper.published(runs[0]))
+    return Table(
+        design,
+        cells,
+        verdicts.compare(
+            {key: cell.runs for key, cell in cells.items()}, design.reference
+        ),
+    )
+
+
+def approach(label: str) -> str:
+    """A row's label with the paper's name for it, where it has one.
+
+    Args:
+        label: label of a row.
+
+    Returns:
+        What to print.
+
+    Examples:
+        >>> approach("mixout"), approach("adamw:epochs=5")
+        ('mixout, Lee et al. (2019)', 'adamw:epochs=5')
+    """
+    name = paper.APPROACHES.get(label)
+    return f"{label}, {name}" if name and name.lower() != label else label

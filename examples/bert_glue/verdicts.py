@@ -1,0 +1,173 @@
+"""What the differences between the rows of a table are worth."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+import cwgnc_jax
+from bert_glue.records import Record
+from bert_glue.seeds import Seed
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """A method and the reference on one task: one of two questions.
+
+    Attributes:
+        task: the task.
+        method: label of the method that is compared with the reference.
+        comparison: the answer, corrected for all that were asked together.
+    """
+
+    task: str
+    method: str
+    comparison: cwgnc_jax.Comparison
+
+    def __str__(self) -> str:
+        return f"{self.task}: {self.comparison}"
+
+    @property
+    def brief(self) -> str:
+        """The answer, corrected p-value and, if need be, seeds, for a table."""
+        comparison = self.comparison
+        p_value = f"p = {comparison.p_adjusted:.2g}"
+        if comparison.shown:
+            return f"{comparison.favours} ({p_value})"
+        seeds = comparison.seeds_needed()
+        return f"not shown ({p_value}{'' if seeds is None else f'; {seeds:,} seeds'})"
+
+
+HEAD = ("task", "method", "higher mean", "smaller std")
+"""Heads of :func:`brief_rows`."""
+
+KEY = (
+    "p is corrected for the number of comparisons; the seeds are how many would show "
+    "such a difference, with a probability of 80%, if it is as large as it was seen"
+)
+"""What a reader of them must know."""
+
+
+def brief_rows(found: Sequence[Verdict]) -> list[tuple[str, ...]]:
+    """The verdicts in short, a line for each task and method.
+
+    Args:
+        found: as :func:`compare` returns them.
+
+    Returns:
+        The cells of each line, as :data:`HEAD` names them.
+    """
+    lines: dict[tuple[str, str], list[str]] = {}
+    for verdict in found:
+        lines.setdefault((verdict.task, verdict.method), []).append(verdict.brief)
+    return [(*key, *answers) for key, answers in lines.items()]
+
+
+def compare(
+    runs: Mapping[tuple[str, str], Sequence[Record]], reference: str
+) -> tuple[Verdict, ...]:
+    """Compares every method with one of them: is a mean higher, a spread smaller.
+
+    Where one method has all the seeds that the other has, the seeds that both have are
+    compared pair by pair; otherwise Welch's test and Brown and Forsythe's take all
+    runs as they are. All answers are corrected together for their number.
+
+    Args:
+        runs: finished runs by task and label of the method.
+        reference: label of the method that the others are compared with.
+
+    Returns:
+        Two verdicts for each task and other method of which, as of the reference, two
+        runs are there, mean first.
+    """
+    asked = []
+    for (task, method), theirs in runs.items():
+        ours = runs.get((task, reference), ())
+        if method == reference:
+            continue
+        first, second, paired = _samples(ours, theirs)
+        if min(len(first), len(second)) < 2:
+            continue
+        names = (reference, method)
+        asked += [
+            Verdict(
+                task,
+                method,
+                cwgnc_jax.compare_scores(
+                    first, second, names=names, test="paired" if paired else "welch"
+                ),
+            ),
+            Verdict(
+                task,
+                method,
+                cwgnc_jax.compare_spread(
+                    first,
+                    second,
+                    names=names,
+                    test="paired" if paired else "brown-forsythe",
+                ),
+            ),
+        ]
+    corrected = cwgnc_jax.correct_comparisons([each.comparison for each in asked])
+    return tuple(
+        dataclasses.replace(verdict, comparison=comparison)
+        for verdict, comparison in zip(asked, corrected, strict=True)
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Shares:
+    """Where the spread of crossed seeds comes from; shares of the variance, sum 1.
+
+    Attributes:
+        init: between initialisations.
+        data: between data orders.
+        both: what only a certain pair of the two does.
+    """
+
+    init: float
+    data: float
+    both: float
+
+    def __str__(self) -> str:
+        return (
+            f"of the variance {self.init:.0%} lie between initialisations, "
+            f"{self.data:.0%} between data orders, {self.both:.0%} in their pairing"
+        )
+
+
+def shares(runs: Sequence[Record]) -> Shares | None:
+    """Splits the variance of crossed seeds, as an analysis of variance does.
+
+    Args:
+        runs: finished runs of a configuration.
+
+    Returns:
+        The shares; None unless the runs are all pairs of at least two init seeds and
+        two data seeds, with scores that differ.
+    """
+    scores = {(run["init_seed"], run["data_seed"]): run["score"] for run in runs}
+    inits, datas = (sorted({key[place] for key in scores}) for place in (0, 1))
+    if min(len(inits), len(datas)) < 2 or len(scores) != len(inits) * len(datas):
+        return None
+    grid = np.array([[scores[init, data] for data in datas] for init in inits])
+    total = float(np.var(grid))
+    if total == 0:
+        return None
+    init = float(np.var(grid.mean(axis=1))) / total
+    data = float(np.var(grid.mean(axis=0))) / total
+    return Shares(init, data, max(0.0, 1 - init - data))
+
+
+def _samples(
+    ours: Sequence[Record], theirs: Sequence[Record]
+) -> tuple[list[float], list[float], bool]:
+    """Scores of two methods; of the same seeds in the same order where they pair."""
+    first, second = (
+        {Seed(run["init_seed"], run["data_seed"]): run["score"] for run in runs}
+        for runs in (ours, theirs)
+    )
+    common = [seed for seed in first if seed in second]
+    if common and len(common) == min(len(first), len(second)):
+        return [first[seed] for seed in common], [second[seed] for seed in common], True
+    return list(first.values()), list(second.values()), False
