@@ -32,6 +32,31 @@ def test_order_is_of_the_seed_alone_and_of_the_epoch():
     assert np.any(order[0] != np.asarray(epoch_order(group, 3, 50, 8))[0])
 
 
+def test_batches_of_like_length_are_random_within_groups_and_as_a_sequence():
+    rng = np.random.default_rng(0)
+    groups = rng.integers(0, 3, size=203).astype(np.int32)
+    keys = seed_keys([Seed(seed, seed) for seed in range(3)]).order
+    order = np.asarray(epoch_order(keys, 0, 203, 8, groups))
+    of = np.where(order >= 0, groups[order], -1).max(axis=2)
+    for of_seed in order:
+        flat = of_seed.ravel()
+        assert sorted(flat[flat >= 0]) == list(range(203))
+    # All seeds are in the same group at a step, with other examples of it.
+    np.testing.assert_array_equal(of, np.broadcast_to(of[0], of.shape))
+    assert np.all(np.any(order[0] != order[1], axis=1))
+    # At most one batch lies at each of the two borders.
+    mixed = [len(set(groups[each[each >= 0]])) > 1 for each in order[0]]
+    assert sum(mixed) <= 2
+    # Neither short to long nor long to short, and another sequence in each epoch.
+    assert np.any(np.diff(of[0]) > 0)
+    assert np.any(np.diff(of[0]) < 0)
+    later = np.asarray(epoch_order(keys, 1, 203, 8, groups))
+    assert np.any(np.where(later >= 0, groups[later], -1).max(axis=2) != of)
+    # A seed's batches do not depend on the others.
+    alone = np.asarray(epoch_order(keys[2:], 0, 203, 8, groups))
+    np.testing.assert_array_equal(alone[0], order[2])
+
+
 def test_first_example_is_uniform():
     keys = seed_keys([Seed(seed, seed) for seed in range(4000)]).order
     first = np.asarray(epoch_order(keys, 0, 5, 5))[:, 0, 0]

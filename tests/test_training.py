@@ -7,11 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_bert
-from bert_glue import batching, evaluation, memory, metrics, tasks, workload
+from bert_glue import (
+    batching,
+    evaluation,
+    memory,
+    metrics,
+    tasks,
+    tokenization,
+    workload,
+)
 from bert_glue.methods import METHODS
 from bert_glue.progress import Progress
 from bert_glue.runs import Outcome, first_bad_step, stretches, train_group
-from bert_glue.seeds import Seed, seed_keys
+from bert_glue.seeds import Seed, epoch_order, seed_keys
 from bert_glue.training import Trainer
 from bert_glue.workload import Subject
 
@@ -322,6 +330,34 @@ def test_regression(tmp_path, subject):
     # All texts are alike, so the best answer is the mean: variance 1/6.
     assert losses[0, -1] == pytest.approx(1 / 6, abs=0.05)
     assert losses[0, 0] > 0.3
+
+
+def test_batches_of_like_length_save_padding_and_learn_the_same_examples(subject):
+    lengths = np.asarray(subject.train.lengths)
+    buckets = batching.choose_groups(lengths, subject.train.width)
+    recipe = RECIPE.replace(group_by_length=True, dropout=0.0)
+    grouped = trainer_of(subject, recipe, buckets=buckets)
+    order = np.asarray(grouped.order(seed_keys(seeds_of(0)).order, 0))
+    rows = order[order >= 0]
+    assert sorted(rows) == list(range(100))
+    uniform = np.asarray(epoch_order(seed_keys(seeds_of(0)).order, 0, 100, 8))
+    # Of 13 batches one is half empty, and two lie at a border of groups.
+    assert batching.padding_share(lengths, order, buckets) < 0.15
+    assert batching.padding_share(lengths, uniform, (24,)) > 0.4
+    _, losses = trained(grouped, seeds_of(0))
+    assert losses[0, :13].mean() > losses[0, 13:].mean()
+
+
+@pytest.mark.parametrize("task", ["rte", "mrpc", "cola"])
+def test_batches_of_like_length_are_padded_by_less_than_a_tenth(shared_dir, task):
+    data = tasks.load_task(task, shared_dir / "glue")
+    tokenizer = tokenization.load_tokenizer(shared_dir / "models/all-MiniLM-L6-v2")
+    lengths = tokenization.encode(data.train, tokenizer, 128).lengths
+    buckets = batching.choose_groups(lengths, 128)
+    groups = np.searchsorted(buckets, lengths)
+    keys = seed_keys(seeds_of(0, 1)).order
+    order = np.asarray(epoch_order(keys, 0, len(lengths), 16, groups))
+    assert batching.padding_share(lengths, order, buckets) < 0.1
 
 
 @pytest.mark.parametrize("buckets", [(8, 16), (24, 32)])

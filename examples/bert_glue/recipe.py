@@ -83,6 +83,8 @@ class Recipe:
         keep: which of a run's evaluations is its result: the last or the best.
         bias_correction: whether Adam corrects its moments for their start at 0.
         schedule: a key of :data:`SCHEDULES`.
+        group_by_length: whether batches are of examples of like length, rather than
+            uniformly random: cheaper, as little is padded.
         segment_ids: whether the model is told the first text from the second.
         mixout: probability with which a weight falls back to its initial value.
         mixout_gradient: 'released', as in the released code, or 'exact'.
@@ -129,6 +131,7 @@ class Recipe:
     keep: Literal["last", "best"] = _setting("last", _one_of("last", "best"))
     bias_correction: bool = _setting(True, _BOOL, always=False)
     schedule: str = _setting("linear", _one_of(*SCHEDULES), always=False)
+    group_by_length: bool = _setting(False, _BOOL, always=False)
     segment_ids: bool = _setting(True, _BOOL, always=False)
     mixout: float = _setting(0.0, _BELOW_ONE, always=False)
     mixout_gradient: Literal["released", "exact"] = _setting(

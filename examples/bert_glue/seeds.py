@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 # What the two seeds are used for; fixed numbers, so that results stay the same.
 _INIT, _ORDER, _NOISE = 0, 1, 2
+# The order of groups of like length is no seed's own.
+_GROUPS = 3
 
 MAX_SEED = 2**31 - 1
 
@@ -79,6 +81,7 @@ def epoch_order(
     epoch: Int[Array, ""] | int,
     examples: int,
     batch_size: int,
+    groups: Int[Array, " examples"] | None = None,
 ) -> Int[Array, "seeds steps batch"]:
     """Which examples make up each batch of an epoch: all of them, each once.
 
@@ -87,10 +90,15 @@ def epoch_order(
         epoch: number of the epoch, from 0; each has an order of its own.
         examples: number of examples.
         batch_size: examples in a batch.
+        groups: number of each example's group, such as its length. Batches are then
+            drawn within groups (but for those at a border of two), and come in an
+            order that is random but the same for all seeds, so that a step is of one
+            group in all of them.
 
     Returns:
-        Indices of the examples, uniformly random for each seed, int32 of shape
-        (seeds, steps, batch). The last batch is filled up with -1.
+        Indices of the examples, int32 of shape (seeds, steps, batch): uniformly random
+        for each seed, or within the groups. One batch is filled up with -1, the last
+        one without groups.
 
     Examples:
         >>> keys = seed_keys([Seed(0, 0)]).order
@@ -102,12 +110,19 @@ def epoch_order(
 
     def permute(key: Key[Array, ""]) -> Int[Array, " examples"]:
         numbers = jnp.arange(examples, dtype=jnp.int32)
-        return jax.random.permutation(jax.random.fold_in(key, epoch), numbers)
+        order = jax.random.permutation(jax.random.fold_in(key, epoch), numbers)
+        if groups is None:
+            return order
+        return order[jnp.argsort(jnp.asarray(groups)[order], stable=True)]
 
     order = jax.vmap(permute)(keys)
     filler = steps * batch_size - examples
     order = jnp.pad(order, ((0, 0), (0, filler)), constant_values=-1)
-    return order.reshape(len(keys), steps, batch_size)
+    order = order.reshape(len(keys), steps, batch_size)
+    if groups is None:
+        return order
+    shared = jax.random.fold_in(jax.random.key(_GROUPS), epoch)
+    return order[:, jax.random.permutation(shared, steps)]
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

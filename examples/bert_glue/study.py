@@ -331,12 +331,15 @@ def make_trainers(
     subject, recipe = configuration.subject, configuration.recipe
     lengths = np.asarray(subject.train.lengths)
     encoder = memory.count_parameters(subject.pretrained["encoder"])
-    buckets = batching.choose_buckets(
-        batching.sample_needs(lengths, recipe.batch_size * group_size),
-        subject.train.width,
-        # A small model computes padding faster than a compiler avoids it.
-        most=1 if encoder < _SMALL_MODEL else 3,
-    )
+    if recipe.group_by_length:
+        buckets = batching.choose_groups(lengths, subject.train.width)
+    else:
+        buckets = batching.choose_buckets(
+            batching.sample_needs(lengths, recipe.batch_size * group_size),
+            subject.train.width,
+            # A small model computes padding faster than a compiler avoids it.
+            most=1 if encoder < _SMALL_MODEL else 3,
+        )
     workload = subject.workload(recipe)
     trainers: list[Trainer] = []
     for stage in make_stages(recipe, subject.shapes):

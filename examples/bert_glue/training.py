@@ -88,7 +88,8 @@ class Trainer:
         workload: what is trained on what.
         recipe: the method and its settings.
         group_size: number of seeds side by side.
-        buckets: lengths that training batches are cut to, increasing.
+        buckets: lengths that training batches are cut to, increasing. Where the recipe
+            groups by length, examples of one bucket make up a batch.
         stage: what is trained; by default everything, in a single stage.
         recording: whether to log norms and scales of the gradient's components. Where
             the optimizer does not clip by component they are taken before it.
@@ -140,9 +141,15 @@ class Trainer:
             self._record_norms()
         self.evaluate = evaluator or Evaluator(workload.forward, workload.evaluation)
         self._start: Callable[..., Any] = jax.jit(self._start_stage)
+        groups = None
+        if recipe.group_by_length:
+            groups = jnp.searchsorted(jnp.asarray(buckets), workload.train.lengths)
         self._order: Callable[..., Any] = jax.jit(
             functools.partial(
-                epoch_order, examples=self.examples, batch_size=recipe.batch_size
+                epoch_order,
+                examples=self.examples,
+                batch_size=recipe.batch_size,
+                groups=groups,
             )
         )
         self._train: Callable[..., Any] = jax.jit(
