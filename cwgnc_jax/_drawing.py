@@ -142,11 +142,18 @@ def color_bar(
 
 
 def legend_below(
-    figure: Figure, axes: Axes, *, order: Sequence[str] = (), columns: int = 4
+    figure: Figure,
+    axes: Axes,
+    *,
+    order: Sequence[str] = (),
+    only: Sequence[str] | None = None,
+    columns: int = 4,
 ) -> None:
     handles, labels = axes.get_legend_handles_labels()
     handle_of = dict(zip(labels, handles, strict=True))
     labels = [*order, *(label for label in labels if label not in order)]
+    if only is not None:
+        labels = list(only)
     figure.legend(
         [handle_of[label] for label in labels],
         labels,

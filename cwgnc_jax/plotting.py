@@ -135,6 +135,7 @@ def plot_scores(
 def plot_updates(
     updates: Mapping[str, ArrayLike],
     *,
+    beside: Mapping[str, Mapping[str, ArrayLike]] | None = None,
     ylabel: str = "largest RMS difference",
     title: str | None = None,
     first_stage: int = 0,
@@ -151,6 +152,8 @@ def plot_updates(
         values of shape (stages, components): root-mean-square differences, or
         :func:`component_cosine_distance`, from the pretrained parameters or from the
         stage before.
+      beside: movement of each group in runs without stages, by the name of the method,
+        such as full fine-tuning; a dashed line for each.
       ylabel: what was measured.
       title: of the figure, such as what the parameters are compared with.
       first_stage: number of the first of the stages.
@@ -181,8 +184,15 @@ def plot_updates(
             f"{[each.size for each in columns]}"
         )
     values = np.stack(columns, axis=1)
-    values = np.where(values > 0, values, np.nan)
-    moved = np.flatnonzero(~np.isnan(values).all(axis=0))
+    others = {
+        name: np.array([np.asarray(each.get(group, 0), float) for group in updates])
+        for name, each in (beside or {}).items()
+    }
+    values, *dashed = (
+        np.where(each > 0, each, np.nan) for each in (values, *others.values())
+    )
+    everything = np.concatenate([values, *(each[None] for each in dashed)])
+    moved = np.flatnonzero(~np.isnan(everything).all(axis=0))
     first = moved[0] if moved.size else 0
     labels = [short_name(name) for name in updates][first:]
     figure, [axes] = new_figure(title=title, width=4.0 + 0.2 * len(labels))
@@ -199,7 +209,16 @@ def plot_updates(
             linewidth=1.3,
             label=f"stage {stage}",
         )
-    log_axis(axes, values)
+    for name, row, dash in zip(others, dashed, ("--", ":", "-."), strict=False):
+        axes.plot(
+            np.arange(len(labels)),
+            row[first:],
+            color="black",
+            linestyle=dash,
+            linewidth=1.3,
+            label=name,
+        )
+    log_axis(axes, everything)
     axes.set_xticks(range(len(labels)), labels)
     if len(labels) > 16:
         axes.tick_params(axis="x", labelsize="small")
@@ -211,6 +230,8 @@ def plot_updates(
         legend_below(figure, axes)
     else:
         color_bar(figure, axes, colors, stages, "stage")
+        if others:
+            legend_below(figure, axes, only=list(others))
     return figure
 
 

@@ -1,0 +1,261 @@
+"""Scripts that record what components do: from their options to their figures."""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bert_glue import cli
+
+if TYPE_CHECKING:
+    from bert_glue.recordings import Recording
+    from bert_glue.records import Record, RunRecords
+
+# What makes runs comparable: the same model on the same data.
+_SUBJECT = ("task", "model_fingerprint", "data_fingerprint", "max_length", "dtype")
+
+
+class RecordedRun(NamedTuple):
+    """A finished run.
+
+    Attributes:
+        record: its line among the records.
+        recording: what its components did.
+    """
+
+    record: "Record"
+    recording: "Recording"
+
+    @property
+    def name(self) -> str:
+        """What to call it in a figure."""
+        score = self.record["score"]
+        text = "diverged" if self.record["diverged_at"] else f"{score:.1f}"
+        return f"seed {self.record['seed']}, {text}"
+
+
+class RecordedMethod(NamedTuple):
+    """The finished runs of one configuration.
+
+    Attributes:
+        label: what to call it; no two in a figure are called the same.
+        settings: what its runs have in common.
+        runs: its runs, by seed.
+    """
+
+    label: str
+    settings: dict[str, Any]
+    runs: tuple[RecordedRun, ...]
+
+    @property
+    def is_staged(self) -> bool:
+        """Whether layers are unfrozen in stages."""
+        return self.settings.get("unfreeze") is not None
+
+
+Say = Callable[[str], None]
+Draw = Callable[[Say, pathlib.Path, Sequence[RecordedMethod]], None]
+"""Prints what was found, and draws figures into a folder."""
+
+
+def add_options(
+    parser: argparse.ArgumentParser, *, methods: str, seeds: int, folder: str
+) -> None:
+    """All options of a script that records.
+
+    Args:
+        parser: gets the options.
+        methods: the methods by default.
+        seeds: number of seeds by default.
+        folder: where records go by default; a folder for each task in it.
+    """
+    group = parser.add_argument_group("figures")
+    group.add_argument(
+        "--report-only",
+        action="store_true",
+        help="train nothing: draw the figures from the runs in the output directory "
+        "(and of --merge), whatever the options of models and methods say",
+    )
+    cli.add_subject_options(parser)
+    cli.add_method_options(parser, default=methods)
+    cli.add_run_options(
+        parser, default_seeds=seeds, default_folder=str(pathlib.Path(folder, "TASK"))
+    )
+    parser.set_defaults(default_folder=folder)
+
+
+def main(
+    parser: cli.Parser,
+    options: argparse.Namespace,
+    command: Sequence[str],
+    draw: Draw,
+    check: Callable[[int], None] = lambda layers: None,
+) -> int:
+    """Does the runs that are missing, and draws the figures.
+
+    Args:
+        parser: the script's parser.
+        options: its options.
+        command: the command line.
+        draw: draws the figures.
+        check: raises a ValueError if the script's own options do not go with a model
+            of so many layers.
+
+    Returns:
+        The exit code.
+    """
+    if options.report_only:
+        return _report_only(parser, options, draw)
+    # What takes long to import waits until the command line is known to be right.
+    from bert_glue import environment, setup, summaries
+    from bert_glue.progress import Progress
+    from bert_glue.recordings import measure
+    from bert_glue.shards import share
+    from bert_glue.stages import make_stages
+    from bert_glue.study import Configuration, Study
+
+    with cli.errors_in_one_line(parser, *setup.BAD_INPUT):
+        cli.check_subject(options)
+        seeds = cli.seeds(options)
+        recipes = cli.recipes(options, setup.model_defaults(options.model))
+        records, recordings = _open(options)
+        if not options.no_compilation_cache:
+            environment.keep_compiled_programs()
+        subject = setup.load_subject(options)
+        check(subject.config.num_hidden_layers)
+        for recipe in recipes:
+            make_stages(recipe, subject.shapes)
+        configurations = [
+            Configuration(subject, options.model, recipe) for recipe in recipes
+        ]
+        study = Study(
+            configurations,
+            seeds,
+            records,
+            parallel_seeds=options.parallel_seeds,
+            on_group=recordings.keep,
+            seeds_of=options.shard and share(configurations, seeds, options.shard),
+            recording=True,
+            make_measure=lambda configuration: measure,
+            is_kept=recordings.has,
+        )
+        setup.write_config(records, command, configurations)
+
+    progress = Progress(study.runs_missing())
+    setup.announce(progress.note, options, study)
+    try:
+        study.run(progress)
+        progress.note("")
+        wanted = {
+            configuration.run(seed)
+            for configuration in configurations
+            for seed in seeds
+        }
+        runs = [record for record in records.read() if record["run"] in wanted]
+        # A shard may have nothing to do, and find nothing done.
+        if runs:
+            progress.note(summaries.format_table(study.rows()) + "\n")
+            order = [configuration.name for configuration in configurations]
+            runs.sort(key=lambda record: order.index(record["configuration"]))
+            draw(progress.note, records.folder, gather(runs, recordings.load))
+    except setup.RecordsError as error:
+        progress.close()
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        progress.close()
+        print("interrupted; the same command does what is missing", file=sys.stderr)
+        return 130
+    finally:
+        progress.close()
+        records.close()
+    return 0
+
+
+def gather(
+    runs: Iterable["Record"], load: Callable[[str], "Recording"]
+) -> list[RecordedMethod]:
+    """Puts runs and what was recorded of them together, method by method.
+
+    Args:
+        runs: records of runs of one model and task.
+        load: reads the recording of a run.
+
+    Returns:
+        The methods, in the order of their first runs. Where two have the same label,
+        what differs between them is added to it.
+    """
+    from bert_glue.summaries import settings_of
+
+    found: dict[str, list[Record]] = {}
+    for record in runs:
+        found.setdefault(record["configuration"], []).append(record)
+    settings = [settings_of(records[0]) for records in found.values()]
+    return [
+        RecordedMethod(
+            _distinct(each, settings),
+            each,
+            tuple(
+                RecordedRun(record, load(record["run"]))
+                for record in sorted(
+                    records, key=lambda run: (run["init_seed"], run["data_seed"])
+                )
+            ),
+        )
+        for each, records in zip(settings, found.values(), strict=True)
+    ]
+
+
+def _report_only(parser: cli.Parser, options: argparse.Namespace, draw: Draw) -> int:
+    from bert_glue import setup
+
+    with cli.errors_in_one_line(parser, *setup.BAD_INPUT):
+        options.task = options.task or "acceptability"
+        folder = (
+            options.output_dir or pathlib.Path(options.default_folder) / options.task
+        )
+        if not options.merge and not folder.is_dir():
+            raise ValueError(f"there is no output directory {folder}")
+        records, recordings = _open(options)
+        for note in records.notes:
+            print(f"note: {note}")
+        runs = [each for each in records.read() if recordings.has(each["run"])]
+        if not runs:
+            raise ValueError(
+                f"no run in {folder} has a recording in {recordings.folder}"
+            )
+        subjects = {tuple(run[name] for name in _SUBJECT) for run in runs}
+        if len(subjects) > 1:
+            raise ValueError(
+                f"the runs in {folder} are of {len(subjects)} models or tasks, which "
+                "no figure can compare; the command that made some of them draws those, "
+                "and trains nothing that is recorded"
+            )
+        draw(print, records.folder, gather(runs, recordings.load))
+        records.close()
+    return 0
+
+
+def _open(options: argparse.Namespace) -> tuple["RunRecords", Any]:
+    from bert_glue import setup
+    from bert_glue.recordings import Recordings
+
+    default = pathlib.Path(options.default_folder) / options.task
+    records = setup.open_records(options, default)
+    recordings = Recordings(records.folder)
+    recordings.copy_from(options.merge)
+    return records, recordings
+
+
+def _distinct(settings: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
+    """The label, and what distinguishes the method from others of that label."""
+    label = settings["label"]
+    namesakes = [each for each in others if each["label"] == label]
+    keys = sorted({key for each in namesakes for key in each})
+    differing = [
+        f"{key}={settings.get(key)}"
+        for key in keys
+        if any(each.get(key) != settings.get(key) for each in namesakes)
+    ]
+    return ":".join([label, *differing])
