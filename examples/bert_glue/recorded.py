@@ -229,8 +229,8 @@ def _report_only(parser: cli.Parser, options: argparse.Namespace, draw: Draw) ->
         if len(subjects) > 1:
             raise ValueError(
                 f"the runs in {folder} are of {len(subjects)} models or tasks, which "
-                "no figure can compare; the command that made some of them draws those, "
-                "and trains nothing that is recorded"
+                "no figure compares; give the options of the runs wanted instead of "
+                "--report-only: nothing that is recorded is trained again"
             )
         draw(print, records.folder, gather(runs, recordings.load))
         records.close()

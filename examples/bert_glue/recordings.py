@@ -171,12 +171,12 @@ class Recordings:
             trained = [number_of[name] for name in trainer.component_names]
             common[f"trained/{stage}"] = np.array(trained, np.int64)
         for position, run in enumerate(runs):
-            arrays = {
+            arrays = common | {
                 f"recorded/{name}": _shorten(name, values[position])
                 for name, values in group.recorded.items()
             }
             content = io.BytesIO()
-            np.savez_compressed(content, **common, **arrays)
+            np.savez_compressed(content, allow_pickle=False, **arrays)
             try:
                 self.folder.mkdir(exist_ok=True)
                 replace_file(self.path(run["run"]), content.getvalue())
