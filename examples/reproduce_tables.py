@@ -74,7 +74,7 @@ def make_parser() -> cli.Parser:
         several=f"rte,mrpc,cola, or {','.join(_tasks('1', cli.EMBEDDED))} for the "
         "embedded model; Table 2: cola, or acceptability",
     )
-    cli.add_method_options(parser, default=None, shown=f"{_TABLE_1}, or the thresholds")
+    cli.add_method_options(parser, default=None, shown=_TABLE_1.replace(",", ", "))
     cli.add_run_options(parser, default_seeds=25, default_folder=FOLDER)
     return parser
 

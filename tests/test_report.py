@@ -1,0 +1,393 @@
+"""Tables and page from records, read back and compared with NumPy and by hand."""
+
+import csv
+import html.parser
+import itertools
+import re
+
+import numpy as np
+import pytest
+from bert_glue import charts, config, formats, paper, report, tables, verdicts
+from bert_glue.designs import Design
+from bert_glue.records import RecordsError, RunRecords
+from run_records import run
+
+CWGNC = [62.0, 61.0, 63.5, 62.4, 60.9, 62.2, 61.7]
+ADAMW = [59.0, 0.0, 63.9, 58.2, 57.0, 61.0, -2.5]
+MRPC = {"cwgnc": [90.0, 91.0, 90.5], "adamw": [89.0, 81.2, 91.04]}
+
+RUNS = [
+    *(run("cwgnc", seed, score) for seed, score in enumerate(CWGNC)),
+    *(run("adamw", seed, score) for seed, score in enumerate(ADAMW[:-1])),
+    run("adamw", 6, ADAMW[-1], diverged_at=137),
+    *(
+        run(method, seed, score, task="mrpc", model="models/<b>tiny & small</b>")
+        for method, scores in MRPC.items()
+        for seed, score in enumerate(scores)
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    records = RunRecords(tmp_path_factory.mktemp("report"))
+    records.append(RUNS)
+    command = {"command": "x.py --method '<i>'", "commit": "abc+", "versions": {"a": 1}}
+    config.change(records, lambda content: content["commands"].append(command))
+    found = report.read(records)
+    paths = report.write(records, found)
+    assert [path.name for path in paths] == [
+        *("table.md", "table.tex", "table.csv", "index.html"),
+    ]
+    return records.folder
+
+
+@pytest.fixture(scope="module")
+def table():
+    return tables.build(Design.of_records(RUNS), RUNS)
+
+
+def expected(scores):
+    return np.std(scores), np.mean(scores), np.max(scores)
+
+
+def test_csv_holds_the_numbers_unrounded(folder):
+    rows = list(csv.DictReader((folder / "table.csv").read_text().splitlines()))
+    assert [(row["task"], row["method"]) for row in rows] == [
+        *(("cola", "cwgnc"), ("cola", "adamw"), ("mrpc", "cwgnc"), ("mrpc", "adamw")),
+    ]
+    scores = [CWGNC, ADAMW, MRPC["cwgnc"], MRPC["adamw"]]
+    for row, of_row in zip(rows, scores, strict=True):
+        numbers = [float(row[name]) for name in ("std", "mean", "max")]
+        assert numbers == pytest.approx(expected(of_row), rel=1e-12)
+        assert float(row["min"]) == min(of_row)
+        assert int(row["runs"]) == len(of_row)
+    # Majority rule: scores of 0 and below, and the run that diverged.
+    assert [row["failed"] for row in rows] == ["0", "2", "0", "1"]
+    # MRPC's released threshold lies below the majority classifier.
+    assert [row["failed_released"] for row in rows] == ["0", "2", "0", "0"]
+    assert [row["diverged"] for row in rows] == ["0", "1", "0", "0"]
+    # Wilson's interval of 2 of 7 by its formula, z = 1.959964.
+    z, share, n = 1.959963984540054, 2 / 7, 7
+    center = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    ends = [float(rows[1][f"failure_rate_{end}"]) for end in ("low", "high")]
+    assert ends == pytest.approx([center - half, center + half], rel=1e-9)
+    # Three runs say nothing about their spread.
+    assert rows[2]["std_low"] == rows[2]["std_high"] == ""
+    assert [row["paper_mean"] for row in rows] == ["62.2", "59.2", "", ""]
+
+
+def exchanges_p_value(differences):
+    means = [
+        abs(np.mean(np.multiply(signs, differences)))
+        for signs in itertools.product([1, -1], repeat=len(differences))
+    ]
+    # Equal but for rounding is equal.
+    return np.mean(np.array(means) >= abs(np.mean(differences)) - 1e-9)
+
+
+def test_comparisons_are_paired_and_corrected_together(folder):
+    rows = list(csv.DictReader((folder / "table.csv").read_text().splitlines()))
+
+    def far(scores):
+        return np.abs(np.array(scores) - np.median(scores))
+
+    p_values = [
+        exchanges_p_value(np.subtract(CWGNC, ADAMW)),
+        exchanges_p_value(far(ADAMW) - far(CWGNC)),
+        exchanges_p_value(np.subtract(MRPC["cwgnc"], MRPC["adamw"])),
+        exchanges_p_value(far(MRPC["adamw"]) - far(MRPC["cwgnc"])),
+    ]
+    answers = [rows[1], rows[3]]
+    found = [
+        float(row[f"{question}_p"])
+        for row in answers
+        for question in ("score", "spread")
+    ]
+    assert found == pytest.approx(p_values, rel=1e-9)
+    # Holm's correction by hand: times 4, 3, 2, 1, never below the one before.
+    order = np.argsort(p_values, kind="stable")
+    stepped = np.maximum.accumulate(np.array([4, 3, 2, 1]) * np.sort(p_values))
+    corrected = dict(zip(order.tolist(), np.minimum(stepped, 1), strict=True))
+    found = [
+        float(row[f"{question}_p_corrected"])
+        for row in answers
+        for question in ("score", "spread")
+    ]
+    assert found == pytest.approx([corrected[place] for place in range(4)], rel=1e-9)
+    assert [row["score_test"] for row in answers] == ["paired", "paired"]
+    # The reference is not compared with itself.
+    assert rows[0]["score_p"] == rows[0]["spread_shown"] == ""
+
+
+def cells_of(line):
+    return [cell.strip() for cell in line.strip("|").split(" | ")]
+
+
+def test_markdown_round_trip(folder):
+    text = (folder / "table.md").read_text()
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    head, rows = cells_of(lines[0]), [cells_of(line) for line in lines[2:4]]
+    assert head == [
+        "method",
+        *(f"{task} {name}" for task in ("cola", "mrpc") for name in tables.COLUMNS),
+    ]
+    scores = [(CWGNC, MRPC["cwgnc"]), (ADAMW, MRPC["adamw"])]
+    for row, of_row in zip(rows, scores, strict=True):
+        printed = [f"{x:.1f}" for scores in of_row for x in expected(scores)]
+        assert [re.sub(r"\*| \(.*", "", cell) for cell in row[1:]] == printed
+    bold = [[cell.startswith("**") for cell in row[1:]] for row in rows]
+    # The best 91.0 and 91.04 are printed alike: both are bold.
+    assert bold[0] == [True, True, False, True, True, True]
+    assert bold[1] == [False, False, True, False, False, True]
+    # The paper's numbers stand beside the setting that is the paper's.
+    assert rows[0][1].endswith(" (1.7)")
+    assert rows[0][2].endswith(" (62.2)")
+    assert "(" not in "".join(rows[0][4:] + rows[1][4:])
+    assert "models/" not in text
+    assert "the model is" in text
+    assert "not shown" in text
+    widths = {len(cells_of(line)) for line in lines[:4]}
+    assert widths == {7}
+
+
+def test_latex_is_a_whole_tabular(folder):
+    text = (folder / "table.tex").read_text()
+    body = [line for line in text.splitlines() if not line.startswith("%")]
+    assert body[0] == r"\begin{tabular}{lrrrrrr}"
+    assert body[-1] == r"\end{tabular}"
+    rules = [line for line in body if line.startswith(r"\cmidrule")]
+    assert rules == [r"\cmidrule(lr){2-4}\cmidrule(lr){5-7}"]
+    rows = [line for line in body if line.endswith(r" \\")]
+    assert rows[0].count("&") == 2
+    assert all(row.count(" & ") == 6 for row in rows[1:])
+    assert r"\textbf{62.0} (62.2)" in rows[2]
+    for rule in ("toprule", "midrule", "bottomrule"):
+        assert body.count(f"\\{rule}") == 1
+    assert text.count("{") == text.count("}")
+
+
+def test_latex_escapes():
+    runs = [run("cwgnc:max_norm=0.5", seed, 60.0 + seed) for seed in range(2)]
+    text = formats.latex(tables.build(Design.of_records(runs), runs))
+    assert r"cwgnc:max\_norm=0.5 & \textbf{0.5} (1.3)" in text
+
+
+class Page(html.parser.HTMLParser):
+    """What a page is made of."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.titles, self.ids, self.words = [], [], [], []
+        self._inside = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self._inside.append(tag)
+
+    def handle_data(self, data):
+        inside = self._inside[-1] if self._inside else ""
+        (self.titles if inside == "title" else self.words).append(data)
+
+
+def test_page_needs_nothing_but_itself(folder):
+    text = (folder / "index.html").read_text()
+    page = Page(text)
+    names = {tag for tag, _ in page.tags}
+    assert not names & {"script", "link", "img", "iframe", "object", "embed", "use"}
+    for _, attributes in page.tags:
+        assert not {"src", "href", "xlink:href", "srcset", "action"} & attributes.keys()
+        assert not any(name.startswith("on") for name in attributes)
+    assert not re.search(r"url\(|@import|@font-face", text)
+    assert "prefers-color-scheme: dark" in text
+    # What users wrote is text, not tags.
+    assert not names & {"i", "embed"}
+    assert "x.py --method '<i>'" in "".join(page.words)
+    assert "models/<b>tiny & small</b>" in "".join(page.words)
+    assert "abc+" in "".join(page.words)
+
+
+def test_every_run_has_a_dot_and_a_curve(folder):
+    page = Page((folder / "index.html").read_text())
+    dots = [
+        attributes
+        for tag, attributes in page.tags
+        if tag in ("circle", "svg")
+        and "run" in (attributes.get("class") or "").split(" ")
+    ]
+    assert len(dots) == len(RUNS)
+    failed = [each for each in dots if "failed" in each["class"]]
+    assert len(failed) == sum(run["failed"] for run in RUNS) == 3
+    titles = page.titles
+    for record in RUNS:
+        words = f"{record['label']}, seed {record['seed']}: {record['score']:.2f}"
+        # A dot, a line of scores and one of losses.
+        found = [title for title in titles if title.startswith(words)]
+        assert len(found) == 3 * sum(
+            (other["label"], other["seed"], other["score"])
+            == (record["label"], record["seed"], record["score"])
+            for other in RUNS
+        )
+    assert "adamw, seed 6: -2.50, diverged at step 137" in titles
+    # Dots are in order of their scores, from left to right.
+    cola = sorted(
+        (record["score"], float((dot.get("cx") or dot["x"]).rstrip("%")))
+        for record, dot in zip(RUNS[:14], dots[:14], strict=True)
+    )
+    places = [place for _, place in cola]
+    assert places == sorted(places)
+    assert 0 < places[0] < places[-1] < 100
+
+
+def test_curve_ends_where_the_loss_is_not_finite(table):
+    curves = charts.curves(table.column("cola"), "train_loss", "loss")
+    paths = re.findall(r'class="curve( failed)?" d="([^"]+)"', curves)
+    assert len(paths) == 14
+    # One evaluation is a dot; the other runs have two.
+    assert [path.endswith("h0") for _, path in paths] == [False] * 13 + [True]
+    first = re.fullmatch(r"M50.00 ([\d.]+)L100.00 ([\d.]+)", paths[0][1])
+    # Down, as the loss falls from 0.6 to 0.3 over a scale with a margin of 6% of that.
+    assert first is not None
+    assert float(first[1]) == pytest.approx(100 * 0.06 / 1.12, abs=0.01)
+    assert float(first[2]) == pytest.approx(100 * 1.06 / 1.12, abs=0.01)
+
+
+def test_equal_scores_do_not_hide_each_other():
+    runs = [run("cwgnc", seed, 0.0) for seed in range(25)]
+    column = tables.build(Design.of_records(runs), runs).column("cola")
+    html = charts.dots(column, "x")
+    heights = {
+        re.search(r'y="([^"]+)"', dot)[1]
+        for dot in re.findall(r'<svg class="run.*?>', html)
+    }
+    assert len(heights) == 25
+    assert all(0 < float(height) < 46 for height in heights)
+
+
+def test_text_says_what_there_is(table):
+    text = formats.text(table)
+    lines = text.splitlines()
+    assert lines[0] == "Runs"
+    assert lines[1].startswith("cola: Matthews' correlation in %, 8,551 training")
+    line = next(line for line in lines if line.startswith("adamw "))
+    assert line.split()[:2] == ["adamw", "7"]
+    assert f"{np.std(ADAMW):.1f}" in line
+    assert "63.9*" in line
+    assert "11.1" in line
+    assert "Of 4 comparisons with cwgnc" in text
+    # Every comparison that is not shown says so.
+    shown = sum(each.comparison.shown for each in table.verdicts)
+    assert text.count("not shown (") == 4 - shown
+
+
+def test_runs_of_other_seeds_are_left_out_and_missing_ones_said():
+    design = Design.of_records(RUNS[:14])
+    table = tables.build(design, [*RUNS[:10], run("cwgnc", 99, 10.0)])
+    assert len(table.cells["cola", "cwgnc"].runs) == 7
+    assert table.notes[0].startswith("10 of 14 runs are recorded")
+
+
+def test_seeds_that_differ_are_compared_unpaired():
+    ours = [run("cwgnc", seed, score) for seed, score in enumerate(CWGNC)]
+    theirs = [run("adamw", seed + 3, score) for seed, score in enumerate(ADAMW)]
+    found = verdicts.compare({("cola", "c"): ours, ("cola", "a"): theirs}, "c")
+    assert [each.comparison.test for each in found] == ["welch", "brown-forsythe"]
+    assert found[0].comparison.values == (np.mean(CWGNC), np.mean(ADAMW))
+    # While runs are under way, the seeds that both have are compared.
+    found = verdicts.compare({("cola", "c"): ours, ("cola", "a"): theirs[:4]}, "c")
+    assert [each.comparison.test for each in found] == ["paired", "paired"]
+    assert found[0].comparison.runs == (4, 4)
+    assert found[0].comparison.values == (np.mean(CWGNC[3:]), np.mean(ADAMW[:4]))
+    # One run is no sample.
+    assert verdicts.compare({("cola", "c"): ours, ("cola", "a"): theirs[:1]}, "c") == ()
+
+
+def test_shares_of_crossed_seeds():
+    # Rows add 0, 2, 4, columns 0, 6: variances 8/3 and 9 of 35/3.
+    grid = [
+        run("cwgnc", init, 50.0 + 2 * init + 6 * data, data_seed=data)
+        for init in range(3)
+        for data in range(2)
+    ]
+    shares = verdicts.shares(grid)
+    assert shares is not None
+    assert shares.init == pytest.approx(8 / 35)
+    assert shares.data == pytest.approx(27 / 35)
+    assert shares.both == pytest.approx(0, abs=1e-12)
+    assert verdicts.shares(grid[:-1]) is None
+    notes = tables.build(Design.of_records(grid), grid).notes
+    assert any("23% lie between initialisations, 77% between data" in n for n in notes)
+
+
+@pytest.mark.parametrize(
+    ("method", "task", "mean"),
+    [
+        ("devlin", "rte", 50.9),
+        ("mosbach", "mrpc", 90.3),
+        ("cwgnc", "cola", 62.2),
+        ("cwgnc:max_norm=5", "cola", 57.3),
+        ("cwgnc:max_norm=5", "rte", None),
+        ("cwgnc:max_norm=7", "cola", None),
+        ("cwgnc:epochs=3", "cola", None),
+        ("adamw:schedule=bert", "cola", None),
+        ("gu", "cola", None),
+    ],
+)
+def test_the_papers_numbers_stand_beside_its_own_settings_only(method, task, mean):
+    record = run(method, 0, 60.0, task=task)
+    published = paper.published(record)
+    assert (None if published is None else published.mean) == mean
+    for change in (
+        {"model": "bert-base-uncased"},
+        {"train_examples": 1000},
+        {"eval_examples": 100},
+        {"max_length": 64},
+        {"dtype": "bfloat16"},
+        {"learning_rate": 1e-4},
+    ):
+        assert paper.published(record | change) is None
+
+
+def test_configurations_with_one_label_are_told_apart():
+    runs = [
+        run("cwgnc", 0, 60.0),
+        run("cwgnc", 0, 50.0, learning_rate=1e-4),
+        run("adamw", 0, 40.0),
+    ]
+    design = Design.of_records(runs)
+    assert design.methods == (
+        "cwgnc (learning rate 2e-05)",
+        "cwgnc (learning rate 0.0001)",
+        "adamw",
+    )
+    table = tables.build(design, runs)
+    means = [cell.row.summary.mean for cell in table.column("cola").values()]
+    assert means == [60, 50, 40]
+
+
+def test_designs_join_and_survive_json():
+    whole = Design.of_records(RUNS)
+    assert Design.from_json(whole.number, whole.to_json()) == whole
+    first, second = Design.of_records(RUNS[:5]), Design.of_records(RUNS[5:])
+    assert first.join(second).configurations == whole.configurations
+    assert first.join(second).seeds == whole.seeds
+    other = Design.of_records([run("cwgnc", 0, 60.0, learning_rate=1e-4)])
+    with pytest.raises(RecordsError, match="cwgnc on cola has other settings"):
+        first.join(other)
+    with pytest.raises(RecordsError, match="is not one of this version"):
+        Design.from_json("1", {"methods": []})
+
+
+def test_a_page_of_nothing_is_refused(tmp_path):
+    records = RunRecords(tmp_path)
+    with pytest.raises(RecordsError, match="no runs are recorded"):
+        report.read(records)
+    records.append(RUNS)
+    with pytest.raises(RecordsError, match="no runs of table 2"):
+        report.read(records, "2")
+    with pytest.raises(ValueError, match="accepted are cwgnc, adamw"):
+        report.read(records, reference="sgd")
+    assert report.read(records, reference="adamw")[0].design.reference == "adamw"
