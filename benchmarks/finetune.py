@@ -1,0 +1,283 @@
+r"""How fast fine-tuning is: real tokens a second, for one seed and for many at once.
+
+The scripts' own training programs run on a task's own lengths, with dropout, component
+clipping and AdamW; uniformly random batches, and batches of examples of like length.
+transformers and PyTorch take turns with them where a Python that has them is named,
+padding each batch to its own longest example. The share of the roofline compares with
+the time that the real tokens' matrix products would take at the rate of a large one,
+and the optimizer's reads and writes at the rate of a copy, both measured here.
+
+    python benchmarks/finetune.py --torch-python python-with-torch
+    python benchmarks/finetune.py --shape minilm --model MINILM --task rte,mrpc,cola \
+        --data-dir GLUE --seeds 1,4 --dtype bfloat16
+"""
+
+import argparse
+import dataclasses
+import functools
+import math
+import pathlib
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / "examples")]
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import reporting
+from bert_glue import memory, setup, tasks, workload
+from bert_glue.methods import METHODS
+from bert_glue.model import BertConfig, initial_params
+from bert_glue.seeds import Seed, seed_keys
+from bert_glue.study import Configuration, make_trainers
+from bert_glue.workload import Subject
+from torch_peer import TorchPeer
+
+SHAPES = {
+    "minilm": BertConfig(
+        hidden_size=384,
+        num_hidden_layers=6,
+        num_attention_heads=12,
+        intermediate_size=1536,
+    ),
+    "bert-base": BertConfig(),
+    "bert-large": BertConfig(
+        hidden_size=1024,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+        intermediate_size=4096,
+    ),
+}
+"""Sizes; 'embedded' is the model that comes with the project."""
+
+# AdamW reads gradient, parameter and two moments and writes the last three; the norms
+# take one more read of the gradient.
+_PASSES = 8
+_TABLE_1 = ("devlin", "adamw", "mixout", "mosbach", "cwgnc")
+_RUNS_EACH = 25
+
+
+def load(options: argparse.Namespace, task: str) -> Subject:
+    """The task's tokens, and a model of the shape with random weights."""
+    data = (
+        tasks.load_task(task, options.data_dir)
+        if options.data_dir
+        else tasks.load_task(task)
+    )
+    folder = options.model or setup.embedded_model()
+    subject = workload.prepare(data, folder, dtype=options.dtype)
+    if options.shape == "embedded":
+        return subject
+    config = dataclasses.replace(
+        SHAPES[options.shape], vocab_size=subject.config.vocab_size
+    )
+    params = jax.jit(functools.partial(initial_params, config, 2))(jax.random.key(0))
+    pretrained = {name: params[name] for name in ("embeddings", "encoder")}
+    return dataclasses.replace(
+        subject, config=config, pretrained=pretrained, fresh=("pooler", "classifier")
+    )
+
+
+class Training:
+    """Some seeds of a subject, that take a few steps whenever they are asked to."""
+
+    def __init__(self, subject: Subject, seeds: int, grouped: bool, steps: int):
+        recipe = METHODS["cwgnc"].replace(group_by_length=grouped)
+        [self.trainer] = make_trainers(
+            Configuration(subject, "benchmark", recipe), seeds
+        )
+        self.keys = seed_keys([Seed(seed, seed) for seed in range(seeds)])
+        self.state = self.trainer.start(self.keys.init)
+        self.log = self.trainer.new_log()
+        self.order = self.trainer.order(self.keys.order, 0)
+        self.steps = min(steps, self.trainer.steps_per_epoch)
+        self.place = 0
+
+    def turn(self) -> float:
+        """Takes the next steps; their seconds."""
+        if self.place + self.steps > self.trainer.steps_per_epoch:
+            self.place = 0
+        start, self.place = self.place, self.place + self.steps
+        began = time.perf_counter()
+        self.state, self.log = self.trainer.train(
+            self.state, self.log, self.keys.noise, self.order, 0, start, self.place
+        )
+        jax.block_until_ready(self.log)
+        return time.perf_counter() - began
+
+
+def matrix_rate(dtype: Any, seconds: float = 0.5) -> float:
+    """FLOP/s of a large matrix product in a dtype, the best of some."""
+    size = 1024 if jax.devices()[0].platform == "cpu" else 8192
+    left = jnp.ones((size, size), dtype)
+    product = jax.jit(lambda a, b: a @ b)
+    return _best(lambda: product(left, left), seconds, 2 * size**3)
+
+
+def copy_rate(seconds: float = 0.5) -> float:
+    """Bytes/s that are read and written when a large array is copied."""
+    count = 1 << (26 if jax.devices()[0].platform == "cpu" else 29)
+    array = jnp.ones(count, jnp.float32)
+    copy = jax.jit(lambda a: a + 1)
+    return _best(lambda: copy(array), seconds, 2 * 4 * count)
+
+
+def _best(call: Callable[[], Any], seconds: float, amount: float) -> float:
+    jax.block_until_ready(call())
+    best, end = math.inf, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        jax.block_until_ready(call())
+        best = min(best, time.perf_counter() - start)
+    return amount / best
+
+
+def flops_per_step(config: BertConfig, lengths: np.ndarray, batch: int) -> float:
+    """Matrix work of a step on the real tokens alone, forward and backward."""
+    hidden, wide = config.hidden_size, config.intermediate_size
+    weights = config.num_hidden_layers * (4 * hidden**2 + 2 * hidden * wide)
+    # Scores and weighted values: 2 products of (length, length) by the width.
+    attention = config.num_hidden_layers * 2 * hidden * np.mean(lengths**2.0)
+    forward = 2 * (weights * np.mean(lengths) + attention)
+    return float(3 * batch * forward)
+
+
+def measure(
+    options: argparse.Namespace, task: str, rates: tuple[float, float]
+) -> tuple[list[list[str]], float]:
+    """Rows of the table for a task, and its best seconds a step and seed."""
+    subject = load(options, task)
+    lengths = np.asarray(subject.train.lengths)
+    batch = METHODS["cwgnc"].batch_size
+    kinds = {"uniform": False, "like length": True}
+    trainings = {
+        (seeds, kind): Training(subject, seeds, grouped, options.steps)
+        for seeds in options.seeds
+        for kind, grouped in kinds.items()
+    }
+    turns = {f"{seeds} {kind}": each.turn for (seeds, kind), each in trainings.items()}
+    torch = None
+    with tempfile.TemporaryDirectory() as folder:
+        if options.torch_python:
+            data = pathlib.Path(folder) / "data.npz"
+            orders = {
+                f"order {kind}": np.asarray(trainings[options.seeds[0], kind].order)[0]
+                for kind in kinds
+            }
+            # A batch that is not full would have to be cut.
+            orders = {k: v[(v >= 0).all(axis=1)] for k, v in orders.items()}
+            examples = jax.tree.map(np.asarray, subject.train)._asdict()
+            np.savez(data, **examples, **orders)
+            settings = {
+                "config": subject.config.to_dict(),
+                "num_labels": subject.task.num_labels,
+                "data": str(data),
+                "variants": list(kinds),
+                "steps": options.steps,
+                "dtype": options.dtype,
+            }
+            torch = TorchPeer(options.torch_python, "torch_finetune.py", settings)
+            for kind in kinds:
+                turns[f"torch {kind}"] = functools.partial(torch.time, kind)
+        medians = reporting.interleave(turns, options.rounds)
+    parameters = memory.count_parameters(subject.shapes)
+    matrix, copy = rates
+    floor = (
+        flops_per_step(subject.config, lengths, batch) / matrix
+        + 4 * _PASSES * parameters / copy
+    )
+    rows, best = [], math.inf
+    for (seeds, kind), training in trainings.items():
+        per_step = medians[f"{seeds} {kind}"] / training.steps / seeds
+        best = min(best, per_step) if kind == "uniform" else best
+        row = [task, str(seeds), kind, *_figures(per_step, batch, lengths)]
+        row.append(f"{100 * floor / per_step:.0f}%")
+        if torch is not None:
+            for peer in kinds:
+                theirs = medians[f"torch {peer}"] / options.steps
+                row.append(f"{theirs / per_step:.2f}")
+        rows.append(row)
+    if torch is not None:
+        for kind in kinds:
+            per_step = medians[f"torch {kind}"] / options.steps
+            figures = _figures(per_step, batch, lengths)
+            name = f"1, PyTorch {torch.version}"
+            rows.append([task, name, kind, *figures, f"{100 * floor / per_step:.0f}%"])
+            rows[-1] += ["", ""]
+    return rows, best
+
+
+def _figures(per_step: float, batch: int, lengths: np.ndarray) -> list[str]:
+    rate = batch / per_step
+    return [
+        f"{1e3 * per_step:.1f}",
+        f"{rate:.1f}",
+        f"{rate * lengths.mean():,.0f}",
+    ]
+
+
+def hours_of_table_1(seconds: dict[str, float], examples: dict[str, int]) -> float:
+    """Hours of 25 runs of each method on each task, at these seconds a step."""
+    total = 0.0
+    for task, per_step in seconds.items():
+        for name in _TABLE_1:
+            recipe = METHODS[name]
+            seen = examples[task] * recipe.epochs
+            # A step of another batch size takes time in proportion.
+            total += per_step * seen / METHODS["cwgnc"].batch_size * _RUNS_EACH
+    return total / 3600
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--shape", choices=["embedded", *SHAPES], default="embedded")
+    add("--model", type=pathlib.Path, help="checkpoint whose tokenizer is used")
+    add("--task", default="entailment", help="tasks, separated by commas")
+    add("--data-dir", type=pathlib.Path, help="folder with GLUE's files")
+    add("--seeds", default="1,4", help="numbers of seeds side by side")
+    add("--dtype", choices=["float32", "bfloat16"], default="float32")
+    add("--steps", type=int, default=8, help="steps of a turn")
+    add("--rounds", type=int, default=9, help="timed turns of each")
+    add("--torch-python", help="a Python that has torch and transformers")
+    add("--output", type=pathlib.Path, help="Markdown file to write")
+    options = parser.parse_args()
+    options.seeds = [int(number) for number in options.seeds.split(",")]
+    return options
+
+
+def main() -> None:
+    options = parse()
+    rates = matrix_rate(workload.DTYPES[options.dtype]), copy_rate()
+    rows, seconds, examples = [], {}, {}
+    for task in options.task.split(","):
+        of_task, seconds[task] = measure(options, task, rates)
+        rows += of_task
+        examples[task] = len(load(options, task).train.lengths)
+    header = ["task", "seeds at once", "batches", "ms a step and seed"]
+    header += ["examples/s", "real tokens/s", "share of roofline"]
+    if options.torch_python:
+        header += ["x PyTorch, uniform", "x PyTorch, like length"]
+    title = (
+        f"### {options.shape}, {options.dtype}, batch 16; {options.rounds} rounds of "
+        f"{options.steps} steps, medians; {rates[0] / 1e9:,.0f} GFLOP/s and "
+        f"{rates[1] / 1e9:,.0f} GB/s measured\n"
+    )
+    lines = [reporting.provenance(), "", title, reporting.markdown_table(header, rows)]
+    if set(seconds) == {"rte", "mrpc", "cola"}:
+        hours = hours_of_table_1(seconds, examples)
+        lines += [
+            "",
+            f"All of Table 1 (375 runs), uniform batches: {hours:,.1f} hours.",
+        ]
+    reporting.write("\n".join(lines), options.output)
+
+
+if __name__ == "__main__":
+    main()

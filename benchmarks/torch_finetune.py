@@ -1,0 +1,70 @@
+"""transformers' and PyTorch's side of ``finetune.py``.
+
+It runs in an environment that has both. See ``torch_peer.py`` for what it reads and
+prints; a variant is a way to make batches, and a turn is some steps of it. Batches are
+padded to their own longest example; AdamW is fused; with bfloat16 the forward pass runs
+under autocast, the parameters are float32.
+"""
+
+import contextlib
+import json
+import sys
+import time
+
+import numpy as np
+import torch
+import transformers
+
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
+
+
+def main() -> None:
+    settings = json.loads(sys.stdin.readline())
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with np.load(settings["data"]) as data:
+        tokens = torch.from_numpy(data["input_ids"].astype(np.int64)).to(device)
+        types = torch.from_numpy(data["token_type_ids"].astype(np.int64)).to(device)
+        labels = torch.from_numpy(data["labels"].astype(np.int64)).to(device)
+        lengths = data["lengths"]
+        orders = {name: data[f"order {name}"] for name in settings["variants"]}
+    config = transformers.BertConfig(
+        **settings["config"], num_labels=settings["num_labels"]
+    )
+    model = transformers.BertForSequenceClassification(config).to(device).train()
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=2e-5, weight_decay=0.01, fused=True
+    )
+    half = contextlib.nullcontext()
+    if settings["dtype"] == "bfloat16":
+        half = torch.autocast(device, dtype=torch.bfloat16)
+    parameters = list(model.parameters())
+    places = dict.fromkeys(orders, 0)
+    print(json.dumps([torch.__version__, list(orders)]), flush=True)
+    for line in sys.stdin:
+        name = line.strip()
+        start = time.perf_counter()
+        for _ in range(settings["steps"]):
+            rows = orders[name][places[name] % len(orders[name])]
+            places[name] += 1
+            length = int(lengths[rows].max())
+            mask = np.arange(length) < lengths[rows][:, None]
+            chosen = torch.from_numpy(rows.astype(np.int64)).to(device)
+            optimizer.zero_grad(set_to_none=True)
+            with half:
+                loss = model(
+                    input_ids=tokens[chosen, :length],
+                    token_type_ids=types[chosen, :length],
+                    attention_mask=torch.from_numpy(mask.astype(np.int64)).to(device),
+                    labels=labels[chosen],
+                ).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0, foreach=True)
+            optimizer.step()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        print(time.perf_counter() - start, flush=True)
+
+
+if __name__ == "__main__":
+    main()
