@@ -1,5 +1,6 @@
 """What the README shows works as it is written."""
 
+import importlib
 import pathlib
 import re
 import shlex
@@ -34,13 +35,12 @@ def test_python_blocks_run():
 
 @pytest.mark.parametrize(
     "command",
-    re.findall(r"python examples/finetune_glue\.py(?: *\\\n|[^\n])*", README),
+    re.findall(r"python examples/\w+\.py(?: *\\\n|[^\n])*", README),
 )
 def test_commands_are_understood(command):
-    import finetune_glue
-
-    arguments = shlex.split(command.replace("\\\n", " "), comments=True)[2:]
-    finetune_glue.make_parser().parse_args(arguments)
+    words = shlex.split(command.replace("\\\n", " "), comments=True)[1:]
+    script = importlib.import_module(pathlib.Path(words[0]).stem)
+    script.make_parser().parse_args(words[1:])
 
 
 def test_files_that_are_named_exist():
