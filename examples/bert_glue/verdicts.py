@@ -81,6 +81,9 @@ def compare(
         runs are there, mean first.
     """
     asked = []
+    # Enough that the smallest p-value that exchanges can give, 2 / (resamples + 1), is
+    # far below what the first of so many corrected comparisons must pass.
+    resamples = max(9999, 1000 * len(runs))
     for (task, method), theirs in runs.items():
         ours = runs.get((task, reference), ())
         if method == reference:
@@ -94,7 +97,11 @@ def compare(
                 task,
                 method,
                 cwgnc_jax.compare_scores(
-                    first, second, names=names, test="paired" if paired else "welch"
+                    first,
+                    second,
+                    names=names,
+                    test="paired" if paired else "welch",
+                    resamples=resamples,
                 ),
             ),
             Verdict(
@@ -105,6 +112,7 @@ def compare(
                     second,
                     names=names,
                     test="paired" if paired else "brown-forsythe",
+                    resamples=resamples,
                 ),
             ),
         ]
