@@ -336,7 +336,7 @@ def plot_gradient_norms(
 
 
 def plot_layer_norms(
-    norms: ArrayLike,
+    norms: ArrayLike | Mapping[str, ArrayLike],
     layers: Sequence[int] | None = None,
     *,
     steps: ArrayLike | None = None,
@@ -347,7 +347,8 @@ def plot_layer_norms(
     """Gradient norm of one kind of parameter over the steps, a line for each layer.
 
     Args:
-      norms: norms, shape (steps, layers).
+      norms: norms, shape (steps, layers); of several runs by the titles of their
+        panels.
       layers: numbers of the layers; by default counted from 0.
       steps: numbers of the steps, shape (steps,); by default counted from 1.
       smooth: number of steps whose median is drawn as one point; by default as many
@@ -368,28 +369,38 @@ def plot_layer_norms(
       >>> len(figure.axes[0].lines)
       24
     """
-    values = as_array("norms", "norms", norms, (2,))
-    numbers = np.arange(values.shape[1]) if layers is None else np.asarray(layers)
-    if len(numbers) != values.shape[1]:
+    runs = norms if isinstance(norms, Mapping) else {"": norms}
+    panels = {name: as_array("norms", name, each, (2,)) for name, each in runs.items()}
+    count = next((each.shape[1] for each in panels.values()), 0)
+    numbers = np.arange(count) if layers is None else np.asarray(layers)
+    wrong = [each.shape for each in panels.values() if each.shape[1] != len(numbers)]
+    if not panels or wrong:
         raise ValueError(
-            f"norms must have a column for each of {len(numbers)} layers, got the "
-            f"shape {values.shape}"
+            f"norms must have a column for each of {len(numbers)} layers, got "
+            + (f"the shape {wrong[0]}" if wrong else "no runs")
         )
-    figure, [axes] = new_figure(title=title)
-    places, values = thin(values, steps, smooth)
+    figure, all_axes = new_figure(
+        len(panels), title=title, width=2.8 + 3.2 * len(panels)
+    )
     colors = sequence(len(numbers))
-    for position, (number, column) in enumerate(zip(numbers, values.T, strict=True)):
-        axes.plot(
-            places,
-            np.where(column > 0, column, np.nan),
-            color=colors(position),
-            linewidth=1.1,
-            label=f"layer {number}",
-        )
-    log_axis(axes, values)
-    axes.set_xlabel("step")
-    axes.set_ylabel(ylabel)
-    color_bar(figure, axes, colors, numbers, "layer")
+    for axes, (name, each) in zip(all_axes, panels.items(), strict=True):
+        places, values = thin(each, steps, smooth)
+        for position, (number, column) in enumerate(
+            zip(numbers, values.T, strict=True)
+        ):
+            axes.plot(
+                places,
+                np.where(column > 0, column, np.nan),
+                color=colors(position),
+                linewidth=1.1,
+                label=f"layer {number}",
+            )
+        if name:
+            axes.set_title(name, fontsize="medium")
+        axes.set_xlabel("step")
+    log_axis(all_axes[0], np.concatenate(list(panels.values())))
+    all_axes[0].set_ylabel(ylabel)
+    color_bar(figure, all_axes[-1], colors, numbers, "layer")
     return figure
 
 

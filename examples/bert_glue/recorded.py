@@ -61,7 +61,7 @@ Draw = Callable[[Say, pathlib.Path, Sequence[RecordedMethod]], None]
 
 def add_options(
     parser: argparse.ArgumentParser, *, methods: str, seeds: int, folder: str
-) -> None:
+) -> Any:
     """All options of a script that records.
 
     Args:
@@ -69,6 +69,9 @@ def add_options(
         methods: the methods by default.
         seeds: number of seeds by default.
         folder: where records go by default; a folder for each task in it.
+
+    Returns:
+        The group of options about figures, for the script's own.
     """
     group = parser.add_argument_group("figures")
     group.add_argument(
@@ -83,6 +86,7 @@ def add_options(
         parser, default_seeds=seeds, default_folder=str(pathlib.Path(folder, "TASK"))
     )
     parser.set_defaults(default_folder=folder)
+    return group
 
 
 def main(
