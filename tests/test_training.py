@@ -16,9 +16,10 @@ from bert_glue import (
     tokenization,
     workload,
 )
+from bert_glue.course import first_bad_step
 from bert_glue.methods import METHODS
 from bert_glue.progress import Progress
-from bert_glue.runs import Outcome, first_bad_step, stretches, train_group
+from bert_glue.runs import Outcome, stretches, train_group
 from bert_glue.seeds import Seed, epoch_order, seed_keys
 from bert_glue.training import Trainer
 from bert_glue.workload import Subject

@@ -1,0 +1,298 @@
+"""Checkpoints inside a run, so that a long one goes on where it was interrupted.
+
+``checkpoints/CONFIGURATION-KEY/STEP`` holds a group of seeds after an evaluation: its
+arrays as Orbax writes them, and ``group.json`` with all else. It appears whole or not
+at all, replaces the one before, and is removed when the runs are recorded. Only who has
+claimed all runs of a group touches its checkpoint.
+"""
+
+import contextlib
+import json
+import math
+import pathlib
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from bert_glue.records import identity
+from bert_glue.seeds import Seed
+
+FOLDER = "checkpoints"
+FORMAT = 1
+"""Version of the checkpoints' layout."""
+
+_FACTS = "group.json"
+_ARRAYS = "arrays"
+_UNFINISHED = ".new-"
+
+Note = Callable[[str], None]
+
+
+class Interrupted(NamedTuple):
+    """A group that was interrupted.
+
+    Attributes:
+        seeds: its seeds, in their order.
+        done: number of steps that each of them had done.
+        checkpoint: its checkpoint.
+    """
+
+    seeds: list[Seed]
+    done: int
+    checkpoint: "Checkpoint"
+
+    @property
+    def what(self) -> str:
+        """The group in words."""
+        names = ", ".join(seed.name for seed in self.seeds)
+        return f"seed{'s' if len(self.seeds) > 1 else ''} {names} (step {self.done:,})"
+
+
+class Checkpoint:
+    """The checkpoint of a group of seeds.
+
+    Args:
+        folder: its folder; made when it is first saved.
+        about: the group, and what its result depends on beside the group: a checkpoint
+            of anything else is not used. Values that JSON can hold.
+        minutes: least time between two savings.
+        note: tells the user something, in a line.
+    """
+
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        about: Mapping[str, Any],
+        minutes: float,
+        note: Note = lambda text: None,
+    ) -> None:
+        self.folder = folder
+        self._about = json.loads(json.dumps({"format": FORMAT, **about}))
+        self._seconds = 60 * minutes
+        self._note = note
+        self._saved = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Whether it is time to save again."""
+        return time.monotonic() - self._saved > self._seconds
+
+    def save(
+        self, step: int, facts: Mapping[str, Any], arrays: Mapping[str, Any]
+    ) -> None:
+        """Saves where the group is, instead of what was saved before.
+
+        A run does not end for want of a checkpoint: if it cannot be saved, the one
+        before stays and a note says why.
+
+        Args:
+            step: number of steps that are done.
+            facts: what :meth:`load` is to give back; values that JSON can hold.
+            arrays: likewise; pytrees of arrays by name.
+        """
+        self._saved = time.monotonic()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            scratch = pathlib.Path(
+                tempfile.mkdtemp(dir=self.folder, prefix=_UNFINISHED)
+            )
+            leaves = jax.tree.leaves(arrays)
+            _write_arrays(scratch / _ARRAYS, leaves)
+            content = {
+                "about": self._about,
+                "step": step,
+                "leaves": len(leaves),
+                "facts": facts,
+            }
+            (scratch / _FACTS).write_text(json.dumps(content))
+            scratch.rename(self.folder / f"{step}")
+        # Orbax passes on the errors of TensorStore, which are of many kinds.
+        except Exception as error:
+            self._note(f"no checkpoint at step {step:,}: {_first_line(error)}")
+            self._clear(keep=self._steps())
+        else:
+            self._clear(keep=[step])
+        self._saved = time.monotonic()
+
+    def load(
+        self, template: Callable[[Mapping[str, Any]], Any]
+    ) -> tuple[dict[str, Any], Any] | None:
+        """What was saved last and can be read.
+
+        Args:
+            template: given the facts, a pytree like the arrays, of shapes or, where
+                shapes are not known, of anything.
+
+        Returns:
+            The facts, and the arrays as NumPy has them; None if there is nothing to go
+            on from.
+        """
+        for step in self._steps():
+            folder = self.folder / f"{step}"
+            try:
+                saved = json.loads((folder / _FACTS).read_text())
+                if saved["about"] != self._about:
+                    differing = _differing(saved["about"], self._about)
+                    self._note(f"{folder} is not used: it was saved with {differing}")
+                    continue
+                wanted, structure = jax.tree.flatten(template(saved["facts"]))
+                leaves = _read_arrays(folder / _ARRAYS, saved["leaves"])
+                _check_shapes(leaves, wanted)
+            # Whatever is wrong with what a kill or a full disk left: it is not used.
+            except Exception as error:
+                self._note(
+                    f"{folder} is damaged and is not used ({_first_line(error)})"
+                )
+                continue
+            self._note(f"going on from {folder}")
+            return saved["facts"], jax.tree.unflatten(structure, leaves)
+        return None
+
+    def remove(self) -> None:
+        """Removes all that was saved."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self.folder.parent.rmdir()
+
+    def _steps(self) -> list[int]:
+        """Steps at which something was saved, the last one first."""
+        with contextlib.suppress(OSError):
+            names = [path.name for path in self.folder.iterdir()]
+            return sorted(map(int, filter(str.isdecimal, names)), reverse=True)
+        return []
+
+    def _clear(self, keep: Iterable[int]) -> None:
+        kept = {f"{step}" for step in keep}
+        with contextlib.suppress(OSError):
+            for path in self.folder.iterdir():
+                if path.name not in kept:
+                    shutil.rmtree(path, ignore_errors=True)
+
+
+class Checkpoints:
+    """The checkpoints of an output directory.
+
+    Args:
+        folder: the output directory.
+        minutes: least time between two checkpoints of a group; 0 for none at all.
+        surroundings: versions, hardware and the like. A result that is the same to the
+            last bit needs the same.
+    """
+
+    def __init__(
+        self, folder: pathlib.Path, minutes: float, surroundings: Mapping[str, Any]
+    ) -> None:
+        self._folder = folder / FOLDER
+        self._minutes = minutes
+        self._surroundings = surroundings
+
+    def of(
+        self,
+        configuration: str,
+        recorded: str,
+        seeds: Iterable[Seed],
+        note: Note = lambda text: None,
+    ) -> Checkpoint | None:
+        """The checkpoint of a group, whether it has been saved or not.
+
+        Args:
+            configuration: short name of the configuration.
+            recorded: what is recorded of the runs beside their scores.
+            seeds: the group.
+            note: tells the user something, in a line.
+
+        Returns:
+            The checkpoint; None if there are to be none.
+        """
+        if not self._minutes:
+            return None
+        group = {"recorded": recorded, "seeds": [list(seed) for seed in seeds]}
+        about = {"configuration": configuration, **group, **self._surroundings}
+        folder = self._folder / f"{configuration}-{identity(group)}"
+        return Checkpoint(folder, about, self._minutes, note)
+
+    def interrupted(self, configuration: str, recorded: str) -> Iterator[Interrupted]:
+        """Groups that have a checkpoint, be it that they are under way.
+
+        Args:
+            configuration: short name of their configuration.
+            recorded: what is recorded of their runs beside their scores.
+
+        Yields:
+            The groups.
+        """
+        if not self._minutes:
+            return
+        for folder in sorted(self._folder.glob(f"{configuration}-*")):
+            for facts in sorted(folder.glob(f"*/{_FACTS}")):
+                # Damaged, or just being replaced: whoever starts the group finds out.
+                with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                    saved = json.loads(facts.read_text())
+                    seeds = [Seed(*each) for each in saved["about"]["seeds"]]
+                    checkpoint = self.of(configuration, recorded, seeds)
+                    if checkpoint is not None and checkpoint.folder == folder:
+                        yield Interrupted(seeds, saved["step"], checkpoint)
+                        break
+
+
+def _write_arrays(folder: pathlib.Path, leaves: list[Any]) -> None:
+    # Imported here, as most runs are too short for a checkpoint.
+    import orbax.checkpoint as ocp
+
+    # Orbax asks for more than the largest array; beyond that, what is on its way from
+    # device to disk would only take memory.
+    largest = max(leaf.nbytes for leaf in leaves)
+    handler = ocp.PyTreeCheckpointHandler(
+        save_device_host_concurrent_gb=1 + math.ceil(largest / 1e9)
+    )
+    with ocp.Checkpointer(handler) as checkpointer:
+        checkpointer.save(folder.absolute(), args=ocp.args.PyTreeSave(_named(leaves)))
+
+
+def _read_arrays(folder: pathlib.Path, count: int) -> list[np.ndarray]:
+    import orbax.checkpoint as ocp
+
+    as_numpy = _named([ocp.RestoreArgs(restore_type=np.ndarray)] * count)
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        found = checkpointer.restore(
+            folder.absolute(), args=ocp.args.PyTreeRestore(restore_args=as_numpy)
+        )
+    return [found[name] for name in as_numpy]
+
+
+def _named(leaves: list[Any]) -> dict[str, Any]:
+    return {f"{number:05}": leaf for number, leaf in enumerate(leaves)}
+
+
+def _check_shapes(leaves: list[np.ndarray], wanted: list[Any]) -> None:
+    if len(leaves) != len(wanted):
+        raise ValueError(f"it has {len(leaves)} arrays, not {len(wanted)}")
+    for found, like in zip(leaves, wanted, strict=True):
+        shape, dtype = getattr(like, "shape", None), getattr(like, "dtype", None)
+        if shape is not None and (found.shape, found.dtype) != (shape, dtype):
+            raise ValueError(
+                f"it has {found.dtype}{list(found.shape)} for {dtype}{list(shape)}"
+            )
+
+
+def _differing(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """Names of what differs."""
+    names = []
+    for name in sorted(saved.keys() | wanted.keys()):
+        ours, theirs = wanted.get(name), saved.get(name)
+        if ours == theirs:
+            continue
+        if isinstance(ours, dict) and isinstance(theirs, dict):
+            names.append(_differing(theirs, ours))
+        else:
+            names.append(f"{name} {theirs} instead of {ours}")
+    return ", ".join(names)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
