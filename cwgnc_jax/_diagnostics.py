@@ -139,12 +139,21 @@ def component_cosine_distance(
         *(_units(part, layout) for part in (leaves, others)), strict=True
     )
     apart = [a - b for a, b in zip(*units, strict=True)]
-    distances = [
-        jnp.where(zero != other, 1, jnp.minimum(square / 2, 2)).astype(square.dtype)
-        for square, zero, other in zip(
-            block_squares(apart, layout), *zeros, strict=True
-        )
+    # A compiler that fuses product and difference leaves a rest of rounding between
+    # units of equal components: these are found by comparing their entries.
+    unequal = [
+        (leaf != other).astype(leaf.dtype)
+        for leaf, other in zip(leaves, others, strict=True)
     ]
+    distances = []
+    for square, count, zero, other in zip(
+        block_squares(apart, layout),
+        block_squares(unequal, layout),
+        *zeros,
+        strict=True,
+    ):
+        distance = jnp.where(count == 0, 0, jnp.minimum(square / 2, 2))
+        distances.append(jnp.where(zero != other, 1, distance).astype(square.dtype))
     return stack_blocks(distances, norms_dtype(apart, layout))
 
 

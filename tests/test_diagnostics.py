@@ -150,6 +150,8 @@ class TestEdges:
         assert not component_rmsd(BEFORE, BEFORE).any()
         assert (component_cosine(BEFORE, BEFORE) == 1).all()
         assert not component_cosine_distance(BEFORE, BEFORE).any()
+        # Compiled, where products and differences are fused, as well.
+        assert not jax.jit(component_cosine_distance)(BEFORE, BEFORE).any()
 
     @pytest.mark.parametrize(
         ("a", "b", "expected"),
