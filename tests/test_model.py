@@ -323,7 +323,7 @@ def test_no_backward_loop_over_frozen_layers():
 def test_seeds_side_by_side_equal_one_by_one():
     structure = structure_of(SMALL)
     keys = jax.random.split(jax.random.key(9), 3)
-    params = jax.vmap(functools.partial(initial_params, SMALL, 2))(keys)
+    params = jax.jit(jax.vmap(functools.partial(initial_params, SMALL, 2)))(keys)
 
     def logits(params, key):
         return nnx.merge(structure, params)(*small_inputs(), dropout_key=key)
