@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 import tiny_bert
-from bert_glue import metrics, study, summaries, tasks, workload
+from bert_glue import groups, metrics, study, summaries, tasks, workload
 from bert_glue.evaluation import Evaluator
 from jax.experimental.compilation_cache import compilation_cache
 
@@ -176,7 +176,7 @@ def test_same_command_does_only_what_is_missing(
         raise AssertionError("nothing is missing")
 
     with monkeypatch.context() as patch:
-        patch.setattr(study, "make_trainers", no_trainer)
+        patch.setattr(groups, "make_trainers", no_trainer)
         run(options, tmp_path, *method, "--seeds", 3)
     assert "3 of 3 runs are recorded, 0 missing" in capsys.readouterr().out
     assert (tmp_path / "runs.jsonl").read_text() == "".join(lines[:3])

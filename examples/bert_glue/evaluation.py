@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 from numpy.typing import NDArray
 
-from bert_glue import batching
+from bert_glue import batching, memory
 from bert_glue.batching import Batch, Data
+from bert_glue.mesh import SINGLE, Placement
 
 Params = Any
 Tree = TypeVar("Tree")
@@ -27,22 +28,35 @@ class Evaluator:
     Args:
         forward: the model.
         data: the examples.
-        batch_size: examples in a batch.
+        batch_size: examples in a batch, at most.
+        placement: where parameters and data lie.
     """
 
-    def __init__(self, forward: Forward, data: Data, batch_size: int = 32) -> None:
+    def __init__(
+        self,
+        forward: Forward,
+        data: Data,
+        batch_size: int = 32,
+        placement: Placement = SINGLE,
+    ) -> None:
         self._forward = forward
         self._data = data
-        self._batches = sort_batches(data, batch_size)
+        self._placement = placement
+        self._batches = sort_batches(data, batch_size, placement.parts)
         self._logits: Callable[..., Any] = jax.jit(self._evaluate)
 
-    def compile(self, params: Params) -> None:
+    def compile(self, params: Params) -> int:
         """Compiles the program.
 
         Args:
             params: parameters or their shapes, with a leading seed axis.
+
+        Returns:
+            Bytes of each device's memory that it takes; 0 where the compiler does not
+            say.
         """
         self._logits = jax.jit(self._evaluate).lower(params, self._data).compile()
+        return memory.program_bytes(self._logits)
 
     def __call__(self, params: Params) -> NDArray[np.float32]:
         """Computes logits.
@@ -53,7 +67,7 @@ class Evaluator:
         Returns:
             Logits of shape (seeds, examples, labels), in the order of the data.
         """
-        return np.asarray(self._logits(params, self._data))
+        return self._placement.fetch(self._logits(params, self._data))
 
     def _evaluate(
         self, params: Params, data: Data
@@ -62,6 +76,7 @@ class Evaluator:
         for length, indices in self._batches.by_length:
 
             def score(indices: Array, length: int = length) -> Array:
+                indices = self._placement.examples(indices)
                 batch = batching.take_batch(data, indices, length)
                 return over_seeds(lambda each: self._forward(each, batch, None), params)
 
@@ -85,18 +100,19 @@ class SortedBatches(NamedTuple):
     places: NDArray[np.int64]
 
 
-def sort_batches(data: Data, batch_size: int) -> SortedBatches:
+def sort_batches(data: Data, batch_size: int, parts: int = 1) -> SortedBatches:
     """Batches for a pass whose order does not matter.
 
     Args:
         data: the examples.
         batch_size: examples in a batch.
+        parts: number of equal parts that a batch must have.
 
     Returns:
         The batches; all examples are in one.
     """
     lengths = np.asarray(data.lengths)
-    batch_size = min(batch_size, len(lengths))
+    batch_size = -(-min(batch_size, len(lengths)) // parts) * parts
     order = np.argsort(lengths, kind="stable").astype(np.int32)
     # What fills up the first batch costs least there, among the short ones.
     filler = np.full(-len(order) % batch_size, -1, np.int32)

@@ -10,13 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bert_glue import checkpoint, records
+from bert_glue import checkpoint, processes, records
 from bert_glue.evaluation import Evaluator, Params
+from bert_glue.groups import make_trainers
 from bert_glue.progress import Progress
 from bert_glue.records import Record, RunRecords
 from bert_glue.runs import Group, train_group
 from bert_glue.seeds import Seed
-from bert_glue.study import Configuration, Study, make_trainers
+from bert_glue.study import Configuration, Study
 from bert_glue.tasks import Examples
 from bert_glue.training import Trainer
 from bert_glue.workload import Subject
@@ -62,7 +63,7 @@ class BestModel:
             trainers: what trained them.
             group: what became of them.
         """
-        del configuration, trainers
+        del configuration
         sound = [
             (run["score"], number)
             for number, run in enumerate(runs)
@@ -73,8 +74,8 @@ class BestModel:
         score, number = max(sound, key=lambda pair: (pair[0], -pair[1]))
         if score > self._score:
             self._score = score
-            best = jax.device_get(jax.tree.map(lambda leaf: leaf[number], group.params))
-            self._kept = runs[number]["run"], best
+            row = jax.tree.map(lambda leaf: leaf[number], group.params)
+            self._kept = runs[number]["run"], trainers[0].placement.fetch(row)
 
     def finish(self, study: Study, progress: Progress) -> tuple[Record, Params]:
         """The best of all the study's runs, those of earlier times included.
@@ -92,7 +93,7 @@ class BestModel:
             ValueError: if every run diverged.
         """
         record, configuration = _best_run(study)
-        params = self._parameters(record)
+        params = processes.from_first(self._parameters(record), self._subject.shapes)
         if params is None:
             progress.note(f"training {record['run']}, the best run, again to keep it")
             trainers = make_trainers(configuration, 1)

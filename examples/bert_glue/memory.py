@@ -2,12 +2,14 @@
 
 import math
 import pathlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 
 from bert_glue.model import BertConfig
 from bert_glue.recipe import Recipe
+from bert_glue.seeds import Plan, gibibytes
 
 _CGROUP_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
 _CGROUP_USES = ("memory.current", "memory/memory.usage_in_bytes")
@@ -63,6 +65,128 @@ def free_bytes(device: Any = None) -> int:
     if limit is not None and used is not None:
         free = min(free, limit - used)
     return max(0, int(free))
+
+
+def program_bytes(compiled: Any) -> int:
+    """Memory of each device that a compiled program takes while it runs.
+
+    Args:
+        compiled: a compiled program (``jax.stages.Compiled``).
+
+    Returns:
+        Bytes of arguments, results and temporaries; 0 where the compiler does not say.
+    """
+    used = compiled.memory_analysis()
+    if used is None:
+        return 0
+    return (
+        used.argument_size_in_bytes
+        + used.output_size_in_bytes
+        - used.alias_size_in_bytes
+        + used.temp_size_in_bytes
+    )
+
+
+def tree_bytes(tree: object) -> int:
+    """Bytes that arrays, or what their shapes stand for, take on each device."""
+
+    def of(leaf: Any) -> int:
+        shape = leaf.shape
+        if getattr(leaf, "sharding", None) is not None:
+            shape = leaf.sharding.shard_shape(shape)
+        return math.prod(shape) * leaf.dtype.itemsize
+
+    return sum(map(of, jax.tree.leaves(tree)))
+
+
+def free_bytes_each(devices: Sequence[Any]) -> int:
+    """Memory that each of some devices may still take.
+
+    Args:
+        devices: jax devices of this process. Those of a CPU share one memory.
+
+    Returns:
+        Bytes, of the device that has least.
+    """
+    shared = len(devices) if devices[0].platform == "cpu" else 1
+    return min(map(free_bytes, devices)) // shared
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device, or the compiler, ran out of memory."""
+    return "RESOURCE_EXHAUSTED" in str(error)
+
+
+def largest_group(
+    bytes_of: Callable[[int], int],
+    seeds: int,
+    available: int,
+    *,
+    places: int = 1,
+    all_first: bool = False,
+) -> Plan:
+    """Finds how many seeds fit side by side by compiling for a few sizes of groups.
+
+    The memory of a program is a fixed part and one for each seed, very nearly: two
+    small groups tell both, and the size that follows is compiled and checked.
+
+    Args:
+        bytes_of: memory of each device that a group of a given size takes.
+        seeds: number of seeds to train.
+        available: free memory of each device, in bytes.
+        places: devices, or sets of them, that seeds are dealt to; a group has a
+            multiple of it.
+        all_first: whether to try first if all seeds fit at once, as there is reason to
+            think so.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ValueError: if not even one seed on each place fits.
+
+    Examples:
+        >>> plan = largest_group(lambda seeds: (2 + 5 * seeds) << 30, 25, 70 << 30)
+        >>> plan.group_size, plan.reason
+        (13, '13 take 67.0 GiB of the 70.0 GiB that are free, as compiled; 2 groups')
+    """
+    most = math.ceil(seeds / places)
+    used: dict[int, int] = {}
+
+    def measure(each: int) -> int:
+        return used.setdefault(each, bytes_of(each * places))
+
+    def plan(each: int) -> Plan:
+        groups = math.ceil(most / each)
+        of = "" if places == 1 else " of each device"
+        reason = (
+            f"{each * places} take {gibibytes(used[each])}{of} of the "
+            f"{gibibytes(available)} that are free, as compiled"
+        )
+        return Plan(
+            each * places, reason + (f"; {groups} groups" if groups > 1 else "")
+        )
+
+    if all_first and measure(most) <= available:
+        return plan(most)
+    one = measure(1)
+    if one > available:
+        raise ValueError(
+            f"training takes {gibibytes(one)} of each device as compiled, but only "
+            f"{gibibytes(available)} are free; a smaller batch size or maximum length, "
+            "--remat full or a mesh with a model axis needs less"
+        )
+    fit = 1
+    if most > 1:
+        more = max(1, measure(2) - one)
+        fit = min(most, 1 + (available - one) // more)
+    while fit > 1:
+        # Groups of about equal size, so that none runs nearly alone at the end.
+        each = math.ceil(most / math.ceil(most / fit))
+        if measure(each) <= available:
+            return plan(each)
+        fit = each - 1
+    return plan(1)
 
 
 def count_parameters(tree: object) -> int:

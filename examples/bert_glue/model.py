@@ -32,6 +32,15 @@ ACTIVATIONS = {
     "tanh": jnp.tanh,
 }
 
+REMAT = {
+    "none": None,
+    "cheap": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "full": jax.checkpoint_policies.nothing_saveable,
+}
+"""What the backward pass computes anew rather than keep for all layers: nothing; what
+is cheap, which on a CPU, where writing costs more, takes even less time; or each whole
+layer, for less memory and a third more arithmetic."""
+
 # The places of a layer where BERT drops out, by the number that tells their keys apart.
 _EMBEDDINGS, _LAYERS, _POOLED = 0, 1, 2
 _ATTENTION, _ATTENTION_OUTPUT, _FEED_FORWARD_OUTPUT = 0, 1, 2
@@ -220,9 +229,12 @@ class Encoder(nnx.Module):
         config: BertConfig,
         *,
         stacks: Sequence[int] | None,
+        remat: str,
         dtype: Any,
         rngs: nnx.Rngs,
     ):
+        self.remat = remat
+
         def stack(count: int) -> Layer:
             @nnx.split_rngs(splits=count)
             @nnx.vmap(in_axes=0, out_axes=0)
@@ -251,19 +263,15 @@ class Encoder(nnx.Module):
         for stack in stacks:
             graphdef, state = nnx.split(stack)
 
-            # The backward pass computes anew what is cheap, rather than keep it for all
-            # layers: less memory, and on a CPU, where writing it costs more, less time.
-            @functools.partial(
-                jax.checkpoint,
-                policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-                prevent_cse=False,
-            )
             def one(
                 hidden: Array, layer: tuple[Any, Array], graphdef: Any = graphdef
             ) -> tuple[Array, None]:
                 state, index = layer
                 return nnx.merge(graphdef, state)(hidden, mask, _fold(key, index)), None
 
+            if self.remat != "none":
+                policy = REMAT[self.remat]
+                one = jax.checkpoint(one, policy=policy, prevent_cse=False)
             count = jax.tree.leaves(state)[0].shape[0]
             hidden, _ = jax.lax.scan(
                 one, hidden, (state, first + jnp.arange(count, dtype=jnp.uint32))
@@ -280,12 +288,17 @@ class Bert(nnx.Module):
         config: BertConfig,
         *,
         stacks: Sequence[int] | None,
+        remat: str = "cheap",
         dtype: Any,
         rngs: nnx.Rngs,
     ):
+        if remat not in REMAT:
+            raise ValueError(f"remat is {remat!r}; accepted are {', '.join(REMAT)}")
         self.config = config
         self.embeddings = Embeddings(config, dtype=dtype, rngs=rngs)
-        self.encoder = Encoder(config, stacks=stacks, dtype=dtype, rngs=rngs)
+        self.encoder = Encoder(
+            config, stacks=stacks, remat=remat, dtype=dtype, rngs=rngs
+        )
 
     def encode(
         self,
@@ -331,11 +344,13 @@ class BertForSequenceClassification(Bert):
       dtype: What the forward pass computes in; parameters are float32.
       stacks: Numbers of layers of the stacks that the encoder is cut into, from the
         bottom up; one uncut stack by default.
+      remat: What the backward pass computes anew, a key of :data:`REMAT`.
       rngs: Random numbers of the initial parameters (normal with the configured
         standard deviation; biases zero).
 
     Raises:
-      ValueError: If ``num_labels`` is below 1, or the stacks do not sum up.
+      ValueError: If ``num_labels`` is below 1, the stacks do not sum up, or ``remat``
+        is not known.
     """
 
     def __init__(
@@ -345,11 +360,12 @@ class BertForSequenceClassification(Bert):
         *,
         dtype: Any = jnp.float32,
         stacks: Sequence[int] | None = None,
+        remat: str = "cheap",
         rngs: nnx.Rngs,
     ):
         if num_labels < 1:
             raise ValueError(f"num_labels is {num_labels}: at least 1 is due")
-        super().__init__(config, stacks=stacks, dtype=dtype, rngs=rngs)
+        super().__init__(config, stacks=stacks, remat=remat, dtype=dtype, rngs=rngs)
         hidden = config.hidden_size
         self.pooler = _linear(hidden, hidden, config, dtype, rngs)
         self.classifier = _linear(hidden, num_labels, config, dtype, rngs)
@@ -379,9 +395,7 @@ class BertForMaskedLM(Bert):
       rngs: Random numbers of the initial parameters.
     """
 
-    def __init__(
-        self, config: BertConfig, *, dtype: Any = jnp.float32, rngs: nnx.Rngs
-    ):
+    def __init__(self, config: BertConfig, *, dtype: Any = jnp.float32, rngs: nnx.Rngs):
         super().__init__(config, stacks=None, dtype=dtype, rngs=rngs)
         hidden = config.hidden_size
         self.transform = _linear(hidden, hidden, config, dtype, rngs)
@@ -417,9 +431,7 @@ def separate(model: Bert) -> tuple[nnx.GraphDef, dict[str, Any]]:
     return structure, nnx.to_pure_dict(state)
 
 
-def initial_params(
-    config: BertConfig, num_labels: int, key: Array
-) -> dict[str, Any]:
+def initial_params(config: BertConfig, num_labels: int, key: Array) -> dict[str, Any]:
     """Random parameters of a ``BertForSequenceClassification``.
 
     Where a compiled program uses a part of them (a fresh head for each seed), only that

@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int, Key
 
 T = TypeVar("T")
@@ -81,7 +82,7 @@ def epoch_order(
     epoch: Int[Array, ""] | int,
     examples: int,
     batch_size: int,
-    groups: Int[Array, " examples"] | None = None,
+    groups: Int[Array | np.ndarray, " examples"] | None = None,
 ) -> Int[Array, "seeds steps batch"]:
     """Which examples make up each batch of an epoch: all of them, each once.
 
@@ -206,6 +207,7 @@ def plan_groups(
     bytes_available: int,
     gain: bool,
     wanted: int | None = None,
+    places: int = 1,
 ) -> Plan:
     """Chooses how many seeds to train side by side.
 
@@ -213,9 +215,11 @@ def plan_groups(
         seeds: number of seeds to train.
         bytes_per_seed: memory that one seed's training takes.
         bytes_shared: memory that is needed once: the data, the checkpoint.
-        bytes_available: free memory of the device.
+        bytes_available: free memory of a device.
         gain: whether seeds side by side are faster than one after the other.
         wanted: what the user asks for; None to choose here.
+        places: devices, or sets of them, that seeds are dealt to; a group has a
+            multiple of it.
 
     Returns:
         The plan.
@@ -229,11 +233,12 @@ def plan_groups(
         >>> plan.group_size, plan.reason
         (13, '15 seeds of 5.0 GiB fit in the 78.0 GiB that are free; 2 groups')
     """
-    fit = max(0, bytes_available - bytes_shared) // max(1, bytes_per_seed)
-    each, free = _gibibytes(bytes_per_seed), _gibibytes(bytes_available)
+    fit = places * (max(0, bytes_available - bytes_shared) // max(1, bytes_per_seed))
+    each, free = gibibytes(bytes_per_seed), gibibytes(bytes_available)
     if wanted is not None:
         if wanted > fit:
-            needed = _gibibytes(bytes_shared + wanted * bytes_per_seed)
+            each_place = math.ceil(wanted / places)
+            needed = gibibytes(bytes_shared + each_place * bytes_per_seed)
             raise ValueError(
                 f"{wanted} parallel seeds need about {needed}, but only {free} are "
                 f"free; accepted is {_range(fit)}"
@@ -241,22 +246,25 @@ def plan_groups(
         return Plan(min(wanted, seeds), "as asked for")
     if fit < 1:
         raise ValueError(
-            f"training needs about {_gibibytes(bytes_shared + bytes_per_seed)}, but "
+            f"training needs about {gibibytes(bytes_shared + bytes_per_seed)}, but "
             f"only {free} are free; a smaller batch size or maximum length needs less"
         )
     if not gain:
-        return Plan(1, "on this device a model of this size gains nothing from more")
+        reason = "on this device a model of this size gains nothing from more"
+        return Plan(min(places, seeds), reason)
     groups = math.ceil(seeds / fit)
     if groups <= 1:
         return Plan(seeds, f"all fit in the {free} that are free")
     # Groups of about equal size, so that none runs nearly alone at the end.
     have = f"{fit} seeds of {each} fit in the {free} that are free"
-    return Plan(math.ceil(seeds / groups), f"{have}; {groups} groups")
+    size = math.ceil(math.ceil(seeds / groups) / places) * places
+    return Plan(size, f"{have}; {groups} groups")
 
 
 def _range(fit: int) -> str:
     return f"1 to {fit}" if fit else "a smaller batch size or maximum length"
 
 
-def _gibibytes(count: int) -> str:
+def gibibytes(count: int) -> str:
+    """A number of bytes, for the user."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**28 else f"{count / 2**20:.0f} MiB"

@@ -1,26 +1,26 @@
 """Many runs: which are missing, doing them group by group, keeping what they give."""
 
+import contextlib
 import dataclasses
 import datetime
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
-from bert_glue import batching, environment, memory, metrics, summaries
+from bert_glue import environment, memory, metrics, processes, summaries
+from bert_glue.groups import Groups, StudyStopped
 from bert_glue.progress import Progress
 from bert_glue.recipe import Recipe
 from bert_glue.records import Record, RunRecords, identity
+from bert_glue.resuming import Checkpoint, Checkpoints
 from bert_glue.runs import Group, Measure, Outcome, train_group
-from bert_glue.seeds import Plan, Seed, plan_groups
-from bert_glue.stages import make_stages
+from bert_glue.seeds import Plan, Seed
 from bert_glue.training import Trainer
 from bert_glue.workload import Subject
 
-# A CPU works on one seed at a time as fast as on several, but for models that are too
-# small to keep it busy: below some two million parameters outside the embeddings.
-_SMALL_MODEL = 2_000_000
 _WAIT_SECONDS = 2.0
 
 
@@ -104,9 +104,14 @@ class Study:
         make_measure: what to measure of the parameters after each stage.
         is_kept: whether what is wanted of a recorded run is at hand; a run is done
             again if it is not. By default its record is all that is wanted.
+        axes: sizes of the axes of the mesh that groups of seeds lie on, by name; None
+            to choose.
+        checkpoint_minutes: least time between two checkpoints of the runs that are
+            under way; 0 for none.
 
     Raises:
-        ValueError: if there is not enough memory.
+        ValueError: if there is not enough memory, the mesh does not fit, or another
+            process that runs this program with us has read other files.
     """
 
     def __init__(
@@ -121,33 +126,46 @@ class Study:
         recording: bool = False,
         make_measure: MakeMeasure | None = None,
         is_kept: Callable[[str], bool] = lambda run: True,
+        axes: Mapping[str, int] | None = None,
+        checkpoint_minutes: float = 0,
     ) -> None:
         self.configurations = configurations
         self.seeds = seeds
         self.seeds_of = seeds_of or (lambda configuration: seeds)
         self.records = records
+        processes.check_same(
+            "model, data or settings", [each.name for each in configurations]
+        )
         self._on_group = on_group
-        self._recording = recording
         self._make_measure = make_measure
         self._is_kept = is_kept
-        self._plans = {
-            configuration.name: plan(configuration, len(missing), parallel_seeds)
+        self._groups = {
+            configuration.name: Groups(
+                configuration,
+                len(missing),
+                parallel_seeds,
+                axes=axes,
+                recording=recording,
+                copies=0 if make_measure is None else 2,
+            )
             for configuration in configurations
             if (missing := self.missing(configuration))
         }
-        self._surroundings = {
+        same = {
             "versions": environment.versions(),
             "hardware": environment.hardware(),
-            "commit": environment.commit(),
         }
+        self._surroundings = {**same, "commit": environment.commit()}
+        self._parallel_seeds = parallel_seeds
+        beside = {"norms": recording, "measures": make_measure is not None}
+        self._recorded = [name for name, is_recorded in beside.items() if is_recorded]
+        # Several processes would have to agree on what is on the disk.
+        minutes = checkpoint_minutes if processes.count() == 1 else 0
+        self._checkpoints = Checkpoints(records.folder, minutes, same)
 
     def missing(self, configuration: Configuration) -> list[Seed]:
         """Seeds whose runs are this process's to do, and not done or not kept."""
-        done = {
-            record["run"]
-            for record in self.records.read()
-            if self._is_kept(record["run"])
-        }
+        done = processes.agree(self._done)
         mine = self.seeds_of(configuration)
         return [seed for seed in mine if configuration.run(seed) not in done]
 
@@ -157,15 +175,30 @@ class Study:
 
     def plan(self, configuration: Configuration) -> Plan | None:
         """How many of its seeds run side by side; None if all are done."""
-        return self._plans.get(configuration.name)
+        groups = self._groups.get(configuration.name)
+        return None if groups is None else groups.plan
 
     def run(self, progress: Progress) -> None:
         """Does all runs that are missing, and waits for those that others do.
 
         Args:
             progress: where to show how far it is.
+
+        Raises:
+            StudyStopped: if there is not enough memory after all, or another process
+                that runs this program with us has gone.
         """
+        try:
+            self._run(progress)
+        except jax.errors.JaxRuntimeError as error:
+            if processes.count() == 1:
+                raise
+            raise StudyStopped(processes.what_happened(error)) from error
+
+    def _run(self, progress: Progress) -> None:
         self.write_summary()
+        for configuration in self.configurations:
+            list(self._interrupted(configuration, progress))
         waiting = False
         while True:
             busy = False
@@ -196,35 +229,94 @@ class Study:
         rows = summaries.summarize(self.records.read())
         self.records.write_json("summary.json", [row.to_json() for row in rows])
 
+    def _done(self) -> set[str]:
+        """Runs that are recorded, with all that is wanted of them."""
+        recorded = {record["run"] for record in self.records.read()}
+        return {run for run in recorded if self._is_kept(run)}
+
     def _run_configuration(
         self, configuration: Configuration, progress: Progress
     ) -> bool:
         """Does the runs that are free; whether others are left that are not."""
-        plan = self._plans.get(configuration.name)
-        if plan is None:
+        groups = self._groups.get(configuration.name)
+        if groups is None:
             return False
-        trainers: dict[int, tuple[Trainer, ...]] = {}
-        while missing := self.missing(configuration):
-            claimed: list[Seed] = []
-            for seed in missing:
-                if len(claimed) == plan.group_size:
-                    break
-                if self.records.claim(configuration.run(seed), self._is_kept):
-                    claimed.append(seed)
-            if not claimed:
-                # Unless the last of them has just been finished elsewhere.
-                return bool(self.missing(configuration))
-            try:
-                if len(claimed) not in trainers:
-                    trainers[len(claimed)] = make_trainers(
-                        configuration, len(claimed), recording=self._recording
-                    )
-                self._run_group(
-                    configuration, trainers[len(claimed)], claimed, progress
-                )
-            finally:
-                self.records.release(map(configuration.run, claimed))
+        with contextlib.closing(groups):
+            while missing := self.missing(configuration):
+                size = groups.settle(progress.note)
+                claimed = self._claim(configuration, missing, size, progress)
+                if not claimed:
+                    # Unless the last of them has just been finished elsewhere.
+                    return bool(self.missing(configuration))
+                try:
+                    fitted = self._try_group(configuration, groups, claimed, progress)
+                finally:
+                    self.records.release(map(configuration.run, claimed))
+                if not fitted:
+                    groups.halve(len(claimed), progress.note)
         return False
+
+    def _claim(
+        self,
+        configuration: Configuration,
+        missing: Sequence[Seed],
+        size: int,
+        progress: Progress,
+    ) -> list[Seed]:
+        """Takes runs that nobody is at, a group that was interrupted first."""
+        for seeds in self._interrupted(configuration, progress):
+            if set(seeds) <= set(missing):
+                claimed = self._take(configuration, seeds, len(seeds))
+                if len(claimed) == len(seeds):
+                    return claimed
+                self.records.release(map(configuration.run, claimed))
+        return self._take(configuration, missing, size)
+
+    def _take(
+        self, configuration: Configuration, seeds: Sequence[Seed], size: int
+    ) -> list[Seed]:
+        claimed: list[Seed] = []
+        for seed in seeds:
+            if len(claimed) == size:
+                break
+            if self.records.claim(configuration.run(seed), self._is_kept):
+                claimed.append(seed)
+        return claimed
+
+    def _interrupted(
+        self, configuration: Configuration, progress: Progress
+    ) -> Iterator[list[Seed]]:
+        done = processes.agree(self._done)
+        return self._checkpoints.interrupted(
+            configuration.name,
+            self._recorded,
+            is_done=lambda seed: configuration.run(seed) in done,
+            most=self._parallel_seeds,
+            note=progress.note,
+        )
+
+    def _try_group(
+        self,
+        configuration: Configuration,
+        groups: Groups,
+        seeds: list[Seed],
+        progress: Progress,
+    ) -> bool:
+        """Does some runs; False, and none is recorded, if they do not fit in memory."""
+        checkpoint = self._checkpoints.of(
+            configuration.name, self._recorded, seeds, progress.note
+        )
+        try:
+            trainers = groups.trainers(len(seeds))
+            self._run_group(configuration, trainers, seeds, progress, checkpoint)
+        except jax.errors.JaxRuntimeError as error:
+            # Other processes may not have run out of it, and be further.
+            if processes.count() > 1 or not memory.is_out_of_memory(error):
+                raise
+            if checkpoint is not None:
+                checkpoint.remove()
+            return False
+        return True
 
     def _run_group(
         self,
@@ -232,12 +324,18 @@ class Study:
         trainers: Sequence[Trainer],
         seeds: list[Seed],
         progress: Progress,
+        checkpoint: Checkpoint | None,
     ) -> None:
         measure = None
         if self._make_measure is not None:
             measure = self._make_measure(configuration)
         group = train_group(
-            trainers, seeds, configuration.score, progress, measure=measure
+            trainers,
+            seeds,
+            configuration.score,
+            progress,
+            measure=measure,
+            checkpoint=checkpoint,
         )
         steps = sum(trainer.steps for trainer in trainers)
         records = [
@@ -247,6 +345,8 @@ class Study:
         if self._on_group is not None:
             self._on_group(configuration, records, trainers, group)
         self.records.append(records)
+        if checkpoint is not None:
+            checkpoint.remove()
         self.write_summary()
 
     def _record(
@@ -279,82 +379,6 @@ class Study:
             "finished": datetime.datetime.now(datetime.UTC).isoformat("T", "seconds"),
             **self._surroundings,
         }
-
-
-def plan(configuration: Configuration, seeds: int, wanted: int | None) -> Plan:
-    """Chooses how many seeds of a configuration run side by side.
-
-    Args:
-        configuration: what they run.
-        seeds: number of seeds.
-        wanted: what the user asks for; None to choose.
-
-    Returns:
-        The plan.
-
-    Raises:
-        ValueError: if there is not enough memory.
-    """
-    subject, recipe = configuration.subject, configuration.recipe
-    parameters = memory.count_parameters(subject.pretrained)
-    encoder = memory.count_parameters(subject.pretrained["encoder"])
-    on_cpu = environment.hardware()["platform"] == "cpu"
-    return plan_groups(
-        seeds,
-        bytes_per_seed=memory.bytes_per_seed(
-            subject.config,
-            parameters,
-            recipe,
-            int(np.max(subject.train.lengths)),
-            subject.dtype,
-        ),
-        bytes_shared=0,
-        bytes_available=memory.free_bytes(),
-        gain=not on_cpu or encoder < _SMALL_MODEL,
-        wanted=wanted,
-    )
-
-
-def make_trainers(
-    configuration: Configuration, group_size: int, *, recording: bool = False
-) -> tuple[Trainer, ...]:
-    """Compiles the programs for a group of seeds, one trainer for each stage.
-
-    Args:
-        configuration: what is trained.
-        group_size: number of seeds side by side.
-        recording: whether to record norms and scales of the gradients' components.
-
-    Returns:
-        The trainers.
-    """
-    subject, recipe = configuration.subject, configuration.recipe
-    lengths = np.asarray(subject.train.lengths)
-    encoder = memory.count_parameters(subject.pretrained["encoder"])
-    if recipe.group_by_length:
-        buckets = batching.choose_groups(lengths, subject.train.width)
-    else:
-        buckets = batching.choose_buckets(
-            batching.sample_needs(lengths, recipe.batch_size * group_size),
-            subject.train.width,
-            # A small model computes padding faster than a compiler avoids it.
-            most=1 if encoder < _SMALL_MODEL else 3,
-        )
-    workload = subject.workload(recipe)
-    trainers: list[Trainer] = []
-    for stage in make_stages(recipe, subject.shapes):
-        trainer = Trainer(
-            workload,
-            recipe,
-            group_size,
-            buckets=buckets,
-            stage=stage,
-            recording=recording,
-            evaluator=trainers[0].evaluate if trainers else None,
-        )
-        trainer.compile()
-        trainers.append(trainer)
-    return tuple(trainers)
 
 
 def _at_most(score: float, limit: float) -> bool:

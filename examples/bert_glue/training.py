@@ -2,83 +2,29 @@
 
 The parameters and the optimizer's state of all seeds of a group have a leading seed
 axis. A loop that is compiled once takes any number of steps; the data lie on the
-device, and nothing but losses, norms and logits comes back.
+devices, and nothing but losses, norms and logits comes back.
 """
 
-import dataclasses
 import functools
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key
 
 import cwgnc_jax
-from bert_glue import batching
+from bert_glue import batching, memory
 from bert_glue.batching import Batch, Data
-from bert_glue.evaluation import Evaluator, Forward, Params, over_seeds
+from bert_glue.evaluation import Evaluator, over_seeds
+from bert_glue.mesh import SINGLE, Placement
 from bert_glue.recipe import Recipe, layer_components
-from bert_glue.seeds import epoch_order
+from bert_glue.seeds import Seed, SeedKeys, epoch_order, seed_keys
 from bert_glue.stages import Stage
-
-Init = Callable[[Params, Key[Array, ""]], Params]
-
-
-@dataclasses.dataclass(frozen=True)
-class Workload:
-    """What is trained on what, whatever the method.
-
-    Attributes:
-        forward: logits of a batch, float32 of shape (batch, labels), from parameters,
-            batch and the key of dropout (None for none).
-        init: a seed's initial parameters from the pretrained ones and its key.
-        pretrained: the checkpoint's parameters.
-        train: examples to learn from, on the device.
-        evaluation: examples to be scored on, on the device.
-        regression: whether labels are values rather than classes.
-    """
-
-    forward: Forward
-    init: Init
-    pretrained: Params
-    train: Data
-    evaluation: Data
-    regression: bool = False
-
-
-class TrainState(NamedTuple):
-    """State of a group in a stage; every array has a leading seed axis.
-
-    Attributes:
-        params: the parameters that are trained.
-        opt_state: the optimizer's state.
-        initial: what they were before the run, for methods that look back to that,
-            else None.
-        frozen: the other parameters; None if all are trained.
-    """
-
-    params: Params
-    opt_state: optax.OptState
-    initial: Params | None
-    frozen: Params | None
-
-
-class TrainLog(NamedTuple):
-    """What is written down at each step of an epoch.
-
-    Attributes:
-        losses: float32 of shape (seeds, steps).
-        norms: norms of the gradient's components before clipping, float32 of shape
-            (seeds, steps, components); None if they are not recorded.
-        scales: factors of the components, of the same shape; None likewise.
-    """
-
-    losses: Float[Array, "seeds steps"]
-    norms: Float[Array, "seeds steps components"] | None
-    scales: Float[Array, "seeds steps components"] | None
+from bert_glue.train_state import Params, TrainLog, TrainState, Workload
 
 
 class Trainer:
@@ -94,6 +40,7 @@ class Trainer:
         recording: whether to log norms and scales of the gradient's components. Where
             the optimizer does not clip by component they are taken before it.
         evaluator: the compiled evaluation of another stage's trainer, to share.
+        placement: where the group lies, and the workload with it.
 
     Raises:
         ValueError: if the last bucket does not fit the data.
@@ -103,6 +50,7 @@ class Trainer:
         steps_per_epoch: batches in an epoch, the last one perhaps not full.
         steps: all steps of the stage.
         component_names: what the log's norms are of; empty if it has none.
+        bytes_used: what :meth:`compile` returned; 0 before.
     """
 
     def __init__(
@@ -115,10 +63,12 @@ class Trainer:
         stage: Stage | None = None,
         recording: bool = False,
         evaluator: Evaluator | None = None,
+        placement: Placement = SINGLE,
     ) -> None:
         self.workload = workload
         self.recipe = recipe
         self.group_size = group_size
+        self.placement = placement
         self.stage = Stage() if stage is None else stage
         self.examples = len(workload.train.lengths)
         self.steps_per_epoch = math.ceil(self.examples / recipe.batch_size)
@@ -137,13 +87,16 @@ class Trainer:
             stages * self.steps, self.stage.first_layer
         )
         self.component_names: tuple[str, ...] = ()
+        self.bytes_used = 0
         if recording:
             self._record_norms()
-        self.evaluate = evaluator or Evaluator(workload.forward, workload.evaluation)
+        self.evaluate = evaluator or Evaluator(
+            workload.forward, workload.evaluation, placement=placement
+        )
         self._start: Callable[..., Any] = jax.jit(self._start_stage)
         groups = None
         if recipe.group_by_length:
-            groups = jnp.searchsorted(jnp.asarray(buckets), workload.train.lengths)
+            groups = np.searchsorted(buckets, np.asarray(workload.train.lengths))
         self._order: Callable[..., Any] = jax.jit(
             functools.partial(
                 epoch_order,
@@ -156,38 +109,43 @@ class Trainer:
             self._train_steps, donate_argnums=(0, 1)
         )
         self._whole: Callable[..., Any] = jax.jit(
-            lambda params, frozen: over_seeds(self.stage.join, params, frozen)
+            lambda params, frozen: placement.state(
+                over_seeds(self.stage.join, params, frozen)
+            )
         )
+        self._new_log: Callable[[], TrainLog] = jax.jit(self._make_log)
 
     def compile(self) -> int:
         """Compiles the programs, so that no time of a run goes into that.
 
         Returns:
-            Bytes of device memory that training takes, the data included; 0 where the
-            compiler does not say.
+            Bytes of each device's memory that training and evaluation take, the data
+            included; 0 where the compiler does not say.
         """
-        pretrained = self.workload.pretrained
-        keys = jax.random.split(jax.random.key(0), self.group_size)
-        state = jax.eval_shape(self._start_stage, pretrained, keys, None, None)
-        order = jax.eval_shape(self._order, keys, 0)
+        place, pretrained = self.placement, self.workload.pretrained
+        keys, state = self._key_shapes(), self.shapes()
+        log = place.rows(jax.eval_shape(self._make_log))
+        order = place.rows(jax.eval_shape(self._order, keys, 0))
         train = jax.jit(self._train_steps, donate_argnums=(0, 1)).lower(
-            state, self.new_log(), keys, order, 0, 0, 0, self.workload.train
+            state, log, keys, order, 0, 0, 0, self.workload.train
         )
         self._train = train.compile()
         if self.stage.number == 0:
             start = jax.jit(self._start_stage).lower(pretrained, keys, None, None)
             self._start = start.compile()
         self._order = jax.jit(self._order).lower(keys, 0).compile()
-        self.evaluate.compile(jax.eval_shape(self._whole, state.params, state.frozen))
-        memory = self._train.memory_analysis()
-        if memory is None:
-            return 0
-        return (
-            memory.argument_size_in_bytes
-            + memory.output_size_in_bytes
-            - memory.alias_size_in_bytes
-            + memory.temp_size_in_bytes
-        )
+        params = place.state(jax.eval_shape(self._whole, state.params, state.frozen))
+        # While it evaluates, the rest of the state is there as well.
+        rest = max(0, memory.tree_bytes(state) - memory.tree_bytes(params))
+        evaluation = self.evaluate.compile(params)
+        self.bytes_used = max(memory.program_bytes(self._train), evaluation + rest)
+        return self.bytes_used
+
+    def shapes(self) -> TrainState:
+        """Shapes of a state, and where its arrays lie."""
+        pretrained, keys = self.workload.pretrained, self._key_shapes()
+        state = jax.eval_shape(self._start_stage, pretrained, keys, None, None)
+        return self.placement.state(state)
 
     def start(
         self,
@@ -220,17 +178,14 @@ class Trainer:
         """Batches of an epoch, as :func:`seeds.epoch_order` gives them."""
         return self._order(keys, epoch)
 
+    def keys(self, seeds: Sequence[Seed]) -> SeedKeys:
+        """Keys of a group; places that are left over do what the first seed does."""
+        padded = [*seeds, *[seeds[0]] * (self.group_size - len(seeds))]
+        return self.placement.rows(seed_keys(padded))
+
     def new_log(self) -> TrainLog:
         """An empty log of an epoch, for :meth:`train`."""
-        shape = (self.group_size, self.steps_per_epoch)
-        if not self.component_names:
-            return TrainLog(jnp.zeros(shape, jnp.float32), None, None)
-        # Buffers of their own, or they could not all be donated.
-        norms, scales = (
-            jnp.full((*shape, len(self.component_names)), value, jnp.float32)
-            for value in (0, 1)
-        )
-        return TrainLog(jnp.zeros(shape, jnp.float32), norms, scales)
+        return self._new_log()
 
     def train(
         self,
@@ -260,6 +215,23 @@ class Trainer:
         return self._train(
             state, log, keys, order, first, start, stop, self.workload.train
         )
+
+    def _key_shapes(self) -> Any:
+        keys = jax.eval_shape(
+            lambda: jax.random.split(jax.random.key(0), self.group_size)
+        )
+        return self.placement.rows(keys)
+
+    def _make_log(self) -> TrainLog:
+        shape = (self.group_size, self.steps_per_epoch)
+        norms = scales = None
+        if self.component_names:
+            norms, scales = (
+                jnp.full((*shape, len(self.component_names)), value, jnp.float32)
+                for value in (0, 1)
+            )
+        log = TrainLog(jnp.zeros(shape, jnp.float32), norms, scales)
+        return self.placement.rows(log)
 
     def _record_norms(self) -> None:
         components = layer_components(self.stage.first_layer)
@@ -296,7 +268,7 @@ class Trainer:
                 opt_state = cwgnc_jax.carry_opt_state(self._optimizer, now, opt_state)
             return TrainState(now, opt_state, before, frozen)
 
-        return jax.vmap(one)(keys, params, opt_state)
+        return self.placement.state(jax.vmap(one)(keys, params, opt_state))
 
     def _train_steps(
         self,
@@ -314,18 +286,20 @@ class Trainer:
             step: Int[Array, ""], carry: tuple[TrainState, TrainLog]
         ) -> tuple[TrainState, TrainLog]:
             state, log = carry
-            indices = order[:, step]
+            indices = self.placement.batches(order[:, step])
             loss, gradients = self._gradients(state, keys, first + step, indices, data)
-            state = over_seeds(self._update, state, gradients)
+            gradients = self.placement.state(gradients)
+            state = self.placement.state(over_seeds(self._update, state, gradients))
             entry = TrainLog(loss, None, None)
             if self.component_names:
                 clip = cwgnc_jax.get_clip_state(state.opt_state)
                 entry = TrainLog(loss, clip.norms, clip.scales)
-            return state, jax.tree.map(
+            log = jax.tree.map(
                 lambda rows, row: rows.at[:, step].set(row.astype(rows.dtype)),
                 log,
                 entry,
             )
+            return state, self.placement.rows(log)
 
         return jax.lax.fori_loop(start, stop, body, (state, log))
 

@@ -25,7 +25,7 @@ from bert_glue.model import (
 )
 from bert_glue.recipe import Recipe
 from bert_glue.tasks import Examples, Task, TaskData
-from bert_glue.training import Init, Workload
+from bert_glue.train_state import Init, Workload
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 """What the forward and backward pass can compute in."""
@@ -49,6 +49,8 @@ class Subject:
             in per cent.
         model_fingerprint: changes with any weight or setting of the checkpoint.
         data_fingerprint: changes with any token or label of the examples.
+        remat: what the backward pass computes anew to save memory, a key of
+            :data:`model.REMAT`; it decides no result beyond rounding.
     """
 
     task: Task
@@ -63,6 +65,7 @@ class Subject:
     majority_score: float
     model_fingerprint: str
     data_fingerprint: str
+    remat: str = "cheap"
 
     def workload(self, recipe: Recipe) -> Workload:
         """What the recipe is to train on what.
@@ -106,7 +109,7 @@ class Subject:
                 attention_probs_dropout_prob=dropout,
                 classifier_dropout=dropout,
             )
-        return make_forward(config, self.task.num_labels, self.dtype)
+        return make_forward(config, self.task.num_labels, self.dtype, self.remat)
 
     def init(self) -> Init:
         """A function of the pretrained parameters and a key: a seed's initial ones."""
@@ -141,6 +144,7 @@ def prepare(
     *,
     max_length: int | None = None,
     dtype: str = "float32",
+    remat: str = "cheap",
 ) -> Subject:
     """Reads a checkpoint and tokenises a task with its tokenizer.
 
@@ -150,6 +154,7 @@ def prepare(
         max_length: most tokens of an example; 128 by default, as in the paper, or what
             the model can take.
         dtype: a key of :data:`DTYPES`; parameters are float32 in any case.
+        remat: a key of :data:`model.REMAT`.
 
     Returns:
         Everything that training needs but a method.
@@ -193,16 +198,20 @@ def prepare(
         ),
         model_fingerprint=_fingerprint((config.to_dict(), pretrained)),
         data_fingerprint=_fingerprint((data.task.metric, train, evaluation)),
+        remat=remat,
     )
 
 
-def make_forward(config: BertConfig, num_labels: int, dtype: str) -> Forward:
+def make_forward(
+    config: BertConfig, num_labels: int, dtype: str, remat: str = "cheap"
+) -> Forward:
     """The forward pass of the classifier as a pure function.
 
     Args:
         config: sizes of the model.
         num_labels: outputs; 1 for regression.
         dtype: a key of :data:`DTYPES`.
+        remat: a key of :data:`model.REMAT`.
 
     Returns:
         A function of parameters, batch and dropout key. The parameters' layers may be
@@ -218,6 +227,7 @@ def make_forward(config: BertConfig, num_labels: int, dtype: str) -> Forward:
                     num_labels,
                     dtype=DTYPES[dtype],
                     stacks=stacks,
+                    remat=remat,
                     rngs=nnx.Rngs(0),
                 )
             )

@@ -1,0 +1,242 @@
+"""Several processes that run one program together, each with devices of its own.
+
+All of them run the same script on the same files, and hold their share of the seeds and
+batches on their devices. What depends on more than that (which runs are done, who is
+at which) the first one decides and the others are told; it alone writes records and
+shows progress. If one of them dies, the others end, and the same command, started
+again, does what is missing.
+"""
+
+import contextlib
+import os
+import pathlib
+import pickle
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NoReturn, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from bert_glue.records import Record, RunRecords
+
+HEARTBEAT_SECONDS = 30
+"""A process that is silent for so long is dead, and all others end. JAX's own 100
+seconds would be paid for by every other host."""
+
+T = TypeVar("T")
+
+
+def connect(
+    coordinator: str | None = None, number: int | None = None, index: int | None = None
+) -> None:
+    """Joins the other processes of this program; comes before any use of a device.
+
+    Args:
+        coordinator: address and port of the first process, which the others can reach.
+        number: number of processes.
+        index: which one this is, from 0. What is None JAX takes from the surroundings:
+            a TPU slice, SLURM, Open MPI, Kubernetes.
+
+    Raises:
+        ValueError: if the surroundings do not tell, or the others cannot be reached.
+    """
+    try:
+        jax.distributed.initialize(
+            coordinator_address=coordinator,
+            num_processes=number,
+            process_id=index,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+        )
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"the processes cannot find each other ({reason}); accepted are "
+            "--coordinator HOST:PORT, --num-processes N and --process-id I together, "
+            "or --distributed alone where a TPU slice, SLURM, Open MPI or Kubernetes "
+            "says the same"
+        ) from error
+
+
+def count() -> int:
+    """Number of processes that run this program together."""
+    return jax.process_count() if jax.distributed.is_initialized() else 1
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes and talks."""
+    return count() == 1 or jax.process_index() == 0
+
+
+def agree(decide: Callable[[], T]) -> T:
+    """Lets the first process decide for all; all of them must come here.
+
+    Args:
+        decide: finds the answer; called in the first process alone.
+
+    Returns:
+        The answer, in every process.
+
+    Raises:
+        Exception: whatever the first process raised, in every process.
+    """
+    if count() == 1:
+        return decide()
+    answer, error = None, None
+    if is_first():
+        try:
+            answer = decide()
+        except Exception as raised:
+            error = raised
+        _broadcast(pickle.dumps((answer, error)))
+    else:
+        answer, error = pickle.loads(_broadcast(b""))
+    if error is not None:
+        raise error
+    return answer  # pyright: ignore[reportReturnType]
+
+
+def what_happened(error: BaseException) -> str:
+    """What to tell the user when a program of several processes has failed.
+
+    Args:
+        error: of JAX.
+
+    Returns:
+        A sentence.
+    """
+    reason = str(error).strip().splitlines()[0]
+    if "RESOURCE_EXHAUSTED" in reason:
+        advice = "fewer --parallel-seeds or --remat full need less memory"
+    else:
+        advice = "another process has probably gone: see what it says"
+    return (
+        f"process {jax.process_index()} of {count()} cannot go on: {advice}. Finished "
+        f"runs are recorded; start the same command everywhere again. ({reason})"
+    )
+
+
+def check_same(what: str, value: Any) -> None:
+    """Makes sure that all processes have read the same.
+
+    Args:
+        what: what it is, for the message.
+        value: anything that can be compared.
+
+    Raises:
+        ValueError: in the processes where it differs from the first one's.
+    """
+    if agree(lambda: value) != value:
+        raise ValueError(
+            f"{what} of process {jax.process_index()} of {count()} differ from those "
+            "of the first; all must be started with the same command on the same files"
+        )
+
+
+def from_first(tree: T | None, shapes: Any) -> T | None:
+    """A tree of arrays that the first process has, for all.
+
+    Args:
+        tree: the arrays, or None where it has none; what the others give is not used.
+        shapes: tree of ``jax.ShapeDtypeStruct``, the same in all processes.
+
+    Returns:
+        The arrays, or None, in every process.
+    """
+    if count() == 1 or not agree(lambda: tree is not None):
+        return tree if is_first() else None
+    if not is_first():
+        tree = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    return multihost_utils.broadcast_one_to_all(tree)
+
+
+def run_script(main: Callable[[], int]) -> NoReturn:
+    """Runs a script's main function and ends the process.
+
+    A process that fails ends at once: in the ordinary way it would first wait for the
+    others, who wait for it.
+
+    Args:
+        main: returns the exit code.
+    """
+    try:
+        code = main()
+    except SystemExit as end:
+        code = end.code
+    except Exception:
+        if count() == 1:
+            raise
+        traceback.print_exc()
+        code = 1
+    if code and count() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 1)
+    sys.exit(code)
+
+
+def open_records(folder: str | os.PathLike[str]) -> RunRecords:
+    """Records that the first process keeps.
+
+    Args:
+        folder: the output directory; only the first process must be able to write to
+            it.
+
+    Returns:
+        The records. In the other processes they are those of the first, and other
+        files of the folder go to one that is removed in the end.
+
+    Raises:
+        RecordsError: if the first process cannot use the folder.
+    """
+    return RunRecords(folder) if count() == 1 else _Told(folder)
+
+
+class _Told(RunRecords):
+    """The first process's records: others are told what it reads."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self._scratch = None
+        agree(lambda: RunRecords.__init__(self, folder))
+        if not is_first():
+            self._scratch = tempfile.TemporaryDirectory(prefix="cwgnc-")
+            self.folder = pathlib.Path(self._scratch.name)
+            self.notes = []
+
+    def read(self) -> list[Record]:
+        return agree(lambda: RunRecords.read(self))
+
+    def append(self, records: Iterable[Mapping[str, Any]]) -> None:
+        agree(lambda: RunRecords.append(self, records))
+
+    def claim(
+        self, run: str, is_kept: Callable[[str], bool] = lambda run: True
+    ) -> bool:
+        return agree(lambda: RunRecords.claim(self, run, is_kept))
+
+    def release(self, runs: Iterable[str]) -> None:
+        if is_first():
+            RunRecords.release(self, runs)
+
+    def close(self) -> None:
+        if self._scratch is not None:
+            self._scratch.cleanup()
+        elif is_first():
+            RunRecords.close(self)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        with RunRecords.locked(self) if is_first() else contextlib.nullcontext():
+            yield
+
+
+def _broadcast(content: bytes) -> bytes:
+    """The first process's bytes, for all."""
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(content))))
+    # Few sizes, so that few programs are compiled.
+    padded = np.zeros(1 << max(size - 1, 1023).bit_length(), np.uint8)
+    padded[: len(content)] = np.frombuffer(content, np.uint8)
+    return np.asarray(multihost_utils.broadcast_one_to_all(padded)).tobytes()[:size]
