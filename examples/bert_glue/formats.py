@@ -70,7 +70,10 @@ def markdown(table: Table) -> str:
         _markdown_rows(
             ["method", *(f"{task} {name}" for task in tasks for name in COLUMNS)],
             [
-                [_in_markdown(approach(label)), *_numbers(table, label, bold)]
+                [
+                    _in_markdown(approach(label)),
+                    *map("".join, _numbers(table, label, bold)),
+                ]
                 for label in table.methods
             ],
         ),
@@ -146,8 +149,17 @@ def latex(table: Table) -> str:
         r"\midrule",
     ]
     for label in table.methods:
-        cells = [_in_latex(approach(label)), *_numbers(table, label, bold)]
-        lines.append(" & ".join(cells) + r" \\")
+        numbers = _numbers(table, label, bold)
+        theirs = [text.strip() for _, text in numbers]
+        lines.append(" & ".join([_in_latex(label), *(n for n, _ in numbers)]) + r" \\")
+        name = approach(label).removeprefix(label).removeprefix(", ")
+        # What the paper has goes below, for the table to be as narrow as a page.
+        if name or any(theirs):
+            small = [
+                rf"{{\scriptsize {_in_latex(text)}}}" if text else ""
+                for text in (name, *theirs)
+            ]
+            lines.append(" & ".join(small) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
@@ -232,17 +244,19 @@ def _released(cell: Cell) -> str:
     return "-" if failed is None else f"{failed}"
 
 
-def _numbers(table: Table, label: str, bold: Callable[[str, bool], str]) -> list[str]:
-    """Std, Mean and Max of a method on each task, the paper's in brackets."""
-    found = []
+def _numbers(
+    table: Table, label: str, bold: Callable[[str, bool], str]
+) -> list[tuple[str, str]]:
+    """Std, Mean and Max of a method on each task, and the paper's in brackets."""
+    found: list[tuple[str, str]] = []
     for task in table.tasks:
         cell = table.cells.get((task, label))
         if cell is None:
-            found += ["-"] * 3
+            found += [("-", "")] * 3
             continue
         published = [f" ({number:.1f})" for number in cell.published or ()] or [""] * 3
         found += [
-            bold(f"{number:.1f}", label in winners) + theirs
+            (bold(f"{number:.1f}", label in winners), theirs)
             for number, winners, theirs in zip(
                 cell.numbers, table.best(task), published, strict=True
             )
