@@ -33,6 +33,8 @@ DASHES: tuple[Any, ...] = ("-", "--", ":", "-.")
 # Up to so many stages have a legend entry each; more have a colour bar.
 MOST_ENTRIES = 8
 _MOST_POINTS = 150
+# A few units in the last place of float32.
+_ROUNDING = 1e-6
 
 
 def new_figure(
@@ -103,6 +105,18 @@ def log_axis(axes: Axes, values: Any) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
 
 
+def without_rounding(panels: Sequence[Any]) -> Any:
+    """Which columns are more than the rounding of the others, in any panel.
+
+    The gradient of a key's bias is 0, for softmax does not see it; what is computed for
+    it is rounding, and an axis that has room for it has little for anything else.
+    """
+    highest = np.max(
+        [np.max(np.nan_to_num(each, posinf=0), axis=0) for each in panels], axis=0
+    )
+    return highest > _ROUNDING * np.max(highest, initial=0)
+
+
 def short_name(group: str) -> str:
     return "emb." if group == "embeddings" else group.removeprefix("layer ")
 
@@ -154,6 +168,9 @@ def legend_below(
     labels = [*order, *(label for label in labels if label not in order)]
     if only is not None:
         labels = list(only)
+    # As many columns as the longest label leaves room for, in inches.
+    column = 0.55 + 0.068 * max((len(label) for label in labels), default=1)
+    columns = min(columns, max(1, int(figure.get_figwidth() / column)))
     figure.legend(
         [handle_of[label] for label in labels],
         labels,

@@ -16,6 +16,8 @@ from cwgnc_jax import plotting
 _YLABEL = "gradient norm before clipping"
 # So many runs at most are in a picture of clip rates.
 _MOST_RATES = 8
+# The rate of a single step jumps; each point is the mean of some steps.
+_RATE_POINTS = 60
 
 
 def choose_layer(wanted: int | None, layers: int) -> int:
@@ -150,7 +152,7 @@ def draw(
                 },
                 [_layer_number(recording.groups[column]) for column in columns],
                 ylabel=_YLABEL,
-                title=f"{name_of(method)}: {kind}",
+                title=f"{name_of(method)}, {kind}",
             )
             plots.save(figure, details / f"{file_name(kind)}.png")
         written.append(details)
@@ -170,7 +172,7 @@ def _group_figure(
         },
         [recording.names[column] for column in columns],
         ylabel=_YLABEL,
-        title=f"{name_of(method)}: {group}",
+        title=f"{name_of(method)}, {group}",
     )
 
 
@@ -178,13 +180,14 @@ def _clip_rate_figure(methods: Sequence[RecordedMethod], what: str) -> Figure:
     rates: dict[str, NDArray[np.float32]] = {}
     for method in methods:
         for title, run in choose_runs(method).items():
-            rates[f"{name_of(method)}: {title}"] = run.recording.clip_rate(
+            rates[f"{name_of(method)}, {title}"] = run.recording.clip_rate(
                 of_parameters=what == "parameters"
             )
     return plotting.plot_clip_rate(
         dict(list(rates.items())[:_MOST_RATES]),
+        smooth=-(-max(map(len, rates.values())) // _RATE_POINTS),
         ylabel=f"{what} clipped (%)",
-        title=f"{methods[0].settings['task']}: {what} clipped at each step",
+        title=f"{methods[0].settings['task']}: {what} clipped over time",
     )
 
 
