@@ -15,6 +15,7 @@ from cwgnc_jax._norms import (
     resolve,
     safe_sqrt,
     scale_leaf,
+    select,
     stack_blocks,
 )
 from cwgnc_jax._paths import flatten_with_paths, list_offenders
@@ -231,18 +232,16 @@ def clip_scales(squares: jax.Array, limit: BlockThreshold) -> jax.Array:
 
     The comparison is one of squares, so that the root has a single use and fuses.
     """
-    zero, one = (make((), squares.dtype) for make in (jnp.zeros, jnp.ones))
-    value, square = (x.astype(squares.dtype) for x in (limit.value, limit.square))
+    value, square, below = (
+        x.astype(squares.dtype) for x in (limit.value, limit.square, limit.below)
+    )
+    # Where it is not needed the root is that of a positive constant: its derivative
+    # stays finite. Few operations, for there may be hundreds of leaves to compile.
+    scales = value / jnp.sqrt(jnp.maximum(squares, square))
     within = squares <= square
-    # Where it is not needed the root is that of 1: its derivative stays finite.
-    scales = value / jnp.sqrt(jnp.where(within, one, squares))
-    # Just above the limit, rounding might take the quotient above 1.
-    scales = jnp.minimum(scales, one)
-    # A threshold of 0 stops what is so small that its square is 0, too.
-    within = within & (value != zero)
     if limit.alone is not False:
         within = within | limit.alone
-    return jnp.where(within, one, scales)
+    return select(within, below, scales)
 
 
 def get_clip_state(

@@ -1,5 +1,6 @@
 """Norms of components, and their leaves scaled: the arithmetic, sharded or not."""
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -74,7 +75,8 @@ def block_squares(leaves: Sequence[Any], layout: Layout) -> list[jax.Array]:
                 square = _count_once(square, member, mesh_axes)
             squares.append(square)
         widest = _widest(square.dtype for square in squares)
-        totals.append(sum(square.astype(widest) for square in squares))
+        squares = [square.astype(widest) for square in squares]
+        totals.append(functools.reduce(jnp.add, squares))
     return _sum_over_shards(totals, layout, mesh_axes) if mesh_axes else totals
 
 
@@ -98,7 +100,14 @@ def scale_leaf(leaf: Any, scale: jax.Array, member: Member) -> jax.Array:
     else:
         scaled = (leaf.astype(wide) * factor).astype(leaf.dtype)
     # Even a product with 1 may turn subnormal numbers into 0.
-    return jnp.where(_sharded_like(leaf, factor == 1), leaf, scaled)
+    return select(_sharded_like(leaf, factor == 1), leaf, scaled)
+
+
+def select(mask: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
+    """``jnp.where``, of one operation instead of a function where that will do."""
+    if a.shape == b.shape and mask.shape in ((), a.shape):
+        return jax.lax.select(mask, a, b)
+    return jnp.where(mask, a, b)
 
 
 def safe_sqrt(squares: jax.Array) -> jax.Array:

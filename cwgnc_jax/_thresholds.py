@@ -29,25 +29,32 @@ class BlockThreshold(NamedTuple):
       value: the threshold, a scalar or an array of the block's shape; finite, so that
         derivatives are.
       square: its square and a little more, so that rounding never clips what has just
-        this norm; finite unless the threshold is infinite.
+        this norm, nor takes the quotient above 1; positive, and finite unless the
+        threshold is infinite.
+      below: the scale of a component whose square is at most that: 1, or 0 where the
+        threshold is 0, which stops even what is too small to have a square.
       alone: which components are left alone: all, none, or an array of the block's
         shape that says it of each.
     """
 
     value: jax.Array
     square: jax.Array
+    below: jax.Array
     alone: bool | np.ndarray = False
 
     @classmethod
     def of(cls, value: jax.Array, alone: bool | np.ndarray = False) -> Self:
         """Completes a threshold of at least 0 (or NaN)."""
         info = jnp.finfo(value.dtype)
-        margin, largest = (
-            jnp.asarray(x, value.dtype) for x in (1 + 4 * info.eps, info.max)
+        margin, smallest, largest = (
+            jnp.asarray(x, value.dtype) for x in (1 + 6 * info.eps, info.tiny, info.max)
         )
         finite = jnp.minimum(value, largest)
-        square = jnp.minimum(jnp.square(finite) * margin, largest)
-        return cls(finite, jnp.where(jnp.isinf(value), value, square), alone)
+        square = jnp.clip(jnp.square(finite) * margin, smallest, largest)
+        square = jnp.where(jnp.isinf(value), value, square)
+        # No scale moves with it: it only says which are clipped.
+        square = jax.lax.stop_gradient(square)
+        return cls(finite, square, jnp.sign(value), alone)
 
 
 def check_thresholds(argument: str, max_norm: MaxNorm) -> list[tuple[Any, Any]] | Any:
@@ -120,11 +127,12 @@ def block_thresholds(
             thresholds.append(limits[rules[0]])
             continue
         index = np.array(rules, dtype=np.int32).reshape(block.shape)
-        values, squares, alone = zip(*limits, strict=True)
+        values, squares, below, alone = zip(*limits, strict=True)
         thresholds.append(
             BlockThreshold(
                 jnp.stack(values)[index],
                 jnp.stack(squares)[index],
+                jnp.stack(below)[index],
                 np.array(alone)[index],
             )
         )
@@ -150,6 +158,7 @@ def stack_thresholds(
     return BlockThreshold(
         stack([limit.value for limit in thresholds], jnp),
         stack([limit.square for limit in thresholds], jnp),
+        stack([limit.below for limit in thresholds], jnp),
         stack([limit.alone for limit in thresholds], np),
     )
 

@@ -235,6 +235,18 @@ class TestNumerics:
         norm = np.linalg.norm(np.asarray(clipped["x"], np.float64))
         assert norm <= float(max_norm) * (1 + 1e-6)
 
+    def test_no_scale_exceeds_one_just_above_the_threshold(self):
+        # All numbers within 20 units in the last place of one, and its powers.
+        near = np.float32(1) + np.arange(-20, 21) * np.finfo(np.float32).eps
+        leaves = {f"{i:02}": np.float32(g) for i, g in enumerate(near)}
+        for max_norm in np.float32([1e-18, 0.7, 1.0, 3.0, 1e18]):
+            gradients = jax.tree.map(lambda g, c=max_norm: g * c, leaves)
+            clipped, state = clip_traced(gradients, max_norm)
+            assert np.all(state.scales <= 1.0)
+            assert np.all(np.float32([*clipped.values()]) <= max_norm * (1 + 1e-6))
+            assert state.scales[0] == 1.0
+            assert state.scales[-1] < 1.0
+
     @pytest.mark.parametrize("seed", range(20))
     def test_no_norm_exceeds_its_threshold_when_compiled(self, seed):
         rng = np.random.default_rng(seed)
