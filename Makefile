@@ -6,10 +6,11 @@ BIN := $(VENV)/bin
 SEEDS ?= 5
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup demo test test-oldest lint
+.PHONY: help setup demo figures test test-oldest lint
 
 help:
 	@echo "make demo         fine-tune the embedded BERT with two methods, $(SEEDS) seeds each"
+	@echo "make figures      draw the paper's figures from runs of the embedded BERT"
 	@echo "make test         run the tests"
 	@echo "make test-oldest  run the library's tests on the oldest supported jax and optax"
 	@echo "make lint         check format, style and types"
@@ -27,6 +28,10 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/finetune_glue.py --task acceptability --method cwgnc,adamw --seeds $(SEEDS) --output-dir runs/demo
+
+figures: $(VENV)/.installed
+	$(BIN)/python examples/gradual_unfreezing.py
+	$(BIN)/python examples/gradient_norms.py
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2
