@@ -2,20 +2,18 @@
 
 import argparse
 import contextlib
-import math
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
 
+from bert_glue import values
 from bert_glue.methods import METHODS, parse_methods
 from bert_glue.recipe import Recipe
 from bert_glue.seeds import Seed, cross, parse_seeds
 from bert_glue.shards import parse_shard
 from bert_glue.tasks import GENERATED, TASKS
-
-T = TypeVar("T")
 
 EMBEDDED = "embedded"
 """Name of the model that comes with the project."""
@@ -76,7 +74,7 @@ def add_subject_options(
     )
     group.add_argument(
         "--task",
-        type=_checked(_tasks if several else _task),
+        type=values.checked(values.tasks if several else values.task),
         metavar="TASKS" if several else "TASK",
         help=f"{', '.join(GENERATED)} (generated, nothing to download), or of GLUE "
         f"{', '.join(TASKS)}"
@@ -111,19 +109,19 @@ def add_subject_options(
     )
     group.add_argument(
         "--max-train-examples",
-        type=_whole(1),
+        type=values.whole(1),
         metavar="N",
         help="train on N examples, drawn at random, the same for every run",
     )
     group.add_argument(
         "--max-eval-examples",
-        type=_whole(1),
+        type=values.whole(1),
         metavar="N",
         help="score N examples, drawn likewise",
     )
     group.add_argument(
         "--max-length",
-        type=_whole(8),
+        type=values.whole(8),
         metavar="N",
         help="most tokens of an example (128, or what the model can take); batches are "
         "only padded as far as their own examples need",
@@ -149,39 +147,42 @@ def add_method_options(
     known = "; ".join(f"{name}: {recipe.summary}" for name, recipe in METHODS.items())
     group.add_argument(
         "--method",
-        type=_checked(parse_methods),
+        type=values.checked(parse_methods),
         default=default,
         metavar="NAMES",
         help=f"methods, separated by commas (default {shown or default}). {known}",
     )
     group.add_argument(
         "--max-norm",
-        type=_number(0),
+        type=values.number(0),
         metavar="X",
         help="largest norm of a component's gradient (0.05), for the methods that clip "
         "by component",
     )
     group.add_argument(
         "--learning-rate",
-        type=_number(0, exclusive=True),
+        type=values.number(0, exclusive=True),
         metavar="X",
         help="peak learning rate (2e-5)",
     )
     group.add_argument(
-        "--epochs", type=_whole(1), metavar="N", help="epochs (cwgnc 5, adamw 3)"
+        "--epochs", type=values.whole(1), metavar="N", help="epochs (cwgnc 5, adamw 3)"
     )
     group.add_argument(
-        "--batch-size", type=_whole(1), metavar="N", help="examples in a step (16)"
+        "--batch-size",
+        type=values.whole(1),
+        metavar="N",
+        help="examples in a step (16)",
     )
     group.add_argument(
         "--warmup-ratio",
-        type=_number(0, most=1),
+        type=values.number(0, most=1),
         metavar="X",
         help="share of the steps in which the learning rate rises (0.1)",
     )
     group.add_argument(
         "--weight-decay",
-        type=_number(0),
+        type=values.number(0),
         metavar="X",
         help="weight decay, not on biases and LayerNorms (0.01)",
     )
@@ -196,7 +197,7 @@ def add_run_options(
     group = parser.add_argument_group("runs")
     group.add_argument(
         "--seeds",
-        type=_checked(parse_seeds),
+        type=values.checked(parse_seeds),
         metavar="SEEDS",
         help=f"a count (5 means 0 to 4), or a list such as 3,7,10-12 (default "
         f"{default_seeds}); '7,' is the single seed 7",
@@ -204,28 +205,28 @@ def add_run_options(
     parser.set_defaults(default_seeds=parse_seeds(str(default_seeds)))
     group.add_argument(
         "--init-seeds",
-        type=_checked(parse_seeds),
+        type=values.checked(parse_seeds),
         metavar="SEEDS",
         help="instead of --seeds: seeds of the new parameters alone, each run with "
         "each of --data-seeds (default the seed 0)",
     )
     group.add_argument(
         "--data-seeds",
-        type=_checked(parse_seeds),
+        type=values.checked(parse_seeds),
         metavar="SEEDS",
         help="seeds of the order of the examples and of dropout, each run with each of "
         "--init-seeds (default the seed 0)",
     )
     group.add_argument(
         "--shard",
-        type=_checked(parse_shard),
+        type=values.checked(parse_shard),
         metavar="I/N",
         help="do the I-th of N parts of the runs; start all N, on any machines, with "
         "one output directory or with one each",
     )
     group.add_argument(
         "--parallel-seeds",
-        type=_parallel,
+        type=values.parallel,
         metavar="N",
         help="seeds to train side by side, or 'auto' (the default): as many as is "
         "fastest and fits in memory",
@@ -242,6 +243,15 @@ def add_run_options(
         metavar="DIR",
         help=f"folder for the records (default {default_folder}); a run that is "
         "recorded there is not done again",
+    )
+    group.add_argument(
+        "--checkpoint-minutes",
+        type=values.number(0),
+        default=10.0,
+        metavar="X",
+        help="while runs are under way, save after an evaluation what they need to go "
+        "on after an interruption, if X minutes have passed since the last time "
+        "(default 10; 0: never)",
     )
     group.add_argument(
         "--merge",
@@ -387,70 +397,6 @@ def describe(recipe: Recipe) -> str:
         f"{recipe.max_norm:g}, decay {recipe.weight_decay:g}, warm-up "
         f"{recipe.warmup_ratio:.0%}"
     )
-
-
-def _task(text: str) -> str:
-    if text not in TASKS and text not in GENERATED:
-        accepted = ", ".join([*GENERATED, *TASKS])
-        raise ValueError(f"unknown task {text!r}; accepted are {accepted}")
-    return text
-
-
-def _tasks(text: str) -> tuple[str, ...]:
-    names = tuple(_task(name.strip()) for name in text.split(","))
-    if len(set(names)) < len(names):
-        raise ValueError(f"tasks are {text!r}, with a task there twice")
-    return names
-
-
-def _checked(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """Lets argparse show the message of a ValueError."""
-
-    def convert(text: str) -> T:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return convert
-
-
-def _whole(least: int) -> Callable[[str], int]:
-    def convert(text: str) -> int:
-        with contextlib.suppress(ValueError):
-            if (value := int(text)) >= least:
-                return value
-        raise argparse.ArgumentTypeError(
-            f"got {text!r}; accepted is a whole number of at least {least}"
-        )
-
-    return convert
-
-
-def _number(
-    least: float, *, exclusive: bool = False, most: float = math.inf
-) -> Callable[[str], float]:
-    def convert(text: str) -> float:
-        with contextlib.suppress(ValueError):
-            value = float(text)
-            above = value > least if exclusive else value >= least
-            if above and value <= most and math.isfinite(value):
-                return value
-        limits = f"a number {'above' if exclusive else 'of at least'} {least:g}"
-        if math.isfinite(most):
-            limits += f" and at most {most:g}"
-        raise argparse.ArgumentTypeError(f"got {text!r}; accepted is {limits}")
-
-    return convert
-
-
-def _parallel(text: str) -> int | None:
-    if text == "auto":
-        return None
-    try:
-        return _whole(1)(text)
-    except argparse.ArgumentTypeError as error:
-        raise argparse.ArgumentTypeError(f"{error}, or auto") from None
 
 
 def _help_width() -> int:
