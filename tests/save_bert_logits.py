@@ -1,11 +1,12 @@
 """Saves a model and its logits, for PyTorch to compare.
 
-    python tests/save_bert_logits.py MODEL FOLDER [--labels 3]
+    python tests/save_bert_logits.py MODEL FOLDER
     python tests/record_bert_oracles.py --check FOLDER  # where PyTorch is
 
-MODEL is a checkpoint's folder, fine-tuned or not; heads that it lacks are drawn at
-random. FOLDER gets the checkpoint as this project writes it and, as
-``expected_logits.npz``, a batch of random tokens with what the model makes of it.
+MODEL is a checkpoint's folder, fine-tuned (``finetune_glue.py --save-model`` writes
+one) or not; heads that it lacks are drawn at random. FOLDER gets the checkpoint as this
+project writes it and, as ``expected_logits.npz``, a batch of random tokens with what
+the model makes of it.
 """
 
 import argparse
@@ -26,11 +27,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
     parser.add_argument("folder", type=pathlib.Path)
-    parser.add_argument("--labels", type=int, default=3)
     options = parser.parse_args()
     read = checkpoint.read(options.model)
+    own_head = read.tensors.get("classifier.bias")
+    labels = 3 if own_head is None else len(own_head)
     structure, initial = separate(
-        BertForSequenceClassification(read.config, options.labels, rngs=nnx.Rngs(0))
+        BertForSequenceClassification(read.config, labels, rngs=nnx.Rngs(0))
     )
     loaded = checkpoint.fill(read, initial)
     params = jax.device_get(loaded.params)

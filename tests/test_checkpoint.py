@@ -271,6 +271,13 @@ class TestRefused:
         with pytest.raises(CheckpointError, match=message):
             checkpoint.find(folder)
 
+    def test_a_file_instead_of_its_folder(self, folder):
+        file = folder / "model.safetensors"
+        with pytest.raises(
+            CheckpointError, match=f"{file} is a file; needed is a folder"
+        ):
+            checkpoint.find(file)
+
     def test_another_architecture(self, folder):
         (folder / "config.json").write_text('{"model_type": "roberta"}')
         with pytest.raises(

@@ -102,10 +102,15 @@ def find(name: str | pathlib.Path) -> pathlib.Path:
       A folder that holds config.json, safetensors and tokenizer files.
 
     Raises:
-      CheckpointError: If the folder has no config.json or no safetensors, or the hub
-        does not give the model.
+      CheckpointError: If the folder has no config.json or no safetensors, the name is
+        that of a file, or the hub does not give the model.
     """
     folder = pathlib.Path(name)
+    if folder.is_file():
+        raise CheckpointError(
+            f"{folder} is a file; needed is a folder with {_CONFIG}, {_WEIGHTS} and "
+            "tokenizer files"
+        )
     if not folder.is_dir():
         folder = _fetch(str(name))
     for needed in ((_CONFIG,), (_WEIGHTS, _INDEX)):

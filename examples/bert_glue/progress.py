@@ -5,6 +5,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from bert_glue import processes
 from bert_glue.recipe import Recipe
 from bert_glue.seeds import Seed
 
@@ -17,13 +18,16 @@ class Progress:
         shown: whether to draw; by default only if the error output is a terminal.
 
     Attributes:
-        shown: whether bars are drawn.
+        shown: whether bars are drawn; of several processes, by the first.
     """
 
     def __init__(self, runs: int, *, shown: bool | None = None) -> None:
-        self.shown = sys.stderr.isatty() if shown is None else shown
+        # Known to all processes: what is looked at decides where training stops.
+        self.shown = processes.agree(sys.stderr.isatty) if shown is None else shown
+        self._speaks = processes.is_first()
         self._runs = self._bar(runs, "runs", 0, "run")
-        self._steps = self._bar(0, "", 1, "step")
+        # There is nothing to count before the first step.
+        self._steps = self._bar(0, "preparing ...", 1, "step", "{desc}")
         self._shown_values: dict[str, str] = {}
 
     def start(self, recipe: Recipe, seeds: list[Seed], steps: int) -> None:
@@ -32,6 +36,7 @@ class Progress:
         more = ", ..." if len(seeds) > 6 else ""
         many = "seeds" if len(seeds) > 1 else "seed"
         self._shown_values.clear()
+        self._steps.bar_format = None
         self._steps.set_description_str(f"{recipe.label}, {many} {names}{more}")
         self._steps.set_postfix_str("")
         self._steps.reset(steps)
@@ -55,21 +60,25 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Prints a line above the bars."""
-        tqdm.write(text, file=sys.stdout)
-        sys.stdout.flush()
+        if self._speaks:
+            tqdm.write(text, file=sys.stdout)
+            sys.stdout.flush()
 
     def close(self) -> None:
         """Removes the bars."""
         self._steps.close()
         self._runs.close()
 
-    def _bar(self, total: int, text: str, position: int, unit: str) -> "tqdm[Any]":
+    def _bar(
+        self, total: int, text: str, position: int, unit: str, form: str | None = None
+    ) -> "tqdm[Any]":
         return tqdm(
             total=total,
             desc=text,
             unit=unit,
+            bar_format=form,
             position=position,
             leave=False,
             dynamic_ncols=True,
-            disable=not self.shown,
+            disable=not (self.shown and self._speaks),
         )
