@@ -104,7 +104,7 @@ def test_data_is_checked(capsys, folder, tmp_path):
 def test_more_parallel_seeds_than_memory(capsys, folder, tmp_path, monkeypatch):
     from bert_glue import memory
 
-    monkeypatch.setattr(memory, "free_bytes", lambda: 10 << 20)
+    monkeypatch.setattr(memory, "free_bytes", lambda *devices: 10 << 20)
     text = refusal(
         capsys,
         *["--model", folder / "model", "--output-dir", tmp_path, *own_data(folder)],
