@@ -138,6 +138,7 @@ def main(
             seeds,
             records,
             parallel_seeds=options.parallel_seeds,
+            checkpoint_minutes=options.checkpoint_minutes,
             on_group=recordings.keep,
             seeds_of=options.shard and share(configurations, seeds, options.shard),
             recording=True,
@@ -156,7 +157,11 @@ def main(
             for configuration in configurations
             for seed in seeds
         }
-        runs = [record for record in records.read() if record["run"] in wanted]
+        runs = [
+            record
+            for record in records.read()
+            if record["run"] in wanted and recordings.has(record["run"])
+        ]
         # A shard may have nothing to do, and find nothing done.
         if runs:
             progress.note(summaries.format_table(study.rows()) + "\n")
