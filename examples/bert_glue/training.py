@@ -124,12 +124,7 @@ class Trainer:
         """
         place, pretrained = self.placement, self.workload.pretrained
         keys, state = self._key_shapes(), self.shapes()
-        log = place.rows(jax.eval_shape(self._make_log))
-        order = place.rows(jax.eval_shape(self._order, keys, 0))
-        train = jax.jit(self._train_steps, donate_argnums=(0, 1)).lower(
-            state, log, keys, order, 0, 0, 0, self.workload.train
-        )
-        self._train = train.compile()
+        self._train = self.lower().compile()
         if self.stage.number == 0:
             start = jax.jit(self._start_stage).lower(pretrained, keys, None, None)
             self._start = start.compile()
@@ -140,6 +135,19 @@ class Trainer:
         evaluation = self.evaluate.compile(params)
         self.bytes_used = max(memory.program_bytes(self._train), evaluation + rest)
         return self.bytes_used
+
+    def lower(self) -> jax.stages.Lowered:
+        """The training program, ready to be compiled for the placement's devices.
+
+        These need not be there: compiled for a description of them (``jax.experimental.
+        topologies``), the program tells its memory and its communication.
+        """
+        place, keys = self.placement, self._key_shapes()
+        log = place.rows(jax.eval_shape(self._make_log))
+        order = place.rows(jax.eval_shape(self._order, keys, 0))
+        data = place.everywhere(jax.eval_shape(lambda: self.workload.train))
+        program = jax.jit(self._train_steps, donate_argnums=(0, 1))
+        return program.lower(self.shapes(), log, keys, order, 0, 0, 0, data)
 
     def shapes(self) -> TrainState:
         """Shapes of a state, and where its arrays lie."""
