@@ -8,13 +8,14 @@ claimed all runs of a group touches its checkpoint.
 
 import contextlib
 import json
+import logging
 import math
 import pathlib
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -31,26 +32,6 @@ _ARRAYS = "arrays"
 _UNFINISHED = ".new-"
 
 Note = Callable[[str], None]
-
-
-class Interrupted(NamedTuple):
-    """A group that was interrupted.
-
-    Attributes:
-        seeds: its seeds, in their order.
-        done: number of steps that each of them had done.
-        checkpoint: its checkpoint.
-    """
-
-    seeds: list[Seed]
-    done: int
-    checkpoint: "Checkpoint"
-
-    @property
-    def what(self) -> str:
-        """The group in words."""
-        names = ", ".join(seed.name for seed in self.seeds)
-        return f"seed{'s' if len(self.seeds) > 1 else ''} {names} (step {self.done:,})"
 
 
 class Checkpoint:
@@ -106,6 +87,7 @@ class Checkpoint:
                 "about": self._about,
                 "step": step,
                 "leaves": len(leaves),
+                "files": _sizes(scratch / _ARRAYS),
                 "facts": facts,
             }
             (scratch / _FACTS).write_text(json.dumps(content))
@@ -139,6 +121,8 @@ class Checkpoint:
                     differing = _differing(saved["about"], self._about)
                     self._note(f"{folder} is not used: it was saved with {differing}")
                     continue
+                if _sizes(folder / _ARRAYS) != saved["files"]:
+                    raise ValueError("files are missing or cut short")
                 wanted, structure = jax.tree.flatten(template(saved["facts"]))
                 leaves = _read_arrays(folder / _ARRAYS, saved["leaves"])
                 _check_shapes(leaves, wanted)
@@ -189,12 +173,13 @@ class Checkpoints:
         self._folder = folder / FOLDER
         self._minutes = minutes
         self._surroundings = surroundings
+        self._left_alone: set[pathlib.Path] = set()
 
     def of(
         self,
         configuration: str,
-        recorded: str,
-        seeds: Iterable[Seed],
+        recorded: Sequence[str],
+        seeds: Sequence[Seed],
         note: Note = lambda text: None,
     ) -> Checkpoint | None:
         """The checkpoint of a group, whether it has been saved or not.
@@ -215,28 +200,77 @@ class Checkpoints:
         folder = self._folder / f"{configuration}-{identity(group)}"
         return Checkpoint(folder, about, self._minutes, note)
 
-    def interrupted(self, configuration: str, recorded: str) -> Iterator[Interrupted]:
-        """Groups that have a checkpoint, be it that they are under way.
+    def interrupted(
+        self,
+        configuration: str,
+        recorded: Sequence[str],
+        *,
+        is_done: Callable[[Seed], bool],
+        most: int | None = None,
+        note: Note = lambda text: None,
+    ) -> Iterator[list[Seed]]:
+        """Groups that can go on from a checkpoint, unless somebody is at them.
+
+        Checkpoints of no use any more are removed: of a group that is done, or that
+        cannot form again as some of its runs were done otherwise.
 
         Args:
             configuration: short name of their configuration.
             recorded: what is recorded of their runs beside their scores.
+            is_done: whether a run is recorded.
+            most: seeds side by side at most; None for any number.
+            note: tells the user something, in a line.
 
         Yields:
-            The groups.
+            Their seeds.
         """
-        if not self._minutes:
-            return
         for folder in sorted(self._folder.glob(f"{configuration}-*")):
-            for facts in sorted(folder.glob(f"*/{_FACTS}")):
-                # Damaged, or just being replaced: whoever starts the group finds out.
-                with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                    saved = json.loads(facts.read_text())
-                    seeds = [Seed(*each) for each in saved["about"]["seeds"]]
-                    checkpoint = self.of(configuration, recorded, seeds)
-                    if checkpoint is not None and checkpoint.folder == folder:
-                        yield Interrupted(seeds, saved["step"], checkpoint)
-                        break
+            seeds = _seeds_of(folder)
+            checkpoint = self.of(configuration, recorded, seeds, note)
+            if checkpoint is None or checkpoint.folder != folder:
+                continue
+            done = sum(map(is_done, seeds))
+            names = ", ".join(seed.name for seed in seeds)
+            if done:
+                checkpoint.remove()
+                if done < len(seeds):
+                    note(f"removed the checkpoint of seeds {names}: {done} are done")
+            elif most is None or len(seeds) <= most:
+                yield seeds
+            elif folder not in self._left_alone:
+                self._left_alone.add(folder)
+                note(
+                    f"the checkpoint of seeds {names} is not used: it needs "
+                    f"{len(seeds)} parallel seeds, not {most}"
+                )
+
+
+def _seeds_of(folder: pathlib.Path) -> list[Seed]:
+    """Seeds of the group that a folder is the checkpoint of; none if it is damaged."""
+    for path in folder.glob(f"*/{_FACTS}"):
+        # It may also be just being replaced.
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            return [
+                Seed(*each) for each in json.loads(path.read_text())["about"]["seeds"]
+            ]
+    return []
+
+
+def _sizes(folder: pathlib.Path) -> dict[str, int]:
+    """Bytes of all files in a folder. Orbax finds damage, too, but with much noise."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps Orbax from logging an error that the user is told of in one line."""
+    logger = logging.getLogger("absl")
+    was_disabled, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = was_disabled
 
 
 def _write_arrays(folder: pathlib.Path, leaves: list[Any]) -> None:
@@ -249,7 +283,7 @@ def _write_arrays(folder: pathlib.Path, leaves: list[Any]) -> None:
     handler = ocp.PyTreeCheckpointHandler(
         save_device_host_concurrent_gb=1 + math.ceil(largest / 1e9)
     )
-    with ocp.Checkpointer(handler) as checkpointer:
+    with _quiet(), ocp.Checkpointer(handler) as checkpointer:
         checkpointer.save(folder.absolute(), args=ocp.args.PyTreeSave(_named(leaves)))
 
 
@@ -257,7 +291,7 @@ def _read_arrays(folder: pathlib.Path, count: int) -> list[np.ndarray]:
     import orbax.checkpoint as ocp
 
     as_numpy = _named([ocp.RestoreArgs(restore_type=np.ndarray)] * count)
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    with _quiet(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
         found = checkpointer.restore(
             folder.absolute(), args=ocp.args.PyTreeRestore(restore_args=as_numpy)
         )

@@ -1,0 +1,306 @@
+"""A group that was interrupted goes on as if nothing had happened."""
+
+import json
+import resource
+
+import jax
+import numpy as np
+import pytest
+import tiny_bert
+from bert_glue import metrics, resuming, tasks, workload
+from bert_glue.methods import METHODS
+from bert_glue.progress import Progress
+from bert_glue.recordings import measure
+from bert_glue.resuming import Checkpoints
+from bert_glue.runs import train_group
+from bert_glue.seeds import Seed
+from bert_glue.stages import make_stages
+from bert_glue.training import Trainer
+
+SEEDS = [Seed(3, 3), Seed(0, 5)]
+QUICK = {"learning_rate": 5e-3, "max_norm": 0.05, "batch_size": 8}
+
+
+class Killed(BaseException):
+    """Nothing in the loop can catch this."""
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    model = tiny_bert.save(folder / "model")
+    train = tiny_bert.write_tsv(folder / "train.tsv", 50, seed=0)
+    dev = tiny_bert.write_tsv(folder / "dev.tsv", 20, seed=1)
+    return workload.prepare(tasks.load_files(train, dev), model)
+
+
+def trainers_of(subject, recipe):
+    trainers = []
+    for stage in make_stages(recipe, subject.shapes):
+        trainer = Trainer(
+            subject.workload(recipe),
+            recipe,
+            len(SEEDS),
+            buckets=(24,),
+            stage=stage,
+            recording=True,
+            evaluator=trainers[0].evaluate if trainers else None,
+        )
+        trainer.compile()
+        trainers.append(trainer)
+    return trainers
+
+
+@pytest.fixture(scope="module")
+def mixed(subject):
+    """Mosbach et al.'s evaluations, Mixout's initial parameters: two epochs of seven
+    steps with three evaluations each."""
+    recipe = METHODS["mosbach"].replace(**QUICK, epochs=2, mixout=0.5, dropout=0.0)
+    assert recipe.keep == "best"
+    assert recipe.evaluations_per_epoch == 3
+    return trainers_of(subject, recipe)
+
+
+@pytest.fixture(scope="module")
+def staged(subject):
+    """Gradual unfreezing: two stages of an epoch with two evaluations each."""
+    recipe = METHODS["gu"].replace(
+        **QUICK, epochs=1, evaluations_per_epoch=2, stages=2, carry_optimizer=True
+    )
+    return trainers_of(subject, recipe)
+
+
+def trained(trainers, subject, checkpoint=None, *, evaluations=None, shown=False):
+    """What becomes of the seeds; killed in the evaluation after so many."""
+    labels = np.asarray(subject.evaluation.labels)
+    left = np.inf if evaluations is None else evaluations * len(SEEDS)
+
+    def score(logits):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Killed
+        # Finer than a score of twenty examples, so that seldom two are equal.
+        accuracy = metrics.score("accuracy", subject.predictions(logits), labels)
+        return accuracy + float(np.abs(logits).mean())
+
+    progress = Progress(len(SEEDS), shown=shown)
+    try:
+        return train_group(
+            trainers, SEEDS, score, progress, measure=measure, checkpoint=checkpoint
+        )
+    finally:
+        progress.close()
+
+
+def assert_same(group, expected):
+    assert group.outcomes == expected.outcomes
+    assert group.recorded.keys() == expected.recorded.keys()
+    jax.tree.map(np.testing.assert_array_equal, group.recorded, expected.recorded)
+    jax.tree.map(np.testing.assert_array_equal, group.params, expected.params)
+
+
+def checkpoints(folder, minutes=1e-9, **surroundings):
+    return Checkpoints(folder, minutes, surroundings or {"versions": {"jax": "1"}})
+
+
+def checkpoint_in(folder, notes=None, **surroundings):
+    made = checkpoints(folder, **surroundings).of(
+        "adamw",
+        ["norms"],
+        SEEDS,
+        (lambda text: None) if notes is None else notes.append,
+    )
+    assert made is not None
+    return made
+
+
+@pytest.mark.parametrize(
+    ("method", "breaks"),
+    [
+        # After the first evaluation, in the middle of an epoch, and at its end.
+        ("mixed", [1]),
+        ("mixed", [3, 1]),
+        # In the first stage; at its end, with the optimizer going on; in the second.
+        ("staged", [1]),
+        ("staged", [2]),
+        ("staged", [1, 2]),
+    ],
+)
+def test_to_the_last_bit_the_same_as_without_the_break(
+    request, subject, tmp_path, method, breaks
+):
+    trainers = request.getfixturevalue(method)
+    expected = trained(trainers, subject)
+    # The runs are worth comparing: they are no constants, and seeds differ.
+    assert np.ptp([each["score"] for each in expected.outcomes[0].history]) > 0
+    assert expected.outcomes[0].score != expected.outcomes[1].score
+    for number, evaluations in enumerate(breaks):
+        with pytest.raises(Killed):
+            # Bars cut the stretches otherwise; the result does not depend on that.
+            trained(
+                trainers,
+                subject,
+                checkpoint_in(tmp_path),
+                evaluations=evaluations,
+                shown=number == 1,
+            )
+    notes = []
+    checkpoint = checkpoint_in(tmp_path, notes)
+    step = expected.outcomes[0].history[sum(breaks) - 1]["step"]
+    again = trained(trainers, subject, checkpoint)
+    assert notes == [f"going on from {checkpoint.folder / str(step)}"]
+    assert_same(again, expected)
+    assert again.recorded["losses"].shape == (2, sum(t.steps for t in trainers))
+
+
+def test_time_adds_up_and_only_the_last_checkpoint_is_kept(subject, mixed, tmp_path):
+    checkpoint = checkpoint_in(tmp_path)
+    with pytest.raises(Killed):
+        trained(mixed, subject, checkpoint, evaluations=3)
+    (folder,) = checkpoint.folder.iterdir()
+    assert folder.name == "7"
+    facts_file = folder / "group.json"
+    saved = json.loads(facts_file.read_text())
+    assert saved["facts"]["seconds"] > 0
+    saved["facts"]["seconds"] = 1000
+    facts_file.write_text(json.dumps(saved))
+    assert 1000 < trained(mixed, subject, checkpoint_in(tmp_path)).seconds < 1600
+    # Whoever has recorded the runs removes it, with the empty folder above.
+    checkpoint.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def arrays_of(number):
+    return {"a": np.full((3, 4), number, np.float32), "b": {"c": np.arange(number)}}
+
+
+def template_of(facts):
+    return {"a": np.zeros((3, 4), np.float32), "b": {"c": 0}} | facts.get("more", {})
+
+
+# TensorStore finishes other reads and writes after Orbax has given up waiting for them.
+gives_up = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
+)
+
+
+@gives_up
+def test_what_is_damaged_is_passed_over(tmp_path):
+    notes = []
+    checkpoint = checkpoint_in(tmp_path, notes)
+    checkpoint.save(5, {"x": [1, float("nan")]}, arrays_of(5))
+    older = checkpoint.folder / "5"
+    kept = older.rename(tmp_path / "kept")
+    checkpoint.save(9, {"x": 2}, arrays_of(9))
+    kept.rename(older)
+    newest = checkpoint.folder / "9"
+    # What a process leaves that is killed while it writes.
+    (checkpoint.folder / ".new-abc" / "arrays").mkdir(parents=True)
+
+    facts, arrays = checkpoint.load(template_of)
+    assert facts == {"x": 2}
+    np.testing.assert_array_equal(arrays["b"]["c"], np.arange(9))
+    notes.clear()
+    data = max(newest.rglob("d/*"), key=lambda path: path.stat().st_size)
+    whole = data.read_bytes()
+    data.write_bytes(whole[:-7])
+    facts, arrays = checkpoint.load(template_of)
+    assert np.isnan(facts["x"][1])
+    np.testing.assert_array_equal(arrays["a"], np.full((3, 4), 5, np.float32))
+    assert notes[0] == (
+        f"{newest} is damaged and is not used (files are missing or cut short)"
+    )
+    # As long as it should be, with other bytes in it: checksums find that.
+    data.write_bytes(whole[:-7] + bytes(7))
+    assert checkpoint.load(template_of)[0].keys() == {"x"}
+    assert f"{newest} is damaged and is not used (" in notes[2]
+    (older / "group.json").write_text('{"about": ')
+    assert checkpoint.load(template_of) is None
+    assert f"{older} is damaged" in notes[-1]
+    checkpoint.save(12, {}, arrays_of(1))
+    assert [path.name for path in checkpoint.folder.iterdir()] == ["12"]
+
+
+def test_arrays_of_another_shape_are_not_taken(tmp_path):
+    notes = []
+    checkpoint = checkpoint_in(tmp_path, notes)
+    checkpoint.save(5, {}, arrays_of(5) | {"a": np.zeros((2, 4), np.float32)})
+    assert checkpoint.load(template_of) is None
+    assert "it has float32[2, 4] for float32[3, 4]" in notes[-1]
+    checkpoint.save(6, {"more": {"d": 0}}, arrays_of(5))
+    assert checkpoint.load(template_of) is None
+    assert "it has 2 arrays, not 3" in notes[-1]
+
+
+def test_other_versions_and_other_groups_do_not_mix(tmp_path):
+    notes = []
+    checkpoint_in(tmp_path).save(5, {}, arrays_of(5))
+    later = checkpoint_in(tmp_path, notes, versions={"jax": "2"})
+    assert later.load(template_of) is None
+    assert "it was saved with jax 1 instead of 2" in notes[0]
+    for recorded, seeds in (
+        ([], SEEDS),
+        (["norms"], SEEDS[:1]),
+        (["norms"], SEEDS[::-1]),
+    ):
+        other = checkpoints(tmp_path).of("adamw", recorded, seeds)
+        assert other.load(template_of) is None
+    assert checkpoints(tmp_path).of("cwgnc", ["norms"], SEEDS).load(template_of) is None
+    assert checkpoint_in(tmp_path).load(template_of) is not None
+    assert checkpoints(tmp_path, minutes=0).of("adamw", ["norms"], SEEDS) is None
+
+
+@gives_up
+def test_run_goes_on_if_the_disk_is_full(tmp_path, caplog):
+    notes = []
+    checkpoint = checkpoint_in(tmp_path, notes)
+    checkpoint.save(5, {}, arrays_of(5))
+    large = arrays_of(5) | {"noise": np.random.default_rng(0).random(100_000)}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # No file may be larger: writing breaks off in the middle, as on a full disk.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        checkpoint.save(9, {}, large)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "no checkpoint at step 9: " in notes[0]
+    assert "\n" not in notes[0]
+    assert caplog.records == []
+    # Nothing is left of it, and the one before is still there.
+    assert [path.name for path in checkpoint.folder.iterdir()] == ["5"]
+    assert checkpoint.load(template_of) is not None
+    assert not checkpoint_in(tmp_path, minutes=10).is_due()
+
+
+def test_which_groups_can_go_on(tmp_path):
+    def interrupted(done=(), **limits):
+        return list(
+            made.interrupted(
+                "adamw",
+                ["norms"],
+                is_done=done.__contains__,
+                note=notes.append,
+                **limits,
+            )
+        )
+
+    notes = []
+    made = checkpoints(tmp_path)
+    groups = [[Seed(0, 0), Seed(1, 1)], [Seed(2, 2)]]
+    for group in groups:
+        made.of("adamw", ["norms"], group).save(5, {}, arrays_of(5))
+    made.of("adamw", [], groups[0]).save(5, {}, arrays_of(5))
+    made.of("cwgnc", ["norms"], groups[0]).save(5, {}, arrays_of(5))
+    assert sorted(interrupted()) == groups
+    assert interrupted(most=1) == interrupted(most=1) == groups[1:]
+    assert notes == [
+        "the checkpoint of seeds 0, 1 is not used: it needs 2 parallel seeds, not 1"
+    ]
+    assert interrupted(done=groups[0][:1]) == groups[1:]
+    assert notes[1:] == ["removed the checkpoint of seeds 0, 1: 1 are done"]
+    assert interrupted() == groups[1:]
+    assert interrupted(done=groups[1]) == []
+    assert len(notes) == 2
+    # Those of others are still there.
+    assert len(list((tmp_path / resuming.FOLDER).iterdir())) == 2
