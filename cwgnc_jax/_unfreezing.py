@@ -1,6 +1,7 @@
 """Gradual unfreezing, section 2 and Algorithm 1 of the paper."""
 
 import functools
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -175,14 +176,14 @@ def join_params(trainable: Any, frozen: Any, *, keep_cut: str | None = None) -> 
       >>> {number: stack["kernel"].shape for number, stack in stacks.items()}
       {0: (3, 2, 2), 1: (1, 2, 2)}
     """
+    stacks = [_node_at(part, keep_cut) for part in (trainable, frozen)]
 
-    def is_leaf(path: Any, node: Any) -> bool:
-        at_cut = keystr(path, simple=True, separator="/") == keep_cut
+    def is_leaf(node: Any) -> bool:
+        at_cut = any(node is stack for stack in stacks)
         return at_cut or node is None or is_masked(node)
 
     (upper, treedef), (lower, other) = (
-        tree_flatten_with_path(part, is_leaf=is_leaf, is_leaf_takes_path=True)
-        for part in (trainable, frozen)
+        tree_flatten_with_path(part, is_leaf=is_leaf) for part in (trainable, frozen)
     )
     if treedef != other:
         raise ValueError(
@@ -215,6 +216,25 @@ def join_params(trainable: Any, frozen: Any, *, keep_cut: str | None = None) -> 
                 f"{path} {jnp.shape(top)} and {jnp.shape(bottom)}"
             )
     return jax.tree.unflatten(treedef, joined)
+
+
+def _node_at(tree: Any, path: str | None) -> Any:
+    """The node of a path, or None if there is no such node."""
+    nodes = [("", tree)]
+    while path is not None and nodes:
+        place, node = nodes.pop()
+        if place == path:
+            return node
+        # One level: everything but the node itself counts as a leaf.
+        children, _ = tree_flatten_with_path(
+            node, is_leaf=functools.partial(operator.is_not, node)
+        )
+        for keys, child in children:
+            name = keystr(keys, simple=True, separator="/")
+            name = f"{place}/{name}" if place else name
+            if keys and f"{path}/".startswith(f"{name}/"):
+                nodes.append((name, child))
+    return None
 
 
 def _is_cut(upper: Any, lower: Any) -> bool:
