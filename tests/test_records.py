@@ -2,9 +2,12 @@ import errno
 import json
 import multiprocessing
 import os
+import pathlib
+import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 
@@ -94,6 +97,17 @@ def test_full_disk_loses_and_leaves_nothing(tmp_path, monkeypatch):
         store.append([{"run": "b"}])
     monkeypatch.undo()
     assert store.path.read_bytes() == before
+    # One write may also do less than it was asked to, as at a limit of a file's size.
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, limits[1]))
+    try:
+        with pytest.raises(RecordsError, match=r"written to: No space left"):
+            store.append([{"run": "b"}])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert store.path.read_bytes() == before
+    store.append([{"run": "b"}])
+    assert [record["run"] for record in store.read()] == ["a", "b"]
 
 
 def test_folder_that_cannot_be_used(tmp_path):
@@ -102,11 +116,50 @@ def test_folder_that_cannot_be_used(tmp_path):
         RunRecords(tmp_path / "file")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_folder_that_cannot_be_written_to(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(RecordsError, match="cannot be written to"):
-        RunRecords(tmp_path)
+@pytest.fixture
+def nobody():
+    """Somebody who may not write everywhere, as root may."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    yield
+    os.seteuid(user)
+
+
+@pytest.fixture
+def readable():
+    """A folder with a record that others may read; pytest's own they may not enter."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        folder.chmod(0o755)
+        store = RunRecords(folder)
+        store.append([{"run": "a"}])
+        folder.chmod(0o555)
+        yield folder
+        folder.chmod(0o755)
+
+
+def test_folder_that_cannot_be_written_to(readable, nobody):
+    before = sorted(readable.iterdir())
+    with pytest.raises(RecordsError, match="cannot be written to: Permission denied"):
+        RunRecords(readable)
+    # What needs no writing still works: reports, and copying to another folder.
+    assert [record["run"] for record in records.read_only(readable)] == ["a"]
+    assert sorted(readable.iterdir()) == before
+
+
+def test_what_a_killed_process_was_writing_is_swept_up(tmp_path):
+    (tmp_path / "recordings").mkdir()
+    stray = [tmp_path / ".summary.json.abc.new", tmp_path / "recordings/.a.npz.x.new"]
+    for path in stray:
+        path.write_text("{")
+        os.utime(path, (0, 0))
+    # This one somebody may be writing just now.
+    busy = tmp_path / ".config.json.abc.new"
+    busy.write_text("{")
+    RunRecords(tmp_path)
+    assert not any(path.exists() for path in stray)
+    assert busy.exists()
 
 
 def test_only_one_may_claim_and_nobody_a_finished_run(tmp_path):
@@ -128,7 +181,8 @@ def test_claims_end_with_a_killed_process(tmp_path):
         f"""
         import time
         from bert_glue.records import RunRecords
-        assert RunRecords({str(tmp_path)!r}).claim("a")
+        store = RunRecords({str(tmp_path)!r})
+        assert store.claim("a") and store.claim("b")
         print("claimed", flush=True)
         time.sleep(60)
         """
@@ -148,6 +202,8 @@ def test_claims_end_with_a_killed_process(tmp_path):
         child.wait(timeout=10)
     assert store.claim("a")
     store.close()
+    # What it left of the other is gone, too.
+    assert not (tmp_path / ".claims").exists()
 
 
 def _contend(folder, process, barrier):

@@ -72,10 +72,13 @@ class Claims:
         os.close(file)
 
     def release_all(self) -> None:
-        """Gives everything back."""
+        """Gives everything back, and removes what killed processes have left."""
         for name in list(self._files):
             self.release(name)
         with contextlib.suppress(OSError):
+            for path in list(self._folder.iterdir()):
+                if self.take(path.name):
+                    self.release(path.name)
             self._folder.rmdir()
 
 

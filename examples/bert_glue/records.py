@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -22,6 +23,9 @@ FORMAT = 1
 
 RUNS = "runs.jsonl"
 FRAGMENTS = "runs.jsonl.truncated"
+
+_UNFINISHED = ".new"
+_WRITING_SECONDS = 600.0
 
 Record = dict[str, Any]
 
@@ -79,7 +83,7 @@ class RunRecords:
         with self._explained("made"):
             self.folder.mkdir(parents=True, exist_ok=True)
         with self._explained("written to"), tempfile.TemporaryFile(dir=self.folder):
-            pass
+            _sweep(self.folder)
         self._claims = locks.Claims(self.folder / ".claims")
 
     @property
@@ -259,7 +263,7 @@ def read_only(folder: pathlib.Path) -> list[Record]:
 def replace_file(path: pathlib.Path, content: bytes) -> None:
     """Writes a file so that at any moment it is the old one or the new one, whole."""
     with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", delete=False
+        dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED, delete=False
     ) as file:
         try:
             file.write(content)
@@ -274,6 +278,15 @@ def replace_file(path: pathlib.Path, content: bytes) -> None:
             pathlib.Path(file.name).unlink(missing_ok=True)
             raise
     _sync_folder(path.parent)
+
+
+def _sweep(folder: pathlib.Path) -> None:
+    """Removes what processes left that were killed while they wrote a file."""
+    for path in (*folder.glob(f".*{_UNFINISHED}"), *folder.glob(f"*/.*{_UNFINISHED}")):
+        # Others may be writing at this moment, but nobody for so long.
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _WRITING_SECONDS:
+                path.unlink()
 
 
 def _parse(data: bytes, path: pathlib.Path) -> list[Record]:
