@@ -7,7 +7,7 @@ and a small task that come with the project.
 
 import sys
 
-from bert_glue import cli
+from bert_glue import cli, devices, processes
 
 EXAMPLES = """\
   %(prog)s --method cwgnc,adamw --seeds 5
@@ -28,6 +28,7 @@ def make_parser() -> cli.Parser:
     cli.add_subject_options(parser)
     cli.add_method_options(parser, default="cwgnc")
     cli.add_run_options(parser, default_seeds=5)
+    devices.add_device_options(parser)
     group = parser.add_argument_group("the best run")
     group.add_argument(
         "--predict",
@@ -69,6 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
                 "--predict and --save-model need all runs; use them without --shard "
                 "once the shards are done"
             )
+        devices.connect(options)
         recipes = cli.recipes(options, setup.model_defaults(options.model))
         records = setup.open_records(options)
         if not options.no_compilation_cache:
@@ -89,6 +91,8 @@ def main(arguments: list[str] | None = None) -> int:
             seeds,
             records,
             parallel_seeds=options.parallel_seeds,
+            checkpoint_minutes=options.checkpoint_minutes,
+            axes=options.mesh,
             on_group=best.offer if is_kept else None,
             seeds_of=options.shard and share(configurations, seeds, options.shard),
         )
@@ -116,7 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
                 answers = keeping.predict(subject, params, to_predict)
                 keeping.write_predictions(file, answers)
                 progress.note(f"its predictions for {options.predict}: {file}")
-    except setup.RecordsError as error:
+    except setup.FAILURES as error:
         progress.close()
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
@@ -131,4 +135,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    processes.run_script(main)

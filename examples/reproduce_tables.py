@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from bert_glue import cli
+from bert_glue import cli, devices, processes
 from bert_glue.methods import parse_methods
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def make_parser() -> cli.Parser:
     )
     cli.add_method_options(parser, default=None, shown=_TABLE_1.replace(",", ", "))
     cli.add_run_options(parser, default_seeds=25, default_folder=FOLDER)
+    devices.add_device_options(parser)
     return parser
 
 
@@ -105,6 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
         seeds = cli.seeds(options)
         if options.method is None:
             options.method = parse_methods(_methods(number, options.model))
+        devices.connect(options)
         recipes = cli.recipes(options, setup.model_defaults(options.model))
         records = setup.open_records(options, FOLDER)
         if not options.no_compilation_cache:
@@ -118,6 +120,8 @@ def main(arguments: list[str] | None = None) -> int:
             seeds,
             records,
             parallel_seeds=options.parallel_seeds,
+            checkpoint_minutes=options.checkpoint_minutes,
+            axes=options.mesh,
             seeds_of=options.shard and share(configurations, seeds, options.shard),
         )
         setup.write_config(records, command, configurations, design)
@@ -130,7 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
         # A shard may have nothing to do, and find nothing done.
         if records.read():
             _report(progress.note, records, number)
-    except setup.RecordsError as error:
+    except setup.FAILURES as error:
         progress.close()
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
@@ -188,4 +192,4 @@ def _methods(number: str, model: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    processes.run_script(main)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bert_glue.evaluation import Params
-from bert_glue.training import Trainer
+from bert_glue.training import Trainer, TrainLog
 
 
 class Stretch(NamedTuple):
@@ -119,7 +119,7 @@ class Best:
             # The state is donated to the next step: what is kept is a copy.
             self.params = jax.tree.map(jnp.copy, params)
         elif any(better):
-            self.params = _choose(jnp.asarray(better), params, self.params)
+            self.params = _choose(np.asarray(better), params, self.params)
 
 
 @dataclasses.dataclass
@@ -150,12 +150,12 @@ class Course:
     recorded: dict[str, list[NDArray[Any]]] = dataclasses.field(default_factory=dict)
     seconds: float = 0.0
 
-    def keep_log(self, stage: int) -> None:
-        """Adds the epoch's log to those of the epochs before."""
-        kept = {"losses": self.log.losses}
-        if self.log.norms is not None:
-            kept[f"norms/{stage}"] = self.log.norms
-            kept[f"scales/{stage}"] = self.log.scales
+    def keep_log(self, stage: int, log: TrainLog) -> None:
+        """Adds an epoch's log, as NumPy has it, to those of the epochs before."""
+        kept: dict[str, Any] = {"losses": log.losses}
+        if log.norms is not None:
+            kept[f"norms/{stage}"] = log.norms
+            kept[f"scales/{stage}"] = log.scales
         for name, values in kept.items():
             self.recorded.setdefault(name, []).append(np.asarray(values))
 
@@ -216,13 +216,18 @@ class Course:
         self.journal.history = facts["history"]
         self.journal.diverged = facts["diverged"]
         if self.best is not None:
-            self.best.scores, self.best.params = facts["best"], arrays["best"]
+            self.best.scores = facts["best"]
+            self.best.params = trainers[0].placement.state(arrays["best"])
         self.done, self.since = facts["done"], facts["since"]
         self.seconds = facts["seconds"]
-        self.state, self.log = arrays["state"], arrays.get("log")
-        self.initial, self.before = arrays.get("initial"), arrays.get("before")
+        place = trainers[0].placement
+        self.state = place.state(arrays["state"])
+        self.log = place.rows(arrays.get("log"))
+        self.initial, self.before = (
+            place.state(arrays.get(name)) for name in ("initial", "before")
+        )
         if facts["ends_stage"]:
-            self.before = trainers[facts["stage"]].whole(arrays["state"])
+            self.before = trainers[facts["stage"]].whole(self.state)
         self.recorded = {name: [part] for name, part in arrays["recorded"].items()}
 
 

@@ -1,20 +1,17 @@
 """Groups of seeds: how many run side by side, where, and their compiled programs."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 
 from bert_glue import batching, memory, mesh, processes
+from bert_glue.configuration import Configuration
 from bert_glue.mesh import SINGLE, Placement
 from bert_glue.seeds import Plan, plan_groups
 from bert_glue.stages import make_stages
 from bert_glue.train_state import Workload
 from bert_glue.training import Trainer
-
-if TYPE_CHECKING:
-    from bert_glue.study import Configuration
 
 # A CPU works on one seed at a time as fast as on several, but for models that are too
 # small to keep it busy: below some two million parameters outside the embeddings.
@@ -48,7 +45,7 @@ class Groups:
 
     def __init__(
         self,
-        configuration: "Configuration",
+        configuration: Configuration,
         seeds: int,
         wanted: int | None = None,
         *,
@@ -141,8 +138,8 @@ class Groups:
     def _workload(self, placement: Placement) -> Workload:
         if placement.name not in self._workloads:
             subject = self._configuration.subject
-            workload = subject.workload(self._configuration.recipe)
-            self._workloads[placement.name] = workload.placed(placement)
+            recipe = self._configuration.recipe
+            self._workloads[placement.name] = subject.workload(recipe, placement)
         return self._workloads[placement.name]
 
     def _settle_by_compiling(self, say: Callable[[str], None]) -> None:
@@ -182,7 +179,7 @@ class Groups:
 
 
 def plan(
-    configuration: "Configuration",
+    configuration: Configuration,
     seeds: int,
     wanted: int | None,
     *,
@@ -220,7 +217,7 @@ def plan(
 
 
 def make_trainers(
-    configuration: "Configuration",
+    configuration: Configuration,
     group_size: int,
     *,
     recording: bool = False,
@@ -252,7 +249,7 @@ def make_trainers(
             most=1 if encoder < _SMALL_MODEL else 3,
         )
     if workload is None:
-        workload = subject.workload(recipe).placed(placement)
+        workload = subject.workload(recipe, placement)
     trainers: list[Trainer] = []
     for stage in make_stages(recipe, subject.shapes):
         trainer = Trainer(
@@ -270,7 +267,7 @@ def make_trainers(
     return tuple(trainers)
 
 
-def _estimate(configuration: "Configuration") -> int:
+def _estimate(configuration: Configuration) -> int:
     """Bytes that the training of one seed takes, about."""
     subject = configuration.subject
     return memory.bytes_per_seed(

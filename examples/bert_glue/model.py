@@ -21,6 +21,8 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from bert_glue.dropout import dropout
+from bert_glue.mesh import SINGLE, Placement
+from bert_glue.remat import REMAT
 
 ACTIVATIONS = {
     "gelu": functools.partial(jax.nn.gelu, approximate=False),
@@ -31,15 +33,6 @@ ACTIVATIONS = {
     "swish": jax.nn.silu,
     "tanh": jnp.tanh,
 }
-
-REMAT = {
-    "none": None,
-    "cheap": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    "full": jax.checkpoint_policies.nothing_saveable,
-}
-"""What the backward pass computes anew rather than keep for all layers: nothing; what
-is cheap, which on a CPU, where writing costs more, takes even less time; or each whole
-layer, for less memory and a third more arithmetic."""
 
 # The places of a layer where BERT drops out, by the number that tells their keys apart.
 _EMBEDDINGS, _LAYERS, _POOLED = 0, 1, 2
@@ -230,10 +223,12 @@ class Encoder(nnx.Module):
         *,
         stacks: Sequence[int] | None,
         remat: str,
+        placement: Placement,
         dtype: Any,
         rngs: nnx.Rngs,
     ):
         self.remat = remat
+        self.placement = placement
 
         def stack(count: int) -> Layer:
             @nnx.split_rngs(splits=count)
@@ -267,6 +262,10 @@ class Encoder(nnx.Module):
                 hidden: Array, layer: tuple[Any, Array], graphdef: Any = graphdef
             ) -> tuple[Array, None]:
                 state, index = layer
+                # On several devices each gets the whole layer for its share of the
+                # batch; the compiler might rather send activations around.
+                state = self.placement.everywhere(state)
+                hidden = self.placement.examples(hidden)
                 return nnx.merge(graphdef, state)(hidden, mask, _fold(key, index)), None
 
             if self.remat != "none":
@@ -289,6 +288,7 @@ class Bert(nnx.Module):
         *,
         stacks: Sequence[int] | None,
         remat: str = "cheap",
+        placement: Placement = SINGLE,
         dtype: Any,
         rngs: nnx.Rngs,
     ):
@@ -297,7 +297,12 @@ class Bert(nnx.Module):
         self.config = config
         self.embeddings = Embeddings(config, dtype=dtype, rngs=rngs)
         self.encoder = Encoder(
-            config, stacks=stacks, remat=remat, dtype=dtype, rngs=rngs
+            config,
+            stacks=stacks,
+            remat=remat,
+            placement=placement,
+            dtype=dtype,
+            rngs=rngs,
         )
 
     def encode(
@@ -344,7 +349,8 @@ class BertForSequenceClassification(Bert):
       dtype: What the forward pass computes in; parameters are float32.
       stacks: Numbers of layers of the stacks that the encoder is cut into, from the
         bottom up; one uncut stack by default.
-      remat: What the backward pass computes anew, a key of :data:`REMAT`.
+      remat: What the backward pass computes anew, a key of :data:`remat.REMAT`.
+      placement: Where parameters and batches lie.
       rngs: Random numbers of the initial parameters (normal with the configured
         standard deviation; biases zero).
 
@@ -361,11 +367,19 @@ class BertForSequenceClassification(Bert):
         dtype: Any = jnp.float32,
         stacks: Sequence[int] | None = None,
         remat: str = "cheap",
+        placement: Placement = SINGLE,
         rngs: nnx.Rngs,
     ):
         if num_labels < 1:
             raise ValueError(f"num_labels is {num_labels}: at least 1 is due")
-        super().__init__(config, stacks=stacks, remat=remat, dtype=dtype, rngs=rngs)
+        super().__init__(
+            config,
+            stacks=stacks,
+            remat=remat,
+            placement=placement,
+            dtype=dtype,
+            rngs=rngs,
+        )
         hidden = config.hidden_size
         self.pooler = _linear(hidden, hidden, config, dtype, rngs)
         self.classifier = _linear(hidden, num_labels, config, dtype, rngs)

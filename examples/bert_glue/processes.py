@@ -29,6 +29,9 @@ seconds would be paid for by every other host."""
 
 T = TypeVar("T")
 
+# Whether the first process is finding an answer: the others do not hear of its parts.
+_is_deciding = False
+
 
 def connect(
     coordinator: str | None = None, number: int | None = None, index: int | None = None
@@ -83,14 +86,18 @@ def agree(decide: Callable[[], T]) -> T:
     Raises:
         Exception: whatever the first process raised, in every process.
     """
-    if count() == 1:
+    global _is_deciding
+    if count() == 1 or _is_deciding:
         return decide()
     answer, error = None, None
     if is_first():
+        _is_deciding = True
         try:
             answer = decide()
         except Exception as raised:
             error = raised
+        finally:
+            _is_deciding = False
         _broadcast(pickle.dumps((answer, error)))
     else:
         answer, error = pickle.loads(_broadcast(b""))

@@ -14,7 +14,7 @@ from bert_glue.course import Best, Course, Journal, Stretch, template
 from bert_glue.evaluation import Params
 from bert_glue.progress import Progress
 from bert_glue.resuming import Checkpoint
-from bert_glue.seeds import Seed, seed_keys
+from bert_glue.seeds import Seed
 from bert_glue.training import Trainer
 
 Score = Callable[[NDArray[np.float32]], float]
@@ -54,7 +54,8 @@ class Group:
     Attributes:
         outcomes: those of its runs.
         seconds: time that the whole group took, compilation excluded.
-        params: parameters behind the scores, with a leading seed axis.
+        params: parameters behind the scores, with a leading seed axis; its last places
+            may be no runs.
         recorded: arrays with a leading seed axis by name: 'losses' of all steps; for
             each stage 'norms/STAGE' and 'scales/STAGE', of shape (seeds, steps,
             components), if the trainers record them; and 'NAME/STAGE' for what was
@@ -79,7 +80,7 @@ def train_group(
     """Trains and scores some seeds side by side.
 
     Args:
-        trainers: compiled programs for as many seeds, one for each stage.
+        trainers: compiled programs for at least as many seeds, one for each stage.
         seeds: the seeds.
         score: scores the logits of a run.
         progress: where to show how far it is.
@@ -93,10 +94,12 @@ def train_group(
     began = time.perf_counter()
     steps = sum(trainer.steps for trainer in trainers)
     progress.start(recipe, seeds, steps)
-    keys = seed_keys(seeds)
+    # On several devices places may be left over; there the first seed runs again.
+    places = trainers[0].group_size
+    keys, fetch = trainers[0].keys(seeds), trainers[0].placement.fetch
     course = Course(
-        Journal(len(seeds), several_stages=len(trainers) > 1),
-        Best(len(seeds)) if recipe.keep == "best" else None,
+        Journal(places, several_stages=len(trainers) > 1),
+        Best(places) if recipe.keep == "best" else None,
     )
     if checkpoint is not None:
         saved = checkpoint.load(lambda facts: template(trainers, facts))
@@ -135,13 +138,13 @@ def train_group(
         )
         course.done = stretch.done
         if progress.shown:
-            shown = np.asarray(course.log.losses)[:, stretch.start : stretch.stop]
+            shown = fetch(course.log.losses)[:, stretch.start : stretch.stop]
             progress.advance(stretch.stop - stretch.start, loss=float(shown.mean()))
         if not stretch.is_evaluation:
             continue
         now = trainer.whole(course.state)
         logits = trainer.evaluate(now)
-        journal, losses = course.journal, np.asarray(course.log.losses)
+        journal, losses = course.journal, fetch(course.log.losses)
         journal.enter(
             trainer, stretch, losses, logits, course.since, map(score, logits)
         )
@@ -150,12 +153,12 @@ def train_group(
         course.since = stretch.stop
         progress.advance(0, score=float(np.mean(journal.scores)))
         if stretch.ends_epoch:
-            course.keep_log(stretch.stage)
+            course.keep_log(stretch.stage, fetch(course.log))
         if stretch.ends_stage:
             if measure is not None:
                 measured = measure(now, course.initial, course.before)
                 for name, value in measured.items():
-                    course.recorded[f"{name}/{stretch.stage}"] = [np.asarray(value)]
+                    course.recorded[f"{name}/{stretch.stage}"] = [fetch(value)]
             course.before = now
         if checkpoint is not None and stretch.done < steps and checkpoint.is_due():
             seconds = course.seconds + time.perf_counter() - began
@@ -174,7 +177,8 @@ def train_group(
     ]
     progress.finish(len(seeds))
     seconds = course.seconds + time.perf_counter() - began
-    return Group(outcomes, seconds, params, course.joined())
+    recorded = {name: rows[: len(seeds)] for name, rows in course.joined().items()}
+    return Group(outcomes, seconds, params, recorded)
 
 
 def itinerary(trainers: Sequence[Trainer], *, cut: bool) -> Iterator[Stretch]:

@@ -10,8 +10,9 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bert_glue import cli, config, environment, merging, tasks, workload
+from bert_glue import cli, config, environment, merging, processes, tasks, workload
 from bert_glue.designs import Design, choose_reference
+from bert_glue.groups import StudyStopped
 from bert_glue.methods import Recipe
 from bert_glue.records import RecordsError, RunRecords
 from bert_glue.seeds import Seed
@@ -20,6 +21,9 @@ from bert_glue.workload import Subject
 
 BAD_INPUT = (ValueError, RecordsError)
 """Errors that the user's input can cause."""
+
+FAILURES = (RecordsError, StudyStopped)
+"""Errors that can end a study."""
 
 Say = Callable[[str], None]
 
@@ -51,7 +55,11 @@ def load_subject(options: argparse.Namespace) -> Subject:
     if folder == cli.EMBEDDED:
         folder = embedded_model()
     return workload.prepare(
-        data, folder, max_length=options.max_length, dtype=options.dtype
+        data,
+        folder,
+        max_length=options.max_length,
+        dtype=options.dtype,
+        remat=getattr(options, "remat", "cheap"),
     )
 
 
@@ -113,7 +121,7 @@ def open_records(
         RecordsError: if a directory cannot be used.
     """
     folder: str | os.PathLike[str] | None = options.output_dir or default
-    records = RunRecords(folder or pathlib.Path("runs") / options.task)
+    records = processes.open_records(folder or pathlib.Path("runs") / options.task)
     records.read()
     if options.merge:
         copied = merging.merge(records, options.merge)

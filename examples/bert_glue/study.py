@@ -1,84 +1,24 @@
 """Many runs: which are missing, doing them group by group, keeping what they give."""
 
 import contextlib
-import dataclasses
 import datetime
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
 
-from bert_glue import environment, memory, metrics, processes, summaries
+from bert_glue import environment, memory, processes, summaries
+from bert_glue.configuration import Configuration
 from bert_glue.groups import Groups, StudyStopped
 from bert_glue.progress import Progress
-from bert_glue.recipe import Recipe
-from bert_glue.records import Record, RunRecords, identity
+from bert_glue.records import Record, RunRecords
 from bert_glue.resuming import Checkpoint, Checkpoints
 from bert_glue.runs import Group, Measure, Outcome, train_group
 from bert_glue.seeds import Plan, Seed
 from bert_glue.training import Trainer
-from bert_glue.workload import Subject
 
 _WAIT_SECONDS = 2.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Configuration:
-    """Everything that decides a run's result but its seed.
-
-    Attributes:
-        subject: model and task.
-        model: what the user called the model.
-        recipe: the method and its settings.
-    """
-
-    subject: Subject
-    model: str
-    recipe: Recipe
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """What is recorded of the configuration."""
-        return self._deciding() | {
-            "label": self.recipe.label,
-            "model": self.model,
-            "train_examples": len(self.subject.train.lengths),
-            "eval_examples": len(self.subject.evaluation.lengths),
-            "majority_score": self.subject.majority_score,
-        }
-
-    @property
-    def name(self) -> str:
-        """Short name, which changes with everything that decides a result."""
-        return identity(self._deciding())
-
-    def run(self, seed: Seed) -> str:
-        """Name of a run of this configuration."""
-        return f"{self.subject.task.name}-{self.recipe.name}-{self.name}-{seed.name}"
-
-    def score(self, logits: np.ndarray) -> float:
-        """Score in per cent of the evaluation examples' logits."""
-        subject = self.subject
-        return metrics.score(
-            subject.task.metric,
-            subject.predictions(logits),
-            np.asarray(subject.evaluation.labels),
-        )
-
-    def _deciding(self) -> dict[str, Any]:
-        subject = self.subject
-        return {
-            "task": subject.task.name,
-            "metric": subject.task.metric,
-            "method": self.recipe.name,
-            **self.recipe.settings(),
-            "max_length": subject.max_length,
-            "dtype": subject.dtype,
-            "model_fingerprint": subject.model_fingerprint,
-            "data_fingerprint": subject.data_fingerprint,
-        }
 
 
 OnGroup = Callable[[Configuration, list[Record], Sequence[Trainer], Group], None]

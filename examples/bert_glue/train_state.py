@@ -9,7 +9,6 @@ from jaxtyping import Array, Float, Key
 
 from bert_glue.batching import Data
 from bert_glue.evaluation import Forward, Params
-from bert_glue.mesh import Placement
 
 Init = Callable[[Params, Key[Array, ""]], Params]
 
@@ -34,15 +33,6 @@ class Workload:
     train: Data
     evaluation: Data
     regression: bool = False
-
-    def placed(self, placement: Placement) -> "Workload":
-        """The same on the devices of a placement; the data are small and everywhere."""
-        return dataclasses.replace(
-            self,
-            pretrained=placement.params(self.pretrained),
-            train=placement.everywhere(self.train),
-            evaluation=placement.everywhere(self.evaluation),
-        )
 
 
 class TrainState(NamedTuple):

@@ -309,7 +309,8 @@ class Trainer:
             )
             return state, self.placement.rows(log)
 
-        return jax.lax.fori_loop(start, stop, body, (state, log))
+        state, log = jax.lax.fori_loop(start, stop, body, (state, log))
+        return self.placement.state(state), self.placement.rows(log)
 
     def _gradients(
         self,

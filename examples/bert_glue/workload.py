@@ -16,6 +16,7 @@ from bert_glue import checkpoint as checkpoints
 from bert_glue import tokenization
 from bert_glue.batching import Batch, Data
 from bert_glue.evaluation import Forward, Params
+from bert_glue.mesh import SINGLE, Placement
 from bert_glue.metrics import majority_score
 from bert_glue.model import (
     BertConfig,
@@ -50,7 +51,7 @@ class Subject:
         model_fingerprint: changes with any weight or setting of the checkpoint.
         data_fingerprint: changes with any token or label of the examples.
         remat: what the backward pass computes anew to save memory, a key of
-            :data:`model.REMAT`; it decides no result beyond rounding.
+            :data:`remat.REMAT`; it decides no result beyond rounding.
     """
 
     task: Task
@@ -67,12 +68,13 @@ class Subject:
     data_fingerprint: str
     remat: str = "cheap"
 
-    def workload(self, recipe: Recipe) -> Workload:
+    def workload(self, recipe: Recipe, placement: Placement = SINGLE) -> Workload:
         """What the recipe is to train on what.
 
         Args:
             recipe: the method; its dropout rate overrides the model's, and it may
                 leave out segment ids.
+            placement: where it is to lie. The data are small: every device has them.
 
         Returns:
             The workload.
@@ -84,19 +86,22 @@ class Subject:
             return data._replace(token_type_ids=jnp.zeros_like(data.token_type_ids))
 
         return Workload(
-            forward=self.forward(recipe.dropout),
+            forward=self.forward(recipe.dropout, placement),
             init=self.init(),
-            pretrained=self.pretrained,
-            train=seen(self.train),
-            evaluation=seen(self.evaluation),
+            pretrained=placement.params(self.pretrained),
+            train=placement.everywhere(seen(self.train)),
+            evaluation=placement.everywhere(seen(self.evaluation)),
             regression=self.task.is_regression,
         )
 
-    def forward(self, dropout: float | None = None) -> Forward:
+    def forward(
+        self, dropout: float | None = None, placement: Placement = SINGLE
+    ) -> Forward:
         """The forward pass.
 
         Args:
             dropout: rate of dropout in all places; None for what the model says.
+            placement: where parameters and batches lie.
 
         Returns:
             A function of parameters, batch and key.
@@ -109,7 +114,9 @@ class Subject:
                 attention_probs_dropout_prob=dropout,
                 classifier_dropout=dropout,
             )
-        return make_forward(config, self.task.num_labels, self.dtype, self.remat)
+        return make_forward(
+            config, self.task.num_labels, self.dtype, self.remat, placement
+        )
 
     def init(self) -> Init:
         """A function of the pretrained parameters and a key: a seed's initial ones."""
@@ -154,7 +161,7 @@ def prepare(
         max_length: most tokens of an example; 128 by default, as in the paper, or what
             the model can take.
         dtype: a key of :data:`DTYPES`; parameters are float32 in any case.
-        remat: a key of :data:`model.REMAT`.
+        remat: a key of :data:`remat.REMAT`.
 
     Returns:
         Everything that training needs but a method.
@@ -203,7 +210,11 @@ def prepare(
 
 
 def make_forward(
-    config: BertConfig, num_labels: int, dtype: str, remat: str = "cheap"
+    config: BertConfig,
+    num_labels: int,
+    dtype: str,
+    remat: str = "cheap",
+    placement: Placement = SINGLE,
 ) -> Forward:
     """The forward pass of the classifier as a pure function.
 
@@ -211,7 +222,8 @@ def make_forward(
         config: sizes of the model.
         num_labels: outputs; 1 for regression.
         dtype: a key of :data:`DTYPES`.
-        remat: a key of :data:`model.REMAT`.
+        remat: a key of :data:`remat.REMAT`.
+        placement: where parameters and batches lie.
 
     Returns:
         A function of parameters, batch and dropout key. The parameters' layers may be
@@ -228,6 +240,7 @@ def make_forward(
                     dtype=DTYPES[dtype],
                     stacks=stacks,
                     remat=remat,
+                    placement=placement,
                     rngs=nnx.Rngs(0),
                 )
             )
