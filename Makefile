@@ -37,11 +37,10 @@ test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2
 
 # Needs neither flax nor what else the examples use.
-LIBRARY_TESTS := $(addprefix cwgnc_jax/_,adaptive.py bert_adam.py clipping.py \
-  comparisons.py components.py layout.py maps.py mixout.py norms.py optimizers.py \
-  schedules.py significance.py stability.py) $(addprefix tests/test_,adaptive.py bert_adam.py \
-  clipping.py clipping_frameworks.py clipping_sharding.py clipping_transforms.py \
-  comparisons.py components.py mixout.py optimizers.py schedules.py stability.py)
+LIBRARY_TESTS := cwgnc_jax $(addprefix tests/test_,adaptive.py bert_adam.py clipping.py \
+  clipping_frameworks.py clipping_sharding.py clipping_transforms.py comparisons.py \
+  components.py diagnostics.py mixout.py optimizers.py plotting.py schedules.py \
+  stability.py unfreezing.py::TestSplit)
 
 $(OLDEST)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(OLDEST)
