@@ -1,5 +1,7 @@
 """A group that was interrupted goes on as if nothing had happened."""
 
+import copy
+import functools
 import json
 import resource
 
@@ -7,18 +9,21 @@ import jax
 import numpy as np
 import pytest
 import tiny_bert
-from bert_glue import metrics, resuming, tasks, workload
+from bert_glue import groups, metrics, resuming, tasks, workload
+from bert_glue.configuration import Configuration
 from bert_glue.methods import METHODS
 from bert_glue.progress import Progress
 from bert_glue.recordings import measure
+from bert_glue.records import RunRecords
 from bert_glue.resuming import Checkpoints
 from bert_glue.runs import train_group
 from bert_glue.seeds import Seed
 from bert_glue.stages import make_stages
+from bert_glue.study import Study
 from bert_glue.training import Trainer
 
 SEEDS = [Seed(3, 3), Seed(0, 5)]
-QUICK = {"learning_rate": 5e-3, "max_norm": 0.05, "batch_size": 8}
+QUICK = {"learning_rate": 5e-3, "max_norm": 0.05, "batch_size": 8, "dropout": 0.0}
 
 
 class Killed(BaseException):
@@ -52,25 +57,31 @@ def trainers_of(subject, recipe):
 
 
 @pytest.fixture(scope="module")
-def mixed(subject):
-    """Mosbach et al.'s evaluations, Mixout's initial parameters: two epochs of seven
-    steps with three evaluations each."""
-    recipe = METHODS["mosbach"].replace(**QUICK, epochs=2, mixout=0.5, dropout=0.0)
-    assert recipe.keep == "best"
-    assert recipe.evaluations_per_epoch == 3
-    return trainers_of(subject, recipe)
-
-
-@pytest.fixture(scope="module")
-def staged(subject):
-    """Gradual unfreezing: two stages of an epoch with two evaluations each."""
+def trainers(subject):
+    """Everything at once that a run carries: two stages of gradual unfreezing with one
+    optimizer, of two epochs of seven steps with three evaluations each, the best of
+    which is kept; Mixout, which looks back to the initial parameters."""
     recipe = METHODS["gu"].replace(
-        **QUICK, epochs=1, evaluations_per_epoch=2, stages=2, carry_optimizer=True
+        **QUICK,
+        epochs=2,
+        stages=2,
+        carry_optimizer=True,
+        mixout=0.5,
+        evaluations_per_epoch=3,
+        keep="best",
     )
     return trainers_of(subject, recipe)
 
 
-def trained(trainers, subject, checkpoint=None, *, evaluations=None, shown=False):
+def keeping_last(trainers):
+    """The same compiled programs, for a recipe whose result is the last evaluation."""
+    others = list(map(copy.copy, trainers))
+    for trainer in others:
+        trainer.recipe = trainer.recipe.replace(keep="last")
+    return others
+
+
+def trained(trainers, subject, checkpoint=None, *, evaluations=None, **more):
     """What becomes of the seeds; killed in the evaluation after so many."""
     labels = np.asarray(subject.evaluation.labels)
     left = np.inf if evaluations is None else evaluations * len(SEEDS)
@@ -84,10 +95,10 @@ def trained(trainers, subject, checkpoint=None, *, evaluations=None, shown=False
         accuracy = metrics.score("accuracy", subject.predictions(logits), labels)
         return accuracy + float(np.abs(logits).mean())
 
-    progress = Progress(len(SEEDS), shown=shown)
+    progress = Progress(len(SEEDS), shown=more.pop("shown", False))
     try:
         return train_group(
-            trainers, SEEDS, score, progress, measure=measure, checkpoint=checkpoint
+            trainers, SEEDS, score, progress, checkpoint=checkpoint, **more
         )
     finally:
         progress.close()
@@ -115,26 +126,24 @@ def checkpoint_in(folder, notes=None, **surroundings):
     return made
 
 
-@pytest.mark.parametrize(
-    ("method", "breaks"),
-    [
-        # After the first evaluation, in the middle of an epoch, and at its end.
-        ("mixed", [1]),
-        ("mixed", [3, 1]),
-        # In the first stage; at its end, with the optimizer going on; in the second.
-        ("staged", [1]),
-        ("staged", [2]),
-        ("staged", [1, 2]),
-    ],
-)
+@pytest.fixture(scope="module")
+def undisturbed(trainers, subject):
+    group = trained(trainers, subject, measure=measure)
+    # It is worth comparing: scores are no constants, and seeds differ.
+    assert np.ptp([each["score"] for each in group.outcomes[0].history]) > 0
+    assert group.outcomes[0].score != group.outcomes[1].score
+    assert {"losses", "norms/0", "scales/1", "rmsd_from_initial/1"} < set(
+        group.recorded
+    )
+    assert group.recorded["losses"].shape == (2, 28)
+    return group
+
+
+# Evaluations: 1, 2 in an epoch, 3 at its end, 6 at the end of the first stage.
+@pytest.mark.parametrize("breaks", [[1], [3], [6], [2, 5, 3]])
 def test_to_the_last_bit_the_same_as_without_the_break(
-    request, subject, tmp_path, method, breaks
+    trainers, subject, undisturbed, tmp_path, breaks
 ):
-    trainers = request.getfixturevalue(method)
-    expected = trained(trainers, subject)
-    # The runs are worth comparing: they are no constants, and seeds differ.
-    assert np.ptp([each["score"] for each in expected.outcomes[0].history]) > 0
-    assert expected.outcomes[0].score != expected.outcomes[1].score
     for number, evaluations in enumerate(breaks):
         with pytest.raises(Killed):
             # Bars cut the stretches otherwise; the result does not depend on that.
@@ -142,22 +151,31 @@ def test_to_the_last_bit_the_same_as_without_the_break(
                 trainers,
                 subject,
                 checkpoint_in(tmp_path),
+                measure=measure,
                 evaluations=evaluations,
                 shown=number == 1,
             )
     notes = []
     checkpoint = checkpoint_in(tmp_path, notes)
-    step = expected.outcomes[0].history[sum(breaks) - 1]["step"]
-    again = trained(trainers, subject, checkpoint)
+    again = trained(trainers, subject, checkpoint, measure=measure)
+    step = undisturbed.outcomes[0].history[sum(breaks) - 1]["step"]
     assert notes == [f"going on from {checkpoint.folder / str(step)}"]
-    assert_same(again, expected)
-    assert again.recorded["losses"].shape == (2, sum(t.steps for t in trainers))
+    assert_same(again, undisturbed)
 
 
-def test_time_adds_up_and_only_the_last_checkpoint_is_kept(subject, mixed, tmp_path):
+@pytest.mark.parametrize("evaluations", [4, 6])
+def test_last_evaluation_is_the_same_too(trainers, subject, tmp_path, evaluations):
+    trainers = keeping_last(trainers)
+    expected = trained(trainers, subject)
+    with pytest.raises(Killed):
+        trained(trainers, subject, checkpoint_in(tmp_path), evaluations=evaluations)
+    assert_same(trained(trainers, subject, checkpoint_in(tmp_path)), expected)
+
+
+def test_time_adds_up_and_only_the_last_checkpoint_is_kept(subject, trainers, tmp_path):
     checkpoint = checkpoint_in(tmp_path)
     with pytest.raises(Killed):
-        trained(mixed, subject, checkpoint, evaluations=3)
+        trained(trainers, subject, checkpoint, evaluations=3)
     (folder,) = checkpoint.folder.iterdir()
     assert folder.name == "7"
     facts_file = folder / "group.json"
@@ -165,7 +183,7 @@ def test_time_adds_up_and_only_the_last_checkpoint_is_kept(subject, mixed, tmp_p
     assert saved["facts"]["seconds"] > 0
     saved["facts"]["seconds"] = 1000
     facts_file.write_text(json.dumps(saved))
-    assert 1000 < trained(mixed, subject, checkpoint_in(tmp_path)).seconds < 1600
+    assert 1000 < trained(trainers, subject, checkpoint_in(tmp_path)).seconds < 1600
     # Whoever has recorded the runs removes it, with the empty folder above.
     checkpoint.remove()
     assert list(tmp_path.iterdir()) == []
@@ -287,20 +305,76 @@ def test_which_groups_can_go_on(tmp_path):
 
     notes = []
     made = checkpoints(tmp_path)
-    groups = [[Seed(0, 0), Seed(1, 1)], [Seed(2, 2)]]
-    for group in groups:
+    of_two, of_one = [Seed(0, 0), Seed(1, 1)], [Seed(2, 2)]
+    for group in (of_two, of_one):
         made.of("adamw", ["norms"], group).save(5, {}, arrays_of(5))
-    made.of("adamw", [], groups[0]).save(5, {}, arrays_of(5))
-    made.of("cwgnc", ["norms"], groups[0]).save(5, {}, arrays_of(5))
-    assert sorted(interrupted()) == groups
-    assert interrupted(most=1) == interrupted(most=1) == groups[1:]
+    made.of("adamw", [], of_two).save(5, {}, arrays_of(5))
+    made.of("cwgnc", ["norms"], of_two).save(5, {}, arrays_of(5))
+    assert sorted(interrupted()) == [of_two, of_one]
+    assert interrupted(most=1) == interrupted(most=1) == [of_one]
     assert notes == [
         "the checkpoint of seeds 0, 1 is not used: it needs 2 parallel seeds, not 1"
     ]
-    assert interrupted(done=groups[0][:1]) == groups[1:]
+    assert interrupted(done=of_two[:1]) == [of_one]
     assert notes[1:] == ["removed the checkpoint of seeds 0, 1: 1 are done"]
-    assert interrupted() == groups[1:]
-    assert interrupted(done=groups[1]) == []
+    assert interrupted() == [of_one]
+    assert interrupted(done=of_one) == []
     assert len(notes) == 2
     # Those of others are still there.
     assert len(list((tmp_path / resuming.FOLDER).iterdir())) == 2
+
+
+def test_interrupted_group_forms_again(subject, tmp_path, monkeypatch):
+    recipe = METHODS["cwgnc"].replace(**QUICK, epochs=3)
+    configuration = Configuration(subject, "tiny", recipe)
+    store = RunRecords(tmp_path)
+    lines = []
+    # Compiled once for all studies.
+    compiled = functools.cache(functools.partial(groups.make_trainers, configuration))
+    monkeypatch.setattr(groups, "make_trainers", lambda _, size, **__: compiled(size))
+
+    def study(*numbers, **options):
+        seeds = [Seed(number, number) for number in numbers]
+        made = Study([configuration], seeds, store, checkpoint_minutes=1e-9, **options)
+        progress = Progress(len(seeds), shown=False)
+        progress.note = lines.append
+        made.run(progress)
+
+    def kill(*_):
+        raise Killed
+
+    # Killed in the third evaluation.
+    score, left = Configuration.score, iter(range(5))
+
+    def score_until_killed(configuration, logits):
+        return kill() if next(left, None) is None else score(configuration, logits)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Configuration, "score", score_until_killed)
+        with pytest.raises(Killed):
+            study(4, 1)
+    # Killed when the group's files have been written and its records have not.
+    with pytest.raises(Killed):
+        study(4, 1, on_group=kill)
+    assert store.read() == []
+    assert "going on from" in lines[-1]
+    # Four seeds would be one group, but the interrupted one comes first.
+    study(0, 1, 4, 7)
+    assert sum("going on from" in line for line in lines) == 2
+    found = store.read()
+    assert [(run["seed"], run["group_size"]) for run in found] == [
+        *((4, 2), (1, 2), (0, 2), (7, 2))
+    ]
+    assert all(len(run["history"]) == 3 for run in found)
+    assert not (tmp_path / resuming.FOLDER).exists()
+    # A checkpoint that is left of runs that are recorded is removed.
+    identity = {"versions": {}, "hardware": {}}
+    old = Checkpoints(tmp_path, 1, identity).of(configuration.name, [], SEEDS[:1])
+    old.save(5, {}, arrays_of(5))
+    study(4, 1)
+    assert old.folder.exists()
+    old = Checkpoints(tmp_path, 1, identity).of(configuration.name, [], [Seed(4, 4)])
+    old.save(5, {}, arrays_of(5))
+    study(4, 1)
+    assert not old.folder.exists()
+    store.close()
