@@ -1,12 +1,13 @@
 """Runs sharded_training.py in a process that has eight devices."""
 
+import argparse
 import os
 import pathlib
 import subprocess
 import sys
 
 import pytest
-from bert_glue import mesh
+from bert_glue import devices, mesh
 
 
 def test_on_eight_devices():
@@ -43,3 +44,37 @@ def test_a_single_device_needs_no_mesh():
     assert mesh.choose({"seed": 1, "data": 1}, 25, 16) is mesh.SINGLE
     tree = {"kernel": 1}
     assert mesh.SINGLE.state(tree) is tree
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--coordinator host:1", "belong together"),
+        ("--num-processes 2 --process-id 0", "belong together"),
+        ("--coordinator host:1 --num-processes 2 --process-id 2", "accepted is 0 to 1"),
+        (
+            "--coordinator host:1 --num-processes 2 --process-id -1",
+            "accepted is 0 to 1",
+        ),
+    ],
+)
+def test_processes_that_cannot_be(arguments, message):
+    parser = argparse.ArgumentParser()
+    devices.add_device_options(parser)
+    with pytest.raises(ValueError, match=message):
+        devices.connect(parser.parse_args(arguments.split()))
+
+
+def test_surroundings_that_tell_nothing():
+    # In a process of its own, as JAX takes no such call once a device is in use.
+    code = "from bert_glue import processes; processes.connect()"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert "the processes cannot find each other (coordinator_address" in run.stderr
+    assert "or --distributed alone where a TPU slice, SLURM" in run.stderr

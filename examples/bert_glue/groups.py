@@ -119,9 +119,9 @@ class Groups:
         smallest = min(seeds, self._placement(self._seeds).seeds)
         if seeds <= smallest:
             raise StudyStopped(
-                f"{name}: out of memory with {seeds} seeds side by side, the fewest "
-                "possible; a smaller batch size or maximum length, --remat full or a "
-                "mesh with a model axis needs less"
+                f"{name}: out of memory with the fewest seeds side by side, {seeds}; "
+                "a smaller batch size or maximum length, --remat full or a mesh with a "
+                "model axis needs less"
             )
         half = max(smallest, seeds // 2)
         say(f"{name}: out of memory with {seeds} seeds side by side; now {half}")

@@ -295,6 +295,7 @@ class Bert(nnx.Module):
         if remat not in REMAT:
             raise ValueError(f"remat is {remat!r}; accepted are {', '.join(REMAT)}")
         self.config = config
+        self.placement = placement
         self.embeddings = Embeddings(config, dtype=dtype, rngs=rngs)
         self.encoder = Encoder(
             config,
@@ -334,9 +335,9 @@ class Bert(nnx.Module):
         # Hidden padding gets the weight 0 exactly: its exponential underflows.
         lowest = jnp.finfo(jnp.float32).min
         mask = jnp.where(attention_mask[:, None, None, :] > 0, 0.0, lowest)
-        hidden = self.embeddings(
-            input_ids, token_type_ids, _fold(dropout_key, _EMBEDDINGS)
-        )
+        graphdef, state = nnx.split(self.embeddings)
+        embeddings = nnx.merge(graphdef, self.placement.everywhere(state))
+        hidden = embeddings(input_ids, token_type_ids, _fold(dropout_key, _EMBEDDINGS))
         return self.encoder(hidden, mask, _fold(dropout_key, _LAYERS))
 
 
