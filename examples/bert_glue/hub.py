@@ -83,21 +83,21 @@ def _examples(splits: "datasets.DatasetDict", name: str, task: Task) -> Examples
 @contextlib.contextmanager
 def _from_cache_without_network() -> Iterator[None]:
     """Spares a hub that does not answer its retries, which take half a minute."""
-    import datasets
+    from datasets import config
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
-    offline = datasets.config.HF_HUB_OFFLINE
+    offline = config.HF_HUB_OFFLINE
     try:
         HfApi().dataset_info(DATASET, timeout=_PATIENCE)
     except HfHubHTTPError:
         pass  # it answers, and load_dataset will say what
     except Exception:  # of whatever lies between here and there
-        datasets.config.HF_HUB_OFFLINE = True
+        config.HF_HUB_OFFLINE = True
     try:
         yield
     finally:
-        datasets.config.HF_HUB_OFFLINE = offline
+        config.HF_HUB_OFFLINE = offline
 
 
 @contextlib.contextmanager
