@@ -120,7 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
                 answers = keeping.predict(subject, params, to_predict)
                 keeping.write_predictions(file, answers)
                 progress.note(f"its predictions for {options.predict}: {file}")
-    except setup.FAILURES as error:
+    except (*setup.FAILURES, keeping.NoBestRun) as error:
         progress.close()
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1

@@ -84,13 +84,16 @@ def describe(methods: Sequence[RecordedMethod]) -> str:
             if runs:
                 norms = [run.recording.at_steps("norms") for run in runs]
                 ends = [each[-max(1, len(each) // 10) :] for each in norms]
+                largest = [_finite(each).max(initial=0) for each in norms]
+                # A run that diverged has none at its end.
+                medians = [np.median(end) for end in map(_finite, ends) if end.size]
                 table.append(
                     (
                         name_of(method),
                         outcome,
                         f"{len(runs)}",
-                        f"{max(np.nanmax(each) for each in norms):.3g}",
-                        f"{np.median([np.nanmedian(each) for each in ends]):.3g}",
+                        f"{max(largest):.3g}",
+                        f"{np.median(medians):.3g}" if medians else "-",
                     )
                 )
         if failed == 0:
@@ -199,6 +202,10 @@ def _kinds(names: Sequence[str], groups: Sequence[str]) -> dict[str, list[int]]:
             kind = "/".join(name.partition("[")[0].split("/")[-2:])
             found.setdefault(kind, []).append(place)
     return found
+
+
+def _finite(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    return values[np.isfinite(values)]
 
 
 def _layer_number(group: str) -> int:

@@ -27,6 +27,10 @@ MODEL = "model"
 _RUN = "run.json"
 
 
+class NoBestRun(Exception):
+    """Every run diverged."""
+
+
 class BestModel:
     """Keeps the parameters of the best run of a study.
 
@@ -90,7 +94,7 @@ class BestModel:
             The record of the best run, and its parameters.
 
         Raises:
-            ValueError: if every run diverged.
+            NoBestRun: if every run diverged.
         """
         record, configuration = _best_run(study)
         params = processes.from_first(self._parameters(record), self._subject.shapes)
@@ -180,6 +184,6 @@ def _best_run(study: Study) -> tuple[Record, Configuration]:
         and record["diverged_at"] is None
     ]
     if not sound:
-        raise ValueError("there is no best run: every run diverged")
+        raise NoBestRun("there is no best run to keep: every run diverged")
     best = max(sound, key=lambda record: record["score"])
     return best, configurations[best["configuration"]]

@@ -85,7 +85,7 @@ def racing(method: RecordedMethod) -> dict[str, NDArray[np.float64]]:
     """How unequally the components of each run moved.
 
     Args:
-        method: its runs.
+        method: its runs; those that diverged are left out.
 
     Returns:
         :func:`cwgnc_jax.convergence_racing` of each run, shape (runs,): 'whole run',
@@ -95,7 +95,11 @@ def racing(method: RecordedMethod) -> dict[str, NDArray[np.float64]]:
 
     def of(movement: Callable[[RecordedRun], NDArray[np.float32]]) -> NDArray:
         return np.array(
-            [float(cwgnc_jax.convergence_racing(movement(run))) for run in method.runs]
+            [
+                float(cwgnc_jax.convergence_racing(movement(run)))
+                for run in method.runs
+                if run.record["diverged_at"] is None
+            ]
         )
 
     found = {
@@ -240,4 +244,6 @@ def _movement_figure(
 
 
 def _mean_and_std(values: NDArray[np.float64], digits: int = 1) -> str:
+    if not values.size:
+        return "-"
     return f"{values.mean():.{digits}f} ± {values.std():.{digits}f}"
