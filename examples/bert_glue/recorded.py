@@ -261,7 +261,7 @@ def _distinct(settings: dict[str, Any], others: Sequence[dict[str, Any]]) -> str
     """The label, and what distinguishes the method from others of that label."""
     label = settings["label"]
     namesakes = [each for each in others if each["label"] == label]
-    keys = sorted({key for each in namesakes for key in each})
+    keys = sorted({key for each in namesakes for key in each} - {"configuration"})
     differing = [
         f"{key}={settings.get(key)}"
         for key in keys
