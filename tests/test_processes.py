@@ -123,6 +123,7 @@ def test_two_processes_one_dies_and_the_study_goes_on(options, tmp_path):
     }
     new = records[-SIDE_BY_SIDE:]
     assert new[0]["hardware"]["devices"] == 4
+    assert new[0]["hardware"]["mesh"] == "seed=4,data=1,model=1"
 
     # One process, one device: the same but for the order of sums. Adam makes at most
     # 1e-4 of it in these five steps (see test_training.py).

@@ -277,9 +277,8 @@ class Study:
             measure=measure,
             checkpoint=checkpoint,
         )
-        steps = sum(trainer.steps for trainer in trainers)
         records = [
-            self._record(configuration, steps, group, outcome)
+            self._record(configuration, trainers, group, outcome)
             for outcome in group.outcomes
         ]
         if self._on_group is not None:
@@ -292,7 +291,7 @@ class Study:
     def _record(
         self,
         configuration: Configuration,
-        steps: int,
+        trainers: Sequence[Trainer],
         group: Group,
         outcome: Outcome,
     ) -> Record:
@@ -300,6 +299,8 @@ class Study:
         task = configuration.subject.task
         diverged = outcome.diverged_at is not None
         released = task.failed_below
+        mesh = trainers[0].placement.name
+        hardware = self._surroundings["hardware"] | ({"mesh": mesh} if mesh else {})
         return {
             "run": configuration.run(seed),
             "configuration": configuration.name,
@@ -311,13 +312,14 @@ class Study:
             "failed": diverged or _at_most(score, configuration.subject.majority_score),
             "failed_released": None if released is None else _at_most(score, released),
             "train_loss": outcome.train_loss,
-            "steps": steps,
+            "steps": sum(trainer.steps for trainer in trainers),
             "seconds": group.seconds / len(group.outcomes),
             "group_size": len(group.outcomes),
             "diverged_at": outcome.diverged_at,
             "history": outcome.history,
             "finished": datetime.datetime.now(datetime.UTC).isoformat("T", "seconds"),
             **self._surroundings,
+            "hardware": hardware,
         }
 
 
