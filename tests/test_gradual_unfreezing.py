@@ -165,8 +165,7 @@ def test_lost_recordings_are_made_again(finished, options):
     before = [recordings.load(path.stem) for path in lost]
     for path in lost:
         path.unlink()
-    output = run(options, folder, "--method", "full", "--seeds", SEEDS)
-    assert f"0 of {SEEDS} runs are recorded, {SEEDS} missing" in output
+    run(options, folder, "--method", "full", "--seeds", SEEDS)
     for path, old in zip(lost, before, strict=True):
         # The same program: the same bits.
         again = recordings.load(path.stem)
