@@ -116,7 +116,9 @@ def measure(name: str, stacked: bool, rounds: int, torch_python: str | None) -> 
     ways = variants(stacked)
     runner = Jax(shapes, ways)
     size = bert_shapes.size_in_bytes(shapes)
-    steps = {f"jax: {way}": functools.partial(runner.time, way) for way in ways}
+    steps: dict[str, Callable[[], float]] = {
+        f"jax: {way}": functools.partial(runner.time, way) for way in ways
+    }
     steps["jax: read and write one array of this size"] = copy_seconds(size)
     if torch_python and not stacked:
         sizes = [leaf.shape for leaf in jax.tree.leaves(shapes)]

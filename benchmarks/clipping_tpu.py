@@ -43,7 +43,7 @@ def shard(shapes: Any, devices: list[Any]) -> Any:
             for axis in reversed(range(len(leaf.shape)))
             if leaf.shape[axis] % len(devices) == 0
         ]
-        spec = [None] * len(leaf.shape)
+        spec: list[str | None] = [None] * len(leaf.shape)
         if axes and leaf.size >= 1 << 16:
             spec[axes[0]] = "devices"
         return NamedSharding(mesh, PartitionSpec(*spec))
