@@ -169,6 +169,22 @@ class TestUpdates:
         lines = [line.get_ydata() for line in figure.axes[0].lines]
         np.testing.assert_array_equal(lines, [[np.nan, np.nan, 3, 1], [4, 7, 6, 5]])
 
+    @pytest.mark.parametrize("stages", [4, 24])
+    def test_runs_without_stages_stand_beside(self, stages):
+        values = updates(stages, 24)
+        full = {name: 2e-3 for name in values if name != "embeddings"}
+        figure = plotting.plot_updates(values, beside={"full": full})
+        axes = figure.axes[0]
+        # They have moved the lower layers too, so that these are shown.
+        labels = [label.get_text() for label in axes.get_xticklabels()]
+        assert labels == ["emb."] * (stages == 24) + [*map(str, range(24)), "head"]
+        line = axes.lines[-1]
+        assert line.get_linestyle() == "--"
+        np.testing.assert_array_equal(line.get_ydata()[-25:], [2e-3] * 25)
+        expected = [f"stage {n}" for n in range(stages)] if stages == 4 else []
+        assert legend_of(figure) == [*expected, "full"]
+        drawn(figure)
+
     def test_nothing_moved(self):
         assert drawn(plotting.plot_updates({"layer 0": [0.0], "head": [0.0]}))
 
@@ -232,6 +248,24 @@ class TestGradientNorms:
         figure = plotting.plot_gradient_norms({"run": [[0.0], [2.0]]}, ["kernel"])
         assert np.isnan(figure.axes[0].lines[0].get_ydata()).tolist() == [True, False]
 
+    def test_rounding_has_no_line_and_the_figure_says_so(self):
+        names = [
+            f"layers/{name}[0]" for name in ("key/bias", "key/kernel", "query/bias")
+        ]
+        norms = np.ones((5, 3)) * [1e-8, 1, 1e-5]
+        failed = np.where(np.arange(5) == 2, np.nan, 1.0)[:, None] * norms
+        figure = plotting.plot_gradient_norms({"a": norms, "b": failed}, names)
+        drawn(figure)
+        for axes in figure.axes:
+            assert [line.get_ydata()[0] for line in axes.lines] == [1, 1e-5]
+            assert axes.get_ylim()[0] > 1e-6
+        title = figure.legends[0].get_title().get_text()
+        assert title == "not drawn, being rounding: key bias"
+        # What one run has only as rounding, another may have.
+        both = {"a": norms, "b": np.ones((5, 3))}
+        figure = plotting.plot_gradient_norms(both, names)
+        assert [len(axes.lines) for axes in figure.axes] == [3, 3]
+
     def test_mistakes(self):
         with pytest.raises(ValueError, match=r"each of 2 names, got \[\(3, 1\)\]"):
             plotting.plot_gradient_norms({"run": np.ones((3, 1))}, ["a", "b"])
@@ -252,6 +286,16 @@ class TestLayerNorms:
         assert bar.get_ylabel() == "layer"
         assert len({line.get_color() for line in axes.lines}) == 24
 
+    def test_several_runs_side_by_side(self):
+        runs = {"failed": np.ones((4, 3)), "successful": 2 * np.ones((4, 3))}
+        failed, successful, bar = plotting.plot_layer_norms(runs).axes
+        assert [failed.get_title(), successful.get_title()] == list(runs)
+        assert failed.get_ylim() == successful.get_ylim()
+        assert [len(axes.lines) for axes in (failed, successful)] == [3, 3]
+        assert bar.get_ylabel() == "layer"
+        with pytest.raises(ValueError, match="each of 0 layers, got no runs"):
+            plotting.plot_layer_norms({})
+
     def test_numbers_of_layers(self):
         figure = plotting.plot_layer_norms(np.ones((4, 3)), layers=[21, 22, 23])
         drawn(figure)
@@ -264,6 +308,16 @@ class TestLayerNorms:
 
 
 class TestClipRate:
+    def test_long_names_keep_inside_the_figure(self):
+        names = [
+            f"cwgnc:learning_rate=0.00{n}, failed run (seed {n})" for n in range(4)
+        ]
+        figure = plotting.plot_clip_rate({name: [0.5] for name in names})
+        drawn(figure)
+        box, whole = figure.legends[0].get_window_extent(), figure.bbox
+        assert box.x0 >= whole.x0
+        assert box.x1 <= whole.x1
+
     def test_per_cent_and_means(self):
         rates = {"0.05": [1.0, 0.5, 0.0, 0.5], "1": [0.0, 0.0, 0.0, 1.0]}
         figure = plotting.plot_clip_rate(rates, smooth=2)
