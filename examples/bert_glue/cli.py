@@ -336,6 +336,8 @@ def check_subject(
     if own:
         wanted = _OWN_FILES if isinstance(default, str) else (_OWN_FILES,)
     arguments.task = wanted
+    if not arguments.model:
+        raise ValueError("--model is empty; 'embedded' is the default")
     folder = pathlib.Path(arguments.model)
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise ValueError(
@@ -386,17 +388,6 @@ def taken_defaults(recipe: Recipe, defaults: Mapping[str, Any]) -> list[str]:
         for name, value in defaults.items()
         if getattr(recipe, name) == value and name not in recipe.changed
     ]
-
-
-def describe(recipe: Recipe) -> str:
-    """The settings of a recipe in a line, for the user."""
-    norm = "of each component" if recipe.clipping == "component" else "global"
-    return (
-        f"{recipe.label}: learning rate {recipe.learning_rate:g}, "
-        f"{recipe.epochs} epochs, batch {recipe.batch_size}, norm {norm} <= "
-        f"{recipe.max_norm:g}, decay {recipe.weight_decay:g}, warm-up "
-        f"{recipe.warmup_ratio:.0%}"
-    )
 
 
 def _help_width() -> int:

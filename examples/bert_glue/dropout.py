@@ -30,7 +30,8 @@ def dropout(
       inputs: Hidden states of shape (batch, length, features), or attention weights of
         shape (batch, heads, queries, keys).
       rate: Share of entries that are dropped, in steps of 1/65536.
-      key: Key of the random numbers (a typed or raw Threefry key); None to drop nothing.
+      key: Key of the random numbers (a typed or raw Threefry key); None to drop
+        nothing.
       square: Whether the inputs are attention weights.
 
     Returns:

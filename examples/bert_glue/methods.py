@@ -98,6 +98,45 @@ def parse_methods(text: str) -> tuple[Recipe, ...]:
     return recipes
 
 
+def describe(recipe: Recipe) -> str:
+    """The settings of a recipe in a line, for the user.
+
+    Args:
+        recipe: any recipe.
+
+    Returns:
+        The settings that every method has, and of the others those that it sets.
+
+    Examples:
+        >>> print(describe(METHODS["devlin"]))
+        devlin: learning rate 2e-05, 3 epochs, batch 16, global norm <= 1, decay 0.01,
+            warm-up 10%, bias correction off
+    """
+    norm = {
+        "component": f"norm of each component <= {recipe.max_norm:g}",
+        "global": f"global norm <= {recipe.max_norm:g}",
+        "none": "no clipping",
+    }[recipe.clipping]
+    parts = [
+        f"learning rate {recipe.learning_rate:g}",
+        f"{recipe.epochs} epoch{'s' if recipe.epochs > 1 else ''}"
+        + (" a stage" if recipe.unfreeze else ""),
+        f"batch {recipe.batch_size}",
+        norm,
+        f"decay {recipe.weight_decay:g}",
+        f"warm-up {recipe.warmup_ratio:.0%}",
+    ]
+    if recipe.dropout is not None:
+        parts.append(f"dropout {recipe.dropout:g}")
+    if recipe.keep == "best":
+        parts.append(f"best of {recipe.evaluations_per_epoch} evaluations an epoch")
+    for name, value in recipe.special_settings().items():
+        if isinstance(value, bool):
+            value = "on" if value else "off"
+        parts.append(f"{name.replace('_', ' ')} {value}")
+    return f"{recipe.label}: {', '.join(parts)}"
+
+
 def _parse_method(text: str) -> Recipe:
     name, *settings = text.split(":")
     if name not in METHODS:

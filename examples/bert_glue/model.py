@@ -155,6 +155,7 @@ class Embeddings(nnx.Module):
         token_type_ids: Int[Array, "batch length"],
         key: Array | None,
     ) -> Float[Array, "batch length hidden"]:
+        """The embedded tokens; without a key nothing is dropped."""
         positions = jnp.arange(input_ids.shape[1])
         total = (
             self.word(input_ids)
@@ -188,6 +189,7 @@ class Layer(nnx.Module):
         mask: Float[Array, "batch 1 1 length"],
         key: Array | None,
     ) -> Float[Array, "batch length hidden"]:
+        """The hidden states after the layer; ``mask`` is added to the scores."""
         keys = [_fold(key, site) for site in range(3)]
         attended = self.attention_output(self._attend(hidden, mask, keys[_ATTENTION]))
         attended = dropout(attended, self.rate, keys[_ATTENTION_OUTPUT])
@@ -253,6 +255,7 @@ class Encoder(nnx.Module):
         mask: Float[Array, "batch 1 1 length"],
         key: Array | None,
     ) -> Float[Array, "batch length hidden"]:
+        """The hidden states after all layers."""
         stacks = [self.layers] if isinstance(self.layers, Layer) else self.layers
         first = 0
         for stack in stacks:

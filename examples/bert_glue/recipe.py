@@ -211,12 +211,20 @@ class Recipe:
 
     def settings(self) -> dict[str, Any]:
         """What the record of a run holds of the recipe."""
-        fields = {field.name: field for field in dataclasses.fields(self)}
-        values = {name: getattr(self, name) for name in rules()}
+        always = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.metadata.get("always")
+        }
+        return always | self.special_settings()
+
+    def special_settings(self) -> dict[str, Any]:
+        """Of the settings that most methods leave alone those that this one sets."""
         return {
-            name: value
-            for name, value in values.items()
-            if fields[name].metadata["always"] or value != fields[name].default
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.metadata.get("always") is False
+            and getattr(self, field.name) != field.default
         }
 
     def warmup_steps(self, steps: int) -> int:

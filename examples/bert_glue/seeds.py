@@ -25,6 +25,8 @@ _INIT, _ORDER, _NOISE = 0, 1, 2
 _GROUPS = 3
 
 MAX_SEED = 2**31 - 1
+MOST_SEEDS = 100_000
+"""More in a count or a range are a slip of the keyboard."""
 
 
 class Seed(NamedTuple):
@@ -148,15 +150,18 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     try:
         if len(items) == 1 and "-" not in text:
             count = int(text)
-            if count < 1:
+            if not 1 <= count <= MOST_SEEDS:
                 raise ValueError
             return tuple(range(count))
         seeds: list[int] = []
-        for item in items:
+        # A comma at the end makes a list of a single seed.
+        for item in items if items[-1] else items[:-1]:
             first, dash, last = item.partition("-")
-            if item:
-                seeds += range(int(first), int(last if dash else first) + 1)
-        if not seeds or min(seeds) < 0 or max(seeds) > MAX_SEED:
+            span = range(int(first), int(last if dash else first) + 1)
+            if not 1 <= len(span) <= MOST_SEEDS or span[-1] > MAX_SEED:
+                raise ValueError
+            seeds += span
+        if not seeds or min(seeds) < 0:
             raise ValueError
     except ValueError:
         raise ValueError(f"seeds are {text!r}; accepted is {accepted}") from None

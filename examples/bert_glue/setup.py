@@ -13,7 +13,8 @@ from typing import Any
 from bert_glue import cli, config, environment, merging, processes, tasks, workload
 from bert_glue.designs import Design, choose_reference
 from bert_glue.groups import StudyStopped
-from bert_glue.methods import Recipe
+from bert_glue.methods import describe
+from bert_glue.recipe import Recipe
 from bert_glue.records import RecordsError, RunRecords
 from bert_glue.seeds import Seed
 from bert_glue.study import Configuration, Study
@@ -253,7 +254,7 @@ def _announce_subject(say: Say, options: argparse.Namespace, subject: Subject) -
 def _announce_configuration(
     say: Say, options: argparse.Namespace, study: Study, configuration: Configuration
 ) -> None:
-    say(cli.describe(configuration.recipe))
+    say(describe(configuration.recipe))
     defaults = model_defaults(options.model)
     taken = cli.taken_defaults(configuration.recipe, defaults)
     if taken:
