@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -11,8 +12,10 @@ import time
 
 import finetune_glue
 import jax
+import kill_study
 import numpy as np
 import pytest
+import reproduce_tables
 import tiny_bert
 from bert_glue import groups, metrics, study, summaries, tasks, workload
 from bert_glue.evaluation import Evaluator
@@ -206,33 +209,86 @@ def rows_of(study):
     return summaries.summarize(study.records.read())
 
 
-def test_killed_at_any_moment_no_finished_run_is_lost(options, tmp_path):
+def test_killed_at_any_moment_nothing_is_lost_or_done_twice(
+    options, tmp_path, kept_programs
+):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    more = ("--method", "cwgnc", "--seeds", 4, "--parallel-seeds", 1)
+    run(options, whole, *more)
     command = [
-        *(sys.executable, finetune_glue.__file__, *options),
-        *("--output-dir", str(tmp_path), "--method", "cwgnc"),
-        *("--seeds", "4", "--parallel-seeds", "1"),
+        *(sys.executable, finetune_glue.__file__, *options, *map(str, more)),
+        *("--checkpoint-minutes", "1e-9", "--output-dir", str(killed)),
     ]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    path = tmp_path / "runs.jsonl"
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL
-    ) as process:
+    env = kill_study.environment(kept_programs)
+    path = killed / "runs.jsonl"
+    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 300
         while not path.exists() or not path.read_bytes():
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
-    done = records_of(tmp_path)
+    done = records_of(killed)
     assert 1 <= len(done) <= 4
+    # Again at any moment; kill_study.py does it twenty times.
+    kill_study.kill(command, env, random.uniform(0, 6))
     result = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=True
+        command, env=env, capture_output=True, text=True, check=True
     )
-    assert f"{len(done)} of 4 runs are recorded" in result.stdout or len(done) == 4
     # Quiet when nobody is watching: no bar was drawn.
     assert "%|" not in result.stderr
-    assert [run["seed"] for run in records_of(tmp_path)] == [0, 1, 2, 3]
-    assert records_of(tmp_path)[: len(done)] == done
+    assert kill_study.differences(killed, whole) == []
+    assert records_of(killed)[: len(done)] == done
+
+
+def test_shards_end_with_the_runs_of_one_process(finished, options, tmp_path, capsys):
+    more = ("--method", "cwgnc,adamw:weight_decay=0", "--seeds", 3)
+    shared, first, second = (tmp_path / name for name in ("shared", "first", "second"))
+    for folder, shard in ((shared, 1), (shared, 2), (first, 1), (second, 2)):
+        run(options, folder, *more, "--shard", f"{shard}/2")
+        assert f"shard {shard} of 2: 3 of the 6 runs" in capsys.readouterr().out
+    assert len(records_of(first)) == len(records_of(second)) == 3
+    run(options, first, *more, "--merge", second)
+    assert "3 runs were copied" in capsys.readouterr().out
+    # The same groups of the same programs: not a bit may differ.
+    for folder in (shared, first):
+        assert kill_study.differences(folder, finished[0]) == []
+
+
+def test_diverged_runs_are_recorded_counted_and_drawn(options, tmp_path, capsys):
+    # The warm-up's first step is 0 and the second 1e30: the third loss is not finite.
+    methods = "cwgnc:learning_rate=1e30,cwgnc"
+    run(options, tmp_path, "--method", methods, "--seeds", 3)
+    runs = records_of(tmp_path)
+    sick, sound = runs[:3], runs[3:]
+    for record in sick:
+        assert record["diverged_at"] == 3
+        assert record["failed"] is True
+        assert record["train_loss"] is None
+        assert [each["train_loss"] for each in record["history"]] == [None, None]
+        # All answers are alike, as those of a classifier that learnt nothing.
+        assert record["score"] == 0
+    assert [record["diverged_at"] for record in sound] == [None] * 3
+    rows = json.loads((tmp_path / "summary.json").read_text())
+    assert [(row["diverged"], row["mean"]) for row in rows] == [
+        (3, 0),
+        (0, pytest.approx(np.mean([record["score"] for record in sound]))),
+    ]
+    assert (tmp_path / "runs.png").stat().st_size > 1000
+    # The page has them, too, and the best run is none of them.
+    tables = ["--report-only", "--output-dir", str(tmp_path)]
+    assert reproduce_tables.main(tables) == 0
+    assert "cwgnc:learning_rate=1e+30" in (tmp_path / "index.html").read_text()
+    capsys.readouterr()
+    run(options, tmp_path, "--method", methods, "--seeds", 3, "--save-model")
+    saved = json.loads((tmp_path / "model" / "run.json").read_text())
+    assert saved["run"] == max(sound, key=lambda record: record["score"])["run"]
+    only = [*options, "--method", methods.split(",")[0], "--seeds", "3"]
+    only += ["--output-dir", str(tmp_path), "--save-model"]
+    assert finetune_glue.main(only) == 1
+    assert capsys.readouterr().err == (
+        "finetune_glue.py: there is no best run to keep: every run diverged\n"
+    )
 
 
 def test_real_encoder_on_real_data(shared_dir, tmp_path):

@@ -318,6 +318,8 @@ def test_which_groups_can_go_on(tmp_path):
     assert interrupted(done=of_two[:1]) == [of_one]
     assert notes[1:] == ["removed the checkpoint of seeds 0, 1: 1 are done"]
     assert interrupted() == [of_one]
+    # A process was killed while it deleted one.
+    (tmp_path / resuming.FOLDER / ".removed-adamw" / "5" / "arrays").mkdir(parents=True)
     assert interrupted(done=of_one) == []
     assert len(notes) == 2
     # Those of others are still there.

@@ -30,6 +30,7 @@ FORMAT = 1
 _FACTS = "group.json"
 _ARRAYS = "arrays"
 _UNFINISHED = ".new-"
+_REMOVED = ".removed-"
 
 Note = Callable[[str], None]
 
@@ -137,10 +138,12 @@ class Checkpoint:
         return None
 
     def remove(self) -> None:
-        """Removes all that was saved."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Removes all that was saved: at once, and not file by file."""
+        gone = self.folder.with_name(f"{_REMOVED}{self.folder.name}")
+        shutil.rmtree(gone, ignore_errors=True)
         with contextlib.suppress(OSError):
-            self.folder.parent.rmdir()
+            self.folder.rename(gone)
+        _sweep(self.folder.parent)
 
     def _steps(self) -> list[int]:
         """Steps at which something was saved, the last one first."""
@@ -224,6 +227,7 @@ class Checkpoints:
         Yields:
             Their seeds.
         """
+        _sweep(self._folder)
         for folder in sorted(self._folder.glob(f"{configuration}-*")):
             seeds = _seeds_of(folder)
             checkpoint = self.of(configuration, recorded, seeds, note)
@@ -243,6 +247,14 @@ class Checkpoints:
                     f"the checkpoint of seeds {names} is not used: it needs "
                     f"{len(seeds)} parallel seeds, not {most}"
                 )
+
+
+def _sweep(folder: pathlib.Path) -> None:
+    """Deletes what has been removed, and the folder if nothing else is in it."""
+    for path in folder.glob(f"{_REMOVED}*"):
+        shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _seeds_of(folder: pathlib.Path) -> list[Seed]:

@@ -1,0 +1,170 @@
+"""Kills a study again and again, and compares what it ends with to an undisturbed one.
+
+    python tests/kill_study.py --kills 20
+
+The study is the case study of gradual unfreezing with a tiny model: several stages,
+checkpoints inside the runs, recordings beside the records. Each kill is SIGKILL, at a
+random moment after the start; so it hits imports, compilation, training, the writing of
+checkpoints, recordings and records, and whatever else takes time.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import Any
+
+PROJECT = pathlib.Path(__file__).resolve().parents[1]
+# What differs from one execution of the same run to the next.
+_OF_THE_EXECUTION = ("seconds", "finished", "commit")
+
+if __name__ == "__main__":
+    sys.path += [str(PROJECT / name) for name in ("examples", "tests")]
+
+
+def environment(cache: pathlib.Path) -> dict[str, str]:
+    """Environment of a script: programs are compiled once for all processes."""
+    paths = os.pathsep.join([str(PROJECT), *sys.path])
+    return os.environ | {"PYTHONPATH": paths, "CWGNC_CACHE": str(cache)}
+
+
+def kill(command: Sequence[str], env: dict[str, str], after: float) -> bool:
+    """Starts a command and kills it after so many seconds; whether it still ran."""
+    with subprocess.Popen(
+        command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            process.wait(after)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            return True
+    assert process.returncode == 0, f"{command} ended with {process.returncode}"
+    return False
+
+
+def runs_of(folder: pathlib.Path) -> dict[str, dict[str, Any]]:
+    """The runs of an output directory by name, without what differs anyway.
+
+    Raises:
+        AssertionError: if a run is there twice, or a line is no record.
+    """
+    path = folder / "runs.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    runs = [json.loads(line) for line in lines]
+    found = {run["run"]: run for run in runs}
+    assert len(found) == len(runs), "a run is recorded twice"
+    for run in runs:
+        for name in _OF_THE_EXECUTION:
+            run.pop(name)
+    return found
+
+
+def differences(folder: pathlib.Path, expected: pathlib.Path) -> list[str]:
+    """What is not the same in two output directories, to the last bit."""
+    import numpy as np
+
+    found, wanted = runs_of(folder), runs_of(expected)
+    differing = [
+        f"{run}: {'lost' if run not in found else 'new'}"
+        for run in found.keys() ^ wanted.keys()
+    ]
+    for run in found.keys() & wanted.keys():
+        names = [name for name in wanted[run] if found[run][name] != wanted[run][name]]
+        differing += [f"{run}: {name}" for name in names]
+    recorded = {path.name for path in expected.glob("recordings/*.npz")}
+    if {path.name for path in folder.glob("recordings/*.npz")} != recorded:
+        differing.append("names of recordings")
+    for name in sorted(recorded):
+        with (
+            np.load(folder / "recordings" / name) as one,
+            np.load(expected / "recordings" / name) as other,
+        ):
+            differing += [
+                f"{name}: {array}"
+                for array in other.files
+                if array not in one.files
+                or not np.array_equal(
+                    one[array], other[array], equal_nan=array[0] == "r"
+                )
+            ]
+    left = {path.name for path in folder.iterdir()} & {"checkpoints", ".claims"}
+    return differing + [f"{name} is left" for name in sorted(left)]
+
+
+def main() -> int:
+    """Runs the script."""
+    import tiny_bert
+
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    draw = random.Random(options.seed)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = pathlib.Path(scratch)
+        env = environment(folder / "cache")
+        model = tiny_bert.save(folder / "model")
+        train = tiny_bert.write_tsv(folder / "train.tsv", 400, seed=0)
+        dev = tiny_bert.write_tsv(folder / "dev.tsv", 100, seed=1)
+        command = [
+            *(sys.executable, str(PROJECT / "examples" / "gradual_unfreezing.py")),
+            *("--model", str(model), "--train-file", train, "--eval-file", dev),
+            *("--method", "gu:keep=best:evaluations_per_epoch=3,full:mixout=0.5"),
+            *("--learning-rate", "5e-3", "--epochs", "12", "--batch-size", "8"),
+            *("--seeds", "6", "--parallel-seeds", "2"),
+            *("--checkpoint-minutes", "0.002", "--output-dir"),
+        ]
+        whole, killed = folder / "whole", folder / "killed"
+        # Once for the compiler's cache, and once to see how long it takes with it.
+        for target in (folder / "first", whole):
+            began = time.monotonic()
+            subprocess.run(
+                [*command, str(target)], env=env, check=True, capture_output=True
+            )
+            seconds = time.monotonic() - began
+        total = len(runs_of(whole))
+        print(f"undisturbed: {total} runs in {seconds:.1f} s, Python's start included")
+        began = time.monotonic()
+        subprocess.run([*command, str(whole)], env=env, check=True, capture_output=True)
+        start = time.monotonic() - began
+        print(f"with nothing to do: {start:.1f} s", flush=True)
+        # So late that there is some progress, and so early that most kills hit work.
+        latest = start + 5 * (seconds - start) / options.kills
+        hits = 0
+        for number in range(options.kills):
+            after = draw.uniform(0, latest)
+            before = len(runs_of(killed)) if killed.exists() else 0
+            hit = kill([*command, str(killed)], env, after)
+            hits += hit
+            runs = len(runs_of(killed)) if killed.exists() else 0
+            steps = [path.name for path in killed.glob("checkpoints/*/[0-9]*")]
+            print(
+                f"kill {number + 1:2}: after {after:4.1f} s, "
+                + (f"{before:2} -> {runs:2} runs" if hit else "the study was done")
+                + (f", checkpoint at step {', '.join(steps)}" if steps else ""),
+                flush=True,
+            )
+        last = subprocess.run(
+            [*command, str(killed)], env=env, check=True, capture_output=True, text=True
+        )
+        resumed = last.stdout.count("going on from")
+        found = differences(killed, whole)
+    print(
+        f"{hits} kills hit the study at work; the last process went on {resumed} times"
+    )
+    for difference in found:
+        print(f"DIFFERENT: {difference}")
+    if not found:
+        print(f"the same {total} runs and recordings, to the last bit, none twice")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
