@@ -230,7 +230,7 @@ def plot_updates(
         axes.tick_params(axis="x", labelsize="small")
     if max(map(len, labels)) > 5:
         axes.tick_params(axis="x", labelrotation=40)
-    axes.set_xlabel("layer")
+    axes.set_xlabel("layer, from the bottom up")
     axes.set_ylabel(ylabel)
     if few:
         legend_below(figure, axes)

@@ -25,6 +25,7 @@ from bert_glue.recipe import Recipe, layer_components
 from bert_glue.seeds import Seed, SeedKeys, epoch_order, seed_keys
 from bert_glue.stages import Stage
 from bert_glue.train_state import Params, TrainLog, TrainState, Workload
+from bert_glue.watching import watch_component_norms
 
 
 class Trainer:
@@ -255,7 +256,7 @@ class Trainer:
             cwgnc_jax.get_clip_state(jax.eval_shape(self._optimizer.init, shapes))
         except ValueError:
             self._optimizer = optax.chain(
-                cwgnc_jax.clip_by_component_norm(math.inf, components), self._optimizer
+                watch_component_norms(components), self._optimizer
             )
         self.component_names = cwgnc_jax.component_names(shapes, components)
 
