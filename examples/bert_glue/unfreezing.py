@@ -77,6 +77,9 @@ def movement_by_stage(
     if not sound:
         return {}
     values = np.stack([recording.after_stages(measure) for recording in sound])
+    # What did not move has not turned either, whatever rounding left of its angle.
+    moved = measure.replace("cosine_distance", "rmsd")
+    values *= np.stack([each.after_stages(moved) for each in sound]) > 0
     extremes = cwgnc_jax.extremes_by_group(values, sound[0].groups)
     return {name: np.mean(each, axis=0) for name, each in extremes.items()}
 
