@@ -30,8 +30,8 @@ demo: $(VENV)/.installed
 	$(BIN)/python examples/finetune_glue.py --task acceptability --method cwgnc,adamw --seeds $(SEEDS) --output-dir runs/demo
 
 figures: $(VENV)/.installed
-	$(BIN)/python examples/gradual_unfreezing.py
-	$(BIN)/python examples/gradient_norms.py
+	$(BIN)/python examples/gradual_unfreezing.py --epochs 3 --seeds $(SEEDS) --output-dir runs/figures/gradual_unfreezing
+	$(BIN)/python examples/gradient_norms.py --epochs 3 --seeds $(SEEDS) --output-dir runs/figures/gradient_norms
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2
