@@ -125,6 +125,8 @@ def test_tables_are_of_the_records(finished):
     assert f"1 {columns[0][0]} {columns[1][0]}" in lines
     assert f"2 {columns[0][1]} {columns[1][1]}" in lines
     assert f"all at once {columns[2][0]}" in lines
+    # 5 a stage; GU's second stage goes on from its first, that of restart does not.
+    assert "updates until then 10 5 5" in lines
     # How unequally components moved, once more from the recorded arrays.
     raced = []
     for record in records_of(folder)[:SEEDS]:

@@ -137,6 +137,7 @@ def describe(methods: Sequence[RecordedMethod]) -> str:
             for method in methods
         ]
         lines.append(("all at once", *cells))
+    lines.append(("updates until then", *(f"{_updates(each)}" for each in methods)))
     numbers = [(name_of(method), racing(method)) for method in methods]
     kinds = ("whole run", "stage by stage")
     raced = [
@@ -244,6 +245,13 @@ def _movement_figure(
         ylabel=movement.ylabel,
         title=f"{name_of(method)}, compared with {movement.reference}",
     )
+
+
+def _updates(method: RecordedMethod) -> int:
+    """Steps behind the last score: of all stages, unless each starts anew."""
+    recording = method.runs[0].recording
+    restarts = method.settings.get("unfreeze") == "restart"
+    return len(recording.losses) // (recording.stages if restarts else 1)
 
 
 def _mean_and_std(values: NDArray[np.float64], digits: int = 1) -> str:
