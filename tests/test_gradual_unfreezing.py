@@ -229,6 +229,15 @@ def test_what_the_figures_show(made_up):
         "layer 2": [1.5, 2.5, 3.5],
         "head": [1.5, 2.5, 3.5],
     }
+    # The made-up distance is 1 everywhere: what did not move has none all the same.
+    turned = unfreezing.movement_by_stage(gu, "cosine_distance_from_initial")
+    assert {name: list(values) for name, values in turned.items()} == {
+        "embeddings": [0, 0, 1],
+        "layer 0": [0, 0, 1],
+        "layer 1": [0, 1, 1],
+        "layer 2": [1, 1, 1],
+        "head": [1, 1, 1],
+    }
     # All components of full fine-tuning moved alike; of GU not stage by stage either,
     # for the made-up movement from the stage before is the same everywhere.
     assert unfreezing.racing(full)["whole run"].tolist() == [0, 0]

@@ -77,6 +77,11 @@ def movement_by_stage(
     if not sound:
         return {}
     values = np.stack([recording.after_stages(measure) for recording in sound])
+    if measure.startswith("cosine_distance"):
+        # Some recordings hold a rest of rounding, 3e-16, for what did not move at all.
+        rmsd = measure.replace("cosine_distance", "rmsd")
+        moved = np.stack([recording.after_stages(rmsd) for recording in sound])
+        values = np.where(moved == 0, 0, values)
     # What did not move has not turned either, whatever rounding left of its angle.
     moved = measure.replace("cosine_distance", "rmsd")
     values *= np.stack([each.after_stages(moved) for each in sound]) > 0
