@@ -114,6 +114,15 @@ def test_more_parallel_seeds_than_memory(capsys, folder, tmp_path, monkeypatch):
     assert "only 10 MiB are free; accepted is 1 to" in text
 
 
+def test_more_stages_than_layers(capsys, folder, tmp_path):
+    text = refusal(
+        capsys,
+        *["--model", folder / "model", "--output-dir", tmp_path, *own_data(folder)],
+        *["--method", "gu:stages=99"],
+    )
+    assert "stages is 99 in the method gu; accepted is 1 to 2" in text
+
+
 def test_output_directory_is_checked(capsys, folder, tmp_path):
     options = ["--model", folder / "model", *own_data(folder)]
     text = refusal(capsys, *options, "--output-dir", folder / "file")

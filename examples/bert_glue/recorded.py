@@ -116,7 +116,6 @@ def main(
     from bert_glue.progress import Progress
     from bert_glue.recordings import measure
     from bert_glue.shards import share
-    from bert_glue.stages import make_stages
     from bert_glue.study import Configuration, Study
 
     with cli.errors_in_one_line(parser, *setup.BAD_INPUT):
@@ -128,8 +127,6 @@ def main(
             environment.keep_compiled_programs()
         subject = setup.load_subject(options)
         check(subject.config.num_hidden_layers)
-        for recipe in recipes:
-            make_stages(recipe, subject.shapes)
         configurations = [
             Configuration(subject, options.model, recipe) for recipe in recipes
         ]

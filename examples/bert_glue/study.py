@@ -16,6 +16,7 @@ from bert_glue.records import Record, RunRecords
 from bert_glue.resuming import Checkpoint, Checkpoints
 from bert_glue.runs import Group, Measure, Outcome, train_group
 from bert_glue.seeds import Plan, Seed
+from bert_glue.stages import make_stages
 from bert_glue.training import Trainer
 
 _WAIT_SECONDS = 2.0
@@ -50,8 +51,9 @@ class Study:
             under way; 0 for none.
 
     Raises:
-        ValueError: if there is not enough memory, the mesh does not fit, or another
-            process that runs this program with us has read other files.
+        ValueError: if there is not enough memory, the mesh does not fit, a recipe has
+            more stages than the model layers, or another process that runs this
+            program with us has read other files.
     """
 
     def __init__(
@@ -79,6 +81,9 @@ class Study:
         self._on_group = on_group
         self._make_measure = make_measure
         self._is_kept = is_kept
+        for configuration in configurations:
+            # More stages than the model has layers are to show at once.
+            make_stages(configuration.recipe, configuration.subject.shapes)
         self._groups = {
             configuration.name: Groups(
                 configuration,
