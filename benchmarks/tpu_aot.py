@@ -192,7 +192,8 @@ def costs(case: Case) -> tuple[float, float]:
             topology="v5e:2x2",
             axes="seed=1,data=1,model=1",
         )
-        analysis = make_trainer(single, layers=layers).lower().compile().cost_analysis()
+        compiled: Any = make_trainer(single, layers=layers).lower().compile()
+        analysis = compiled.cost_analysis()
         counted.append((analysis["flops"], analysis["bytes accessed"]))
     more = CONFIGS[case.shape].num_hidden_layers - 1
     (flops, moved), (flops_2, moved_2) = counted
@@ -239,19 +240,23 @@ def main() -> None:
     title = f"### TPU v5e, batch 16, length {LENGTH}, bfloat16\n"
     lines = [reporting.provenance(), "", title]
     rows: list[list[str]] = []
+    steps: list[list[str]] = []
+
+    def report() -> None:
+        # A long compilation later on must not lose what is there.
+        tables = [reporting.markdown_table(header, rows)]
+        if steps:
+            of_steps = ["a step of one seed, cwgnc", "TFLOP", "GB moved"]
+            tables += ["", reporting.markdown_table(of_steps, steps)]
+        reporting.write("\n".join([*lines, *tables]), options.output)
+
     for case in chosen:
         rows.append(measure(case))
-        # A long compilation later on must not lose what is there.
-        text = [*lines, reporting.markdown_table(header, rows)]
-        reporting.write("\n".join(text), options.output)
-    steps = []
+        report()
     for shape in dict.fromkeys(case.shape for case in chosen):
         flops, moved = costs(Case(shape, "cwgnc", 1))
         steps.append([shape, f"{flops / 1e12:.2f}", f"{moved / 1e9:.1f}"])
-    table = reporting.markdown_table(
-        ["a step of one seed, cwgnc", "TFLOP", "GB moved"], steps
-    )
-    reporting.write("\n".join([*text, "", table]), options.output)
+        report()
 
 
 if __name__ == "__main__":
