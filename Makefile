@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 SEEDS ?= 5
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup demo figures test test-oldest lint
+.PHONY: help setup demo figures test test-slow test-oldest lint
 
 help:
 	@echo "make demo         fine-tune the embedded BERT with two methods, $(SEEDS) seeds each"
 	@echo "make figures      draw the paper's figures from runs of the embedded BERT"
-	@echo "make test         run the tests"
+	@echo "make test         run the tests, but for the slow ones"
+	@echo "make test-slow    run the slow tests"
 	@echo "make test-oldest  run the library's tests on the oldest supported jax and optax"
 	@echo "make lint         check format, style and types"
 
@@ -34,7 +35,11 @@ figures: $(VENV)/.installed
 	$(BIN)/python examples/gradient_norms.py --epochs 3 --seeds $(SEEDS) --output-dir runs/figures/gradient_norms
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+# Processes that die, meshes of eight devices, pretraining.
+test-slow: $(VENV)/.installed
+	$(BIN)/python -m pytest -n 2 -m slow tests
 
 # Needs neither flax nor what else the examples use.
 LIBRARY_TESTS := cwgnc_jax $(addprefix tests/test_,adaptive.py bert_adam.py clipping.py \

@@ -245,6 +245,7 @@ def test_batches_are_of_one_length_and_repeat_nothing_within_an_epoch():
         assert len(set(numbers[: 4 * size])) == min(len(numbers), 4 * size)
 
 
+@pytest.mark.slow
 def test_a_short_pretraining_writes_a_model_that_can_be_fine_tuned(
     tmp_path: pathlib.Path,
 ):

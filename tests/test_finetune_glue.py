@@ -209,6 +209,7 @@ def rows_of(study):
     return summaries.summarize(study.records.read())
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_nothing_is_lost_or_done_twice(
     options, tmp_path, kept_programs
 ):

@@ -92,6 +92,7 @@ def test_places_are_filled_evenly():
         memory.largest_group(bytes_of, 20, 2 * GIB, places=8)
 
 
+@pytest.mark.slow
 def test_planned_by_the_programs_that_are_run(configuration, monkeypatch):
     monkeypatch.setattr(mesh, "on_cpu", lambda: False)
     said = []
@@ -198,6 +199,7 @@ def test_the_script_says_so_in_a_line(folder, tmp_path, monkeypatch, capsys):
     assert errors.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_rematerialisation_changes_memory_and_no_result(configuration):
     config = dataclasses.replace(tiny_bert.CONFIG, num_hidden_layers=8)
     params = initial_params(config, 2, jax.random.key(0))

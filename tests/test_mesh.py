@@ -10,6 +10,7 @@ import pytest
 from bert_glue import devices, mesh
 
 
+@pytest.mark.slow
 def test_on_eight_devices():
     tests = pathlib.Path(__file__).with_name("sharded_training.py")
     flags = os.environ.get("XLA_FLAGS", "")

@@ -88,6 +88,7 @@ def records_of(folder):
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
+@pytest.mark.slow
 def test_two_processes_one_dies_and_the_study_goes_on(options, tmp_path):
     folder = tmp_path / "runs"
     with pair(folder, *options, "--seeds", 2000) as processes:

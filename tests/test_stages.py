@@ -283,6 +283,7 @@ def test_every_stage_is_compiled_once(subject, unfrozen):
     np.testing.assert_array_equal(again.recorded["losses"], losses)
 
 
+@pytest.mark.slow
 def test_memory_of_a_large_model():
     """Stage 1 of BERT-large, as it is compiled; neither has weights here."""
     config = BertConfig(
