@@ -44,24 +44,18 @@ from bert_glue.stages import make_stages
 from bert_glue.train_state import Workload
 from bert_glue.training import Trainer
 from bert_glue.workload import make_forward, make_init
+from finetune import SHAPES
 from jax.experimental import topologies
 
 LENGTH, EXAMPLES, LABELS = 128, 2490, 2
 GIB = 2**30
-CONFIGS = {
+CONFIGS = SHAPES | {
     "bert-tiny": BertConfig(
         hidden_size=128,
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=512,
-    ),
-    "bert-base": BertConfig(),
-    "bert-large": BertConfig(
-        hidden_size=1024,
-        num_hidden_layers=24,
-        num_attention_heads=16,
-        intermediate_size=4096,
-    ),
+    )
 }
 
 

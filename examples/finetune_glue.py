@@ -99,11 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
         command = [parser.prog, *(sys.argv[1:] if arguments is None else arguments)]
         setup.write_config(records, command, study.configurations)
 
-    progress = Progress(study.runs_missing())
-    setup.announce(progress.note, options, study)
-    try:
-        study.run(progress)
-        progress.note("")
+    def report(progress: Progress) -> None:
         # A shard may have nothing to do, and find nothing done.
         if rows := study.rows():
             progress.note(summaries.format_table(rows))
@@ -120,18 +116,9 @@ def main(arguments: list[str] | None = None) -> int:
                 answers = keeping.predict(subject, params, to_predict)
                 keeping.write_predictions(file, answers)
                 progress.note(f"its predictions for {options.predict}: {file}")
-    except (*setup.FAILURES, keeping.NoBestRun) as error:
-        progress.close()
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        progress.close()
-        print("interrupted; the same command does what is missing", file=sys.stderr)
-        return 130
-    finally:
-        progress.close()
-        records.close()
-    return 0
+
+    failures = (*setup.FAILURES, keeping.NoBestRun)
+    return setup.run_study(parser, options, study, report, failures)
 
 
 if __name__ == "__main__":

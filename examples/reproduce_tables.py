@@ -126,26 +126,12 @@ def main(arguments: list[str] | None = None) -> int:
         )
         setup.write_config(records, command, configurations, design)
 
-    progress = Progress(study.runs_missing())
-    setup.announce(progress.note, options, study)
-    try:
-        study.run(progress)
-        progress.note("")
+    def report(progress: Progress) -> None:
         # A shard may have nothing to do, and find nothing done.
         if records.read():
             _report(progress.note, records, number)
-    except setup.FAILURES as error:
-        progress.close()
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        progress.close()
-        print("interrupted; the same command does what is missing", file=sys.stderr)
-        return 130
-    finally:
-        progress.close()
-        records.close()
-    return 0
+
+    return setup.run_study(parser, options, study, report)
 
 
 def _report_only(parser: cli.Parser, options: argparse.Namespace) -> int:

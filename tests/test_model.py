@@ -347,7 +347,9 @@ def test_masked_language_model_shares_the_word_embedding():
     logits = logits_of(structure, params, *small_inputs())
     assert logits.shape == (3, 8, SMALL.vocab_size)
     assert logits.dtype == jnp.float32
-    params["embeddings"]["word"]["embedding"] *= 2
+    # A new array: the call before may still be reading the old one.
+    word = {"embedding": 2 * params["embeddings"]["word"]["embedding"]}
+    params = {**params, "embeddings": {**params["embeddings"], "word": word}}
     changed = logits_of(structure, params, *small_inputs())
     assert jnp.abs(changed - logits).max() > 0.1
 

@@ -2,7 +2,6 @@
 
 import argparse
 import pathlib
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -144,11 +143,7 @@ def main(
         )
         setup.write_config(records, command, configurations)
 
-    progress = Progress(study.runs_missing())
-    setup.announce(progress.note, options, study)
-    try:
-        study.run(progress)
-        progress.note("")
+    def report(progress: Progress) -> None:
         wanted = {
             configuration.run(seed)
             for configuration in configurations
@@ -165,18 +160,8 @@ def main(
             order = [configuration.name for configuration in configurations]
             runs.sort(key=lambda record: order.index(record["configuration"]))
             draw(progress.note, records.folder, gather(runs, recordings.load))
-    except setup.RecordsError as error:
-        progress.close()
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        progress.close()
-        print("interrupted; the same command does what is missing", file=sys.stderr)
-        return 130
-    finally:
-        progress.close()
-        records.close()
-    return 0
+
+    return setup.run_study(parser, options, study, report)
 
 
 def gather(

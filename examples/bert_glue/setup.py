@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import shlex
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from bert_glue import cli, config, environment, merging, processes, tasks, workl
 from bert_glue.designs import Design, choose_reference
 from bert_glue.groups import StudyStopped
 from bert_glue.methods import describe
+from bert_glue.progress import Progress
 from bert_glue.recipe import Recipe
 from bert_glue.records import RecordsError, RunRecords
 from bert_glue.seeds import Seed
@@ -209,6 +211,45 @@ def write_config(
             content["tables"][design.number] = design.to_json()
 
     config.change(records, add)
+
+
+def run_study(
+    parser: cli.Parser,
+    options: argparse.Namespace,
+    study: Study,
+    report: Callable[[Progress], None],
+    failures: tuple[type[Exception], ...] = FAILURES,
+) -> int:
+    """Does what is missing of a study, reports, and lets go of its records.
+
+    Args:
+        parser: the script's parser.
+        options: its options.
+        study: what is to be run.
+        report: says what came of it, and writes that, once all is done.
+        failures: errors that end the script with a line.
+
+    Returns:
+        The script's exit code.
+    """
+    progress = Progress(study.runs_missing())
+    announce(progress.note, options, study)
+    try:
+        study.run(progress)
+        progress.note("")
+        report(progress)
+    except failures as error:
+        progress.close()
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        progress.close()
+        print("interrupted; the same command does what is missing", file=sys.stderr)
+        return 130
+    finally:
+        progress.close()
+        study.records.close()
+    return 0
 
 
 def announce(say: Say, options: argparse.Namespace, study: Study) -> None:
