@@ -186,6 +186,14 @@ def add_method_options(
         metavar="X",
         help="weight decay, not on biases and LayerNorms (0.01)",
     )
+    group.add_argument(
+        "--group-by-length",
+        action="store_const",
+        const=True,
+        help="make batches of examples of like length, in random order, rather than "
+        "uniformly random ones as the paper does: little padding, so up to twice as "
+        "fast",
+    )
 
 
 def add_run_options(
@@ -290,6 +298,7 @@ def recipes(
         "batch_size",
         "warmup_ratio",
         "weight_decay",
+        "group_by_length",
     )
     wanted = {name: getattr(arguments, name) for name in names}
     chosen = []
