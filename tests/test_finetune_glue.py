@@ -242,6 +242,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_done_twice(
     assert records_of(killed)[: len(done)] == done
 
 
+@pytest.mark.slow
 def test_shards_end_with_the_runs_of_one_process(finished, options, tmp_path, capsys):
     more = ("--method", "cwgnc,adamw:weight_decay=0", "--seeds", 3)
     shared, first, second = (tmp_path / name for name in ("shared", "first", "second"))
@@ -256,6 +257,7 @@ def test_shards_end_with_the_runs_of_one_process(finished, options, tmp_path, ca
         assert kill_study.differences(folder, finished[0]) == []
 
 
+@pytest.mark.slow
 def test_diverged_runs_are_recorded_counted_and_drawn(options, tmp_path, capsys):
     # The warm-up's first step is 0 and the second 1e30: the third loss is not finite.
     methods = "cwgnc:learning_rate=1e30,cwgnc"

@@ -326,6 +326,7 @@ def test_which_groups_can_go_on(tmp_path):
     assert len(list((tmp_path / resuming.FOLDER).iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_interrupted_group_forms_again(subject, tmp_path, monkeypatch):
     recipe = METHODS["cwgnc"].replace(**QUICK, epochs=3)
     configuration = Configuration(subject, "tiny", recipe)

@@ -161,6 +161,7 @@ class TestBert:
         pytest.importorskip("flax.nnx")
         return pytest.importorskip("bert_glue.model")
 
+    @pytest.mark.slow
     def test_stages_of_a_scanned_encoder(self, model_module):
         from flax import nnx
 
