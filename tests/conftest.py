@@ -21,3 +21,20 @@ def shared_dir() -> pathlib.Path:
     if not (folder / "glue").is_dir() or not (folder / "models").is_dir():
         pytest.skip(f"no real GLUE data and encoder in {folder} (set CWGNC_SHARED)")
     return folder
+
+
+@pytest.fixture(scope="module")
+def kept_programs(tmp_path_factory):
+    """A cache of compiled programs for a module's tests, and none for others.
+
+    Yields the folder that the scripts keep it in.
+    """
+    import jax
+    from jax.experimental.compilation_cache import compilation_cache
+
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CWGNC_CACHE", str(folder))
+        yield folder
+    jax.config.update("jax_compilation_cache_dir", None)
+    compilation_cache.reset_cache()

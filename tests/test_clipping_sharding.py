@@ -1,25 +1,7 @@
 """Runs sharded_clipping.py in a process that has eight devices."""
 
-import os
-import pathlib
-import subprocess
-import sys
+import eight_devices
 
 
 def test_on_eight_devices():
-    tests = pathlib.Path(__file__).with_name("sharded_clipping.py")
-    flags = os.environ.get("XLA_FLAGS", "")
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count=8",
-    }
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests]
-    run = subprocess.run(
-        command,
-        env=environment,
-        cwd=tests.parents[1],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
+    eight_devices.run("sharded_clipping.py")

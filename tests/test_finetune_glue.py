@@ -19,7 +19,6 @@ import reproduce_tables
 import tiny_bert
 from bert_glue import groups, metrics, study, summaries, tasks, workload
 from bert_glue.evaluation import Evaluator
-from jax.experimental.compilation_cache import compilation_cache
 
 SETTINGS = [
     *("--metric", "matthews", "--learning-rate", "5e-3", "--epochs", "2"),
@@ -27,15 +26,7 @@ SETTINGS = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def kept_programs(tmp_path_factory):
-    """A cache of compiled programs for the tests below, and none for others."""
-    folder = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CWGNC_CACHE", str(folder))
-        yield folder
-    jax.config.update("jax_compilation_cache_dir", None)
-    compilation_cache.reset_cache()
+pytestmark = pytest.mark.usefixtures("kept_programs")
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import io
 import json
 
 import gradual_unfreezing
-import jax
 import numpy as np
 import pytest
 import recorded_runs
@@ -14,7 +13,6 @@ from bert_glue import recorded, unfreezing
 from bert_glue.recordings import Recordings
 from bert_glue.records import RecordsError, RunRecords
 from bert_glue.study import Study
-from jax.experimental.compilation_cache import compilation_cache
 
 import cwgnc_jax
 
@@ -31,14 +29,7 @@ FIGURES = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def kept_programs(tmp_path_factory):
-    """A cache of compiled programs for the tests below, and none for others."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CWGNC_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-    jax.config.update("jax_compilation_cache_dir", None)
-    compilation_cache.reset_cache()
+pytestmark = pytest.mark.usefixtures("kept_programs")
 
 
 @pytest.fixture(scope="module")

@@ -2,32 +2,17 @@
 
 import argparse
 import os
-import pathlib
 import subprocess
 import sys
 
+import eight_devices
 import pytest
 from bert_glue import devices, mesh
 
 
 @pytest.mark.slow
 def test_on_eight_devices():
-    tests = pathlib.Path(__file__).with_name("sharded_training.py")
-    flags = os.environ.get("XLA_FLAGS", "")
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count=8",
-    }
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tests]
-    run = subprocess.run(
-        command,
-        env=environment,
-        cwd=tests.parents[1],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
+    eight_devices.run("sharded_training.py")
 
 
 @pytest.mark.parametrize(

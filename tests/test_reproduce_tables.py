@@ -4,25 +4,16 @@ import csv
 import json
 import shutil
 
-import jax
 import pytest
 import reproduce_tables
 import tiny_bert
 from bert_glue import report
-from jax.experimental.compilation_cache import compilation_cache
 
 METHODS = "cwgnc,adamw"
 SETTINGS = ["--metric", "matthews", "--learning-rate", "5e-3", "--batch-size", "8"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def kept_programs(tmp_path_factory):
-    """A cache of compiled programs for the tests below, and none for others."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CWGNC_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-    jax.config.update("jax_compilation_cache_dir", None)
-    compilation_cache.reset_cache()
+pytestmark = pytest.mark.usefixtures("kept_programs")
 
 
 @pytest.fixture(scope="module")
