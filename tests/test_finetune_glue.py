@@ -285,6 +285,19 @@ def test_diverged_runs_are_recorded_counted_and_drawn(options, tmp_path, capsys)
     )
 
 
+def test_settings_are_chosen_on_held_out_examples(options, tmp_path, capsys):
+    at = options.index("--eval-file")
+    only = [*options[:at], *options[at + 2 :], "--held-out", "0.25", "--seeds", "1"]
+    run(only, tmp_path, "--method", "adamw", "--epochs", 1)
+    (record,) = records_of(tmp_path)
+    assert record["held_out"] == 0.25
+    assert record["eval_examples"] == 15
+    assert record["train_examples"] == 45
+    printed = capsys.readouterr().out
+    assert "to score, held out of the training set" in printed
+    assert "in % on 25% held out of the training set" in printed
+
+
 def test_real_encoder_on_real_data(shared_dir, tmp_path):
     # Two steps: this is about the way from files to a record.
     model = next(path for path in (shared_dir / "models").iterdir() if path.is_dir())

@@ -355,6 +355,7 @@ def test_the_papers_numbers_stand_beside_its_own_settings_only(method, task, mea
         {"max_length": 64},
         {"dtype": "bfloat16"},
         {"learning_rate": 1e-4},
+        {"held_out": 0.1},
     ):
         assert paper.published(record | change) is None
 

@@ -5,7 +5,14 @@ import time
 import numpy as np
 import pytest
 from bert_glue import generated, hub, tasks
-from bert_glue.tasks import Examples, load_files, load_task, read_examples
+from bert_glue.tasks import (
+    TASKS,
+    Examples,
+    TaskData,
+    load_files,
+    load_task,
+    read_examples,
+)
 from bert_glue.tsv import DataError
 
 _PARSES = (
@@ -405,6 +412,45 @@ def test_fewer_unlabelled_examples():
 def test_no_examples_cannot_be_taken(count):
     with pytest.raises(ValueError, match=f"count is {count}; at least 1"):
         numbered(5).take(count)
+
+
+@pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.999])
+def test_held_out_examples_are_not_trained_on(share):
+    everything = numbered(1000)
+    data = TaskData(TASKS["cola"], everything, numbered(3)).hold_out(share)
+    assert data.held_out == share
+    assert len(data.evaluation) == round(1000 * share)
+    parts = []
+    for part in (data.train, data.evaluation):
+        assert part.labels is not None
+        parts.append(part.labels.tolist())
+        assert part.texts == [(str(label),) for label in parts[-1]]
+        assert parts[-1] == sorted(parts[-1])
+    assert sorted(parts[0] + parts[1]) == list(range(1000))
+
+
+def test_held_out_examples_are_the_same_ones_for_ever_and_from_everywhere():
+    held = numbered(60).hold_out(0.1)[1].labels
+    np.testing.assert_array_equal(held, [20, 31, 41, 47, 53, 57])
+    held = numbered(1000).hold_out(0.1)[1].labels
+    assert held is not None
+    # The mean of 100 of 1,000 has a standard deviation of 27.
+    assert abs(held.mean() - 499.5) < 4 * 27
+    # They are not the ones that a smaller training set would keep.
+    smaller = numbered(1000).take(100).labels
+    assert smaller is not None
+    assert len(set(held.tolist()) & set(smaller.tolist())) < 30
+
+
+def test_nothing_held_out():
+    data = TaskData(TASKS["cola"], numbered(5), numbered(3))
+    assert data.hold_out(None) is data
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.01, 0), (0.99, 5)])
+def test_both_parts_must_have_examples(share, count):
+    with pytest.raises(ValueError, match=f"of 5 examples are {count}; there must be"):
+        numbered(5).hold_out(share)
 
 
 # ---- the hub, of which a stand-in gives what it has been found to give

@@ -120,6 +120,14 @@ def add_subject_options(
         help="score N examples, drawn likewise",
     )
     group.add_argument(
+        "--held-out",
+        type=values.share,
+        metavar="X",
+        help="score this share of the training examples, the same for every run, which "
+        "are then not trained on: to choose settings by, so that the examples "
+        "otherwise scored stay unseen",
+    )
+    group.add_argument(
         "--max-length",
         type=values.whole(8),
         metavar="N",
@@ -328,8 +336,14 @@ def check_subject(
         ValueError: if options do not go together, or a folder lacks what it must have.
     """
     own = arguments.train_file is not None or arguments.eval_file is not None
-    if own and (arguments.train_file is None or arguments.eval_file is None):
-        raise ValueError("--train-file and --eval-file belong together")
+    if own and arguments.train_file is None:
+        raise ValueError("--eval-file belongs to --train-file")
+    if arguments.eval_file is not None and arguments.held_out is not None:
+        raise ValueError("--held-out scores training examples; leave out --eval-file")
+    if own and arguments.eval_file is None and arguments.held_out is None:
+        raise ValueError(
+            "--train-file needs --eval-file, or --held-out to score a share of its own"
+        )
     if own and (arguments.task or arguments.data_dir):
         raise ValueError("--train-file replaces --task and --data-dir; give one kind")
     if arguments.metric and not own:

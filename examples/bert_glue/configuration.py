@@ -29,7 +29,9 @@ class Configuration:
     @property
     def fields(self) -> dict[str, Any]:
         """What is recorded of the configuration."""
+        held_out = self.subject.held_out
         return self._deciding() | {
+            **({"held_out": held_out} if held_out else {}),
             "label": self.recipe.label,
             "model": self.model,
             "train_examples": len(self.subject.train.lengths),

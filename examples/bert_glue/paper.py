@@ -129,7 +129,10 @@ def differences(run: Mapping[str, Any]) -> list[str]:
         ("training examples", "examples to score"),
         strict=True,
     ):
-        if size != all_of_it:
+        if kind == "examples to score" and "held_out" in run:
+            share = run["held_out"]
+            found.append(f"scored on {share:.0%} held out of the training set")
+        elif size != all_of_it:
             found.append(f"{size:,} of {all_of_it:,} {kind}")
     if run["max_length"] != 128:
         found.append(f"at most {run['max_length']} tokens and not 128")

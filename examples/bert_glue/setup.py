@@ -44,16 +44,13 @@ def load_subject(options: argparse.Namespace) -> Subject:
         ValueError: if one of them cannot be used.
     """
     if options.train_file is not None:
-        data = tasks.load_files(
-            options.train_file, options.eval_file, metric=options.metric
-        )
+        # Where examples are held out there is no other file.
+        scored = options.eval_file or options.train_file
+        data = tasks.load_files(options.train_file, scored, metric=options.metric)
     else:
         data = tasks.load_task(options.task, options.data_dir)
-    data = tasks.TaskData(
-        data.task,
-        data.train.take(options.max_train_examples),
-        data.evaluation.take(options.max_eval_examples),
-    )
+    data = data.hold_out(options.held_out)
+    data = data.take(options.max_train_examples, options.max_eval_examples)
     folder = options.model
     if folder == cli.EMBEDDED:
         folder = embedded_model()
@@ -287,6 +284,7 @@ def _announce_subject(say: Say, options: argparse.Namespace, subject: Subject) -
     say(
         f"{options.model} on {subject.task.name}: {len(subject.train.lengths):,} "
         f"examples to train on, {len(subject.evaluation.lengths):,} to score"
+        + (", held out of the training set" if subject.held_out else "")
     )
     if subject.fresh:
         say(f"not in the checkpoint, drawn from each seed: {', '.join(subject.fresh)}")

@@ -163,8 +163,11 @@ def align(table: Sequence[Sequence[str]]) -> str:
 def heading(row: Row) -> str:
     """What is scored on what, in a line."""
     settings = row.settings
+    scored = ""
+    if share := settings.get("held_out"):
+        scored = f" on {share:.0%} held out of the training set"
     return (
-        f"{settings['task']}: {METRIC_NAMES[settings['metric']]} in %, "
+        f"{settings['task']}: {METRIC_NAMES[settings['metric']]} in %{scored}, "
         f"{settings['train_examples']:,} training examples; the majority classifier "
         f"has {row.majority_score:.1f}"
     )

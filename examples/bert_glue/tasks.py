@@ -16,6 +16,7 @@ from bert_glue.tsv import DataError
 # Which rows a smaller training set keeps does not follow the seed of a run, so that all
 # runs see the same ones.
 _SUBSET_SEED = 20221207
+_HELD_OUT_SEED = 20221211
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,8 +181,32 @@ class Examples:
             raise ValueError(f"count is {count}; at least 1 example must be kept")
         if count is None or count >= len(self):
             return self
-        chosen = np.random.default_rng(_SUBSET_SEED).permutation(len(self))[:count]
-        chosen.sort()
+        order = np.random.default_rng(_SUBSET_SEED).permutation(len(self))
+        return self._select(order[:count])
+
+    def hold_out(self, share: float) -> tuple["Examples", "Examples"]:
+        """Parts the examples at random in two, the same ones each time.
+
+        Args:
+          share: Share of the second part, rounded to whole examples.
+
+        Returns:
+          The examples left, and those held out; both in file order.
+
+        Raises:
+          ValueError: If one of the two would be empty.
+        """
+        count = round(share * len(self))
+        if not 0 < count < len(self):
+            raise ValueError(
+                f"{share:g} of {len(self)} examples are {count}; there must be some to "
+                "train on and some to score"
+            )
+        order = np.random.default_rng(_HELD_OUT_SEED).permutation(len(self))
+        return self._select(order[count:]), self._select(order[:count])
+
+    def _select(self, chosen: np.ndarray) -> "Examples":
+        chosen = np.sort(chosen)
         return Examples(
             [self.texts[index] for index in chosen],
             None if self.labels is None else self.labels[chosen],
@@ -196,11 +221,39 @@ class TaskData:
       task: The row of the table.
       train: Labelled examples.
       evaluation: Labelled examples, none of which is for training.
+      held_out: Share of the task's training examples that ``evaluation`` is; 0 if it
+        has examples of its own.
     """
 
     task: Task
     train: Examples
     evaluation: Examples
+    held_out: float = 0.0
+
+    def hold_out(self, share: float | None) -> "TaskData":
+        """The task with a share of its training examples to be scored.
+
+        Args:
+          share: Which share; None to leave the task as it is.
+
+        Returns:
+          The task, whose evaluation examples are held out of training.
+
+        Raises:
+          ValueError: As :meth:`Examples.hold_out`.
+        """
+        if share is None:
+            return self
+        train, evaluation = self.train.hold_out(share)
+        return TaskData(self.task, train, evaluation, share)
+
+    def take(self, train: int | None, evaluation: int | None) -> "TaskData":
+        """The task with at most so many examples, as :meth:`Examples.take` has them."""
+        return dataclasses.replace(
+            self,
+            train=self.train.take(train),
+            evaluation=self.evaluation.take(evaluation),
+        )
 
 
 def load_task(name: str, data_dir: str | pathlib.Path | None = None) -> TaskData:

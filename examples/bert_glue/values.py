@@ -72,6 +72,16 @@ def number(
     return convert
 
 
+def share(text: str) -> float:
+    """Reads a number above 0 and below 1."""
+    with contextlib.suppress(ValueError):
+        if 0 < (value := float(text)) < 1:
+            return value
+    raise argparse.ArgumentTypeError(
+        f"got {text!r}; accepted is a number above 0 and below 1"
+    )
+
+
 def parallel(text: str) -> int | None:
     """Reads how many seeds to train side by side; None for 'auto'."""
     if text == "auto":

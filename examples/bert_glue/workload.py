@@ -52,6 +52,8 @@ class Subject:
         data_fingerprint: changes with any token or label of the examples.
         remat: what the backward pass computes anew to save memory, a key of
             :data:`remat.REMAT`; it decides no result beyond rounding.
+        held_out: share of the task's training examples that ``evaluation`` is; 0 if
+            it has examples of its own.
     """
 
     task: Task
@@ -67,6 +69,7 @@ class Subject:
     model_fingerprint: str
     data_fingerprint: str
     remat: str = "cheap"
+    held_out: float = 0.0
 
     def workload(self, recipe: Recipe, placement: Placement = SINGLE) -> Workload:
         """What the recipe is to train on what.
@@ -206,6 +209,7 @@ def prepare(
         model_fingerprint=_fingerprint((config.to_dict(), pretrained)),
         data_fingerprint=_fingerprint((data.task.metric, train, evaluation)),
         remat=remat,
+        held_out=data.held_out,
     )
 
 
