@@ -22,7 +22,6 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import argparse
 import dataclasses
-import functools
 import pathlib
 import re
 import sys
@@ -32,22 +31,17 @@ from typing import Any
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / "examples")]
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import reporting
+from abstract_training import LENGTH, workload
 from bert_glue import memory, mesh
-from bert_glue.batching import Data
 from bert_glue.methods import METHODS
-from bert_glue.model import BertConfig, initial_params
-from bert_glue.recipe import Recipe
+from bert_glue.model import BertConfig
 from bert_glue.stages import make_stages
-from bert_glue.train_state import Workload
 from bert_glue.training import Trainer
-from bert_glue.workload import make_forward, make_init
 from finetune import SHAPES
 from jax.experimental import topologies
 
-LENGTH, EXAMPLES, LABELS = 128, 2490, 2
 GIB = 2**30
 CONFIGS = SHAPES | {
     "bert-tiny": BertConfig(
@@ -95,39 +89,6 @@ CASES = (
 )
 
 
-def workload(config: BertConfig, recipe: Recipe, stacks: int | None) -> Workload:
-    """A task of RTE's size, all of one length, and shapes of a model.
-
-    Args:
-        config: sizes of the model.
-        recipe: the method.
-        stacks: number of stacks of one layer each; None for a single stack.
-
-    Returns:
-        The workload, whose parameters are shapes.
-    """
-    tokens = jnp.zeros((EXAMPLES, LENGTH), jnp.int32)
-    ones = jnp.ones(EXAMPLES, jnp.int32)
-    data = Data(tokens, tokens, LENGTH * ones, ones)
-    params = jax.eval_shape(
-        functools.partial(initial_params, config, LABELS), jax.random.key(0)
-    )
-    pretrained = {name: params[name] for name in ("embeddings", "encoder")}
-    if stacks is not None:
-        layer = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype),
-            pretrained["encoder"]["layers"],
-        )
-        pretrained["encoder"] = {"layers": dict.fromkeys(range(stacks), layer)}
-    return Workload(
-        forward=make_forward(config, LABELS, "bfloat16"),
-        init=make_init(config, LABELS, ("pooler", "classifier")),
-        pretrained=pretrained,
-        train=data,
-        evaluation=data,
-    )
-
-
 def make_trainer(
     case: Case, *, clipped: bool = True, layers: int | None = None
 ) -> Trainer:
@@ -155,7 +116,7 @@ def make_trainer(
     placement = mesh.Placement(
         jax.sharding.Mesh(np.reshape(devices, list(sizes.values())), mesh.AXES)
     )
-    task = workload(config, recipe, layers)
+    task = workload(config, stacks=layers)
     stage = None
     if layers is None:
         shapes = jax.eval_shape(task.init, task.pretrained, jax.random.key(0))

@@ -1,0 +1,48 @@
+"""The scripts' training programs from shapes alone: nothing in them is computed."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from bert_glue.batching import Data
+from bert_glue.model import BertConfig, initial_params
+from bert_glue.train_state import Workload
+from bert_glue.workload import make_forward, make_init
+
+LENGTH, EXAMPLES, LABELS = 128, 2490, 2
+
+
+def workload(
+    config: BertConfig, *, stacks: int | None = None, dtype: str = "bfloat16"
+) -> Workload:
+    """A task of RTE's size, all of one length, and shapes of a model.
+
+    Args:
+        config: sizes of the model.
+        stacks: number of stacks of one layer each; None for a single stack of all.
+        dtype: what is computed in.
+
+    Returns:
+        The workload, whose parameters are shapes.
+    """
+    tokens = jnp.zeros((EXAMPLES, LENGTH), jnp.int32)
+    ones = jnp.ones(EXAMPLES, jnp.int32)
+    data = Data(tokens, tokens, LENGTH * ones, ones)
+    params: Any = jax.eval_shape(
+        functools.partial(initial_params, config, LABELS), jax.random.key(0)
+    )
+    pretrained = {name: params[name] for name in ("embeddings", "encoder")}
+    if stacks is not None:
+        layer = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype),
+            pretrained["encoder"]["layers"],
+        )
+        pretrained["encoder"] = {"layers": dict.fromkeys(range(stacks), layer)}
+    return Workload(
+        forward=make_forward(config, LABELS, dtype),
+        init=make_init(config, LABELS, ("pooler", "classifier")),
+        pretrained=pretrained,
+        train=data,
+        evaluation=data,
+    )
