@@ -12,7 +12,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from bert_glue import cli, recorded
+from bert_glue import cli, processes, recorded
 
 EXAMPLES = """\
   %(prog)s
@@ -78,4 +78,4 @@ def _draw(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    processes.run_script(main)

@@ -101,6 +101,10 @@ def test_a_layer_is_refused_before_anything_is_trained(tmp_path, capsys):
     options = ["--model", model, "--train-file", train, "--eval-file", train]
     options += ["--output-dir", tmp_path / "out", "--no-compilation-cache"]
     assert "no layer -1" in refusal(capsys, *options, "--layer", "-1")
+    assert "mesh seed=3,data=1,model=1 has 3 places" in refusal(
+        capsys, *options, "--mesh", "seed=3"
+    )
+    assert "belong together" in refusal(capsys, *options, "--process-id", "0")
     message = refusal(capsys, *options, "--method", "gu:stages=3")
     assert "stages is 3 in the method gu; accepted is 1 to 2" in message
 

@@ -17,9 +17,9 @@ SIDE_BY_SIDE = 4
 
 
 class Pair:
-    """The script in two processes that have two devices each."""
+    """A script in two processes that have two devices each."""
 
-    def __init__(self, folder, *options):
+    def __init__(self, script, folder, *options):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -33,7 +33,7 @@ class Pair:
         self.processes = [
             subprocess.Popen(
                 [
-                    *(sys.executable, finetune_glue.__file__, *map(str, options)),
+                    *(sys.executable, script.__file__, *map(str, options)),
                     # Only the first is able to write there.
                     *("--output-dir", str(folder) if index == 0 else "/dev/null/no"),
                     *(*together, "--process-id", str(index)),
@@ -50,6 +50,19 @@ class Pair:
         """What a process printed, and its errors."""
         return self.processes[index].communicate(timeout=seconds)
 
+    def finish(self):
+        """What the first printed, once both have ended well."""
+        (printed, errors), (followers, _) = (
+            self.wait(index, seconds=240) for index in range(2)
+        )
+        assert [each.returncode for each in self.processes] == [0, 0], errors
+        # The second process neither wrote nor talked.
+        # Gloo's threads print there too, and tear each other's lines.
+        ours = [line for line in printed.splitlines() if "ranks" not in line]
+        assert len(ours) > 5
+        assert not set(ours) & set(followers.splitlines()) - {""}
+        return printed
+
     def stop(self):
         for process in self.processes:
             with contextlib.suppress(ProcessLookupError):
@@ -58,8 +71,8 @@ class Pair:
 
 
 @contextlib.contextmanager
-def pair(folder, *options):
-    started = Pair(folder, *options)
+def pair(script, folder, *options):
+    started = Pair(script, folder, *options)
     try:
         yield started
     finally:
@@ -91,7 +104,7 @@ def records_of(folder):
 @pytest.mark.slow
 def test_two_processes_one_dies_and_the_study_goes_on(options, tmp_path):
     folder = tmp_path / "runs"
-    with pair(folder, *options, "--seeds", 2000) as processes:
+    with pair(finetune_glue, folder, *options, "--seeds", 2000) as processes:
         deadline = time.monotonic() + 240
         while not records_of(folder):
             assert time.monotonic() < deadline
@@ -107,18 +120,9 @@ def test_two_processes_one_dies_and_the_study_goes_on(options, tmp_path):
     assert 0 < len(before) < 2000
 
     seeds = len(before) + SIDE_BY_SIDE
-    with pair(folder, *options, "--seeds", seeds) as processes:
-        (printed, errors), (followers, _) = (
-            processes.wait(index, seconds=240) for index in range(2)
-        )
-        codes = [process.returncode for process in processes.processes]
-    assert codes == [0, 0], errors
+    with pair(finetune_glue, folder, *options, "--seeds", seeds) as processes:
+        printed = processes.finish()
     assert f"{len(before)} of {seeds} runs are recorded, 4 missing" in printed
-    # The second process neither wrote nor talked.
-    # Gloo's threads print there too, and tear each other's lines.
-    ours = [line for line in printed.splitlines() if "ranks" not in line]
-    assert len(ours) > 5
-    assert not set(ours) & set(followers.splitlines()) - {""}
     records = records_of(folder)
     assert records[: len(before)] == before
     assert [record["seed"] for record in records] == list(range(seeds))

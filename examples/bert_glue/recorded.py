@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bert_glue import cli
+from bert_glue import cli, devices
 
 if TYPE_CHECKING:
     from bert_glue.recordings import Recording
@@ -85,6 +85,7 @@ def add_options(
         parser, default_seeds=seeds, default_folder=str(pathlib.Path(folder, "TASK"))
     )
     parser.set_defaults(default_folder=folder)
+    devices.add_device_options(parser)
     return group
 
 
@@ -111,7 +112,7 @@ def main(
     if options.report_only:
         return _report_only(parser, options, draw)
     # What takes long to import waits until the command line is known to be right.
-    from bert_glue import environment, setup, summaries
+    from bert_glue import environment, processes, setup, summaries
     from bert_glue.progress import Progress
     from bert_glue.recordings import measure
     from bert_glue.shards import share
@@ -120,6 +121,7 @@ def main(
     with cli.errors_in_one_line(parser, *setup.BAD_INPUT):
         cli.check_subject(options)
         seeds = cli.seeds(options)
+        devices.connect(options)
         recipes = cli.recipes(options, setup.model_defaults(options.model))
         records, recordings = _open(options)
         if not options.no_compilation_cache:
@@ -135,6 +137,7 @@ def main(
             records,
             parallel_seeds=options.parallel_seeds,
             checkpoint_minutes=options.checkpoint_minutes,
+            axes=options.mesh,
             on_group=recordings.keep,
             seeds_of=options.shard and share(configurations, seeds, options.shard),
             recording=True,
@@ -143,7 +146,7 @@ def main(
         )
         setup.write_config(records, command, configurations)
 
-    def report(progress: Progress) -> None:
+    def draw_all(say: Say) -> None:
         wanted = {
             configuration.run(seed)
             for configuration in configurations
@@ -156,10 +159,14 @@ def main(
         ]
         # A shard may have nothing to do, and find nothing done.
         if runs:
-            progress.note(summaries.format_table(study.rows()) + "\n")
+            say(summaries.format_table(study.rows()) + "\n")
             order = [configuration.name for configuration in configurations]
             runs.sort(key=lambda record: order.index(record["configuration"]))
-            draw(progress.note, records.folder, gather(runs, recordings.load))
+            draw(say, records.folder, gather(runs, recordings.load))
+
+    def report(progress: Progress) -> None:
+        # Only the first process has the recordings; the others hear if that failed.
+        processes.agree(lambda: draw_all(progress.note))
 
     return setup.run_study(parser, options, study, report)
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import cwgnc_jax
+from bert_glue import processes
 from bert_glue.evaluation import Params
 from bert_glue.recipe import layer_components
 from bert_glue.records import Record, RecordsError, replace_file
@@ -121,7 +122,7 @@ class Recording:
 
 
 class Recordings:
-    """The recordings of an output directory.
+    """The recordings of an output directory; of several processes, of the first.
 
     Args:
         folder: the output directory.
@@ -150,6 +151,8 @@ class Recordings:
     ) -> None:
         """Writes the recordings of finished runs, each whole or not at all.
 
+        Of several processes the first writes; all must come here.
+
         Args:
             configuration: their configuration.
             runs: their records.
@@ -159,6 +162,15 @@ class Recordings:
         Raises:
             RecordsError: if they cannot be written.
         """
+        processes.agree(lambda: self._keep(configuration, runs, trainers, group))
+
+    def _keep(
+        self,
+        configuration: Configuration,
+        runs: Sequence[Record],
+        trainers: Sequence[Trainer],
+        group: Group,
+    ) -> None:
         shapes, components = configuration.subject.shapes, layer_components()
         names = cwgnc_jax.component_names(shapes, components)
         number_of = {name: number for number, name in enumerate(names)}
@@ -230,11 +242,15 @@ class Recordings:
         """Copies the recordings of other output directories that are not here.
 
         Args:
-            folders: the other output directories.
+            folders: the other output directories, of the first process if there are
+                several; all must come here.
 
         Raises:
             RecordsError: if one cannot be read or written.
         """
+        processes.agree(lambda: self._copy_from(folders))
+
+    def _copy_from(self, folders: Sequence[pathlib.Path]) -> None:
         for folder in folders:
             for path in sorted((folder / FOLDER).glob("*.npz")):
                 if self.has(path.stem):

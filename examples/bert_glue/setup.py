@@ -124,7 +124,8 @@ def open_records(
     records = processes.open_records(folder or pathlib.Path("runs") / options.task)
     records.read()
     if options.merge:
-        copied = merging.merge(records, options.merge)
+        # Of several processes the first alone has to have the other directories.
+        copied = processes.agree(lambda: merging.merge(records, options.merge))
         records.notes.append(f"{copied} runs were copied from other directories")
     return records
 
