@@ -17,6 +17,7 @@ from bert_glue.model import (
     BertConfig,
     BertForMaskedLM,
     BertForSequenceClassification,
+    Embeddings,
     initial_params,
     separate,
 )
@@ -274,6 +275,27 @@ def test_bfloat16_is_of_the_forward_pass_alone():
     )
     for tree in (separate(shapes)[1], gradients):
         assert {leaf.dtype for leaf in jax.tree.leaves(tree)} == {np.dtype(np.float32)}
+
+
+def test_gradients_of_a_frequent_token_are_summed_in_float32():
+    # 256 times 1 and once more is 256 in bfloat16; here there are 1,024.
+    ids = jnp.full((64, 16), 3)
+    embeddings = Embeddings(SMALL, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+    structure, state = nnx.split(embeddings)
+    weights = jnp.zeros(SMALL.hidden_size).at[0].set(1)
+
+    @jax.jit
+    @jax.grad
+    def gradient(state):
+        hidden = nnx.merge(structure, state)(ids, jnp.zeros_like(ids), None)
+        return jnp.sum(hidden.astype(jnp.float32) @ weights)
+
+    gradients = nnx.to_pure_dict(gradient(state))
+    word = gradients["word"]["embedding"][3]
+    # Each position's gradient is of 64 of them, the same each time.
+    per_position = gradients["position"]["embedding"][:16]
+    np.testing.assert_allclose(word, per_position.sum(0), rtol=1e-5, atol=1e-4)
+    assert jnp.abs(word).max() > 100
 
 
 @pytest.mark.parametrize("key", [None, 3], ids=["no dropout", "dropout"])

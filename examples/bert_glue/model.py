@@ -138,7 +138,9 @@ class Embeddings(nnx.Module):
             return nnx.Embed(
                 count,
                 config.hidden_size,
-                dtype=dtype,
+                # Rows are gathered before they are rounded: the whole table need not
+                # be, and the gradients of a token's occurrences are summed in float32.
+                dtype=jnp.float32,
                 embedding_init=nnx.initializers.normal(config.initializer_range),
                 rngs=rngs,
             )
@@ -147,6 +149,7 @@ class Embeddings(nnx.Module):
         self.position = embed(config.max_position_embeddings)
         self.token_type = embed(config.type_vocab_size)
         self.norm = _layer_norm(config, dtype, rngs)
+        self.dtype = dtype
         self.rate = config.hidden_dropout_prob
 
     def __call__(
@@ -162,7 +165,7 @@ class Embeddings(nnx.Module):
             + self.position(positions)
             + self.token_type(token_type_ids)
         )
-        return dropout(self.norm(total), self.rate, key)
+        return dropout(self.norm(total.astype(self.dtype)), self.rate, key)
 
 
 class Layer(nnx.Module):
@@ -431,7 +434,8 @@ class BertForMaskedLM(Bert):
         """Logits in float32; the arguments are those of :meth:`encode`."""
         hidden = self.encode(input_ids, token_type_ids, attention_mask, dropout_key)
         hidden = ACTIVATIONS[self.config.hidden_act](self.transform(hidden))
-        logits = self.embeddings.word.attend(self.transform_norm(hidden))
+        kernel = self.embeddings.word.embedding[...].astype(hidden.dtype)
+        logits = self.transform_norm(hidden) @ kernel.T
         return logits.astype(jnp.float32) + self.decoder_bias[...]
 
 
