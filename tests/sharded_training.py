@@ -10,9 +10,13 @@ from bert_glue import mesh, tasks, workload
 from bert_glue.groups import make_trainers
 from bert_glue.methods import METHODS
 from bert_glue.progress import Progress
+from bert_glue.recipe import layer_components
+from bert_glue.recordings import measure
 from bert_glue.runs import train_group
 from bert_glue.seeds import Seed
 from bert_glue.study import Configuration
+
+import cwgnc_jax
 
 # As between a group and its seeds one by one (test_training.py): sums in another order
 # differ by some 1e-7 relative, which Adam, at a learning rate of 5e-3 over 13 steps,
@@ -53,7 +57,7 @@ def trainers_on(configuration, placement):
 
 def group_of(configuration, trainers):
     progress = Progress(len(SEEDS), shown=False)
-    group = train_group(trainers, SEEDS, configuration.score, progress)
+    group = train_group(trainers, SEEDS, configuration.score, progress, measure=measure)
     return group, trainers[0].placement.fetch(group.params)
 
 
@@ -87,9 +91,18 @@ def test_equals_a_single_device(configuration, alone, axes):
         assert ours.score == theirs.score
         assert ours.train_loss == pytest.approx(theirs.train_loss, rel=2e-4)
         assert len(ours.history) == 2
-    assert found.recorded.keys() == {"losses", "norms/0", "scales/0"}
+    assert found.recorded.keys() == expected.recorded.keys()
+    assert found.recorded.keys() > {"losses", "norms/0", "scales/0"}
+    names = cwgnc_jax.component_names(configuration.subject.shapes, layer_components())
+    # A key's bias adds the same to all scores of a query: its gradient is rounding, and
+    # the way that it goes is no way to compare.
+    aimless = np.array(["key/bias" in name for name in names])
     for name, values in expected.recorded.items():
-        np.testing.assert_allclose(found.recorded[name], values, **ROUNDING)
+        ours = found.recorded[name]
+        if name.startswith("cosine_distance"):
+            ours, values = ours[:, ~aimless], values[:, ~aimless]
+        np.testing.assert_allclose(ours, values, **ROUNDING)
+    assert 0.01 < expected.recorded["rmsd_from_initial/0"].max() < 0.1
     # The threshold divides the components, or the scales would show nothing.
     assert 0.1 < np.mean(expected.recorded["scales/0"] < 1) < 0.9
     for ours, theirs in zip(

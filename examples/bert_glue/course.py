@@ -244,7 +244,8 @@ def template(trainers: Sequence[Trainer], facts: Mapping[str, Any]) -> dict[str,
     trainer = trainers[facts["stage"]]
     state = trainer.shapes()
     whole = jax.eval_shape(trainer.whole, state)
-    known = {"state": state, "log": trainer.new_log()} | dict.fromkeys(
+    log = jax.eval_shape(trainer.new_log)
+    known = {"state": state, "log": log} | dict.fromkeys(
         ("before", "initial", "best"), whole
     )
     trees = {name: known[name] for name in facts["trees"]}

@@ -60,7 +60,7 @@ class Groups:
         self._copies = copies + (configuration.recipe.keep == "best")
         self._trainers: dict[int, tuple[Trainer, ...]] = {}
         self._workloads: dict[str | None, Workload] = {}
-        places = self._placement(seeds if wanted is None else wanted).seeds
+        places = self.placement(seeds if wanted is None else wanted).seeds
         self.plan = processes.agree(
             lambda: plan(configuration, seeds, wanted, places=places)
         )
@@ -92,7 +92,7 @@ class Groups:
         Returns:
             The trainers.
         """
-        placement = self._placement(seeds)
+        placement = self.placement(seeds)
         size = placement.round_up(seeds)
         if size not in self._trainers:
             self._trainers[size] = make_trainers(
@@ -103,6 +103,10 @@ class Groups:
                 workload=self._workload(placement),
             )
         return self._trainers[size]
+
+    def placement(self, seeds: int) -> Placement:
+        """Where so many seeds lie."""
+        return mesh.choose(self._axes, seeds, self._configuration.recipe.batch_size)
 
     def halve(self, seeds: int, say: Callable[[str], None]) -> None:
         """Makes groups smaller after one was out of memory.
@@ -116,7 +120,7 @@ class Groups:
         """
         self.close()
         name = self._configuration.recipe.label
-        smallest = min(seeds, self._placement(self._seeds).seeds)
+        smallest = min(seeds, self.placement(self._seeds).seeds)
         if seeds <= smallest:
             raise StudyStopped(
                 f"{name}: out of memory with the fewest seeds side by side, {seeds}; "
@@ -132,9 +136,6 @@ class Groups:
         self._trainers.clear()
         self._workloads.clear()
 
-    def _placement(self, seeds: int) -> Placement:
-        return mesh.choose(self._axes, seeds, self._configuration.recipe.batch_size)
-
     def _workload(self, placement: Placement) -> Workload:
         if placement.name not in self._workloads:
             subject = self._configuration.subject
@@ -143,7 +144,7 @@ class Groups:
         return self._workloads[placement.name]
 
     def _settle_by_compiling(self, say: Callable[[str], None]) -> None:
-        places = self._placement(self._seeds).seeds
+        places = self.placement(self._seeds).seeds
         free = processes.agree(lambda: memory.free_bytes_each(jax.local_devices()))
         available = int(free * (1 - _RESERVE))
         estimate = _estimate(self._configuration) * -(-self._seeds // places)

@@ -26,6 +26,9 @@ SEED, DATA, MODEL = AXES = ("seed", "data", "model")
 
 Tree = TypeVar("Tree")
 
+# Bytes of rows that are gathered at once; a single row may be larger.
+_PORTION = 1 << 28
+
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
@@ -107,6 +110,37 @@ class Placement:
         assert self.mesh is not None
         whole = NamedSharding(self.mesh, PartitionSpec())
         return jax.device_get(jax.jit(_same, out_shardings=whole)(tree))
+
+    def gather(self, tree: Any) -> Any:
+        """The arrays of several processes as NumPy's in the first, to the last bit.
+
+        Beside them little more than a seed's part of the largest array takes a device's
+        memory, where :meth:`fetch` takes that of all.
+
+        Args:
+            tree: pytree of arrays with a leading seed axis, or of NumPy's, which stay
+                as they are. All processes must call this.
+
+        Returns:
+            The same tree of NumPy arrays; in the other processes JAX's arrays stay as
+            they are, and with a single process all.
+        """
+        if processes.count() == 1 or self.mesh is None:
+            return tree
+        whole = NamedSharding(self.mesh, PartitionSpec())
+        take = jax.jit(_row_of_bits, out_shardings=whole)
+        leaves, structure = jax.tree.flatten(tree)
+        for places in _portions(leaves):
+            arrays = [leaves[place] for place in places]
+            parts = []
+            for number in range(len(arrays[0])):
+                # No process runs ahead: they would wait for each other's programs.
+                rows = jax.block_until_ready(take(arrays, number))
+                if processes.is_first():
+                    parts.append([np.asarray(row.addressable_data(0)) for row in rows])
+            for place, rows in zip(places, zip(*parts, strict=True), strict=False):
+                leaves[place] = np.stack(rows).view(leaves[place].dtype)
+        return jax.tree.unflatten(structure, leaves)
 
     def _size(self, axis: str) -> int:
         return 1 if self.mesh is None else self.mesh.shape[axis]
@@ -261,6 +295,42 @@ def _put(leaf: Any, place: NamedSharding) -> jax.Array:
         return leaf
     values = np.asarray(leaf)
     return jax.make_array_from_callback(values.shape, place, lambda at: values[at])
+
+
+def _portions(leaves: Sequence[Any]) -> list[list[int]]:
+    """Places of JAX's arrays, of which a row of each may be on its way at once."""
+    portions: list[list[int]] = []
+    room = 0
+    for place, leaf in enumerate(leaves):
+        if isinstance(leaf, jax.Array):
+            size = leaf.nbytes // len(leaf)
+            if size > room:
+                portions.append([])
+                room = _PORTION
+            portions[-1].append(place)
+            room -= size
+    return portions
+
+
+def _row_of_bits(arrays: list[jax.Array], number: jax.Array) -> list[jax.Array]:
+    """A row of each array as whole numbers of its bits.
+
+    A sum over rows that are zero but for one leaves each row where it lies, where
+    indexing would first gather all of them; whole numbers, as a sum of floating point
+    would lose the sign of zeros.
+    """
+
+    def take(array: jax.Array) -> jax.Array:
+        if array.dtype == bool:
+            bits = array.astype(np.uint8)
+        else:
+            kind = np.dtype(f"uint{8 * array.dtype.itemsize}")
+            bits = jax.lax.bitcast_convert_type(array, kind)
+        is_it = jnp.arange(len(array)) == number
+        is_it = is_it.reshape(-1, *[1] * (array.ndim - 1))
+        return jnp.sum(jnp.where(is_it, bits, 0), axis=0, dtype=bits.dtype)
+
+    return [take(array) for array in arrays]
 
 
 def _same(tree: Tree) -> Tree:

@@ -8,18 +8,20 @@ again, does what is missing.
 """
 
 import contextlib
+import math
 import os
 import pathlib
 import pickle
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from numpy.typing import NDArray
 
 from bert_glue.records import Record, RunRecords
 
@@ -29,6 +31,8 @@ seconds would be paid for by every other host."""
 
 T = TypeVar("T")
 
+# So many bytes at most are sent at once: they take the devices' memory twice.
+_PIECE = 1 << 26
 # Whether the first process is finding an answer: the others do not hear of its parts.
 _is_deciding = False
 
@@ -153,11 +157,44 @@ def from_first(tree: T | None, shapes: Any) -> T | None:
     Returns:
         The arrays, or None, in every process.
     """
-    if count() == 1 or not agree(lambda: tree is not None):
-        return tree if is_first() else None
-    if not is_first():
-        tree = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    return multihost_utils.broadcast_one_to_all(tree)
+    if count() == 1:
+        return tree
+    leaves = None if tree is None else jax.tree.leaves(tree)
+    found = arrays_from_first(leaves)
+    return (
+        None if found is None else jax.tree.unflatten(jax.tree.structure(shapes), found)
+    )
+
+
+def arrays_from_first(
+    arrays: Sequence[NDArray[Any]] | None,
+) -> list[NDArray[Any]] | None:
+    """Arrays that the first process has, for all, to the last bit.
+
+    Args:
+        arrays: the arrays, or None where it has none; what the others give is not used.
+
+    Returns:
+        The arrays, or None, in every process.
+    """
+
+    def describe() -> list[tuple[tuple[int, ...], np.dtype]] | None:
+        if arrays is None:
+            return None
+        return [(each.shape, np.dtype(each.dtype)) for each in arrays]
+
+    kinds = agree(describe)
+    if count() == 1 or kinds is None:
+        return None if arrays is None or kinds is None else list(arrays)
+    found = []
+    for number, (shape, dtype) in enumerate(kinds):
+        size = math.prod(shape) * dtype.itemsize
+        content = np.empty(0, np.uint8)
+        if is_first() and arrays is not None:
+            flat = np.ascontiguousarray(arrays[number]).reshape(-1)
+            content = flat.view(np.uint8)
+        found.append(_bytes_from_first(content, size).view(dtype).reshape(shape))
+    return found
 
 
 def run_script(main: Callable[[], int]) -> NoReturn:
@@ -243,7 +280,22 @@ class _Told(RunRecords):
 def _broadcast(content: bytes) -> bytes:
     """The first process's bytes, for all."""
     size = int(multihost_utils.broadcast_one_to_all(np.int32(len(content))))
-    # Few sizes, so that few programs are compiled.
-    padded = np.zeros(1 << max(size - 1, 1023).bit_length(), np.uint8)
-    padded[: len(content)] = np.frombuffer(content, np.uint8)
-    return np.asarray(multihost_utils.broadcast_one_to_all(padded)).tobytes()[:size]
+    return _bytes_from_first(np.frombuffer(content, np.uint8), size).tobytes()
+
+
+def _bytes_from_first(content: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """So many bytes of the first process; what the others give is not used.
+
+    JAX adds up what the processes have, zeros but for one of them. Of bytes nothing is
+    lost in that; float32 would lose the sign of zeros, and the smallest numbers.
+    """
+    found = np.empty(size, np.uint8)
+    for start in range(0, size, _PIECE):
+        length = min(_PIECE, size - start)
+        # Few sizes, so that few programs are compiled.
+        padded = np.zeros(1 << max(length - 1, 1023).bit_length(), np.uint8)
+        if is_first():
+            padded[:length] = content[start : start + length]
+        sent = multihost_utils.broadcast_one_to_all(padded)
+        found[start : start + length] = np.asarray(sent)[:length]
+    return found

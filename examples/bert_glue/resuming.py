@@ -3,13 +3,12 @@
 ``checkpoints/CONFIGURATION-KEY/STEP`` holds a group of seeds after an evaluation: its
 arrays as Orbax writes them, and ``group.json`` with all else. It appears whole or not
 at all, replaces the one before, and is removed when the runs are recorded. Only who has
-claimed all runs of a group touches its checkpoint.
+claimed all runs of a group touches its checkpoint. Of several processes that run one
+program the first alone reads and writes, and decides for all.
 """
 
 import contextlib
 import json
-import logging
-import math
 import pathlib
 import shutil
 import tempfile
@@ -20,6 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from bert_glue import array_files, processes
 from bert_glue.records import identity
 from bert_glue.seeds import Seed
 
@@ -61,7 +61,7 @@ class Checkpoint:
 
     def is_due(self) -> bool:
         """Whether it is time to save again."""
-        return time.monotonic() - self._saved > self._seconds
+        return processes.agree(lambda: time.monotonic() - self._saved > self._seconds)
 
     def save(
         self, step: int, facts: Mapping[str, Any], arrays: Mapping[str, Any]
@@ -74,8 +74,14 @@ class Checkpoint:
         Args:
             step: number of steps that are done.
             facts: what :meth:`load` is to give back; values that JSON can hold.
-            arrays: likewise; pytrees of arrays by name.
+            arrays: likewise; pytrees of arrays by name. Of several processes what the
+                first gives is saved, NumPy's arrays, and all must come here.
         """
+        processes.agree(lambda: self._save(step, facts, arrays))
+
+    def _save(
+        self, step: int, facts: Mapping[str, Any], arrays: Mapping[str, Any]
+    ) -> None:
         self._saved = time.monotonic()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +89,7 @@ class Checkpoint:
                 tempfile.mkdtemp(dir=self.folder, prefix=_UNFINISHED)
             )
             leaves = jax.tree.leaves(arrays)
-            _write_arrays(scratch / _ARRAYS, leaves)
+            array_files.write(scratch / _ARRAYS, leaves)
             content = {
                 "about": self._about,
                 "step": step,
@@ -112,8 +118,26 @@ class Checkpoint:
 
         Returns:
             The facts, and the arrays as NumPy has them; None if there is nothing to go
-            on from.
+            on from. Several processes, all of which must come here, get the same.
         """
+        leaves = None
+
+        def find() -> dict[str, Any] | None:
+            nonlocal leaves
+            facts, leaves = self._newest(template)
+            return facts
+
+        facts = processes.agree(find)
+        leaves = processes.arrays_from_first(leaves)
+        if facts is None or leaves is None:
+            return None
+        structure = jax.tree.structure(template(facts))
+        return facts, jax.tree.unflatten(structure, leaves)
+
+    def _newest(
+        self, template: Callable[[Mapping[str, Any]], Any]
+    ) -> tuple[dict[str, Any], list[np.ndarray]] | tuple[None, None]:
+        """Facts and arrays of the last one that can be read."""
         for step in self._steps():
             folder = self.folder / f"{step}"
             try:
@@ -124,8 +148,8 @@ class Checkpoint:
                     continue
                 if _sizes(folder / _ARRAYS) != saved["files"]:
                     raise ValueError("files are missing or cut short")
-                wanted, structure = jax.tree.flatten(template(saved["facts"]))
-                leaves = _read_arrays(folder / _ARRAYS, saved["leaves"])
+                wanted = jax.tree.leaves(template(saved["facts"]))
+                leaves = array_files.read(folder / _ARRAYS, saved["leaves"])
                 _check_shapes(leaves, wanted)
             # Whatever is wrong with what a kill or a full disk left: it is not used.
             except Exception as error:
@@ -134,8 +158,8 @@ class Checkpoint:
                 )
                 continue
             self._note(f"going on from {folder}")
-            return saved["facts"], jax.tree.unflatten(structure, leaves)
-        return None
+            return saved["facts"], leaves
+        return None, None
 
     def remove(self) -> None:
         """Removes all that was saved: at once, and not file by file."""
@@ -184,6 +208,8 @@ class Checkpoints:
         recorded: Sequence[str],
         seeds: Sequence[Seed],
         note: Note = lambda text: None,
+        *,
+        layout: Mapping[str, Any] | None = None,
     ) -> Checkpoint | None:
         """The checkpoint of a group, whether it has been saved or not.
 
@@ -192,6 +218,7 @@ class Checkpoints:
             recorded: what is recorded of the runs beside their scores.
             seeds: the group.
             note: tells the user something, in a line.
+            layout: where the group lies, and what else a last bit depends on.
 
         Returns:
             The checkpoint; None if there are to be none.
@@ -200,6 +227,7 @@ class Checkpoints:
             return None
         group = {"recorded": recorded, "seeds": [list(seed) for seed in seeds]}
         about = {"configuration": configuration, **group, **self._surroundings}
+        about["layout"] = layout
         folder = self._folder / f"{configuration}-{identity(group)}"
         return Checkpoint(folder, about, self._minutes, note)
 
@@ -272,46 +300,6 @@ def _sizes(folder: pathlib.Path) -> dict[str, int]:
     """Bytes of all files in a folder. Orbax finds damage, too, but with much noise."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps Orbax from logging an error that the user is told of in one line."""
-    logger = logging.getLogger("absl")
-    was_disabled, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = was_disabled
-
-
-def _write_arrays(folder: pathlib.Path, leaves: list[Any]) -> None:
-    # Imported here, as most runs are too short for a checkpoint.
-    import orbax.checkpoint as ocp
-
-    # Orbax asks for more than the largest array; beyond that, what is on its way from
-    # device to disk would only take memory.
-    largest = max(leaf.nbytes for leaf in leaves)
-    handler = ocp.PyTreeCheckpointHandler(
-        save_device_host_concurrent_gb=1 + math.ceil(largest / 1e9)
-    )
-    with _quiet(), ocp.Checkpointer(handler) as checkpointer:
-        checkpointer.save(folder.absolute(), args=ocp.args.PyTreeSave(_named(leaves)))
-
-
-def _read_arrays(folder: pathlib.Path, count: int) -> list[np.ndarray]:
-    import orbax.checkpoint as ocp
-
-    as_numpy = _named([ocp.RestoreArgs(restore_type=np.ndarray)] * count)
-    with _quiet(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        found = checkpointer.restore(
-            folder.absolute(), args=ocp.args.PyTreeRestore(restore_args=as_numpy)
-        )
-    return [found[name] for name in as_numpy]
-
-
-def _named(leaves: list[Any]) -> dict[str, Any]:
-    return {f"{number:05}": leaf for number, leaf in enumerate(leaves)}
 
 
 def _check_shapes(leaves: list[np.ndarray], wanted: list[Any]) -> None:

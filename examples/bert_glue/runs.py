@@ -162,7 +162,9 @@ def train_group(
             course.before = now
         if checkpoint is not None and stretch.done < steps and checkpoint.is_due():
             seconds = course.seconds + time.perf_counter() - began
-            checkpoint.save(stretch.done, *course.save(stretch, seconds))
+            facts, arrays = course.save(stretch, seconds)
+            arrays = trainer.placement.gather(arrays)
+            checkpoint.save(stretch.done, facts, arrays)
     best, journal = course.best, course.journal
     params = best.params if best else jax.block_until_ready(course.before)
     outcomes = [

@@ -3,7 +3,7 @@
 import contextlib
 import datetime
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -104,9 +104,7 @@ class Study:
         self._parallel_seeds = parallel_seeds
         beside = {"norms": recording, "measures": make_measure is not None}
         self._recorded = [name for name, is_recorded in beside.items() if is_recorded]
-        # Several processes would have to agree on what is on the disk.
-        minutes = checkpoint_minutes if processes.count() == 1 else 0
-        self._checkpoints = Checkpoints(records.folder, minutes, same)
+        self._checkpoints = Checkpoints(records.folder, checkpoint_minutes, same)
 
     def missing(self, configuration: Configuration) -> list[Seed]:
         """Seeds whose runs are this process's to do, and not done or not kept."""
@@ -143,7 +141,7 @@ class Study:
     def _run(self, progress: Progress) -> None:
         self.write_summary()
         for configuration in self.configurations:
-            list(self._interrupted(configuration, progress))
+            self._interrupted(configuration, progress)
         waiting = False
         while True:
             busy = False
@@ -230,15 +228,19 @@ class Study:
 
     def _interrupted(
         self, configuration: Configuration, progress: Progress
-    ) -> Iterator[list[Seed]]:
-        done = processes.agree(self._done)
-        return self._checkpoints.interrupted(
-            configuration.name,
-            self._recorded,
-            is_done=lambda seed: configuration.run(seed) in done,
-            most=self._parallel_seeds,
-            note=progress.note,
-        )
+    ) -> list[list[Seed]]:
+        def find() -> list[list[Seed]]:
+            done = self._done()
+            found = self._checkpoints.interrupted(
+                configuration.name,
+                self._recorded,
+                is_done=lambda seed: configuration.run(seed) in done,
+                most=self._parallel_seeds,
+                note=progress.note,
+            )
+            return list(found)
+
+        return processes.agree(find)
 
     def _try_group(
         self,
@@ -249,7 +251,16 @@ class Study:
     ) -> bool:
         """Does some runs; False, and none is recorded, if they do not fit in memory."""
         checkpoint = self._checkpoints.of(
-            configuration.name, self._recorded, seeds, progress.note
+            configuration.name,
+            self._recorded,
+            seeds,
+            progress.note,
+            # Each of these may change the rounding.
+            layout={
+                "mesh": groups.placement(len(seeds)).name,
+                "processes": processes.count(),
+                "remat": configuration.subject.remat,
+            },
         )
         try:
             trainers = groups.trainers(len(seeds))
