@@ -81,16 +81,17 @@ def own_data(folder):
 
 
 def test_model_folders_are_checked(capsys, folder, tmp_path):
-    out = ["--output-dir", tmp_path]
+    out = ["--output-dir", tmp_path / "new"]
     text = refusal(capsys, "--model", folder / "empty", *out)
     assert f"the model folder {folder / 'empty'} has no config.json" in text
     text = refusal(capsys, "--model", folder / "broken", *own_data(folder), *out)
     assert "does not fit the model" in text
     assert "embeddings.word_embeddings.weight" in text
+    assert not (tmp_path / "new").exists()
 
 
 def test_data_is_checked(capsys, folder, tmp_path):
-    model = ["--model", folder / "model", "--output-dir", tmp_path]
+    model = ["--model", folder / "model", "--output-dir", tmp_path / "new"]
     text = refusal(capsys, *model, "--task", "rte", "--data-dir", folder)
     assert str(folder / "RTE") in text
     (folder / "bad.tsv").write_text("sentence\tlabel\nthe cat\t1\nthe dog\n")
@@ -105,6 +106,7 @@ def test_data_is_checked(capsys, folder, tmp_path):
     assert "at most 40" in text
     text = refusal(capsys, *model, *own_data(folder), "--predict", folder / "no.tsv")
     assert "no.tsv" in text
+    assert not (tmp_path / "new").exists()
 
 
 def test_more_parallel_seeds_than_memory(capsys, folder, tmp_path, monkeypatch):

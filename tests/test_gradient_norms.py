@@ -107,6 +107,7 @@ def test_a_layer_is_refused_before_anything_is_trained(tmp_path, capsys):
     assert "belong together" in refusal(capsys, *options, "--process-id", "0")
     message = refusal(capsys, *options, "--method", "gu:stages=3")
     assert "stages is 3 in the method gu; accepted is 1 to 2" in message
+    assert not (tmp_path / "out").exists()
 
 
 def test_namesakes_are_told_apart(tmp_path):

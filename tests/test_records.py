@@ -20,6 +20,8 @@ from bert_glue.records import RecordsError, RunRecords
 def test_what_is_appended_is_read(tmp_path):
     store = RunRecords(tmp_path / "new" / "folder")
     assert store.read() == []
+    # A command that is refused after all has left nothing behind.
+    assert list(tmp_path.iterdir()) == []
     store.append([{"run": "a", "score": np.float32(0.5)}, {"run": "b", "score": 2.0}])
     store.append([{"run": "c", "score": float("nan"), "bad": np.inf}])
     found = RunRecords(tmp_path / "new" / "folder").read()
@@ -114,6 +116,8 @@ def test_folder_that_cannot_be_used(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RecordsError, match="cannot be made"):
         RunRecords(tmp_path / "file")
+    with pytest.raises(RecordsError, match="cannot be made: Not a directory"):
+        RunRecords(tmp_path / "file" / "new" / "folder")
 
 
 @pytest.fixture
@@ -143,6 +147,8 @@ def test_folder_that_cannot_be_written_to(readable, nobody):
     before = sorted(readable.iterdir())
     with pytest.raises(RecordsError, match="cannot be written to: Permission denied"):
         RunRecords(readable)
+    with pytest.raises(RecordsError, match="cannot be made: Permission denied"):
+        RunRecords(readable / "new" / "folder")
     # What needs no writing still works: reports, and copying to another folder.
     assert [record["run"] for record in records.read_only(readable)] == ["a"]
     assert sorted(readable.iterdir()) == before

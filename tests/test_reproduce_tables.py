@@ -177,8 +177,10 @@ def test_bad_input(capsys, options, tmp_path):
         assert not (tmp_path / "new").exists()
     text = refusal(capsys, *options, "--reference", "sgd", *folder)
     assert "the reference is 'sgd'; accepted are devlin, adamw" in text
+    assert not (tmp_path / "new").exists()
     text = refusal(capsys, "--report-only", *folder, "--merge", tmp_path / "none")
     assert "runs.jsonl cannot be read: No such file" in text
+    (tmp_path / "new").mkdir()
     text = refusal(capsys, "--report-only", *folder)
     assert "no runs are recorded in" in text
 

@@ -58,7 +58,8 @@ class RunRecords:
     """The finished runs of a folder, and who is doing which run.
 
     Args:
-        folder: the output directory; made if it does not exist.
+        folder: the output directory. If it does not exist it is made when the first
+            file is written: a command that is refused leaves nothing behind.
 
     Attributes:
         folder: the same.
@@ -80,10 +81,16 @@ class RunRecords:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = pathlib.Path(folder)
         self.notes: list[str] = []
-        with self._explained("made"):
-            self.folder.mkdir(parents=True, exist_ok=True)
-        with self._explained("written to"), tempfile.TemporaryFile(dir=self.folder):
-            _sweep(self.folder)
+        if os.path.lexists(self.folder):
+            self._make()
+            with self._explained("written to"), tempfile.TemporaryFile(dir=self.folder):
+                _sweep(self.folder)
+        else:
+            above = next(
+                each for each in self.folder.absolute().parents if each.exists()
+            )
+            with self._explained("made"), tempfile.TemporaryFile(dir=above):
+                pass
         self._claims = locks.Claims(self.folder / ".claims")
 
     @property
@@ -104,6 +111,8 @@ class RunRecords:
         Raises:
             RecordsError: if a line is no record, or one of another version.
         """
+        if not self.folder.exists():
+            return []
         with self._locked("read"):
             self._mend()
             return self._read()
@@ -183,6 +192,7 @@ class RunRecords:
             RecordsError: if it cannot be written.
         """
         text = json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
+        self._make()
         with self._explained("written to"):
             replace_file(self.folder / name, text.encode())
 
@@ -220,8 +230,13 @@ class RunRecords:
             "counts as not done"
         )
 
+    def _make(self) -> None:
+        with self._explained("made"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+
     @contextlib.contextmanager
     def _locked(self, what: str) -> Iterator[None]:
+        self._make()
         with self._explained(what), locks.exclusive(self.folder / ".lock"):
             yield
 
