@@ -130,7 +130,7 @@ def test_methods_are_recipes():
     cwgnc, short, loose = parse_methods("cwgnc, cwgnc:epochs=3,adamw:max_norm=2")
     assert (cwgnc.epochs, cwgnc.max_norm, cwgnc.learning_rate) == (5, 0.05, 2e-5)
     assert (short.epochs, short.label) == (3, "cwgnc:epochs=3")
-    assert (loose.max_norm, loose.label) == (2.0, "adamw:max_norm=2.0")
+    assert (loose.max_norm, loose.label) == (2.0, "adamw:max_norm=2")
     # The user's own setting is stronger than a default.
     assert short.with_defaults(epochs=9, batch_size=None).epochs == 3
     assert cwgnc.with_defaults(epochs=9).epochs == 9

@@ -390,6 +390,29 @@ def test_designs_join_and_survive_json():
         Design.from_json("1", {"methods": []})
 
 
+def test_labels_of_earlier_versions_are_the_same_rows(tmp_path):
+    loose, old = "cwgnc:max_norm=1e5", "cwgnc:max_norm=100000.0"
+    runs = [run("cwgnc", 0, 60.0), run(loose, 0, 50.0), run(loose, 0, 40.0, task="rte")]
+    assert runs[1]["label"] == "cwgnc:max_norm=100000"
+    new = Design.of_records(runs)
+    # As they were written before: with what Python makes of a number.
+    earlier = [*runs[:2], runs[2] | {"label": old}]
+    assert Design.of_records(earlier) == new
+    saved = new.to_json() | {"methods": ["cwgnc", old], "reference": old}
+    saved["configurations"] = [
+        [task, method.replace("100000", "100000.0"), name]
+        for task, method, name in saved["configurations"]
+    ]
+    assert new.join(Design.from_json("1", saved)) == new
+    records = RunRecords(tmp_path)
+    records.append(earlier)
+    config.change(records, lambda content: content["tables"].update({"1": saved}))
+    for reference in (loose, old, runs[1]["label"]):
+        [table] = report.read(records, reference=reference)
+        assert table.design.reference == "cwgnc:max_norm=100000"
+        assert table.methods == ["cwgnc", "cwgnc:max_norm=100000"]
+
+
 def test_a_page_of_nothing_is_refused(tmp_path):
     records = RunRecords(tmp_path)
     with pytest.raises(RecordsError, match="no runs are recorded"):

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bert_glue import summaries
+from bert_glue.recipe import tidy_label
 from bert_glue.records import Record, RecordsError
 from bert_glue.seeds import Seed
 
@@ -67,16 +68,16 @@ class Design:
         try:
             return cls(
                 number,
-                tuple(saved["methods"]),
+                tuple(map(tidy_label, saved["methods"])),
                 tuple(saved["tasks"]),
                 {
-                    (task, method): name
+                    (task, tidy_label(method)): name
                     for task, method, name in saved["configurations"]
                 },
                 tuple(Seed(init, data) for init, data in saved["seeds"]),
-                saved["reference"],
+                tidy_label(saved["reference"]),
             )
-        except (KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             raise RecordsError(
                 f"table {number} in config.json is not one of this version"
             ) from None
@@ -163,7 +164,7 @@ def _unique_labels(runs: Sequence[Record]) -> dict[str, str]:
     """A label for each of some configurations, unlike those of the same task."""
     shared: dict[tuple[str, str], list[Record]] = {}
     for run in runs:
-        shared.setdefault((run["task"], run["label"]), []).append(run)
+        shared.setdefault((run["task"], tidy_label(run["label"])), []).append(run)
     labels = {}
     for (_, label), group in shared.items():
         first = group[0]

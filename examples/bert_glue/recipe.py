@@ -4,6 +4,7 @@ A recipe says everything that distinguishes a method; the training loop knows no
 them by name.
 """
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -170,11 +171,7 @@ class Recipe:
     @property
     def label(self) -> str:
         """Name of the row in a table: the method and what was changed about it."""
-        values = {name: getattr(self, name) for name in self.changed}
-        words = (
-            f"{name}={str(value).lower() if isinstance(value, bool) else value}"
-            for name, value in values.items()
-        )
+        words = (f"{name}={_written(getattr(self, name))}" for name in self.changed)
         return ":".join([self.name, *words])
 
     def replace(self, **settings: Any) -> "Recipe":
@@ -302,6 +299,28 @@ def parse_setting(name: str, text: str) -> Any:
         raise ValueError(f"{name} needs {wanted}, got {text!r}") from None
 
 
+def tidy_label(label: str) -> str:
+    """A label as :attr:`Recipe.label` writes it, whoever wrote it.
+
+    Args:
+        label: of a recipe, perhaps from an old record, or of anything else.
+
+    Returns:
+        The same label with each number written as short as can be.
+
+    Examples:
+        >>> tidy_label("cwgnc:max_norm=100000.0:epochs=3"), tidy_label("my run: a=1.0")
+        ('cwgnc:max_norm=100000:epochs=3', 'my run: a=1.0')
+    """
+    method, *parts = label.split(":")
+    for place, part in enumerate(parts):
+        name, _, value = part.partition("=")
+        if name in rules():
+            with contextlib.suppress(ValueError):
+                parts[place] = f"{name}={_written(parse_setting(name, value))}"
+    return ":".join([method, *parts])
+
+
 def layer_components(first_layer: int = 0) -> cwgnc_jax.ComponentMap:
     """The paper's components of the example BERT: each matrix and bias of each layer.
 
@@ -362,6 +381,13 @@ def mix_out(recipe: Recipe, params: Params, initial: Params, key: jax.Array) -> 
         output_layer=None if recipe.mixout_output_layer else r"(^|/)classifier/",
         gradient=recipe.mixout_gradient,
     )
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    short = f"{value:g}" if isinstance(value, float) else ""
+    return short if short and float(short) == value else str(value)
 
 
 def _may_be_none(name: str) -> bool:

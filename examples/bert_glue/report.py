@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from bert_glue import config, formats, page, tables
 from bert_glue.designs import ALL, Design
+from bert_glue.recipe import tidy_label
 from bert_glue.records import RecordsError, RunRecords, replace_file
 from bert_glue.tables import Table
 
@@ -83,6 +84,7 @@ def write(records: RunRecords, found: Sequence[Table]) -> list[pathlib.Path]:
 
 
 def _referred(designs: Sequence[Design], reference: str) -> list[Design]:
+    reference = tidy_label(reference)
     accepted = dict.fromkeys(label for design in designs for label in design.methods)
     if designs and reference not in accepted:
         raise ValueError(

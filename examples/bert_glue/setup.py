@@ -16,7 +16,7 @@ from bert_glue.designs import Design, choose_reference
 from bert_glue.groups import StudyStopped
 from bert_glue.methods import describe
 from bert_glue.progress import Progress
-from bert_glue.recipe import Recipe
+from bert_glue.recipe import Recipe, tidy_label
 from bert_glue.records import RecordsError, RunRecords
 from bert_glue.seeds import Seed
 from bert_glue.study import Configuration, Study
@@ -164,6 +164,7 @@ def design_table(
                 names.add(configuration.name)
                 cells[subject.task.name, recipe.label] = configuration
     methods = tuple(dict.fromkeys(label for _, label in cells))
+    reference = None if reference is None else tidy_label(reference)
     if reference is not None and reference not in methods:
         raise ValueError(
             f"the reference is {reference!r}; accepted are {', '.join(methods)}"
