@@ -159,7 +159,7 @@ def test_two_processes_one_dies_and_the_study_goes_on(options, tmp_path):
     aside.rename(first)
 
     seeds = len(before) + SIDE_BY_SIDE
-    with pair(finetune_glue, folder, *options, *often, "--seeds", seeds) as processes:
+    with pair(finetune_glue, folder, *options, *mesh, "--seeds", seeds) as processes:
         printed = processes.finish()
     kept = len(before) - SIDE_BY_SIDE
     assert f"{kept} of {seeds} runs are recorded, 8 missing" in printed
