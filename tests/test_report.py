@@ -7,7 +7,17 @@ import re
 
 import numpy as np
 import pytest
-from bert_glue import charts, config, formats, paper, report, tables, verdicts
+from bert_glue import (
+    charts,
+    config,
+    formats,
+    paper,
+    plots,
+    report,
+    summaries,
+    tables,
+    verdicts,
+)
 from bert_glue.designs import Design
 from bert_glue.records import RecordsError, RunRecords
 from run_records import run
@@ -423,3 +433,21 @@ def test_a_page_of_nothing_is_refused(tmp_path):
     with pytest.raises(ValueError, match="accepted are cwgnc, adamw"):
         report.read(records, reference="sgd")
     assert report.read(records, reference="adamw")[0].design.reference == "adamw"
+
+
+def test_names_of_methods_do_not_run_into_each_other():
+    methods = [
+        "adamw",
+        "cwgnc:epochs=3:learning_rate=0.0001:bias_correction=false",
+        "mixout:mixout_output_layer=false:mixout_gradient=released",
+    ]
+    runs = [run(method, seed, 60.0) for method in methods for seed in range(2)]
+    figure = plots.plot_runs(summaries.summarize(runs))
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+    assert len(boxes) == 3
+    for left, right in itertools.pairwise(boxes):
+        assert left.x1 < right.x0
+    assert figure.bbox.x0 <= boxes[0].x0
+    assert boxes[-1].x1 <= figure.bbox.x1

@@ -23,16 +23,20 @@ def plot_runs(rows: Sequence[Row]) -> Figure:
         The figure: dots, a bar at each method's mean, a line at the score of the
         majority classifier; runs that failed are crosses.
     """
-    figure = Figure(figsize=(1.8 + 1.4 * len(rows), 4.2), layout="constrained")
+    # A label has a line for each setting, the longest of which must find room.
+    labels = [row.label.replace(":", "\n") for row in rows]
+    longest = max(len(line) for label in labels for line in label.split("\n"))
+    size = (1.8 + max(1.4, 0.1 * longest) * len(rows), 4.2)
+    figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    labels = {"run": _SOUND, "failed run": _FAILED}
+    colors = {"run": _SOUND, "failed run": _FAILED}
     for column, row in enumerate(rows):
         scores = np.array(list(row.scores.values()))
         failed = np.array([seed in row.failed for seed in row.scores])
         places = column + _spread(scores)
         for (label, color), chosen, marker in zip(
-            labels.items(), (~failed, failed), ("o", "X"), strict=True
+            colors.items(), (~failed, failed), ("o", "X"), strict=True
         ):
             axes.scatter(
                 places[chosen],
@@ -60,12 +64,19 @@ def plot_runs(rows: Sequence[Row]) -> Figure:
         label="majority classifier",
     )
     axes.set_xticks(
-        range(len(rows)), [f"{row.label}\nstd {row.summary.std:.2f}" for row in rows]
+        range(len(rows)),
+        [
+            f"{label}\nstd {row.summary.std:.2f}"
+            for label, row in zip(labels, rows, strict=True)
+        ],
     )
     axes.set_xlim(-0.6, len(rows) - 0.4)
     settings = rows[0].settings
     axes.set_ylabel(f"{METRIC_NAMES[settings['metric']]} (%)")
-    axes.set_title(f"{settings['task']}: every run of each method")
+    title = f"{settings['task']}: every run of each method"
+    if share := settings.get("held_out"):
+        title += f", on {share:.0%} of the training set"
+    axes.set_title(title)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="0.9")
     axes.set_axisbelow(True)
