@@ -451,3 +451,25 @@ def test_names_of_methods_do_not_run_into_each_other():
         assert left.x1 < right.x0
     assert figure.bbox.x0 <= boxes[0].x0
     assert boxes[-1].x1 <= figure.bbox.x1
+
+
+def test_a_method_that_always_fails_is_not_the_most_stable():
+    scores = {"cwgnc": [60.0, 0.0, 61.0], "adamw": [50.0, 52.0, 54.0]}
+    failing = {"devlin": [0.0, 0.0, 0.0], "mixout": [-1.0, 0.0, -1.0]}
+
+    def table_of(scores):
+        runs = [
+            run(method, seed, score)
+            for method, of_method in scores.items()
+            for seed, score in enumerate(of_method)
+        ]
+        return tables.build(Design.of_records(runs), runs)
+
+    table = table_of(scores | failing)
+    assert table.best("cola")[0] == {"adamw"}
+    notes = [note for note in table.notes if note.startswith("All runs failed of ")]
+    assert len(notes) == 1
+    assert "of devlin on cola, mixout on cola:" in notes[0]
+    # Where nothing works, the smallest spread is what it is.
+    assert table_of(failing).best("cola")[0] == {"devlin"}
+    assert not any("All runs failed" in note for note in table_of(scores).notes)

@@ -36,6 +36,11 @@ class Cell:
         return self.row.summary.std, self.row.summary.mean, self.row.summary.max
 
     @property
+    def always_failed(self) -> bool:
+        """Whether there are several runs, and all failed (majority classifier)."""
+        return len(self.row.failed) == len(self.runs) > 1
+
+    @property
     def failure_rate(self) -> cwgnc_jax.Interval:
         """Wilson's interval of the chance to fail (majority classifier), 0 to 1."""
         return cwgnc_jax.wilson_interval(len(self.row.failed), len(self.runs))
@@ -102,13 +107,17 @@ class Table:
             task: one of the tasks.
 
         Returns:
-            Labels of those whose printed number nobody beats.
+            Labels of those whose printed number nobody beats. A method that always
+            fails has no spread to be proud of: it is not the best one by that, unless
+            all methods do.
         """
         column = self.column(task)
+        working = {k: cell for k, cell in column.items() if not cell.always_failed}
         found = []
         for place, choose in enumerate((min, max, max)):
+            cells = column if place or not working else working
             printed = {
-                label: round(cell.numbers[place], 1) for label, cell in column.items()
+                label: round(cell.numbers[place], 1) for label, cell in cells.items()
             }
             best = choose(printed.values())
             found.append(
@@ -160,6 +169,16 @@ class Table:
             found.append(
                 f"In brackets the paper's numbers ({paper.SOURCE}, {paper.RUNS} runs), "
                 "where the setting is the same."
+            )
+        failed = [
+            f"{label} on {task}"
+            for (task, label), cell in self.cells.items()
+            if cell.always_failed
+        ]
+        if failed:
+            found.append(
+                f"All runs failed of {', '.join(failed)}: a small spread there is no "
+                "sign of stability."
             )
         if any(seed.init != seed.data for seed in self.design.seeds):
             found.append(
