@@ -455,7 +455,7 @@ def test_names_of_methods_do_not_run_into_each_other():
 
 def test_a_method_that_always_fails_is_not_the_most_stable():
     scores = {"cwgnc": [60.0, 0.0, 61.0], "adamw": [50.0, 52.0, 54.0]}
-    failing = {"devlin": [0.0, 0.0, 0.0], "mixout": [-1.0, 0.0, -1.0]}
+    failing = {"devlin": [0.0, -0.01, 0.0], "mixout": [-1.0, 0.0, -1.0]}
 
     def table_of(scores):
         runs = [
@@ -470,6 +470,9 @@ def test_a_method_that_always_fails_is_not_the_most_stable():
     notes = [note for note in table.notes if note.startswith("All runs failed of ")]
     assert len(notes) == 1
     assert "of devlin on cola, mixout on cola:" in notes[0]
+    # A single run has no spread at all.
+    assert table_of(scores | {"mosbach": [90.0]}).best("cola")[0] == {"adamw"}
     # Where nothing works, the smallest spread is what it is.
     assert table_of(failing).best("cola")[0] == {"devlin"}
+    assert "-0.0" not in formats.text(table)
     assert not any("All runs failed" in note for note in table_of(scores).notes)

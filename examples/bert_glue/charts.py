@@ -45,7 +45,7 @@ def dots(column: dict[str, Cell], unit: str) -> str:
             for run, height in zip(cell.runs, _heights(cell, scale), strict=True)
         ]
         words = (
-            f"{label}: mean {summary.mean:.1f}, standard deviation {summary.std:.1f}, "
+            f"{label}: mean {summary.mean:z.1f}, standard deviation {summary.std:.1f}, "
             f"{len(row.failed)} of {len(cell.runs)} runs failed"
         )
         lines.append(

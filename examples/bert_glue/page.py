@@ -114,7 +114,7 @@ def _numbers(table: Table) -> str:
             for number, winners, theirs in zip(
                 cell.numbers, best[task], published, strict=True
             ):
-                value = f"{number:.1f}"
+                value = f"{number:z.1f}"
                 value = f"<b>{value}</b>" if label in winners else value
                 value += "" if theirs is None else f" <small>({theirs:.1f})</small>"
                 cells.append(f"<td>{value}")

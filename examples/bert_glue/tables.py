@@ -107,12 +107,16 @@ class Table:
             task: one of the tasks.
 
         Returns:
-            Labels of those whose printed number nobody beats. A method that always
-            fails has no spread to be proud of: it is not the best one by that, unless
-            all methods do.
+            Labels of those whose printed number nobody beats. The spread of a method
+            that always fails, or of a single run, does not count unless there is no
+            other.
         """
         column = self.column(task)
-        working = {k: cell for k, cell in column.items() if not cell.always_failed}
+        working = {
+            label: cell
+            for label, cell in column.items()
+            if len(cell.runs) > 1 and not cell.always_failed
+        }
         found = []
         for place, choose in enumerate((min, max, max)):
             cells = column if place or not working else working
