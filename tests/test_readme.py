@@ -43,8 +43,21 @@ def test_commands_are_understood(command):
     script.make_parser().parse_args(words[1:])
 
 
-def test_files_that_are_named_exist():
-    root = pathlib.Path(__file__).parents[1]
-    links = re.findall(r"\]\((?!http|#)([^)]+)\)", README)
+@pytest.mark.parametrize("page", ["README.md", "docs/devices.md", "results/README.md"])
+def test_what_is_linked_exists(page):
+    path = pathlib.Path(__file__).parents[1] / page
+    links = re.findall(r"\]\((?!http)([^)]+)\)", path.read_text())
     assert links
-    assert [link for link in links if not (root / link).exists()] == []
+    for link in links:
+        name, _, anchor = link.partition("#")
+        file = path.parent / name if name else path
+        assert file.exists(), link
+        if anchor:
+            assert anchor in anchors(file), link
+
+
+def anchors(page):
+    """What a page's headings are called in links, by GitHub's rule."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    kept = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
+    return [heading.replace(" ", "-") for heading in kept]
