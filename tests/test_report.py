@@ -476,3 +476,11 @@ def test_a_method_that_always_fails_is_not_the_most_stable():
     assert table_of(failing).best("cola")[0] == {"devlin"}
     assert "-0.0" not in formats.text(table)
     assert not any("All runs failed" in note for note in table_of(scores).notes)
+
+
+def test_a_spread_that_nothing_bounds_is_unknown():
+    runs = [run("devlin", seed, -1.0 if seed == 3 else 0.0) for seed in range(25)]
+    table = tables.build(Design.of_records(runs), runs)
+    cell = table.column("cola")["devlin"]
+    assert cell.row.summary.std_interval.high == np.inf
+    assert formats.sureness(cell)[1] == "unknown"

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Callable, Sequence
 
 from bert_glue import paper, summaries, verdicts
@@ -229,7 +230,8 @@ def sureness(cell: Cell) -> tuple[str, ...]:
         As many texts.
     """
     interval, rate = cell.row.summary.std_interval, cell.failure_rate
-    known = interval.low == interval.low
+    # Too few runs, or all alike but for one, bound no spread from above.
+    known = math.isfinite(interval.high)
     return (
         f"{len(cell.runs)}",
         f"{interval.low:.1f} to {interval.high:.1f}" if known else "unknown",
