@@ -92,7 +92,7 @@ def test_records(finished):
 def test_summary_is_of_the_records(finished):
     folder, printed = finished
     summary = json.loads((folder / "summary.json").read_text())
-    assert [row["method"] for row in summary] == ["cwgnc", "adamw:weight_decay=0.0"]
+    assert [row["method"] for row in summary] == ["cwgnc", "adamw:weight_decay=0"]
     for row, runs in zip(
         summary, (records_of(folder)[:3], records_of(folder)[3:]), strict=True
     ):

@@ -6,6 +6,9 @@ import subprocess
 import sys
 
 import eight_devices
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from bert_glue import devices, mesh
 
@@ -64,3 +67,31 @@ def test_surroundings_that_tell_nothing():
     )
     assert "the processes cannot find each other (coordinator_address" in run.stderr
     assert "or --distributed alone where a TPU slice, SLURM" in run.stderr
+
+
+def test_rows_are_gathered_to_the_last_bit():
+    odd = np.array([[-0.0, 1e-40, np.inf], [0.0, -1e-45, 1.5]], np.float32)
+    odd.view(np.uint32)[1, 2] = 0x7FC0BEEF  # NaN with a message
+    arrays = [
+        odd,
+        odd.astype(jnp.bfloat16),
+        np.array([[True, False], [False, True]]),
+        np.array([2**31 - 1, -(2**31)], np.int32),
+    ]
+    take = jax.jit(mesh._row_of_bits)
+    for number in range(2):
+        rows = take([jnp.asarray(array) for array in arrays], number)
+        for array, row in zip(arrays, rows, strict=True):
+            found = np.asarray(row).view(array.dtype)
+            assert found.shape == array[number].shape
+            assert found.tobytes() == array[number].tobytes()
+
+
+def test_rows_are_gathered_in_portions(monkeypatch):
+    monkeypatch.setattr(mesh, "_PORTION", 16)
+    widths = (2, 2, 2, 10, 1)
+    leaves = [jnp.zeros((3, width), jnp.float32) for width in widths]
+    # One of 40 bytes is larger than a portion and has one to itself.
+    assert mesh._portions([leaves[0], np.zeros(9), *leaves[1:]]) == [
+        *([0, 2], [3], [4], [5]),
+    ]

@@ -292,7 +292,7 @@ def test_gradients_of_a_frequent_token_are_summed_in_float32():
 
     gradients = nnx.to_pure_dict(gradient(state))
     word = gradients["word"]["embedding"][3]
-    # Each position's gradient is of 64 of them, the same each time.
+    # A position occurs 64 times, each time with the same gradient.
     per_position = gradients["position"]["embedding"][:16]
     np.testing.assert_allclose(word, per_position.sum(0), rtol=1e-5, atol=1e-4)
     assert jnp.abs(word).max() > 100

@@ -112,6 +112,15 @@ def groups_with_checkpoints(folder):
     return {path.parent for path in folder.glob("checkpoints/[!.]*/[0-9]*")}
 
 
+def set_aside(folder, aside, moved):
+    for path in groups_with_checkpoints(folder):
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(aside)
+            moved.append(path)
+            break
+    return bool(moved)
+
+
 def wait_for(processes, condition):
     deadline = time.monotonic() + 240
     while not condition():
@@ -138,10 +147,10 @@ def test_two_processes_one_dies_and_the_study_goes_on(options, tmp_path):
     mesh = ["--mesh", "seed=2,model=2"]
     often = [*mesh, "--checkpoint-minutes", "1e-9"]
     with pair(finetune_glue, folder, *options, *often, "--seeds", 2000) as processes:
-        wait_for(processes, lambda: groups_with_checkpoints(folder))
-        [first] = groups_with_checkpoints(folder)
         # What a kill at this moment would leave of the first group.
-        first.rename(aside)
+        moved = []
+        wait_for(processes, lambda: set_aside(folder, aside, moved))
+        [first] = moved
         wait_for(processes, lambda: len(records_of(folder)) >= 2 * SIDE_BY_SIDE)
         done = groups_with_checkpoints(folder)
         wait_for(processes, lambda: groups_with_checkpoints(folder) - done)
@@ -163,7 +172,8 @@ def test_two_processes_one_dies_and_the_study_goes_on(options, tmp_path):
         printed = processes.finish()
     kept = len(before) - SIDE_BY_SIDE
     assert f"{kept} of {seeds} runs are recorded, 8 missing" in printed
-    assert printed.count("going on from") == 2, printed
+    # The other group may have ended between the look at it and the kill.
+    assert printed.count("going on from") in (1, 2), printed
     records = records_of(folder)
     assert records[:kept] == before[SIDE_BY_SIDE:]
     records.sort(key=lambda record: record["seed"])

@@ -471,7 +471,8 @@ def test_a_method_that_always_fails_is_not_the_most_stable():
     assert len(notes) == 1
     assert "of devlin on cola, mixout on cola:" in notes[0]
     # A single run has no spread at all.
-    assert table_of(scores | {"mosbach": [90.0]}).best("cola")[0] == {"adamw"}
+    single = table_of(scores | {"mosbach": [90.0]})
+    assert single.best("cola") == ({"adamw"}, {"adamw"}, {"cwgnc"})
     # Where nothing works, the smallest spread is what it is.
     assert table_of(failing).best("cola")[0] == {"devlin"}
     assert "-0.0" not in formats.text(table)
@@ -484,3 +485,19 @@ def test_a_spread_that_nothing_bounds_is_unknown():
     cell = table.column("cola")["devlin"]
     assert cell.row.summary.std_interval.high == np.inf
     assert formats.sureness(cell)[1] == "unknown"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_was_scored_on_held_out_examples_is_told_apart(order):
+    held = [run("adamw", seed, 50.0, data_fingerprint="held") for seed in range(2)]
+    held = [each | {"held_out": 0.004, "eval_examples": 34} for each in held]
+    runs = [*held, *(run("adamw", seed, 60.0) for seed in range(2))][::order]
+    table = tables.build(Design.of_records(runs), runs)
+    assert "held out" not in table.heading("cola")
+    labels = sorted(table.column("cola"), key=len)
+    assert len(labels) == 2
+    assert "held out" not in labels[0]
+    assert "held out 0.004" in labels[1]
+    alone = tables.build(Design.of_records(held), held)
+    assert "on 0.4% held out of the training set" in alone.heading("cola")
+    assert any("scored on 0.4% held out" in note for note in alone.notes)

@@ -68,7 +68,7 @@ class Design:
         try:
             return cls(
                 number,
-                tuple(map(tidy_label, saved["methods"])),
+                tuple(dict.fromkeys(map(tidy_label, saved["methods"]))),
                 tuple(saved["tasks"]),
                 {
                     (task, tidy_label(method)): name
@@ -168,15 +168,18 @@ def _unique_labels(runs: Sequence[Record]) -> dict[str, str]:
     labels = {}
     for (_, label), group in shared.items():
         first = group[0]
+        settings = dict.fromkeys(
+            name for run in group for name in summaries.settings_of(run)
+        )
         names = [
             name
-            for name in summaries.settings_of(first)
-            if name != "configuration"
-            and any(run.get(name) != first[name] for run in group)
+            for name in settings
+            if name not in ("configuration", "label")
+            and any(run.get(name) != first.get(name) for run in group)
         ]
         for run in group:
             added = ", ".join(
-                f"{name.replace('_', ' ')} {run.get(name)}" for name in names
+                f"{name.replace('_', ' ')} {run[name]}" for name in names if name in run
             )
             labels[run["configuration"]] = f"{label} ({added})" if added else label
     return labels

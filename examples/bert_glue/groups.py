@@ -105,7 +105,14 @@ class Groups:
         return self._trainers[size]
 
     def placement(self, seeds: int) -> Placement:
-        """Where so many seeds lie."""
+        """Where seeds lie.
+
+        Args:
+            seeds: how many.
+
+        Returns:
+            Their places on the mesh.
+        """
         return mesh.choose(self._axes, seeds, self._configuration.recipe.batch_size)
 
     def halve(self, seeds: int, say: Callable[[str], None]) -> None:

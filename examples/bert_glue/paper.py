@@ -131,7 +131,7 @@ def differences(run: Mapping[str, Any]) -> list[str]:
     ):
         if kind == "examples to score" and "held_out" in run:
             share = run["held_out"]
-            found.append(f"scored on {share:.0%} held out of the training set")
+            found.append(f"scored on {100 * share:g}% held out of the training set")
         elif size != all_of_it:
             found.append(f"{size:,} of {all_of_it:,} {kind}")
     if run["max_length"] != 128:

@@ -75,7 +75,7 @@ def plot_runs(rows: Sequence[Row]) -> Figure:
     axes.set_ylabel(f"{METRIC_NAMES[settings['metric']]} (%)")
     title = f"{settings['task']}: every run of each method"
     if share := settings.get("held_out"):
-        title += f", on {share:.0%} of the training set"
+        title += f", on {100 * share:g}% of the training set"
     axes.set_title(title)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="0.9")

@@ -86,11 +86,11 @@ class RunRecords:
             with self._explained("written to"), tempfile.TemporaryFile(dir=self.folder):
                 _sweep(self.folder)
         else:
-            above = next(
-                each for each in self.folder.absolute().parents if each.exists()
-            )
-            with self._explained("made"), tempfile.TemporaryFile(dir=above):
-                pass
+            with self._explained("made"):
+                parents = self.folder.absolute().parents
+                above = next(each for each in parents if each.exists())
+                with tempfile.TemporaryFile(dir=above):
+                    pass
         self._claims = locks.Claims(self.folder / ".claims")
 
     @property
@@ -111,7 +111,7 @@ class RunRecords:
         Raises:
             RecordsError: if a line is no record, or one of another version.
         """
-        if not self.folder.exists():
+        if not os.path.lexists(self.folder):
             return []
         with self._locked("read"):
             self._mend()

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import cwgnc_jax
+from bert_glue.recipe import tidy_label
 from bert_glue.records import Record
 
 METRIC_NAMES = {
@@ -165,7 +166,7 @@ def heading(row: Row) -> str:
     settings = row.settings
     scored = ""
     if share := settings.get("held_out"):
-        scored = f" on {share:.0%} held out of the training set"
+        scored = f" on {100 * share:g}% held out of the training set"
     return (
         f"{settings['task']}: {METRIC_NAMES[settings['metric']]} in %{scored}, "
         f"{settings['train_examples']:,} training examples; the majority classifier "
@@ -179,7 +180,7 @@ def _summarize_one(name: str, runs: list[Record]) -> Row:
     released = [run["failed_released"] for run in runs]
     return Row(
         configuration=name,
-        label=first["label"],
+        label=tidy_label(first["label"]),
         settings=settings_of(first),
         scores={str(run["seed"]): run["score"] for run in runs},
         failed=[str(run["seed"]) for run in runs if run["failed"]],

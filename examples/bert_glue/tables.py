@@ -107,16 +107,14 @@ class Table:
             task: one of the tasks.
 
         Returns:
-            Labels of those whose printed number nobody beats. The spread of a method
-            that always fails, or of a single run, does not count unless there is no
+            Labels of those whose printed number nobody beats. A method of a single run,
+            and the spread of one that always fails, do not count unless there is no
             other.
         """
         column = self.column(task)
-        working = {
-            label: cell
-            for label, cell in column.items()
-            if len(cell.runs) > 1 and not cell.always_failed
-        }
+        several = {k: cell for k, cell in column.items() if len(cell.runs) > 1}
+        column = several or column
+        working = {k: cell for k, cell in column.items() if not cell.always_failed}
         found = []
         for place, choose in enumerate((min, max, max)):
             cells = column if place or not working else working
@@ -138,7 +136,13 @@ class Table:
         Returns:
             Task, metric, size of the data, score of the majority classifier.
         """
-        return summaries.heading(next(iter(self.column(task).values())).row)
+        rows = [cell.row for cell in self.column(task).values()]
+        first = rows[0]
+        if len({row.settings.get("held_out") for row in rows}) > 1:
+            # The labels then say which rows were scored on what.
+            settings = {k: v for k, v in first.settings.items() if k != "held_out"}
+            first = dataclasses.replace(first, settings=settings)
+        return summaries.heading(first)
 
     @property
     def notes(self) -> list[str]:

@@ -188,7 +188,8 @@ class Examples:
         """Parts the examples at random in two, the same ones each time.
 
         Args:
-          share: Share of the second part, rounded to whole examples.
+          share: Share of the second part, above 0 and below 1, rounded to whole
+            examples.
 
         Returns:
           The examples left, and those held out; both in file order.
@@ -248,7 +249,18 @@ class TaskData:
         return TaskData(self.task, train, evaluation, share)
 
     def take(self, train: int | None, evaluation: int | None) -> "TaskData":
-        """The task with at most so many examples, as :meth:`Examples.take` has them."""
+        """The task with fewer examples, as :meth:`Examples.take` chooses them.
+
+        Args:
+          train: At most so many to train on; None for all.
+          evaluation: At most so many to score.
+
+        Returns:
+          The task.
+
+        Raises:
+          ValueError: If a number is below 1.
+        """
         return dataclasses.replace(
             self,
             train=self.train.take(train),
