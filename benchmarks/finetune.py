@@ -3,9 +3,10 @@ r"""How fast fine-tuning is: real tokens a second, for one seed and for many at 
 The scripts' own training programs run on a task's own lengths, with dropout, component
 clipping and AdamW; uniformly random batches, and batches of examples of like length.
 transformers and PyTorch take turns with them where a Python that has them is named,
-padding each batch to its own longest example. The share of the roofline compares with
-the time that the real tokens' matrix products would take at the rate of a large one,
-and the optimizer's reads and writes at the rate of a copy, both measured here.
+padding each batch to its own longest example. Padding is the share of our computed
+tokens that are none. The share of the roofline compares with the time that the real
+tokens' matrix products would take at the rate of a large one, and the optimizer's reads
+and writes at the rate of a copy, both measured here.
 
     python benchmarks/finetune.py --torch-python python-with-torch
     python benchmarks/finetune.py --shape minilm --model MINILM --task rte,mrpc,cola \
@@ -30,6 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 import reporting
 from bert_glue import memory, setup, tasks, workload
+from bert_glue.batching import padding_share
 from bert_glue.groups import make_trainers
 from bert_glue.methods import METHODS
 from bert_glue.model import BertConfig, initial_params
@@ -98,6 +100,11 @@ class Training:
         self.state = self.trainer.start(self.keys.init)
         self.log = self.trainer.new_log()
         self.order = self.trainer.order(self.keys.order, 0)
+        self.padding = padding_share(
+            np.asarray(subject.train.lengths),
+            np.asarray(self.order),
+            self.trainer.buckets,
+        )
         self.steps = min(steps, self.trainer.steps_per_epoch)
         self.place = 0
 
@@ -200,7 +207,7 @@ def measure(
         if kind == options.batches[0]:
             best = min(best, per_step)
         row = [task, str(seeds), kind, *_figures(per_step, batch, lengths)]
-        row.append(f"{100 * floor / per_step:.0f}%")
+        row += [f"{training.padding:.0%}", f"{100 * floor / per_step:.0f}%"]
         if torch is not None:
             for peer in kinds:
                 theirs = medians[f"torch {peer}"] / options.steps
@@ -211,7 +218,8 @@ def measure(
             per_step = medians[f"torch {kind}"] / options.steps
             figures = _figures(per_step, batch, lengths)
             name = f"1, PyTorch {torch.version}"
-            rows.append([task, name, kind, *figures, f"{100 * floor / per_step:.0f}%"])
+            share = f"{100 * floor / per_step:.0f}%"
+            rows.append([task, name, kind, *figures, "", share])
             rows[-1] += [""] * len(kinds)
     return rows, best
 
@@ -268,7 +276,7 @@ def main() -> None:
         rows += of_task
         examples[task] = len(load(options, task).train.lengths)
     header = ["task", "seeds at once", "batches", "ms a step and seed"]
-    header += ["examples/s", "real tokens/s", "share of roofline"]
+    header += ["examples/s", "real tokens/s", "padding", "share of roofline"]
     if options.torch_python:
         header += [f"x PyTorch, {kind}" for kind in options.batches]
     title = (

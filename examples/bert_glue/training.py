@@ -48,6 +48,7 @@ class Trainer:
 
     Attributes:
         evaluate: computes the logits of the evaluation examples.
+        buckets: lengths that training batches are cut to.
         steps_per_epoch: batches in an epoch, the last one perhaps not full.
         steps: all steps of the stage.
         component_names: what the log's norms are of; empty if it has none.
@@ -80,7 +81,7 @@ class Trainer:
                 f"buckets are {buckets}; the last one must hold the longest example, "
                 f"of {longest} tokens, and not exceed the {width} that there are"
             )
-        self._buckets = buckets
+        self.buckets = buckets
         self._transform = recipe.make_transform()
         # An optimizer that goes on from stage to stage has one schedule for all.
         stages = self.stage.count if recipe.carry_optimizer else 1
@@ -334,8 +335,8 @@ class Trainer:
 
         # All seeds are cut to one length, so that the choice stays a branch.
         longest = batching.longest(data, indices)
-        bucket = jnp.searchsorted(jnp.asarray(self._buckets), longest)
-        return jax.lax.switch(bucket, [at_length(length) for length in self._buckets])
+        bucket = jnp.searchsorted(jnp.asarray(self.buckets), longest)
+        return jax.lax.switch(bucket, [at_length(length) for length in self.buckets])
 
     def _loss(
         self, params: Params, state: TrainState, batch: Batch, key: Key[Array, ""]
