@@ -159,8 +159,8 @@ def flops_per_step(config: BertConfig, lengths: np.ndarray, batch: int) -> float
 
 def measure(
     options: argparse.Namespace, task: str, rates: tuple[float, float]
-) -> tuple[list[list[str]], float]:
-    """Rows of the table for a task, and its best seconds a step and seed."""
+) -> tuple[list[list[str]], float, int]:
+    """Rows for a task, its best seconds a step and seed, and how many examples."""
     subject = load(options, task)
     lengths = np.asarray(subject.train.lengths)
     batch = METHODS["cwgnc"].batch_size
@@ -221,7 +221,7 @@ def measure(
             share = f"{100 * floor / per_step:.0f}%"
             rows.append([task, name, kind, *figures, "", share])
             rows[-1] += [""] * len(kinds)
-    return rows, best
+    return rows, best, len(lengths)
 
 
 def _figures(per_step: float, batch: int, lengths: np.ndarray) -> list[str]:
@@ -255,14 +255,13 @@ def parse() -> argparse.Namespace:
     add("--task", default="entailment", help="tasks, separated by commas")
     add("--data-dir", type=pathlib.Path, help="folder with GLUE's files")
     add("--seeds", default="1,4", help="numbers of seeds side by side")
-    add("--batches", choices=["uniform", "like"], help="one kind alone, for memory")
+    add("--batches", nargs="+", choices=KINDS, default=[*KINDS], help="one, for memory")
     add("--dtype", choices=["float32", "bfloat16"], default="float32")
     add("--steps", type=int, default=8, help="steps of a turn")
     add("--rounds", type=int, default=9, help="timed turns of each")
     add("--torch-python", help="a Python that has torch and transformers")
     add("--output", type=pathlib.Path, help="Markdown file to write")
     options = parser.parse_args()
-    options.batches = [kind for kind in KINDS if kind.startswith(options.batches or "")]
     options.seeds = [int(number) for number in options.seeds.split(",")]
     return options
 
@@ -272,9 +271,8 @@ def main() -> None:
     rates = matrix_rate(workload.DTYPES[options.dtype]), copy_rate()
     rows, seconds, examples = [], {}, {}
     for task in options.task.split(","):
-        of_task, seconds[task] = measure(options, task, rates)
+        of_task, seconds[task], examples[task] = measure(options, task, rates)
         rows += of_task
-        examples[task] = len(load(options, task).train.lengths)
     header = ["task", "seeds at once", "batches", "ms a step and seed"]
     header += ["examples/s", "real tokens/s", "padding", "share of roofline"]
     if options.torch_python:

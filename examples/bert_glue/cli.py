@@ -121,7 +121,7 @@ def add_subject_options(
     )
     group.add_argument(
         "--held-out",
-        type=values.share,
+        type=values.number(0, exclusive=True, below=1),
         metavar="X",
         help="score this share of the training examples, the same for every run, which "
         "are then not trained on: to choose settings by, so that the examples "

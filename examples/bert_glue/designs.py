@@ -162,26 +162,25 @@ def choose_reference(methods: Sequence[str]) -> str:
 
 def _unique_labels(runs: Sequence[Record]) -> dict[str, str]:
     """A label for each of some configurations, unlike those of the same task."""
-    shared: dict[tuple[str, str], list[Record]] = {}
-    for run in runs:
-        shared.setdefault((run["task"], tidy_label(run["label"])), []).append(run)
+    shared: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for settings in map(summaries.settings_of, runs):
+        key = settings["task"], settings["label"]
+        shared.setdefault(key, []).append(settings)
     labels = {}
     for (_, label), group in shared.items():
-        first = group[0]
-        settings = dict.fromkeys(
-            name for run in group for name in summaries.settings_of(run)
-        )
         names = [
             name
-            for name in settings
-            if name not in ("configuration", "label")
-            and any(run.get(name) != first.get(name) for run in group)
+            for name in dict.fromkeys(name for settings in group for name in settings)
+            if name != "configuration"
+            and any(settings.get(name) != group[0].get(name) for settings in group)
         ]
-        for run in group:
+        for settings in group:
             added = ", ".join(
-                f"{name.replace('_', ' ')} {run[name]}" for name in names if name in run
+                f"{name.replace('_', ' ')} {settings[name]}"
+                for name in names
+                if name in settings
             )
-            labels[run["configuration"]] = f"{label} ({added})" if added else label
+            labels[settings["configuration"]] = f"{label} ({added})" if added else label
     return labels
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from bert_glue.methods import METHODS
 from bert_glue.recipe import Recipe, rules
+from bert_glue.summaries import held_out_part
 
 SOURCE = "https://arxiv.org/abs/2210.10325"
 MODEL = "bert-large-uncased"
@@ -129,9 +130,8 @@ def differences(run: Mapping[str, Any]) -> list[str]:
         ("training examples", "examples to score"),
         strict=True,
     ):
-        if kind == "examples to score" and "held_out" in run:
-            share = run["held_out"]
-            found.append(f"scored on {100 * share:g}% held out of the training set")
+        if kind == "examples to score" and (part := held_out_part(run)):
+            found.append(f"scored on {part}")
         elif size != all_of_it:
             found.append(f"{size:,} of {all_of_it:,} {kind}")
     if run["max_length"] != 128:

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from bert_glue.summaries import METRIC_NAMES, Row
+from bert_glue.summaries import METRIC_NAMES, Row, held_out_part
 
 # Okabe and Ito's colours, which the colour-blind tell apart.
 _SOUND, _FAILED, _MEAN = "#0072B2", "#D55E00", "#000000"
@@ -74,8 +74,8 @@ def plot_runs(rows: Sequence[Row]) -> Figure:
     settings = rows[0].settings
     axes.set_ylabel(f"{METRIC_NAMES[settings['metric']]} (%)")
     title = f"{settings['task']}: every run of each method"
-    if share := settings.get("held_out"):
-        title += f", on {100 * share:g}% of the training set"
+    if part := held_out_part(settings):
+        title += f", on {part}"
     axes.set_title(title)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="0.9")

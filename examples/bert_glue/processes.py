@@ -177,6 +177,8 @@ def arrays_from_first(
     Returns:
         The arrays, or None, in every process.
     """
+    if count() == 1:
+        return None if arrays is None else list(arrays)
 
     def describe() -> list[tuple[tuple[int, ...], np.dtype]] | None:
         if arrays is None:
@@ -184,8 +186,8 @@ def arrays_from_first(
         return [(each.shape, np.dtype(each.dtype)) for each in arrays]
 
     kinds = agree(describe)
-    if count() == 1 or kinds is None:
-        return None if arrays is None or kinds is None else list(arrays)
+    if kinds is None:
+        return None
     found = []
     for number, (shape, dtype) in enumerate(kinds):
         size = math.prod(shape) * dtype.itemsize

@@ -248,10 +248,8 @@ def _open(options: argparse.Namespace) -> tuple["RunRecords", Any]:
 
 def _distinct(settings: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
     """The label, and what distinguishes the method from others of that label."""
-    from bert_glue.recipe import tidy_label
-
-    label = tidy_label(settings["label"])
-    namesakes = [each for each in others if tidy_label(each["label"]) == label]
+    label = settings["label"]
+    namesakes = [each for each in others if each["label"] == label]
     keys = sorted({key for each in namesakes for key in each} - {"configuration"})
     differing = [
         f"{key}={settings.get(key)}"

@@ -44,9 +44,9 @@ def load_subject(options: argparse.Namespace) -> Subject:
         ValueError: if one of them cannot be used.
     """
     if options.train_file is not None:
-        # Where examples are held out there is no other file.
-        scored = options.eval_file or options.train_file
-        data = tasks.load_files(options.train_file, scored, metric=options.metric)
+        data = tasks.load_files(
+            options.train_file, options.eval_file, metric=options.metric
+        )
     else:
         data = tasks.load_task(options.task, options.data_dir)
     data = data.hold_out(options.held_out)

@@ -107,8 +107,12 @@ def summarize(records: Iterable[Record]) -> list[Row]:
 
 
 def settings_of(run: Record) -> dict[str, Any]:
-    """What a run has in common with the others of its configuration."""
-    return {key: value for key, value in run.items() if key not in _OF_A_RUN}
+    """What a run has in common with the others of its configuration.
+
+    Its label is written as this version does, whichever version recorded it.
+    """
+    settings = {key: value for key, value in run.items() if key not in _OF_A_RUN}
+    return settings | {"label": tidy_label(run["label"])}
 
 
 def format_table(rows: Sequence[Row]) -> str:
@@ -161,14 +165,19 @@ def align(table: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+def held_out_part(settings: Mapping[str, Any]) -> str:
+    """Which part of the training set was scored instead; empty for none."""
+    share = settings.get("held_out")
+    return f"{100 * share:g}% held out of the training set" if share else ""
+
+
 def heading(row: Row) -> str:
     """What is scored on what, in a line."""
     settings = row.settings
-    scored = ""
-    if share := settings.get("held_out"):
-        scored = f" on {100 * share:g}% held out of the training set"
+    part = held_out_part(settings)
     return (
-        f"{settings['task']}: {METRIC_NAMES[settings['metric']]} in %{scored}, "
+        f"{settings['task']}: {METRIC_NAMES[settings['metric']]} in %"
+        f"{f' on {part}' if part else ''}, "
         f"{settings['train_examples']:,} training examples; the majority classifier "
         f"has {row.majority_score:.1f}"
     )
@@ -178,10 +187,11 @@ def _summarize_one(name: str, runs: list[Record]) -> Row:
     runs = sorted(runs, key=lambda run: (run["init_seed"], run["data_seed"]))
     first = runs[0]
     released = [run["failed_released"] for run in runs]
+    settings = settings_of(first)
     return Row(
         configuration=name,
-        label=tidy_label(first["label"]),
-        settings=settings_of(first),
+        label=settings["label"],
+        settings=settings,
         scores={str(run["seed"]): run["score"] for run in runs},
         failed=[str(run["seed"]) for run in runs if run["failed"]],
         failed_released=None if None in released else sum(released),

@@ -310,7 +310,7 @@ def load_task(name: str, data_dir: str | pathlib.Path | None = None) -> TaskData
 
 def load_files(
     train_file: str | pathlib.Path,
-    evaluation_file: str | pathlib.Path,
+    evaluation_file: str | pathlib.Path | None,
     *,
     metric: str | None = None,
 ) -> TaskData:
@@ -323,7 +323,8 @@ def load_files(
 
     Args:
       train_file: Examples for training.
-      evaluation_file: Examples for evaluation.
+      evaluation_file: Examples for evaluation; None for those of training, a share of
+        which is to be held out.
       metric: One of ``metrics.METRICS``, which also decides between classes and
         regression; by default accuracy, or for regression the mean of Pearson's and
         Spearman's correlation.
@@ -343,7 +344,10 @@ def load_files(
     metric = metric or ("accuracy" if classes else "pearson_spearman")
     check_metric(metric, len(classes))
     task = Task("custom", texts, "label", classes, metric)
-    return TaskData(task, _labelled(table, task), read_examples(evaluation_file, task))
+    train = _labelled(table, task)
+    if evaluation_file is None:
+        return TaskData(task, train, train)
+    return TaskData(task, train, read_examples(evaluation_file, task))
 
 
 def read_examples(

@@ -54,32 +54,28 @@ def whole(least: int) -> Callable[[str], int]:
 
 
 def number(
-    least: float, *, exclusive: bool = False, most: float = math.inf
+    least: float,
+    *,
+    exclusive: bool = False,
+    most: float = math.inf,
+    below: float = math.inf,
 ) -> Callable[[str], float]:
-    """Reads a finite number from ``least`` (or above it) up to ``most``."""
+    """Reads a finite number from ``least`` (or above it) up to ``most``, or below."""
 
     def convert(text: str) -> float:
         with contextlib.suppress(ValueError):
             value = float(text)
             above = value > least if exclusive else value >= least
-            if above and value <= most and math.isfinite(value):
+            if above and value <= most and value < below and math.isfinite(value):
                 return value
         limits = f"a number {'above' if exclusive else 'of at least'} {least:g}"
         if math.isfinite(most):
             limits += f" and at most {most:g}"
+        if math.isfinite(below):
+            limits += f" and below {below:g}"
         raise argparse.ArgumentTypeError(f"got {text!r}; accepted is {limits}")
 
     return convert
-
-
-def share(text: str) -> float:
-    """Reads a number above 0 and below 1."""
-    with contextlib.suppress(ValueError):
-        if 0 < (value := float(text)) < 1:
-            return value
-    raise argparse.ArgumentTypeError(
-        f"got {text!r}; accepted is a number above 0 and below 1"
-    )
 
 
 def parallel(text: str) -> int | None:
