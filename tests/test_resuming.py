@@ -4,6 +4,7 @@ import copy
 import functools
 import json
 import resource
+import shutil
 
 import jax
 import numpy as np
@@ -289,6 +290,28 @@ def test_run_goes_on_if_the_disk_is_full(tmp_path, caplog):
     assert [path.name for path in checkpoint.folder.iterdir()] == ["5"]
     assert checkpoint.load(template_of) is not None
     assert not checkpoint_in(tmp_path, minutes=10).is_due()
+
+
+def test_nothing_is_left_though_something_is_still_being_written(tmp_path, monkeypatch):
+    checkpoint = checkpoint_in(tmp_path, notes := [])
+    calls = []
+    remove = shutil.rmtree
+
+    def interfered_with(path, **options):
+        calls.append(path)
+        if len(calls) > 2:
+            remove(path, **options)
+
+    def fail(folder, arrays):
+        folder.mkdir()
+        raise OSError("no space")
+
+    monkeypatch.setattr(resuming.shutil, "rmtree", interfered_with)
+    monkeypatch.setattr(resuming.array_files, "write", fail)
+    checkpoint.save(5, {}, arrays_of(5))
+    assert notes == ["no checkpoint at step 5: no space"]
+    assert len(calls) == 3
+    assert list(checkpoint.folder.iterdir()) == []
 
 
 def test_which_groups_can_go_on(tmp_path):

@@ -31,6 +31,7 @@ _FACTS = "group.json"
 _ARRAYS = "arrays"
 _UNFINISHED = ".new-"
 _REMOVED = ".removed-"
+_TRIES, _PAUSE_SECONDS = 20, 0.05
 
 Note = Callable[[str], None]
 
@@ -181,7 +182,7 @@ class Checkpoint:
         with contextlib.suppress(OSError):
             for path in self.folder.iterdir():
                 if path.name not in kept:
-                    shutil.rmtree(path, ignore_errors=True)
+                    _remove(path)
 
 
 class Checkpoints:
@@ -275,6 +276,15 @@ class Checkpoints:
                     f"the checkpoint of seeds {names} is not used: it needs "
                     f"{len(seeds)} parallel seeds, not {most}"
                 )
+
+
+def _remove(path: pathlib.Path) -> None:
+    """Deletes a folder into which Orbax's threads, after an error, may still write."""
+    for _ in range(_TRIES):
+        shutil.rmtree(path, ignore_errors=True)
+        if not path.exists():
+            return
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _sweep(folder: pathlib.Path) -> None:
