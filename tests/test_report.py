@@ -470,9 +470,28 @@ def test_a_method_that_always_fails_is_not_the_most_stable():
     notes = [note for note in table.notes if note.startswith("All runs failed of ")]
     assert len(notes) == 1
     assert "of devlin on cola, mixout on cola:" in notes[0]
+    # Nor is its spread compared: the means of three methods, the spread of one.
+    asked = [(each.method, each.comparison.question) for each in table.verdicts]
+    assert asked == [
+        *(("adamw", "score"), ("adamw", "spread")),
+        *(("devlin", "score"), ("mixout", "score")),
+    ]
+    assert all(each.comparison.comparisons == 4 for each in table.verdicts)
+    answers = {line[1]: line[3] for line in verdicts.brief_rows(table.verdicts)}
+    assert answers["devlin"] == answers["mixout"] == "not asked"
+    assert answers["adamw"].startswith("not shown (p = ")
+    # Nor is any spread compared with that of a reference that always fails.
+    reversed_ = table_of(failing | {"adamw": scores["adamw"]})
+    assert reversed_.design.reference == "devlin"
+    questions = [each.comparison.question for each in reversed_.verdicts]
+    assert questions == ["score", "score"]
     # A single run has no spread at all.
     single = table_of(scores | {"mosbach": [90.0]})
     assert single.best("cola") == ({"adamw"}, {"adamw"}, {"cwgnc"})
+    (line,) = re.findall("^mosbach .*", formats.text(single), re.MULTILINE)
+    assert line.split()[1:5] == ["1", "-", "90.0", "90.0"]
+    alone = table_of({"mosbach": [90.0]})
+    assert alone.best("cola") == (set(), {"mosbach"}, {"mosbach"})
     # Where nothing works, the smallest spread is what it is.
     assert table_of(failing).best("cola")[0] == {"devlin"}
     assert "-0.0" not in formats.text(table)

@@ -44,8 +44,9 @@ def dots(column: dict[str, Cell], unit: str) -> str:
             _run(scale.share(run["score"]), height, run, label)
             for run, height in zip(cell.runs, _heights(cell, scale), strict=True)
         ]
+        std, mean, _ = cell.texts
         words = (
-            f"{label}: mean {summary.mean:z.1f}, standard deviation {summary.std:.1f}, "
+            f"{label}: mean {mean}, standard deviation {std}, "
             f"{len(row.failed)} of {len(cell.runs)} runs failed"
         )
         lines.append(

@@ -28,8 +28,8 @@ def text(table: Table) -> str:
         for label, cell in column.items():
             line = [label, f"{len(cell.runs)}"]
             line += [
-                f"{number:z.1f}{'*' if label in winners else ' '}"
-                for number, winners in zip(cell.numbers, best, strict=True)
+                f"{number}{'*' if label in winners else ' '}"
+                for number, winners in zip(cell.texts, best, strict=True)
             ]
             line += [f"{len(cell.row.failed)}", _released(cell)]
             if published:
@@ -258,9 +258,9 @@ def _numbers(
             continue
         published = [f" ({number:.1f})" for number in cell.published or ()] or [""] * 3
         found += [
-            (bold(f"{number:z.1f}", label in winners), theirs)
+            (bold(number, label in winners), theirs)
             for number, winners, theirs in zip(
-                cell.numbers, table.best(task), published, strict=True
+                cell.texts, table.best(task), published, strict=True
             )
         ]
     return found

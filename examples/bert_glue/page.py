@@ -111,10 +111,9 @@ def _numbers(table: Table) -> str:
                 cells.append("<td>-" * 3)
                 continue
             published = cell.published or (None,) * 3
-            for number, winners, theirs in zip(
-                cell.numbers, best[task], published, strict=True
+            for value, winners, theirs in zip(
+                cell.texts, best[task], published, strict=True
             ):
-                value = f"{number:z.1f}"
                 value = f"<b>{value}</b>" if label in winners else value
                 value += "" if theirs is None else f" <small>({theirs:.1f})</small>"
                 cells.append(f"<td>{value}")

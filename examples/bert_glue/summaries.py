@@ -133,9 +133,7 @@ def format_table(rows: Sequence[Row]) -> str:
             (
                 row.label,
                 f"{summary.runs}",
-                f"{summary.std:.2f}",
-                f"{summary.mean:.2f}",
-                f"{summary.max:.2f}",
+                *numbers(summary, 2),
                 f"{len(row.failed)}",
                 "-" if released is None else f"{released}",
             )
@@ -143,6 +141,22 @@ def format_table(rows: Sequence[Row]) -> str:
     if all(row.failed_released is None for row in rows):
         table = [line[:-1] for line in table]
     return "\n".join([heading(rows[0]), align(table)])
+
+
+def numbers(summary: cwgnc_jax.RunSummary, digits: int) -> tuple[str, str, str]:
+    """Std, Mean and Max of runs as the paper prints them.
+
+    Args:
+        summary: what the runs come to.
+        digits: digits after the point.
+
+    Returns:
+        The texts; that of the spread of a single run is a dash.
+    """
+    std, mean, best = (
+        f"{number:z.{digits}f}" for number in (summary.std, summary.mean, summary.max)
+    )
+    return std if summary.runs > 1 else "-", mean, best
 
 
 def align(table: Sequence[Sequence[str]]) -> str:

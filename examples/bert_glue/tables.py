@@ -36,9 +36,14 @@ class Cell:
         return self.row.summary.std, self.row.summary.mean, self.row.summary.max
 
     @property
+    def texts(self) -> tuple[str, str, str]:
+        """The same to print; a single run has no spread."""
+        return summaries.numbers(self.row.summary, 1)
+
+    @property
     def always_failed(self) -> bool:
         """Whether there are several runs, and all failed (majority classifier)."""
-        return len(self.row.failed) == len(self.runs) > 1
+        return verdicts.always_failed(self.runs)
 
     @property
     def failure_rate(self) -> cwgnc_jax.Interval:
@@ -109,19 +114,20 @@ class Table:
         Returns:
             Labels of those whose printed number nobody beats. A method of a single run,
             and the spread of one that always fails, do not count unless there is no
-            other.
+            other; a single run has no spread at all.
         """
         column = self.column(task)
         several = {k: cell for k, cell in column.items() if len(cell.runs) > 1}
-        column = several or column
-        working = {k: cell for k, cell in column.items() if not cell.always_failed}
+        working = {k: cell for k, cell in several.items() if not cell.always_failed}
+        entered = (working or several, several or column, several or column)
         found = []
-        for place, choose in enumerate((min, max, max)):
-            cells = column if place or not working else working
+        for place, (choose, cells) in enumerate(
+            zip((min, max, max), entered, strict=True)
+        ):
             printed = {
                 label: round(cell.numbers[place], 1) for label, cell in cells.items()
             }
-            best = choose(printed.values())
+            best = choose(printed.values(), default=None)
             found.append(
                 frozenset(label for label, value in printed.items() if value == best)
             )
@@ -186,7 +192,7 @@ class Table:
         if failed:
             found.append(
                 f"All runs failed of {', '.join(failed)}: a small spread there is no "
-                "sign of stability."
+                "sign of stability, and is not compared."
             )
         if any(seed.init != seed.data for seed in self.design.seeds):
             found.append(

@@ -41,6 +41,8 @@ class Verdict:
 HEAD = ("task", "method", "higher mean", "smaller std")
 """Heads of :func:`brief_rows`."""
 
+_NOT_ASKED = "not asked"
+
 KEY = (
     "p is corrected for the number of comparisons; the seeds are how many would show "
     "such a difference, with a probability of 80%, if it is as large as it was seen"
@@ -57,10 +59,26 @@ def brief_rows(found: Sequence[Verdict]) -> list[tuple[str, ...]]:
     Returns:
         The cells of each line, as :data:`HEAD` names them.
     """
-    lines: dict[tuple[str, str], list[str]] = {}
+    lines: dict[tuple[str, str], dict[str, str]] = {}
     for verdict in found:
-        lines.setdefault((verdict.task, verdict.method), []).append(verdict.brief)
-    return [(*key, *answers) for key, answers in lines.items()]
+        answers = lines.setdefault((verdict.task, verdict.method), {})
+        answers[verdict.comparison.question] = verdict.brief
+    return [
+        (*key, answers["score"], answers.get("spread", _NOT_ASKED))
+        for key, answers in lines.items()
+    ]
+
+
+def always_failed(runs: Sequence[Record]) -> bool:
+    """Whether runs have no spread that says anything about stability.
+
+    Args:
+        runs: finished runs of a configuration.
+
+    Returns:
+        Whether there are several, and all failed (majority classifier).
+    """
+    return len(runs) > 1 and all(run["failed"] for run in runs)
 
 
 def compare(
@@ -78,7 +96,8 @@ def compare(
 
     Returns:
         Two verdicts for each task and other method of which, as of the reference, two
-        runs are there, mean first.
+        runs are there, mean first; one, of the mean, where all runs of either failed,
+        as no method is steadier than one that always fails.
     """
     asked = []
     # Enough that the smallest p-value that exchanges can give, 2 / (resamples + 1), is
@@ -92,7 +111,7 @@ def compare(
         if min(len(first), len(second)) < 2:
             continue
         names = (reference, method)
-        asked += [
+        asked.append(
             Verdict(
                 task,
                 method,
@@ -103,7 +122,11 @@ def compare(
                     test="paired" if paired else "welch",
                     resamples=resamples,
                 ),
-            ),
+            )
+        )
+        if always_failed(ours) or always_failed(theirs):
+            continue
+        asked.append(
             Verdict(
                 task,
                 method,
@@ -114,8 +137,8 @@ def compare(
                     test="paired" if paired else "brown-forsythe",
                     resamples=resamples,
                 ),
-            ),
-        ]
+            )
+        )
     corrected = cwgnc_jax.correct_comparisons([each.comparison for each in asked])
     return tuple(
         dataclasses.replace(verdict, comparison=comparison)
