@@ -34,6 +34,8 @@ EXAMPLES = """\
 
 FOLDER = "runs/tables"
 
+_ALL = "runs"
+
 # Beside the paper's rows stand some with matched budgets, so that 5 epochs against 3,
 # or 20 against 5, do not pass for an effect of clipping.
 _TABLE_1 = "devlin,adamw,adamw:epochs=5,mixout,mosbach,cwgnc:epochs=3,cwgnc"
@@ -54,8 +56,9 @@ def make_parser() -> cli.Parser:
     group = parser.add_argument_group("table")
     group.add_argument(
         "--table",
-        choices=("1", "2"),
-        help="1: methods (the default); 2: thresholds",
+        choices=("1", "2", _ALL),
+        help="1: methods (the default); 2: thresholds; with --report-only also "
+        f"{_ALL}: whatever runs the directory has",
     )
     group.add_argument(
         "--reference",
@@ -94,6 +97,8 @@ def main(arguments: list[str] | None = None) -> int:
     command = [parser.prog, *(sys.argv[1:] if arguments is None else arguments)]
     if options.report_only:
         return _report_only(parser, options)
+    if options.table == _ALL:
+        parser.error(f"--table {_ALL} goes with --report-only")
     # What takes long to import waits until the command line is known to be right.
     from bert_glue import environment, setup
     from bert_glue.progress import Progress
@@ -157,9 +162,17 @@ def _report(
     """Prints the table wanted, and writes all of the folder."""
     from bert_glue import formats, report
 
-    for table in report.read(records, number, reference):
+    wanted = report.read(records, number, reference)
+    for table in wanted:
         say(formats.text(table) + "\n")
-    for path in report.write(records, report.read(records, reference=reference)):
+    tables = wanted
+    if number is not None:
+        known = report.read(records, reference=reference)
+        tables = [*known, *(wanted if number == _ALL else [])]
+        tables = list({table.design.number: table for table in tables}.values())
+    if note := report.left_over(records, tables):
+        say(f"note: {note}")
+    for path in report.write(records, tables):
         say(str(path))
 
 

@@ -1,8 +1,10 @@
 """Tables and page from records, read back and compared with NumPy and by hand."""
 
 import csv
+import dataclasses
 import html.parser
 import itertools
+import pathlib
 import re
 
 import numpy as np
@@ -11,6 +13,7 @@ from bert_glue import (
     charts,
     config,
     formats,
+    merging,
     paper,
     plots,
     report,
@@ -19,7 +22,7 @@ from bert_glue import (
     verdicts,
 )
 from bert_glue.designs import Design
-from bert_glue.records import RecordsError, RunRecords
+from bert_glue.records import RecordsError, RunRecords, read_only
 from run_records import run
 
 CWGNC = [62.0, 61.0, 63.5, 62.4, 60.9, 62.2, 61.7]
@@ -296,6 +299,7 @@ def test_text_says_what_there_is(table):
     assert "63.9*" in line
     assert "11.1" in line
     assert "Of 4 comparisons with cwgnc" in text
+    assert "(2 of means, 2 of spreads)" in text
     # Every comparison that is not shown says so.
     shown = sum(each.comparison.shown for each in table.verdicts)
     assert text.count("not shown (") == 4 - shown
@@ -400,6 +404,119 @@ def test_designs_join_and_survive_json():
         Design.from_json("1", {"methods": []})
 
 
+def test_joined_designs_do_not_depend_on_their_order():
+    clipped, bare, more = (
+        Design.of_records([run(method, 0, 60.0)]) for method in ("cwgnc", "adamw", "gu")
+    )
+    # The usual reference is chosen anew, where it was nobody's wish.
+    assert bare.reference == "adamw"
+    assert bare.join(clipped).reference == clipped.join(bare).reference == "cwgnc"
+    wished = dataclasses.replace(bare.join(more), reference="gu")
+    assert wished.join(clipped).reference == clipped.join(wished).reference == "gu"
+    # The larger table says how rows are ordered.
+    assert clipped.join(bare.join(clipped)).methods == ("adamw", "cwgnc")
+    assert bare.join(clipped).join(clipped).methods == ("adamw", "cwgnc")
+    # The paper's threshold is the method's own: one row, and not two of the same runs.
+    same = Design.of_records([run("cwgnc:max_norm=0.05", 1, 50.0)])
+    joined = bare.join(clipped).join(same)
+    assert joined.methods == ("adamw", "cwgnc")
+    assert joined.runs == 4
+
+
+def test_settings_that_labels_do_not_name_are_said():
+    runs = [
+        *(run("cwgnc", seed, 60.0 + seed, learning_rate=1e-4) for seed in range(2)),
+        run("adamw:epochs=5", 0, 60.0, learning_rate=1e-4),
+        run("mosbach", 0, 60.0),
+    ]
+    (note,) = (
+        note
+        for note in tables.build(Design.of_records(runs), runs).notes
+        if note.startswith("The setting is not the paper's")
+    )
+    # Of rows; the epochs stand in the row's name.
+    assert note.endswith(
+        "comparable: learning rate 0.0001 and not 2e-05 (cwgnc, adamw:epochs=5)."
+    )
+    runs = [
+        run("cwgnc", 0, 60.0, learning_rate=1e-4, epochs=2),
+        run("cwgnc", 0, 60.0, learning_rate=1e-4, task="rte"),
+        run("adamw", 0, 60.0, learning_rate=1e-4),
+        run("adamw", 0, 60.0, learning_rate=1e-4, task="rte", epochs=2),
+    ]
+    (note,) = (
+        note
+        for note in tables.build(Design.of_records(runs), runs).notes
+        if note.startswith("The setting is not the paper's")
+    )
+    assert note.endswith(
+        "learning rate 0.0001 and not 2e-05; epochs 2 and not 5 (cwgnc on cola); "
+        "epochs 2 and not 3 (adamw on rte)."
+    )
+    assert paper.recipe_differences(run("gu", 0, 60.0, learning_rate=1e-4)) == []
+
+
+def test_merged_runs_that_disagree_are_said(tmp_path):
+    folders = [tmp_path / name for name in ("a", "b", "c")]
+    for folder, scores in zip(folders, ([60.0], [60.0, 50.0], [12.5]), strict=True):
+        RunRecords(folder).append(
+            run("cwgnc", seed, score) for seed, score in enumerate(scores)
+        )
+    into = RunRecords(tmp_path / "all")
+    assert merging.merge(into, folders[:2]) == 2
+    assert into.notes == []
+    assert merging.merge(into, folders) == 0
+    assert [record["score"] for record in into.read()] == [60.0, 50.0]
+    (note,) = into.notes
+    assert note.startswith("1 of the runs to merge, such as cola-cwgnc-")
+
+
+def test_runs_in_no_table_are_said_and_can_be_shown(tmp_path):
+    records = RunRecords(tmp_path)
+    others = [run("mixout", 0, 60.0), run("cwgnc", 0, 50.0, learning_rate=1e-4)]
+    records.append([*RUNS, *others])
+    design = dataclasses.replace(Design.of_records(RUNS), number="1")
+    config.change(
+        records, lambda content: content["tables"].update({"1": design.to_json()})
+    )
+    found = report.read(records)
+    assert report.left_over(records, found) == (
+        "2 other runs of this directory are in no table: 1 of mixout on cola, 1 of "
+        "cwgnc on cola; --report-only --table runs shows all"
+    )
+    (every,) = report.read(records, "runs")
+    runs = sum(len(cell.runs) for cell in every.cells.values())
+    assert runs == len(RUNS) + len(others)
+    assert report.left_over(records, [every]) == ""
+    paths = report.write(records, [*found, every])
+    assert {path.name for path in paths} == {
+        *(f"{name}.{kind}" for name in ("table", "table1") for kind in ("md", "tex")),
+        *("table.csv", "table1.csv", "index.html"),
+    }
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted((pathlib.Path(__file__).parents[1] / "results").glob("*/table*.md")),
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
+)
+def test_recorded_tables_are_what_their_records_say(path):
+    number = path.stem.removeprefix("table") or "runs"
+    runs = read_only(path.parent)
+    saved = config.read(path.parent)["tables"]
+    design = (
+        Design.from_json(number, saved[number])
+        if number in saved
+        else Design.of_records(runs)
+    )
+    reference = re.search(r"comparisons? with (\S+) ", path.read_text())
+    if reference:
+        design = dataclasses.replace(design, reference=reference[1])
+    table = tables.build(design, runs)
+    assert formats.markdown(table) == path.read_text()
+    assert formats.latex(table) == path.with_suffix(".tex").read_text()
+
+
 def test_labels_of_earlier_versions_are_the_same_rows(tmp_path):
     loose, old = "cwgnc:max_norm=1e5", "cwgnc:max_norm=100000.0"
     runs = [run("cwgnc", 0, 60.0), run(loose, 0, 50.0), run(loose, 0, 40.0, task="rte")]
@@ -413,7 +530,8 @@ def test_labels_of_earlier_versions_are_the_same_rows(tmp_path):
         [task, method.replace("100000", "100000.0"), name]
         for task, method, name in saved["configurations"]
     ]
-    assert new.join(Design.from_json("1", saved)) == new
+    joined = new.join(Design.from_json("1", saved))
+    assert joined == dataclasses.replace(new, reference=runs[1]["label"])
     records = RunRecords(tmp_path)
     records.append(earlier)
     config.change(records, lambda content: content["tables"].update({"1": saved}))
@@ -492,8 +610,8 @@ def test_a_method_that_always_fails_is_not_the_most_stable():
     assert line.split()[1:5] == ["1", "-", "90.0", "90.0"]
     alone = table_of({"mosbach": [90.0]})
     assert alone.best("cola") == (set(), {"mosbach"}, {"mosbach"})
-    # Where nothing works, the smallest spread is what it is.
-    assert table_of(failing).best("cola")[0] == {"devlin"}
+    # Where nothing works, nothing is steady.
+    assert table_of(failing).best("cola") == (set(), {"devlin"}, {"devlin", "mixout"})
     assert "-0.0" not in formats.text(table)
     assert not any("All runs failed" in note for note in table_of(scores).notes)
 

@@ -79,7 +79,7 @@ def test_report_alone_needs_neither_model_nor_data(finished, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert printed.startswith("Table 1\ncustom: Matthews' correlation")
     make("--report-only", "--output-dir", folder, "--reference", "adamw")
-    assert "comparisons with adamw " in (folder / "table1.md").read_text()
+    assert "1 comparison with adamw " in (folder / "table1.md").read_text()
 
 
 def test_a_row_that_is_another_by_another_name_is_left_out(options, finished, tmp_path):
@@ -91,6 +91,26 @@ def test_a_row_that_is_another_by_another_name_is_left_out(options, finished, tm
     assert [row["method"] for row in rows] == ["cwgnc", "adamw"]
     # Nothing was done again.
     assert lines_of(folder) == lines_of(finished)
+
+
+def test_a_second_command_adds_its_rows(options, finished, tmp_path, capsys):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    command = [*options, "--seeds", 1, "--output-dir", folder, "--method"]
+    make(*command, "full")
+    rows = list(csv.DictReader((folder / "table1.csv").read_text().splitlines()))
+    assert [(row["method"], row["runs"]) for row in rows] == [
+        *(("cwgnc", "3"), ("adamw", "3"), ("full", "1")),
+    ]
+    assert "7 of 9 runs are recorded" in capsys.readouterr().out
+    # Other settings by the same name are another table, and no run is passed over.
+    make(*command, "full", "--warmup-ratio", 0.5)
+    rows = list(csv.DictReader((folder / "table1.csv").read_text().splitlines()))
+    assert [(row["method"], row["runs"]) for row in rows] == [("full", "1")]
+    output = capsys.readouterr().out
+    assert "note: 7 other runs of this directory are in no table: 3 of cwgnc" in output
+    make("--report-only", "--output-dir", folder, "--table", "runs")
+    assert (folder / "table.md").read_text().count("\n| full (") == 2 + 2
 
 
 def test_both_tables_share_a_directory_and_its_runs(options, finished, tmp_path):
@@ -166,6 +186,7 @@ def test_bad_input(capsys, options, tmp_path):
     folder = ["--output-dir", tmp_path / "new"]
     for arguments, message in (
         (["--table", "3"], "invalid choice: '3'"),
+        (["--table", "runs"], "--table runs goes with --report-only"),
         (["--task", "rte,rte"], "a task there twice"),
         (["--task", "rte,x"], "unknown task 'x'"),
         (["--shard", "3/2"], "shard is '3/2'; accepted is 1/8 to 8/8"),

@@ -30,7 +30,7 @@ def dots(column: dict[str, Cell], unit: str) -> str:
     rows = [cell.row for cell in column.values()]
     majority = rows[0].majority_score
     scores = [score for row in rows for score in row.scores.values()]
-    scale = Scale.over([*scores, majority])
+    scale = Scale.over([*scores, majority], at_least=1.0)
     lines = []
     for label, cell in column.items():
         row, summary = cell.row, cell.row.summary
@@ -127,11 +127,12 @@ class Scale:
         self.ticks = ticks
 
     @classmethod
-    def over(cls, values: Iterable[float]) -> "Scale":
+    def over(cls, values: Iterable[float], at_least: float = 1e-6) -> "Scale":
         """An axis with room for some values, and four to eight ticks.
 
         Args:
             values: finite numbers, at least one.
+            at_least: smallest difference between the ends.
 
         Returns:
             The scale.
@@ -143,7 +144,7 @@ class Scale:
         values = list(values)
         low, high = min(values), max(values)
         # A spread of rounding alone is drawn as none.
-        width = max(high - low, 1e-3 * max(abs(low), abs(high)), 1e-6)
+        width = max(high - low, 1e-3 * max(abs(low), abs(high)), at_least)
         low, high = low - 0.06 * width, low + 1.06 * width
         step = 10.0 ** math.floor(math.log10(width))
         step = next(

@@ -89,7 +89,10 @@ class Design:
             other: a design of the same table.
 
         Returns:
-            All rows, columns and seeds of both.
+            All rows, columns and seeds of both; a row that is another by another name
+            is left out. The reference is that of the other, or else of this one, that
+            is not the usual choice among its rows; if there is none, the usual choice
+            among all.
 
         Raises:
             RecordsError: if a row has other settings in the other.
@@ -101,13 +104,30 @@ class Design:
                     "(or another model, or other data) in one directory than in "
                     "another; their runs are no one table"
                 )
+        # The order of rows is that of the larger table.
+        first, second = self, other
+        if set(self.methods) <= set(other.methods):
+            first, second = other, self
+        names = set(first.configurations.values())
+        added = {
+            cell: name
+            for cell, name in second.configurations.items()
+            if name not in names
+        }
+        methods = _union(first.methods, [label for _, label in added])
+        named = [
+            each.reference
+            for each in (other, self)
+            if each.reference != choose_reference(each.methods)
+            and each.reference in methods
+        ]
         return Design(
             self.number,
-            _union(self.methods, other.methods),
-            _union(self.tasks, other.tasks),
-            {**self.configurations, **other.configurations},
+            methods,
+            _union(first.tasks, second.tasks),
+            {**first.configurations, **added},
             _union(self.seeds, other.seeds),
-            self.reference,
+            named[0] if named else choose_reference(methods),
         )
 
     @classmethod

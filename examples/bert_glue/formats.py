@@ -8,6 +8,9 @@ from collections.abc import Callable, Sequence
 from bert_glue import paper, summaries, verdicts
 from bert_glue.tables import COLUMNS, Cell, Table, approach
 
+BEST = "best of its column; methods of one run, and spreads where all fail, left out"
+"""What a star or bold type says."""
+
 
 def text(table: Table) -> str:
     """The table to print, a block for each task.
@@ -48,7 +51,8 @@ def text(table: Table) -> str:
         for label in table.methods
         if approach(label) != label
     ]
-    notes = [*table.notes, *([f"In the paper {', '.join(names)}."] if names else [])]
+    notes = [f"* {BEST}.", *table.notes]
+    notes += [f"In the paper {', '.join(names)}."] if names else []
     return "\n\n".join([*blocks, answers, "\n".join(notes)])
 
 
@@ -78,6 +82,7 @@ def markdown(table: Table) -> str:
                 for label in table.methods
             ],
         ),
+        f"Bold: {BEST}.",
         "## Failed runs, and how sure the spread is",
         table.rules,
         _markdown_rows(
@@ -141,7 +146,7 @@ def latex(table: Table) -> str:
     ]
     lines = [
         *(f"% {note}" for note in (*map(table.heading, tasks), *table.notes)),
-        r"% Needs \usepackage{booktabs}.",
+        rf"% Bold: {BEST}. Needs \usepackage{{booktabs}}.",
         rf"\begin{{tabular}}{{l{'rrr' * len(tasks)}}}",
         r"\toprule",
         " & ".join(["Approach", *spans]) + r" \\",

@@ -18,7 +18,8 @@ def merge(into: RunRecords, folders: Sequence[pathlib.Path]) -> int:
         folders: the other directories.
 
     Returns:
-        Number of runs that were copied; one that is there already is not.
+        Number of runs that were copied; one that is there already is not. A note of
+        ``into`` tells of those whose scores disagree.
 
     Raises:
         RecordsError: if a directory holds no records, or its tables contradict.
@@ -26,9 +27,15 @@ def merge(into: RunRecords, folders: Sequence[pathlib.Path]) -> int:
     # All are read before anything is written.
     runs = [record for folder in folders for record in records.read_only(folder)]
     configs = [config.read(folder) for folder in folders]
-    known = {record["run"] for record in into.read()}
-    new = {run["run"]: run for run in reversed(runs) if run["run"] not in known}
-    ordered = [run for run in runs if new.get(run["run"]) is run]
+    kept = {record["run"]: record for record in into.read()}
+    ordered = []
+    disagreeing = set()
+    for run in runs:
+        first = kept.setdefault(run["run"], run)
+        if first is run:
+            ordered.append(run)
+        elif first["score"] != run["score"]:
+            disagreeing.add(run["run"])
 
     def add(content: config.Config) -> None:
         for other in configs:
@@ -49,4 +56,10 @@ def merge(into: RunRecords, folders: Sequence[pathlib.Path]) -> int:
         config.change(into, add)
     if ordered:
         into.append(ordered)
+    if disagreeing:
+        into.notes.append(
+            f"{len(disagreeing)} of the runs to merge, such as {min(disagreeing)}, are "
+            "recorded more than once with other scores (of another machine or version, "
+            "perhaps); the first record counts"
+        )
     return len(ordered)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from bert_glue import charts, verdicts
 from bert_glue.config import Config
-from bert_glue.formats import SURENESS, sureness
+from bert_glue.formats import BEST, SURENESS, sureness
 from bert_glue.summaries import METRIC_NAMES
 from bert_glue.tables import COLUMNS, Table, approach
 
@@ -62,6 +62,7 @@ def _section(table: Table) -> str:
     parts += [f'<p class="note">{_text(note)}</p>' for note in table.notes]
     parts += [
         _numbers(table),
+        f"<p><small>Bold: {BEST}.</small></p>",
         "<h3>What the differences are worth</h3>",
         f"<p>{_text(table.outcome)}</p>",
         _verdicts(table),

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from bert_glue.methods import METHODS
-from bert_glue.recipe import Recipe, rules
+from bert_glue.recipe import Recipe, rules, tidy_label, written
 from bert_glue.summaries import held_out_part
 
 SOURCE = "https://arxiv.org/abs/2210.10325"
@@ -88,19 +88,36 @@ def published(run: Mapping[str, Any]) -> Published | None:
     """
     if differences(run) or run["method"] not in METHODS:
         return None
-    recipe = METHODS[run["method"]]
-    # A record holds some settings only where they are not at their defaults.
-    defaults = {field.name: field.default for field in dataclasses.fields(Recipe)}
-    changed = {
-        name
-        for name in rules()
-        if run.get(name, defaults[name]) != getattr(recipe, name)
-    }
+    changed = _changed(run)
     if not changed:
         return TABLE_1.get((run["method"], run["task"]))
-    if run["method"] == "cwgnc" and run["task"] == "cola" and changed == {"max_norm"}:
+    if (
+        run["method"] == "cwgnc"
+        and run["task"] == "cola"
+        and [*changed] == ["max_norm"]
+    ):
         return TABLE_2.get(run["max_norm"])
     return None
+
+
+def recipe_differences(run: Mapping[str, Any]) -> list[str]:
+    """Settings of a run that are not the paper's, and that its label does not name.
+
+    Args:
+        run: the record of a run.
+
+    Returns:
+        Each setting in a few words; none for a method that is not in Table 1.
+    """
+    if run["method"] not in APPROACHES:
+        return []
+    label = tidy_label(run["label"])
+    named = {part.partition("=")[0] for part in label.split(":")[1:]}
+    return [
+        f"{name.replace('_', ' ')} {written(value)} and not {written(theirs)}"
+        for name, (value, theirs) in _changed(run).items()
+        if name not in named
+    ]
 
 
 def differences(run: Mapping[str, Any]) -> list[str]:
@@ -139,3 +156,14 @@ def differences(run: Mapping[str, Any]) -> list[str]:
     if run["dtype"] != "float32":
         found.append(f"computed in {run['dtype']} and not float32")
     return found
+
+
+def _changed(run: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Settings of a run that are not its method's, each beside the method's."""
+    recipe = METHODS[run["method"]]
+    # A record holds some settings only where they are not at their defaults.
+    defaults = {field.name: field.default for field in dataclasses.fields(Recipe)}
+    both = {
+        name: (run.get(name, defaults[name]), getattr(recipe, name)) for name in rules()
+    }
+    return {name: values for name, values in both.items() if values[0] != values[1]}

@@ -171,7 +171,7 @@ class Recipe:
     @property
     def label(self) -> str:
         """Name of the row in a table: the method and what was changed about it."""
-        words = (f"{name}={_written(getattr(self, name))}" for name in self.changed)
+        words = (f"{name}={written(getattr(self, name))}" for name in self.changed)
         return ":".join([self.name, *words])
 
     def replace(self, **settings: Any) -> "Recipe":
@@ -317,7 +317,7 @@ def tidy_label(label: str) -> str:
         name, _, value = part.partition("=")
         if name in rules():
             with contextlib.suppress(ValueError):
-                parts[place] = f"{name}={_written(parse_setting(name, value))}"
+                parts[place] = f"{name}={written(parse_setting(name, value))}"
     return ":".join([method, *parts])
 
 
@@ -383,7 +383,10 @@ def mix_out(recipe: Recipe, params: Params, initial: Params, key: jax.Array) -> 
     )
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
+    """A setting's value as a user writes it, each number as short as can be."""
+    if value is None:
+        return "none"
     if isinstance(value, bool):
         return str(value).lower()
     short = f"{value:g}" if isinstance(value, float) else ""

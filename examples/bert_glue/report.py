@@ -1,5 +1,6 @@
 """From the records of a folder to its tables and its page."""
 
+import collections
 import dataclasses
 import pathlib
 from collections.abc import Sequence
@@ -20,7 +21,8 @@ def read(
 
     Args:
         records: the folder.
-        number: number of the one table that is wanted; all by default.
+        number: number of the one table that is wanted, :data:`ALL` for one of all runs;
+            by default all tables that are known.
         reference: label of the method that others are compared with, if not the one
             that was chosen when the runs were made.
 
@@ -35,7 +37,7 @@ def read(
     runs = records.read()
     known = config.read(records.folder)["tables"]
     designs = [Design.from_json(each, known[each]) for each in sorted(known)]
-    if runs and not designs:
+    if runs and (number == ALL or not designs):
         designs = [Design.of_records(runs)]
     if number is not None:
         designs = [design for design in designs if design.number == number]
@@ -47,6 +49,36 @@ def read(
         of_table = f" of table {number}" if number else ""
         raise RecordsError(f"no runs{of_table} are recorded in {records.folder}")
     return found
+
+
+def left_over(records: RunRecords, found: Sequence[Table]) -> str:
+    """Says which runs of a folder are in none of its tables.
+
+    Args:
+        records: the folder.
+        found: its tables.
+
+    Returns:
+        A sentence; empty if there are none.
+    """
+    shown = {
+        run["run"]
+        for table in found
+        for cell in table.cells.values()
+        for run in cell.runs
+    }
+    labels = collections.Counter(
+        f"{tidy_label(run['label'])} on {run['task']}"
+        for run in records.read()
+        if run["run"] not in shown
+    )
+    if not labels:
+        return ""
+    of_methods = ", ".join(f"{count} of {label}" for label, count in labels.items())
+    return (
+        f"{labels.total()} other runs of this directory are in no table: {of_methods}; "
+        f"--report-only --table {ALL} shows all"
+    )
 
 
 def write(records: RunRecords, found: Sequence[Table]) -> list[pathlib.Path]:

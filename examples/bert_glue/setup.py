@@ -207,9 +207,21 @@ def write_config(
         for configuration in configurations:
             content["configurations"][configuration.name] = configuration.fields
         if design is not None:
-            content["tables"][design.number] = design.to_json()
+            saved = content["tables"].get(design.number)
+            content["tables"][design.number] = _extended(saved, design).to_json()
 
     config.change(records, add)
+
+
+def _extended(saved: Mapping[str, Any] | None, design: Design) -> Design:
+    """The saved table with the rows, columns and seeds of a new command."""
+    if saved is None:
+        return design
+    try:
+        return Design.from_json(design.number, saved).join(design)
+    except RecordsError:
+        # One row would have two settings: the folder's table is the last command's.
+        return design
 
 
 def run_study(

@@ -112,14 +112,14 @@ class Table:
             task: one of the tasks.
 
         Returns:
-            Labels of those whose printed number nobody beats. A method of a single run,
-            and the spread of one that always fails, do not count unless there is no
-            other; a single run has no spread at all.
+            Labels of those whose printed number nobody beats. A method of a single run
+            does not count unless there is no other; its spread, and that of one that
+            always fails, never do.
         """
         column = self.column(task)
         several = {k: cell for k, cell in column.items() if len(cell.runs) > 1}
         working = {k: cell for k, cell in several.items() if not cell.always_failed}
-        entered = (working or several, several or column, several or column)
+        entered = (working, several or column, several or column)
         found = []
         for place, (choose, cells) in enumerate(
             zip((min, max, max), entered, strict=True)
@@ -160,24 +160,16 @@ class Table:
                 f"{recorded} of {self.design.runs} runs are recorded; the table is of "
                 "these."
             )
-        differing: dict[str, list[str]] = {}
-        for task in self.tasks:
-            cells = self.column(task).values()
-            for cell in cells:
-                for difference in paper.differences(cell.runs[0]):
-                    tasks = differing.setdefault(difference, [])
-                    if task not in tasks:
-                        tasks.append(task)
+        differing: dict[str, list[tuple[str, str]]] = {}
+        for key, cell in self.cells.items():
+            run = cell.runs[0]
+            for text in (*paper.differences(run), *paper.recipe_differences(run)):
+                differing.setdefault(text, []).append(key)
         if differing:
-            of_tasks = [
-                text
-                if len(tasks) == len(self.tasks)
-                else f"{text} ({', '.join(tasks)})"
-                for text, tasks in differing.items()
-            ]
+            where = [f"{text}{self._where(keys)}" for text, keys in differing.items()]
             found.append(
                 "The setting is not the paper's, so that its numbers are not "
-                f"comparable: {'; '.join(of_tasks)}."
+                f"comparable: {'; '.join(where)}."
             )
         if any(cell.published for cell in self.cells.values()):
             found.append(
@@ -206,6 +198,16 @@ class Table:
             ]
         return found
 
+    def _where(self, keys: Sequence[tuple[str, str]]) -> str:
+        """Of which columns, or rows, or cells something is true; empty for all."""
+        if len(keys) == len(self.cells):
+            return ""
+        for place in (0, 1):
+            names = dict.fromkeys(key[place] for key in keys)
+            if len(keys) == sum(key[place] in names for key in self.cells):
+                return f" ({', '.join(names)})"
+        return f" ({', '.join(f'{label} on {task}' for task, label in keys)})"
+
     @property
     def rules(self) -> str:
         """By which rules a run failed, in a sentence."""
@@ -233,9 +235,12 @@ class Table:
                 "There is nothing to compare: it takes two methods with two runs each."
             )
         shown = [each for each in self.verdicts if each.comparison.shown]
+        asked = [each.comparison.question for each in self.verdicts]
+        count = len(asked)
         return (
-            f"Of {len(self.verdicts)} comparisons with {self.design.reference} (mean "
-            f"and spread of each method on each task) {len(shown) or 'none'} "
+            f"Of {count} comparison{'s' if count > 1 else ''} with "
+            f"{self.design.reference} ({asked.count('score')} of means, "
+            f"{asked.count('spread') or 'none'} of spreads) {len(shown) or 'none'} "
             f"{'is' if len(shown) < 2 else 'are'} shown at the level "
             f"{self.verdicts[0].comparison.alpha:g}, corrected together (Holm)."
         )
