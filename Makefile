@@ -44,8 +44,8 @@ test-slow: $(VENV)/.installed
 # Needs neither flax nor what else the examples use.
 LIBRARY_TESTS := cwgnc_jax $(addprefix tests/test_,adaptive.py bert_adam.py clipping.py \
   clipping_frameworks.py clipping_sharding.py clipping_transforms.py comparisons.py \
-  components.py diagnostics.py mixout.py optimizers.py plotting.py schedules.py \
-  stability.py unfreezing.py::TestSplit)
+  components.py diagnostics.py injection.py mixout.py optimizers.py plotting.py \
+  schedules.py stability.py unfreezing.py::TestSplit)
 
 $(OLDEST)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(OLDEST)

@@ -22,9 +22,10 @@ from cwgnc_jax._norms import (
     stack_blocks,
     unstack_blocks,
 )
+from cwgnc_jax._numbers import check_number, known_number
 from cwgnc_jax._paths import flatten_with_paths, list_offenders
 from cwgnc_jax._specs import Specs
-from cwgnc_jax._thresholds import BlockThreshold, check_number, stack_thresholds
+from cwgnc_jax._thresholds import BlockThreshold, stack_thresholds
 
 
 def adaptive_clip_by_component_norm(
@@ -60,6 +61,11 @@ def adaptive_clip_by_component_norm(
     Raises:
       ValueError: if ``clipping`` or ``eps`` is negative or NaN; in the update, if the
         parameters are missing or are not those of the updates.
+      TypeError: if ``clipping`` or ``eps`` is not a number.
+
+    Notes:
+      ``optax.inject_hyperparams`` takes a callable for a schedule of its own: name
+      the others, ``static_args=("components", "specs")``.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -143,7 +149,7 @@ def adagc(
     ratio: jax.typing.ArrayLike = 1.05,
     warmup_max_norm: jax.typing.ArrayLike = 1.0,
     decay: jax.typing.ArrayLike = 0.98,
-    start: int = 100,
+    start: jax.typing.ArrayLike = 100,
     components: ComponentMap | None = None,
     *,
     specs: Specs = None,
@@ -185,6 +191,11 @@ def adagc(
 
     Raises:
       ValueError: if a concrete number is out of its range.
+      TypeError: if what is to be a number is not.
+
+    Notes:
+      ``optax.inject_hyperparams`` takes a callable for a schedule of its own: name
+      the others, ``static_args=("components", "specs")``.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -203,8 +214,9 @@ def adagc(
     check_number("ratio", ratio)
     check_number("warmup_max_norm", warmup_max_norm)
     check_number("decay", decay, largest=1.0)
-    if start < 2:
-        raise ValueError(f"start must be at least 2, got {start}")
+    first = known_number("start", start, "a whole number or a jax scalar")
+    if first is not None and not (first >= 2 and first.is_integer()):
+        raise ValueError(f"start must be a whole number of at least 2, got {first:g}")
 
     def init_fn(params: optax.Params) -> AdaGCState:
         layout = resolve(params, components, specs)
@@ -223,7 +235,7 @@ def adagc(
         dtype = norms_dtype(leaves, layout)
         squares = block_squares(leaves, layout)
         stack = stack_blocks(squares, dtype)
-        warming_up = state.count < start - 1
+        warming_up = state.count < jnp.asarray(start) - 1
 
         def number(value: jax.typing.ArrayLike) -> jax.Array:
             return jnp.maximum(jnp.asarray(value, dtype), jnp.zeros((), dtype))

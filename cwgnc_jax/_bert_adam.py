@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from cwgnc_jax._numbers import known_number
 from cwgnc_jax._optimizers import decay_mask
 
 
@@ -51,6 +52,10 @@ def scale_by_bert_adam(
       An :class:`optax.GradientTransformation`; its state is a
       :class:`ScaleByBertAdamState`.
 
+    Notes:
+      ``optax.inject_hyperparams`` takes a dtype for a schedule: name it,
+      ``static_args=("mu_dtype",)``.
+
     Examples:
       >>> tx = scale_by_bert_adam()
       >>> updates, _ = tx.update(jnp.array(5.0), tx.init(jnp.array(0.0)))
@@ -94,7 +99,7 @@ def bert_adamw(
     weight_decay: float = 0.01,
     mask: Any = None,
     *,
-    max_norm: float | None = 1.0,
+    max_norm: jax.typing.ArrayLike | None = 1.0,
     bias_correction: bool = False,
     mu_dtype: Any = None,
 ) -> optax.GradientTransformation:
@@ -123,7 +128,12 @@ def bert_adamw(
       An :class:`optax.GradientTransformation`; its ``update`` needs the parameters.
 
     Raises:
-      ValueError: if ``max_norm`` is not a positive number.
+      ValueError: if ``max_norm`` is not positive; a traced one cannot be checked.
+      TypeError: if ``max_norm`` is neither a number nor None.
+
+    Notes:
+      ``optax.inject_hyperparams`` takes a callable for a schedule of its own, dtypes
+      included: name the others, ``static_args=("mask", "mu_dtype")``.
 
     Examples:
       >>> import optax
@@ -142,10 +152,14 @@ def bert_adamw(
       Devlin et al., `BERT <https://arxiv.org/abs/1810.04805>`_, 2019, with
       `its optimizer <https://github.com/google-research/bert>`_
     """
-    # `not >` refuses NaN as well.
-    if max_norm is not None and not max_norm > 0:
-        raise ValueError(f"max_norm must be a positive number or None, got {max_norm}")
-    clip = optax.identity() if max_norm is None else optax.clip_by_global_norm(max_norm)
+    clip = optax.identity()
+    if max_norm is not None:
+        accepted = "a positive number, a jax scalar or None"
+        number = known_number("max_norm", max_norm, accepted)
+        # `not >` refuses NaN as well.
+        if number is not None and not number > 0:
+            raise ValueError(f"max_norm must be {accepted}, got {number:g}")
+        clip = optax.clip_by_global_norm(max_norm)
     if bias_correction:
         adam = optax.scale_by_adam(b1, b2, eps, mu_dtype=mu_dtype)
     else:

@@ -91,6 +91,10 @@ def cwgnc_adamw(
     Raises:
       ValueError: if a threshold is negative or NaN.
 
+    Notes:
+      ``optax.inject_hyperparams`` takes a callable for a schedule of its own: name
+      the others, ``static_args=("mask", "components", "specs")``.
+
     Examples:
       >>> import jax
       >>> import jax.numpy as jnp

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from cwgnc_jax._layout import Layout
+from cwgnc_jax._numbers import check_number
 from cwgnc_jax._paths import compile_rules, list_offenders
 
 Threshold: TypeAlias = jax.typing.ArrayLike | optax.Schedule
@@ -75,23 +76,6 @@ def check_thresholds(argument: str, max_norm: MaxNorm) -> list[tuple[Any, Any]] 
         return rules
     _check_threshold(argument, max_norm)
     return max_norm
-
-
-def check_number(argument: str, value: Any, largest: float = math.inf) -> None:
-    """Raises an error unless a value is a scalar from 0 to ``largest``, or traced."""
-    if isinstance(value, str | bool) or not hasattr(value, "__float__"):
-        raise TypeError(f"{argument} must be a number or a jax scalar, got {value!r}")
-    if jnp.ndim(value) != 0:
-        raise ValueError(
-            f"{argument} must be a scalar, got an array of shape {jnp.shape(value)}"
-        )
-    try:
-        number = float(value)
-    except jax.errors.ConcretizationTypeError:
-        return
-    if not 0 <= number <= largest:
-        accepted = "at least 0" if largest == math.inf else f"from 0 to {largest:g}"
-        raise ValueError(f"{argument} must be {accepted}, got {number:g}")
 
 
 def block_thresholds(

@@ -146,7 +146,8 @@ class TestAdaGC:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"start": 1}, "start must be at least 2"),
+            ({"start": 1}, "start must be a whole number of at least 2, got 1"),
+            ({"start": 2.5}, "start must be a whole number of at least 2, got 2.5"),
             ({"decay": 1.5}, "decay must be from 0 to 1"),
             ({"ratio": -1.0}, "ratio must be at least 0"),
             ({"warmup_max_norm": np.nan}, "warmup_max_norm must be at least 0"),
@@ -155,3 +156,17 @@ class TestAdaGC:
     def test_errors(self, arguments, message):
         with pytest.raises(ValueError, match=message):
             cwgnc_jax.adagc(**arguments)
+
+    @pytest.mark.parametrize("start", ["2", optax.constant_schedule(2)])
+    def test_starts_that_are_no_number(self, start):
+        with pytest.raises(TypeError, match="start must be a whole number or a jax"):
+            cwgnc_jax.adagc(start=start)
+
+    def test_starts_that_are_traced(self):
+        def second_scale(start):
+            tx = cwgnc_jax.adagc(1.0, 100.0, start=start)
+            _, state = tx.update(jnp.ones(2), tx.init(jnp.ones(2)))
+            return tx.update(jnp.full(2, 2.0), state)[1].scales[0]
+
+        scales = jax.vmap(second_scale)(jnp.array([2, 3]))
+        np.testing.assert_allclose(scales, [0.5, 1.0], rtol=1e-6)

@@ -216,7 +216,18 @@ def test_scan_vmap_and_jit_agree_with_a_loop():
             np.testing.assert_allclose(named(together)[name][i], leaf, atol=5e-6)
 
 
-@pytest.mark.parametrize("max_norm", [0.0, -1.0, float("nan")])
-def test_impossible_thresholds_are_refused(max_norm):
-    with pytest.raises(ValueError, match="max_norm must be a positive number or None"):
+@pytest.mark.parametrize(
+    ("max_norm", "error"),
+    [
+        (0.0, ValueError),
+        (-1.0, ValueError),
+        (float("nan"), ValueError),
+        ("1", TypeError),
+        (optax.constant_schedule(1.0), TypeError),
+    ],
+)
+def test_impossible_thresholds_are_refused(max_norm, error):
+    with pytest.raises(
+        error, match="max_norm must be a positive number, a jax scalar or None, got"
+    ):
         bert_adamw(1e-3, max_norm=max_norm)

@@ -1,0 +1,45 @@
+"""Numbers that users give: checked where they are known, let through where traced."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def known_number(
+    argument: str, value: Any, accepted: str = "a number or a jax scalar"
+) -> float | None:
+    """The number that a scalar holds, or None if it is traced.
+
+    Args:
+      argument: name of the argument, for messages.
+      value: what the user gave.
+      accepted: what is accepted, for messages.
+
+    Returns:
+      The number, or None inside ``jit``, ``vmap`` and ``optax.inject_hyperparams``,
+      where it cannot be known.
+
+    Raises:
+      TypeError: if it is not a number.
+      ValueError: if it is an array with axes.
+    """
+    if isinstance(value, str | bool) or not hasattr(value, "__float__"):
+        raise TypeError(f"{argument} must be {accepted}, got {value!r}")
+    if jnp.ndim(value) != 0:
+        raise ValueError(
+            f"{argument} must be a scalar, got an array of shape {jnp.shape(value)}"
+        )
+    try:
+        return float(value)
+    except jax.errors.ConcretizationTypeError:
+        return None
+
+
+def check_number(argument: str, value: Any, largest: float = math.inf) -> None:
+    """Raises an error unless a value is a scalar from 0 to ``largest``, or traced."""
+    number = known_number(argument, value)
+    if number is not None and not 0 <= number <= largest:
+        accepted = "at least 0" if largest == math.inf else f"from 0 to {largest:g}"
+        raise ValueError(f"{argument} must be {accepted}, got {number:g}")
