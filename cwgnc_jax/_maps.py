@@ -5,8 +5,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax.numpy as jnp
-
 from cwgnc_jax._components import Component, ComponentMap, Split
 from cwgnc_jax._matching import Components, match_components
 from cwgnc_jax._paths import (
@@ -14,6 +12,7 @@ from cwgnc_jax._paths import (
     compile_rules,
     flatten_with_paths,
     is_masked,
+    is_step,
     list_offenders,
 )
 
@@ -327,22 +326,13 @@ def _leaves_of(
     tree: Any, is_leaf: Callable[[Any], bool] | None = None
 ) -> list[PathLeaf]:
     """Leaves with their paths, of what can be a tree of parameters."""
-    leaves = flatten_with_paths(tree, is_leaf)
-    # optax.inject_hyperparams takes a function for a schedule, and calls it with the
-    # step: all parameters would silently become one component.
-    called_with_step = (
-        len(leaves) == 1
-        and leaves[0].value is tree
-        and jnp.ndim(tree) == 0
-        and jnp.issubdtype(jnp.result_type(tree), jnp.integer)
-    )
-    if called_with_step:
+    if is_step(tree):  # All parameters would silently become one component.
         raise ValueError(
             "components: a map was called with an integer instead of parameters; "
             "optax.inject_hyperparams needs "
             'static_args=("components", "specs") to tell maps from schedules'
         )
-    return leaves
+    return flatten_with_paths(tree, is_leaf)
 
 
 def _expand(match: re.Match[str], label: str) -> str:

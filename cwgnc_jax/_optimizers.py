@@ -9,20 +9,25 @@ import optax
 
 from cwgnc_jax._clipping import clip_by_component_norm
 from cwgnc_jax._components import ComponentMap
-from cwgnc_jax._paths import flatten_with_paths
+from cwgnc_jax._paths import flatten_with_paths, is_step
 from cwgnc_jax._specs import Specs
 from cwgnc_jax._thresholds import MaxNorm
 
-_BIAS = re.compile(r"b|bias|beta|offset")
-_NORM = re.compile(r".*norm.*|ln(_?\w{1,2})?", re.IGNORECASE)
+_BIAS = re.compile(r"b|bias|beta|offset|.*_bias")
+_NORM = re.compile(r".*norm.*|(ln|bn|gn)([a-z]|\d+|_\w+)?", re.IGNORECASE)
+_BOXED = re.compile(f"{_BIAS.pattern}|scale|weight|gamma")
 
 
 def decay_mask(params: optax.Params) -> Any:
     """Marks the parameters that weight decay is for: neither biases nor norms.
 
     Excluded are scalars and vectors, and by name, because stacked layers turn vectors
-    into matrices, whatever is called a bias or lies in a module whose name speaks of
-    normalisation.
+    into matrices: what is called ``bias``, ``*_bias``, ``b``, ``beta`` or ``offset``,
+    and what lies directly in a module whose name contains ``norm`` or is ``ln``,
+    ``bn`` or ``gn``, alone or before a letter, a number or an underscore and more
+    (``lnf``, ``bn2``, ``ln_final``). Numbers of a list are passed over: its name is
+    that of its modules. So is a last key ``value`` below the name of a bias or below
+    ``scale``, ``weight`` or ``gamma``, which restored states of Flax have.
 
     Args:
       params: parameters, a pytree of arrays.
@@ -30,6 +35,10 @@ def decay_mask(params: optax.Params) -> Any:
     Returns:
       A pytree of the same structure of booleans, as ``optax.adamw`` takes for its
       ``mask``.
+
+    Raises:
+      ValueError: if it is called with a step instead of parameters, as
+        ``optax.inject_hyperparams`` does unless ``mask`` is among its ``static_args``.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -40,17 +49,27 @@ def decay_mask(params: optax.Params) -> Any:
       {'dense': {'bias': False, 'kernel': True},
        'layer_norm': {'bias': False, 'scale': False}}
     """
-
-    def is_decayed(path: str, leaf: Any) -> bool:
-        keys = path.split("/")
-        return (
-            jnp.ndim(leaf) > 1
-            and not _BIAS.fullmatch(keys[-1])
-            and not any(_NORM.fullmatch(key) for key in keys)
+    if is_step(params):  # Nothing would be decayed, silently.
+        raise ValueError(
+            "mask: decay_mask was called with an integer instead of parameters; "
+            'optax.inject_hyperparams needs static_args with "mask" in it, such as '
+            'static_args=("mask", "components", "specs") for cwgnc_adamw, to tell '
+            "masks from schedules"
         )
-
-    marks = [is_decayed(path, leaf) for path, leaf in flatten_with_paths(params)]
+    marks = [
+        jnp.ndim(leaf) > 1 and not _is_spared(path.split("/"))
+        for path, leaf in flatten_with_paths(params)
+    ]
     return jax.tree.unflatten(jax.tree.structure(params), marks)
+
+
+def _is_spared(keys: list[str]) -> bool:
+    """Whether a path names a bias, or a parameter of a normalisation."""
+    *above, name = keys
+    if name == "value" and above and _BOXED.fullmatch(above[-1]):
+        *above, name = above
+    module = next((key for key in reversed(above) if not key.isdigit()), "")
+    return bool(_BIAS.fullmatch(name) or _NORM.fullmatch(module))
 
 
 def cwgnc_adamw(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax.tree_util import (
     DictKey,
@@ -52,6 +53,18 @@ def flatten_with_paths(
 def is_masked(node: Any) -> bool:
     """Whether a node stands for a leaf that ``optax.masked`` hides."""
     return isinstance(node, optax.MaskedNode)
+
+
+def is_step(tree: Any) -> bool:
+    """Whether what should be a tree of parameters is a step, a single integer.
+
+    ``optax.inject_hyperparams`` takes each function for a schedule, and calls it so.
+    """
+    return (
+        jax.tree_util.all_leaves([tree])
+        and jnp.ndim(tree) == 0
+        and jnp.issubdtype(jnp.result_type(tree), jnp.integer)
+    )
 
 
 def list_offenders(offenders: Iterable[str], limit: int = 12) -> str:

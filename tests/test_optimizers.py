@@ -101,10 +101,40 @@ def test_injected_hyperparameters():
         ("linear/b", (8,), False),
         ("temperature", (), False),
         ("lnear/kernel", (8, 8), True),
+        # Only the module right above decides.
+        ("PreNormBlock_0/Dense_0/kernel", (8, 8), True),
+        ("PreNormBlock_0/LayerNorm_0/scale", (12, 8), False),
+        ("norm_free_net/conv/w", (8, 8), True),
+        ("norms/0/scale", (12, 8), False),
+        ("PreNormBlock/layers/0/kernel", (8, 8), True),
+        ("layers/bn/scale", (12, 8), False),
+        ("layers/bn1/scale", (12, 8), False),
+        ("resnet/bn_init/scale", (12, 8), False),
+        ("clip/ln_final/weight", (12, 8), False),
+        ("bnet/kernel", (8, 8), True),
+        # Biases of stacked layers that are called more than a bias.
+        ("attention/q_bias", (12, 8), False),
+        ("attention/in_proj_bias", (12, 8), False),
+        ("attention/relative_attention_bias/embedding", (32, 12), True),
+        # A box whose key a restored state keeps.
+        ("layers/norm/scale/value", (12, 8), False),
+        ("layers/query/bias/value", (12, 8), False),
+        ("layers/query/kernel/value", (12, 8, 8), True),
+        ("attention/value", (8, 8), True),
+        ("scale/value", (8, 8), True),
     ],
 )
 def test_decay_mask(path, shape, decayed):
     assert cwgnc_jax.decay_mask({path: jnp.ones(shape)}) == {path: decayed}
+
+
+@pytest.mark.parametrize("factory", [cwgnc_jax.cwgnc_adamw, cwgnc_jax.bert_adamw])
+def test_decay_mask_is_not_taken_for_a_schedule(factory):
+    # It said False to the step: no decay at all.
+    inject = optax.inject_hyperparams(factory)
+    tx = inject(learning_rate=1e-3, mask=cwgnc_jax.decay_mask)
+    with pytest.raises(ValueError, match=r'mask: .* static_args with "mask" in it'):
+        tx.init({"kernel": jnp.ones((2, 2))})
 
 
 def test_decay_mask_under_a_mask():
