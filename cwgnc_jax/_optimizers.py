@@ -75,13 +75,16 @@ def _is_spared(keys: list[str]) -> bool:
 def cwgnc_adamw(
     learning_rate: optax.ScalarOrSchedule,
     max_norm: MaxNorm = 0.05,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    eps: float = 1e-6,
+    *,
+    b1: jax.typing.ArrayLike = 0.9,
+    b2: jax.typing.ArrayLike = 0.999,
+    eps: jax.typing.ArrayLike = 1e-6,
+    eps_root: jax.typing.ArrayLike = 0.0,
+    mu_dtype: Any = None,
     weight_decay: float = 0.01,
     mask: Any = None,
+    nesterov: bool = False,
     components: ComponentMap | None = None,
-    *,
     specs: Specs = None,
 ) -> optax.GradientTransformation:
     """AdamW with component-wise gradient norm clipping: the paper's optimizer.
@@ -98,9 +101,12 @@ def cwgnc_adamw(
       b2: decay of the second moment.
       eps: added to the root of the second moment. Gradients that were clipped are
         small, so it matters more than elsewhere.
+      eps_root: added to the second moment under the root, for derivatives through it.
+      mu_dtype: dtype of the first moment; None for the parameters'.
       weight_decay: strength of the decay.
       mask: pytree of booleans, or a function from the parameters to one, that marks
         the parameters to decay; by default :func:`decay_mask`.
+      nesterov: whether the first moment looks a step ahead (NAdam).
       components: which component each leaf belongs to; by default each leaf is one.
       specs: inside ``shard_map``, how each leaf is sharded.
 
@@ -111,8 +117,9 @@ def cwgnc_adamw(
       ValueError: if a threshold is negative or NaN.
 
     Notes:
-      ``optax.inject_hyperparams`` takes a callable for a schedule of its own: name
-      the others, ``static_args=("mask", "components", "specs")``.
+      ``optax.inject_hyperparams`` takes a callable for a schedule of its own, dtypes
+      included: name the others,
+      ``static_args=("mask", "components", "specs", "mu_dtype")``.
 
     Examples:
       >>> import jax
@@ -140,7 +147,7 @@ def cwgnc_adamw(
     """
     return optax.chain(
         clip_by_component_norm(max_norm, components, specs=specs),
-        optax.scale_by_adam(b1, b2, eps),
+        optax.scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov),
         optax.add_decayed_weights(weight_decay, decay_mask if mask is None else mask),
         optax.scale_by_learning_rate(learning_rate),
     )

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from cwgnc_jax._numbers import known_number
+
 
 def warmup_linear_decay_schedule(
     peak_value: float, warmup_steps: int, total_steps: int
@@ -36,8 +38,9 @@ def warmup_linear_decay_schedule(
       learning rate.
 
     Raises:
-      ValueError: if the numbers of steps are not 0 <= warmup_steps <= total_steps
-        and total_steps >= 1.
+      ValueError: if the numbers of steps are not whole, 0 <= warmup_steps <=
+        total_steps and total_steps >= 1.
+      TypeError: if they are not numbers.
 
     Examples:
       >>> schedule = warmup_linear_decay_schedule(2e-5, 10, 100)
@@ -91,8 +94,9 @@ def bert_linear_decay_schedule(
       learning rate.
 
     Raises:
-      ValueError: if the numbers of steps are not 0 <= warmup_steps <= total_steps
-        and total_steps >= 1.
+      ValueError: if the numbers of steps are not whole, 0 <= warmup_steps <=
+        total_steps and total_steps >= 1.
+      TypeError: if they are not numbers.
 
     Examples:
       >>> schedule = bert_linear_decay_schedule(2e-5, 10, 100)
@@ -116,6 +120,14 @@ def bert_linear_decay_schedule(
 
 
 def _check_steps(warmup_steps: int, total_steps: int) -> None:
+    for argument, value in {
+        "warmup_steps": warmup_steps,
+        "total_steps": total_steps,
+    }.items():
+        accepted = "a whole number of steps, not a share"
+        number = known_number(argument, value, accepted)
+        if number is None or not number.is_integer():
+            raise ValueError(f"{argument} must be {accepted}, got {value}")
     if total_steps < 1:
         raise ValueError(f"total_steps must be at least 1, got {total_steps}")
     if not 0 <= warmup_steps <= total_steps:

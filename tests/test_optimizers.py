@@ -34,7 +34,7 @@ def test_equals_the_formula():
     params = {n: rng.standard_normal(s).astype("f") for n, s in shapes.items()}
     gradients = {n: rng.standard_normal(s).astype("f") for n, s in shapes.items()}
     gradients["bias"] *= 1e-3  # Not clipped at first.
-    tx = cwgnc_jax.cwgnc_adamw(0.1, 0.01, 0.8, 0.9, 1e-4, 0.3)
+    tx = cwgnc_jax.cwgnc_adamw(0.1, 0.01, b1=0.8, b2=0.9, eps=1e-4, weight_decay=0.3)
     state = tx.init(params)
     expected = numpy_adamw(
         params, gradients, 5, 0.1, 0.01, 0.8, 0.9, 1e-4, 0.3, ["kernel"]
@@ -62,6 +62,27 @@ def test_defaults_are_the_papers():
     updates, _ = tx.update(gradients, tx.init(params), params)
     for name in params:
         np.testing.assert_allclose(updates[name], expected[name], rtol=1e-6)
+
+
+def test_options_of_adam_are_optaxs():
+    options = {"eps_root": 0.1, "mu_dtype": jnp.bfloat16, "nesterov": True}
+    params = {"kernel": jnp.linspace(-1.0, 1.0, 6).reshape(2, 3)}
+    tx = cwgnc_jax.cwgnc_adamw(0.1, float("inf"), **options)
+    peer = optax.adamw(0.1, eps=1e-6, weight_decay=0.01, **options)
+    state, other = tx.init(params), peer.init(params)
+    for _ in range(2):
+        updates, state = tx.update(params, state, params)
+        expected, other = peer.update(params, other, params)
+        assert optax.tree.get(state, "mu")["kernel"].dtype == jnp.bfloat16
+        # The same operations on gradients that are not clipped.
+        np.testing.assert_allclose(updates["kernel"], expected["kernel"], rtol=1e-6)
+
+
+def test_the_order_of_optax_adamw_is_not_mistaken():
+    with pytest.raises(TypeError, match="positional"):
+        cwgnc_jax.cwgnc_adamw(1e-3, 0.9, 0.999)  # 0.9 would be the threshold.
+    with pytest.raises(TypeError, match="positional"):
+        cwgnc_jax.bert_adamw(1e-3, 0.9, 0.999, 1e-6, 0.0)  # eps_root, not the decay.
 
 
 @pytest.mark.parametrize("mask", [True, {"kernel": True, "bias": True}])

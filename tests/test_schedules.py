@@ -129,8 +129,19 @@ def test_same_under_jit_vmap_and_in_an_optimizer(factory):
         (0, 0, "total_steps must be at least 1, got 0"),
         (-1, 5, r"warmup_steps must lie between 0 and total_steps \(5\), got -1"),
         (6, 5, r"warmup_steps must lie between 0 and total_steps \(5\), got 6"),
+        (0.1, 5, "warmup_steps must be a whole number of steps, not a share, got 0.1"),
+        (0, 5.5, "total_steps must be a whole number of steps, not a share, got 5.5"),
+        (float("nan"), 5, "warmup_steps must be a whole number of steps"),
     ],
 )
 def test_impossible_steps_are_refused(factory, warmup, total, message):
     with pytest.raises(ValueError, match=message):
         factory(1.0, warmup, total)
+
+
+@pytest.mark.parametrize("factory", BOTH)
+def test_what_are_no_steps(factory):
+    with pytest.raises(TypeError, match=r"warmup_steps must be .* got '1'"):
+        factory(1.0, "1", 5)
+    # A whole number that a division made into a float is one still.
+    assert factory(1.0, 2.0, 4.0)(1) == factory(1.0, 2, 4)(1)
