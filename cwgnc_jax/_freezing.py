@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from cwgnc_jax._matching import nearest_entry
 from cwgnc_jax._paths import flatten_with_paths, list_offenders
 
 TRAINABLE: Literal["trainable"] = "trainable"
@@ -26,15 +27,17 @@ def freeze(
     Args:
       optimizer: for the trainable leaves.
       labels: a pytree of 'trainable' and 'frozen' over the parameters, matched by
-        path: :func:`unfreezing_labels`, or any other. All forms of the state of an
-        NNX model have the same paths.
+        path: :func:`unfreezing_labels`, or any other; a label above a leaf holds for
+        all leaves below it that have none nearer. Or a function from the parameters
+        (or updates) to one. All forms of the state of an NNX model have the same
+        paths.
 
     Returns:
       The transformation, an ``optax.partition``.
 
     Raises:
-      ValueError: at once if there are other labels; at init and update if a leaf has
-        no label.
+      ValueError: if there are other labels, at once unless they come from a function;
+        at init and update if a leaf has no label.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -47,24 +50,20 @@ def freeze(
       >>> [float(leaf[0, 0]) for leaf in optax.apply_updates(params, updates)["layers"]]
       [1.0, 0.9989900588989258]
     """
-    by_path = dict(flatten_with_paths(labels))
-    wrong = {
-        path: label
-        for path, label in by_path.items()
-        if label not in (TRAINABLE, FROZEN)
-    }
-    if wrong:
-        raise ValueError(
-            "labels must be 'trainable' or 'frozen', got:"
-            + list_offenders(f"{path}: {label}" for path, label in wrong.items())
-        )
+    # A callable module may be a tree of labels; a function is a leaf.
+    is_function = callable(labels) and jax.tree_util.all_leaves([labels])
+    read = None if is_function else _read_labels(labels)
 
     def labels_of(tree: Any) -> Any:
+        by_path = _read_labels(labels(tree)) if read is None else read
         paths = [path for path, _ in flatten_with_paths(tree)]
-        missing = [path for path in paths if path not in by_path]
+        entries = [nearest_entry(path, by_path) for path in paths]
+        missing = [
+            path for path, entry in zip(paths, entries, strict=True) if entry is None
+        ]
         if missing:
             raise ValueError("labels: none for the leaves:" + list_offenders(missing))
-        found = [by_path[path] for path in paths]
+        found = [by_path[entry] for entry in entries if entry is not None]
         return jax.tree.unflatten(jax.tree.structure(tree), found)
 
     return optax.partition({TRAINABLE: optimizer, FROZEN: _keep()}, labels_of)
@@ -129,6 +128,20 @@ def carry_opt_state(
                 f"upper layers of {shape}"
             )
     return jax.tree.unflatten(jax.tree.structure(fresh), carried)
+
+
+def _read_labels(labels: Any) -> dict[str, Any]:
+    by_path = dict(flatten_with_paths(labels))
+    wrong = [
+        f"{path}: {label}"
+        for path, label in by_path.items()
+        if not (isinstance(label, str) and label in (TRAINABLE, FROZEN))
+    ]
+    if wrong:
+        raise ValueError(
+            "labels must be 'trainable' or 'frozen', got:" + list_offenders(wrong)
+        )
+    return by_path
 
 
 def _keep() -> optax.GradientTransformation:

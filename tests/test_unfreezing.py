@@ -433,6 +433,32 @@ class TestFrozen:
         with pytest.raises(ValueError, match=r"labels: none for the leaves:\n  'b'"):
             tx.init({"a": jnp.ones(2), "b": jnp.ones(2)})
 
+    @pytest.mark.parametrize(
+        "labels",
+        [
+            {"encoder": "frozen", "head": "trainable"},
+            {"encoder": "frozen", "encoder/b": "frozen", "": "trainable"},
+            lambda params: {"encoder": "frozen", "head": "trainable"},
+            lambda params: jax.tree.map(
+                lambda p: "frozen" if p.shape == (3,) else "trainable", params
+            ),
+        ],
+        ids=["prefix", "nearest", "function of a prefix", "function"],
+    )
+    def test_labels_as_partition_takes_them(self, labels):
+        params = {"encoder": [jnp.ones(3), {"b": jnp.ones(3)}], "head": jnp.ones(2)}
+        tx = cwgnc_jax.freeze(optax.sgd(1.0), labels)
+        updates, _ = tx.update(params, tx.init(params), params)
+        after = optax.apply_updates(params, updates)
+        jax.tree.map(
+            np.testing.assert_array_equal, after, params | {"head": jnp.zeros(2)}
+        )
+
+    def test_labels_of_a_function_are_checked(self):
+        tx = cwgnc_jax.freeze(optax.sgd(1.0), lambda params: "frosen")
+        with pytest.raises(ValueError, match=r"'trainable' or 'frozen'.*\n.*: frosen"):
+            tx.init(jnp.ones(2))
+
     def test_integers_and_booleans_are_left_alone(self):
         params = {
             "count": jnp.arange(3, dtype=jnp.uint8),
