@@ -1,6 +1,6 @@
 """Component-wise gradient norm clipping (CWGNC), section 3 of the paper."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -245,7 +245,7 @@ def clip_scales(squares: jax.Array, limit: BlockThreshold) -> jax.Array:
 
 
 def get_clip_state(
-    opt_state: Any, where: str | None = None
+    opt_state: Any, where: str | int | None = None
 ) -> ClipByComponentNormState:
     """Finds the norms and scales of the last step in the state of an optimizer.
 
@@ -253,8 +253,9 @@ def get_clip_state(
       opt_state: state of an optimizer that clips by component: a chain, a partition,
         a wrapper around one, a ``flax.nnx.Optimizer`` or its state. The adaptive
         transformations of this library are found as well.
-      where: a key on the path to the state, such as a label of ``optax.partition``,
-        which decides between several.
+      where: what decides between several: the path of one in ``opt_state``, else the
+        beginning of its path, else a key in it, such as a label of
+        ``optax.partition``. An error lists the paths.
 
     Returns:
       The state, of plain arrays.
@@ -275,16 +276,17 @@ def get_clip_state(
     found = {
         path: node
         for path, node in flatten_with_paths(opt_state, is_leaf=_is_clip_state)
-        if _is_clip_state(node) and (where is None or where in path.split("/"))
+        if _is_clip_state(node)
     }
-    if len(found) != 1:
-        scope = "opt_state" if where is None else f"opt_state below {where!r}"
+    chosen = list(found) if where is None else _paths_at(str(where), found)
+    if len(chosen) != 1:
+        scope = "opt_state" if where is None else f"opt_state at {where!r}"
         raise ValueError(
-            f"{scope} must hold one state of a clipping by component, got {len(found)}"
-            + (", name a key of one as `where`:" if found else "")
-            + list_offenders(found)
+            f"{scope} must hold one state of a clipping by component, got {len(chosen)}"
+            + ("; name a path, or a key in it, as `where`:" if found else "")
+            + list_offenders(chosen or found)
         )
-    [state] = found.values()
+    state = found[chosen[0]]
     fields = state if isinstance(state, Mapping) else state._asdict()
     # An array may be wrapped, as nnx.Optimizer does.
     arrays = {
@@ -292,6 +294,16 @@ def get_clip_state(
         for name in ClipByComponentNormState._fields
     }
     return ClipByComponentNormState(**arrays)
+
+
+def _paths_at(where: str, paths: Collection[str]) -> list[str]:
+    """The path itself, else those that it begins, else those that it is a part of."""
+    if where in paths:
+        return [where]
+    key = f"/{where}/"
+    return [path for path in paths if f"/{path}/".startswith(key)] or [
+        path for path in paths if key in f"/{path}/"
+    ]
 
 
 def _is_clip_state(node: Any) -> bool:

@@ -77,7 +77,7 @@ class TestOptax:
         kernel = updates["dense"]["kernel"]
         np.testing.assert_allclose(np.linalg.norm(kernel), 0.1, rtol=1e-6)
         np.testing.assert_array_equal(updates["stack"], clipped_gradients()["stack"])
-        with pytest.raises(ValueError, match="got 2, name a key of one as `where`"):
+        with pytest.raises(ValueError, match="got 2; name a path, or a key in it, as"):
             cwgnc_jax.get_clip_state(state)
         norms = cwgnc_jax.get_clip_state(state, "b").norms
         np.testing.assert_allclose(norms, [0.05, 5.0, 0.1], rtol=1e-6)
@@ -207,8 +207,28 @@ class TestGetClipState:
 
     def test_where_there_is_none(self):
         state = optax.chain(CLIP).init(PARAMS)
-        with pytest.raises(ValueError, match="below 'frozen' must hold one"):
+        with pytest.raises(
+            ValueError, match=r"at 'frozen' must hold one .* got 0; .*:\n  '0'$"
+        ):
             cwgnc_jax.get_clip_state(state, "frozen")
+
+    def test_of_several_by_path_beginning_and_key(self):
+        clips = [cwgnc_jax.clip_by_component_norm(1.0) for _ in range(4)]
+        inner = optax.chain(*clips[1:3])
+        tx = optax.chain(clips[0], inner, optax.named_chain(("x", clips[3])))
+        state = tx.init(PARAMS)
+        numbered = {"0": 0, "1/0": 1, "1/1": 2, "2/x": 3}
+        state = jax.tree.unflatten(
+            jax.tree.structure(state),
+            [jnp.asarray(i) for i in range(4) for _ in range(3)],
+        )
+        for where, number in numbered.items():
+            assert cwgnc_jax.get_clip_state(state, where).count == number
+        # An exact path goes before the same key elsewhere, a beginning before a key.
+        for where, number in {0: 0, "2": 3, 2: 3, "x": 3}.items():
+            assert cwgnc_jax.get_clip_state(state, where).count == number
+        with pytest.raises(ValueError, match=r"at 1 .* got 2; .*\n  '1/0'\n  '1/1'$"):
+            cwgnc_jax.get_clip_state(state, 1)
 
     def test_beside_parameters_called_like_its_fields(self):
         params = {"norms": jnp.ones(2), "scales": jnp.ones(2)}
