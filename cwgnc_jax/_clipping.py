@@ -99,7 +99,8 @@ def clip_by_component_norm(
         fit the tree, a component is matched by no rule, or a rule is the first match
         of no component. Where a mask hides leaves, a rule may be theirs and is not
         missed. In the update, if a schedule does not return a scalar.
-      TypeError: if a threshold is not a number, a schedule or None.
+      TypeError: if a threshold is not a number, a schedule or None; at init and update
+        if ``components`` is no map, such as the name of one or :func:`stacked` itself.
 
     Notes:
       **Numbers.** Squares are summed in float32, or float64 for 64 bits, and updates

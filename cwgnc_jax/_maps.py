@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cwgnc_jax._components import Component, ComponentMap, Split
-from cwgnc_jax._matching import Components, match_components
+from cwgnc_jax._matching import Components, check_map, makes_maps, match_components
 from cwgnc_jax._paths import (
     PathLeaf,
     compile_rules,
@@ -52,7 +52,8 @@ def by_module(tree: Any) -> Components:
       tree: parameters or updates, a pytree of arrays.
 
     Returns:
-      A dict from paths to components, whose label is the path without its last key.
+      A dict from paths to components, whose label is the path without its last key. A
+      leaf that lies in no module is a component of its own, labelled by its path.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -61,7 +62,9 @@ def by_module(tree: Any) -> Components:
       >>> component_names(params, by_module)
       ('dense',)
     """
-    return {path: Component(path.rpartition("/")[0]) for path, _ in _leaves_of(tree)}
+    return {
+        path: Component(path.rpartition("/")[0] or path) for path, _ in _leaves_of(tree)
+    }
 
 
 def by_layer(tree: Any) -> Components:
@@ -115,6 +118,7 @@ def whole_tree(tree: Any) -> Components:
     return {path: Component("all") for path, _ in _leaves_of(tree)}
 
 
+@makes_maps("by_rules([('.*', by_leaf)])")
 def by_rules(
     rules: Mapping[str, ComponentMap] | Sequence[tuple[str, ComponentMap]],
 ) -> Callable[[Any], Components]:
@@ -133,6 +137,7 @@ def by_rules(
     Raises:
       ValueError: if there are no rules or an expression is not valid; when the map is
         used, if a label names a group that its expression lacks.
+      TypeError: if a choice is the name of a ready-made map, instead of the map.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -148,6 +153,8 @@ def by_rules(
       ('head/bias', 'head/kernel', 'query')
     """
     compiled = compile_rules("rules", rules)
+    for pattern, choice in compiled:
+        check_map(f"rules of {pattern.pattern!r}", choice)
 
     def components_by_rules(tree: Any) -> Components:
         nodes = _leaves_of(tree, is_leaf=is_masked)
@@ -192,6 +199,7 @@ def by_rules(
     return components_by_rules
 
 
+@makes_maps("stacked('layers/.*')")
 def stacked(
     pattern: str,
     axes: int | Sequence[int] = 0,
@@ -217,6 +225,7 @@ def stacked(
 
     Raises:
       ValueError: if the expression is not valid.
+      TypeError: if ``pattern`` is not a string.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -246,6 +255,7 @@ def stacked(
     return _modified("stacked", pattern, base, change)
 
 
+@makes_maps("fused('.*/qkv/.*', ('query', 'key', 'value'))")
 def fused(
     pattern: str,
     parts: Mapping[str, int] | Sequence[str],
@@ -269,6 +279,7 @@ def fused(
 
     Raises:
       ValueError: if the expression is not valid or the parts' names are not distinct.
+      TypeError: if ``pattern`` is not a string.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -302,6 +313,11 @@ def _modified(
     change: Callable[[dict[str, Component]], dict[str, Component]],
 ) -> Callable[[Any], Components]:
     """A map that changes the components of the leaves whose path matches."""
+    if not isinstance(pattern, str):
+        raise TypeError(
+            f"{maker}: pattern must be a regular expression (str), got an object of "
+            f"type {type(pattern).__name__}"
+        )
     [(compiled, _)] = compile_rules("pattern", [(pattern, None)])
 
     def modified_components(tree: Any) -> Components:

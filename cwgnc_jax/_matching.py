@@ -1,15 +1,61 @@
 """Which entry of a map of components belongs to which leaf."""
 
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias, TypeVar
 
 from jax.tree_util import all_leaves
 
 from cwgnc_jax._components import Component, ComponentMap, ComponentTree
 from cwgnc_jax._paths import flatten_with_paths, is_masked, list_offenders
 
+Maker = TypeVar("Maker", bound=Callable[..., Any])
+
 Components: TypeAlias = dict[str, Component | None]
 """What the ready-made maps return: the component of each path, None for left out."""
+
+
+_READY_MADE = {
+    name: name for name in ("by_layer", "by_leaf", "by_module", "whole_tree")
+}
+_MAKERS: list[Callable[..., Any]] = []
+
+
+def makes_maps(example: str) -> Callable[[Maker], Maker]:
+    """Registers a function that makes maps, with a call of it, for error messages."""
+
+    def register(maker: Maker) -> Maker:
+        _READY_MADE[maker.__name__] = example
+        _MAKERS.append(maker)
+        return maker
+
+    return register
+
+
+def check_map(argument: str, components: Any) -> None:
+    """Refuses the name of a ready-made map, and what makes maps but was not called.
+
+    The one would be taken for the label of a component that all leaves make, the
+    other be called with the parameters.
+
+    Args:
+      argument: name of the argument, for messages.
+      components: what the user gave for a map.
+
+    Raises:
+      TypeError: if it is one of these.
+    """
+    if isinstance(components, str) and components in _READY_MADE:
+        raise TypeError(
+            f"{argument}: the string {components!r} would be the label of one component"
+            f" for all leaves; pass the map itself: cwgnc_jax.{_READY_MADE[components]}"
+        )
+    for maker in _MAKERS:
+        if components is maker:
+            name = maker.__name__
+            raise TypeError(
+                f"{argument}: {name} makes a map when it is called, got the function "
+                f"itself; pass {_READY_MADE[name]}"
+            )
 
 
 def match_components(tree: Any, components: ComponentMap) -> Components:
@@ -21,9 +67,14 @@ def match_components(tree: Any, components: ComponentMap) -> Components:
 
     Returns:
       The component of each leaf that is there, by path.
+
+    Raises:
+      ValueError: if map and leaves do not fit.
+      TypeError: if it is no map.
     """
     nodes = flatten_with_paths(tree, is_leaf=lambda x: x is None or is_masked(x))
     paths = [path for path, leaf in nodes if not (leaf is None or is_masked(leaf))]
+    check_map("components", components)
     # A callable module may be a tree of components; a function is a leaf.
     if callable(components) and all_leaves([components]):
         components = components(tree)

@@ -11,7 +11,7 @@ import oracles
 import pytest
 
 import cwgnc_jax
-from cwgnc_jax import Component, Split
+from cwgnc_jax import Component, Split, _maps
 from cwgnc_jax._paths import flatten_with_paths
 
 
@@ -122,11 +122,21 @@ class TestMaps:
             ("layers/3/mlp/layers/0/weight", "layers/3"),
             ("bert_2/pooler/kernel", "bert_2/pooler"),
             ("linear_1/w", "linear_1"),
-            ("embedding", ""),
+            ("embedding", "embedding"),
         ],
     )
     def test_by_layer_finds_the_number(self, path, label):
         assert cwgnc_jax.by_layer({path: jnp.ones(2)}) == {path: Component(label)}
+
+    def test_leaves_without_a_module_are_not_joined(self):
+        params = {"cls": jnp.ones(2), "pos_embedding": jnp.ones(2), "head": ones(w=2)}
+        for components in (cwgnc_jax.by_module, cwgnc_jax.by_layer):
+            assert cwgnc_jax.component_names(params, components) == (
+                "cls",
+                "head",
+                "pos_embedding",
+            )
+        assert cwgnc_jax.component_names(jnp.ones(2), cwgnc_jax.by_module) == ("",)
 
     def test_whole_tree(self):
         assert cwgnc_jax.component_names(bert(), cwgnc_jax.whole_tree) == ("all",)
@@ -278,6 +288,34 @@ class TestErrors:
             cwgnc_jax.component_names({"a": jnp.ones(2)}, {"a": 3})
 
     @pytest.mark.parametrize(
+        "name",
+        [
+            name
+            for name, function in vars(_maps).items()
+            if name in cwgnc_jax.__all__ and function.__module__ == _maps.__name__
+        ],
+    )
+    def test_the_name_of_a_map_is_no_label_for_all(self, name):
+        message = f"the string '{name}' would be the label of.*cwgnc_jax.{name}"
+        with pytest.raises(TypeError, match=f"components: {message}"):
+            cwgnc_jax.clip_by_component_norm(0.05, name).init(bert())
+        with pytest.raises(TypeError, match=rf"rules of '\.\*': {message}"):
+            cwgnc_jax.by_rules([(".*", name)])
+
+    @pytest.mark.parametrize(
+        "maker", [cwgnc_jax.stacked, cwgnc_jax.fused, cwgnc_jax.by_rules]
+    )
+    def test_what_makes_maps_must_be_called(self, maker):
+        message = rf"^components: {maker.__name__} makes a map when it is called.*"
+        with pytest.raises(TypeError, match=message) as error:
+            cwgnc_jax.component_names(bert(), maker)
+        assert len(str(error.value)) < 200  # No arrays are shown.
+        with pytest.raises(TypeError, match="makes a map when it is called"):
+            cwgnc_jax.component_names(
+                bert(), cwgnc_jax.stacked(".*layers.*", base=maker)
+            )
+
+    @pytest.mark.parametrize(
         ("make", "error", "message"),
         [
             (lambda: Component(3), TypeError, "label must be a string"),
@@ -288,6 +326,7 @@ class TestErrors:
             (lambda: Split(-1, {"q": -1}), ValueError, "negative size"),
             (lambda: Split(-1, ("q", ("k", 3))), ValueError, "all or none"),
             (lambda: cwgnc_jax.stacked("("), ValueError, "not a regular expression"),
+            (lambda: cwgnc_jax.stacked(bert()), TypeError, "an object of type dict$"),
             (lambda: cwgnc_jax.by_rules([]), ValueError, "at least one rule"),
             (lambda: cwgnc_jax.by_rules(["ab"]), TypeError, "pairs"),
         ],
