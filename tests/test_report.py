@@ -327,6 +327,66 @@ def test_seeds_that_differ_are_compared_unpaired():
     assert verdicts.compare({("cola", "c"): ours, ("cola", "a"): theirs[:1]}, "c") == ()
 
 
+def test_equal_epochs_are_compared_and_unlike_ones_said():
+    def runs_of(method, mean):
+        return [run(method, seed, mean + seed) for seed in range(7)]
+
+    runs = [
+        *(*runs_of("cwgnc", 60.0), *runs_of("adamw", 50.0)),
+        *(*runs_of("cwgnc:epochs=3", 52.0), *runs_of("adamw:epochs=5", 61.0)),
+        *(*runs_of("cwgnc:epochs=3:learning_rate=1e-4", 1.0), *runs_of("mosbach", 70)),
+    ]
+    table = tables.build(Design.of_records(runs), runs)
+    assert [
+        (each.reference, each.method)
+        for each in table.verdicts
+        if each.comparison.question == "score"
+    ] == [
+        ("cwgnc", "adamw"),
+        ("cwgnc", "cwgnc:epochs=3"),
+        ("cwgnc", "adamw:epochs=5"),
+        ("cwgnc", "cwgnc:epochs=3:learning_rate=0.0001"),
+        ("cwgnc", "mosbach"),
+        # Not the row with another learning rate, nor the 5 epochs once more.
+        ("cwgnc:epochs=3", "adamw"),
+    ]
+    last = table.verdicts[-2].comparison
+    assert last.values == (55.0, 53.0)
+    assert last.names == ("cwgnc:epochs=3", "adamw")
+    assert {each.comparison.comparisons for each in table.verdicts} == {12}
+    assert "some with cwgnc:epochs=3 instead, for equal epochs" in table.outcome
+    assert "| cola | adamw / cwgnc:epochs=3 | " in formats.markdown(table)
+    # The CSV has one reference.
+    rows = {
+        row["method"]: row
+        for row in csv.DictReader(formats.csv_text(table).splitlines())
+    }
+    first = table.verdicts[0].comparison
+    assert float(rows["adamw"]["score_p"]) == first.p_value
+    notes = " ".join(table.notes)
+    assert "epochs (5 of cwgnc, adamw:epochs=5; 3 of adamw, cwgnc:epochs=3," in notes
+    assert "The score of mosbach is the best of 2 evaluations on the examples" in notes
+    alike = [each for each in runs if each["label"] in ("cwgnc", "adamw:epochs=5")]
+    notes = " ".join(tables.build(Design.of_records(alike), alike).notes)
+    assert "epochs" not in notes
+    assert "best of" not in notes
+
+
+@pytest.mark.parametrize("name", ["model_fingerprint", "data_fingerprint"])
+def test_other_models_and_data_are_not_compared(name):
+    changed = {name: "ffffffffffff"}
+    runs = [
+        *(run("cwgnc", seed, 60.0 + seed) for seed in range(3)),
+        *(run("adamw", seed, 50.0 + seed) for seed in range(3)),
+        *(run("devlin", seed, 50.0 + seed, **changed) for seed in range(3)),
+    ]
+    table = tables.build(Design.of_records(runs), runs)
+    assert {each.method for each in table.verdicts} == {"adamw"}
+    assert any(note.startswith("Rows of cola are of several") for note in table.notes)
+    table = tables.build(Design.of_records(runs[:6]), runs)
+    assert not any(note.startswith("Rows of cola") for note in table.notes)
+
+
 def test_shares_of_crossed_seeds():
     # Rows add 0, 2, 4, columns 0, 6: variances 8/3 and 9 of 35/3.
     grid = [
@@ -595,7 +655,9 @@ def test_a_method_that_always_fails_is_not_the_most_stable():
         *(("devlin", "score"), ("mixout", "score")),
     ]
     assert all(each.comparison.comparisons == 4 for each in table.verdicts)
-    answers = {line[1]: line[3] for line in verdicts.brief_rows(table.verdicts)}
+    answers = {
+        line[1]: line[3] for line in verdicts.brief_rows(table.verdicts, "cwgnc")
+    }
     assert answers["devlin"] == answers["mixout"] == "not asked"
     assert answers["adamw"].startswith("not shown (p = ")
     # Nor is any spread compared with that of a reference that always fails.

@@ -44,7 +44,8 @@ def text(table: Table) -> str:
     blocks[0] = f"{table.title}\n{blocks[0]}"
     answers = table.outcome
     if table.verdicts:
-        lines = [verdicts.HEAD, *verdicts.brief_rows(table.verdicts)]
+        reference = table.design.reference
+        lines = [verdicts.HEAD, *verdicts.brief_rows(table.verdicts, reference)]
         answers += f"\n{summaries.align(lines)}\n({verdicts.KEY})"
     names = [
         f"{label} is {paper.APPROACHES[label]}"
@@ -100,7 +101,9 @@ def markdown(table: Table) -> str:
                     verdicts.HEAD,
                     [
                         [_in_markdown(text) for text in line]
-                        for line in verdicts.brief_rows(table.verdicts)
+                        for line in verdicts.brief_rows(
+                            table.verdicts, table.design.reference
+                        )
                     ],
                 ),
                 f"({verdicts.KEY})",
@@ -181,6 +184,7 @@ def csv_text(table: Table) -> str:
     answers = {
         (each.task, each.method, each.comparison.question): each.comparison
         for each in table.verdicts
+        if each.reference == table.design.reference
     }
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")

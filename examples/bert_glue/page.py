@@ -137,7 +137,7 @@ def _verdicts(table: Table) -> str:
         for verdict in table.verdicts
     )
     rows: dict[str, list[tuple[str, ...]]] = {}
-    for task, *line in verdicts.brief_rows(table.verdicts):
+    for task, *line in verdicts.brief_rows(table.verdicts, table.design.reference):
         rows.setdefault(task, []).append(tuple(line))
     return (
         _grouped("words", verdicts.HEAD[1:], rows)

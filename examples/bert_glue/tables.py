@@ -186,6 +186,7 @@ class Table:
                 f"All runs failed of {', '.join(failed)}: a small spread there is no "
                 "sign of stability, and is not compared."
             )
+        found += self._unlike()
         if any(seed.init != seed.data for seed in self.design.seeds):
             found.append(
                 "Initialisation and data order vary apart: runs that share one of the "
@@ -196,6 +197,53 @@ class Table:
                 for (task, label), cell in self.cells.items()
                 if (shares := verdicts.shares(cell.runs))
             ]
+        return found
+
+    def _unlike(self) -> list[str]:
+        """What rows of one column do not have in common, apart from the method."""
+        found = []
+        epochs: dict[int, list[str]] = {}
+        kept: dict[int, list[str]] = {}
+        for (_, label), cell in self.cells.items():
+            run = cell.runs[0]
+            labels = epochs.setdefault(run["epochs"], [])
+            labels += [] if label in labels else [label]
+            if run["keep"] == "best":
+                labels = kept.setdefault(len(run["history"]), [])
+                labels += [] if label in labels else [label]
+        if len(epochs) > 1:
+            text = "; ".join(
+                f"{number} of {', '.join(labels)}" for number, labels in epochs.items()
+            )
+            found.append(
+                f"Rows differ in their epochs ({text}): what is shown between rows of "
+                "unlike numbers may be the epochs' doing."
+            )
+        found += [
+            f"The score of {', '.join(labels)} is the best of {number} evaluations on "
+            "the examples that are scored, which alone makes it higher."
+            for number, labels in kept.items()
+            if number > 1
+        ]
+        mixed = [
+            task
+            for task in self.tasks
+            if len(
+                {
+                    (
+                        cell.runs[0]["model_fingerprint"],
+                        cell.runs[0]["data_fingerprint"],
+                    )
+                    for cell in self.column(task).values()
+                }
+            )
+            > 1
+        ]
+        if mixed:
+            found.append(
+                f"Rows of {', '.join(mixed)} are of several models, or were trained or "
+                "scored on different examples; these are not compared."
+            )
         return found
 
     def _where(self, keys: Sequence[tuple[str, str]]) -> str:
@@ -237,10 +285,21 @@ class Table:
         shown = [each for each in self.verdicts if each.comparison.shown]
         asked = [each.comparison.question for each in self.verdicts]
         count = len(asked)
+        variants = dict.fromkeys(
+            each.reference
+            for each in self.verdicts
+            if each.reference != self.design.reference
+        )
+        matched = (
+            f", some with {', '.join(variants)} instead, for equal epochs,"
+            if variants
+            else ""
+        )
         return (
             f"Of {count} comparison{'s' if count > 1 else ''} with "
             f"{self.design.reference} ({asked.count('score')} of means, "
-            f"{asked.count('spread') or 'none'} of spreads) {len(shown) or 'none'} "
+            f"{asked.count('spread') or 'none'} of spreads){matched} "
+            f"{len(shown) or 'none'} "
             f"{'is' if len(shown) < 2 else 'are'} shown at the level "
             f"{self.verdicts[0].comparison.alpha:g}, corrected together (Holm)."
         )

@@ -17,11 +17,14 @@ class Verdict:
     Attributes:
         task: the task.
         method: label of the method that is compared with the reference.
+        reference: label of the reference, or of the variant of its method that has as
+            many epochs as the other.
         comparison: the answer, corrected for all that were asked together.
     """
 
     task: str
     method: str
+    reference: str
     comparison: cwgnc_jax.Comparison
 
     def __str__(self) -> str:
@@ -50,18 +53,22 @@ KEY = (
 """What a reader of them must know."""
 
 
-def brief_rows(found: Sequence[Verdict]) -> list[tuple[str, ...]]:
-    """The verdicts in short, a line for each task and method.
+def brief_rows(found: Sequence[Verdict], reference: str) -> list[tuple[str, ...]]:
+    """The verdicts in short, a line for each task and pair of methods.
 
     Args:
         found: as :func:`compare` returns them.
+        reference: the reference, which is not named in each line.
 
     Returns:
         The cells of each line, as :data:`HEAD` names them.
     """
     lines: dict[tuple[str, str], dict[str, str]] = {}
     for verdict in found:
-        answers = lines.setdefault((verdict.task, verdict.method), {})
+        pair = verdict.method
+        if verdict.reference != reference:
+            pair += f" / {verdict.reference}"
+        answers = lines.setdefault((verdict.task, pair), {})
         answers[verdict.comparison.question] = verdict.brief
     return [
         (*key, answers["score"], answers.get("spread", _NOT_ASKED))
@@ -90,31 +97,34 @@ def compare(
     compared pair by pair; otherwise Welch's test and Brown and Forsythe's take all
     runs as they are. All answers are corrected together for their number.
 
+    A method of which the reference has not the number of epochs is compared with the
+    variant of the reference's method that has it, too, if there is one. Runs of
+    another model or on other data are not compared.
+
     Args:
         runs: finished runs by task and label of the method.
         reference: label of the method that the others are compared with.
 
     Returns:
-        Two verdicts for each task and other method of which, as of the reference, two
-        runs are there, mean first; one, of the mean, where all runs of either failed,
-        as no method is steadier than one that always fails.
+        Two verdicts for each pair of methods on a task of which two runs each are
+        there, mean first; one, of the mean, where all runs of either failed, as no
+        method is steadier than one that always fails.
     """
     asked = []
     # Enough that the smallest p-value that exchanges can give, 2 / (resamples + 1), is
     # far below what the first of so many corrected comparisons must pass.
     resamples = max(9999, 1000 * len(runs))
-    for (task, method), theirs in runs.items():
-        ours = runs.get((task, reference), ())
-        if method == reference:
-            continue
+    for task, ours_of, method in _pairs(runs, reference):
+        ours, theirs = runs[task, ours_of], runs[task, method]
         first, second, paired = _samples(ours, theirs)
         if min(len(first), len(second)) < 2:
             continue
-        names = (reference, method)
+        names = (ours_of, method)
         asked.append(
             Verdict(
                 task,
                 method,
+                ours_of,
                 cwgnc_jax.compare_scores(
                     first,
                     second,
@@ -130,6 +140,7 @@ def compare(
             Verdict(
                 task,
                 method,
+                ours_of,
                 cwgnc_jax.compare_spread(
                     first,
                     second,
@@ -188,6 +199,38 @@ def shares(runs: Sequence[Record]) -> Shares | None:
     init = float(np.var(grid.mean(axis=1))) / total
     data = float(np.var(grid.mean(axis=0))) / total
     return Shares(init, data, max(0.0, 1 - init - data))
+
+
+def _pairs(
+    runs: Mapping[tuple[str, str], Sequence[Record]], reference: str
+) -> list[tuple[str, str, str]]:
+    """What is compared: task, the reference or its variant, the other method."""
+    found = []
+    tasks = list(dict.fromkeys(task for task, _ in runs))
+    for (task, ours_of), ours in runs.items():
+        main = runs.get((task, reference))
+        if not main or ours[0]["method"] != main[0]["method"]:
+            continue
+        for (of_task, method), theirs in runs.items():
+            if of_task != task or method == ours_of or not _comparable(ours, theirs):
+                continue
+            matched = (
+                theirs[0]["method"] != ours[0]["method"]
+                and theirs[0]["epochs"] == ours[0]["epochs"] != main[0]["epochs"]
+                and theirs[0]["learning_rate"] == ours[0]["learning_rate"]
+            )
+            if ours_of == reference or matched:
+                found.append((task, ours_of, method))
+    # Task by task, those with the reference itself first.
+    return sorted(found, key=lambda pair: (tasks.index(pair[0]), pair[1] != reference))
+
+
+def _comparable(ours: Sequence[Record], theirs: Sequence[Record]) -> bool:
+    """Whether runs are of the same model and data."""
+    return all(
+        ours[0][name] == theirs[0][name]
+        for name in ("model_fingerprint", "data_fingerprint")
+    )
 
 
 def _samples(
