@@ -90,15 +90,16 @@ class Comparison:
           power: probability of showing the difference.
 
         Returns:
-          The number of seeds; None where no difference was seen, or where the test
-          and the values disagree about its direction.
+          The number of seeds; None where no difference was seen, the test has no
+          noise to compare it with, or the test and the values disagree about its
+          direction.
 
         Raises:
           ValueError: if the power is not between 0 and 1.
         """
         if not 0 < power < 1:
             raise ValueError(f"power must lie strictly between 0 and 1, got {power}")
-        if self.effect == 0 or self.favours is None:
+        if self.effect == 0 or self.favours is None or self._noiseless:
             return None
         if self.favours != self.names[0 if self.effect > 0 else 1]:
             return None
@@ -124,10 +125,19 @@ class Comparison:
             )
             if max(self.runs) < fewest:
                 text += f"; below {fewest} seeds this test can show nothing"
+            if self._noiseless:
+                text += "; no noise to compare with"
             needed = self.seeds_needed()
             if needed is not None:
                 text += f"; {needed:,} seeds would show such a difference"
         return text + ")"
+
+    @property
+    def _noiseless(self) -> bool:
+        """Whether a difference is seen by a test that needs noise and found none."""
+        # With noise these two tests give a p-value of 1 to no difference only.
+        needs_noise = self.test in ("welch", "brown-forsythe")
+        return needs_noise and self.effect != 0 and self.p_value == 1
 
 
 def compare_scores(

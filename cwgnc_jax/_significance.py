@@ -1,6 +1,7 @@
 """The tests behind a comparison: p-values, effects, numbers of seeds.
 
-Each p-value is two-sided, and 1 where the data cannot tell (no noise to compare with).
+Each p-value is two-sided, and 1 where the data cannot tell (no noise to compare with):
+an infinite effect then says nothing of how many seeds would do.
 Each effect is such that the test statistic is about ``effect * sqrt(seeds)``.
 """
 

@@ -278,14 +278,35 @@ def test_scores_without_noise_neither_warn_nor_prove_too_much(
         assert not result.shown
 
 
-@pytest.mark.parametrize("test", ["welch", "mann-whitney"])
-def test_two_constants_that_differ(test):
-    # SciPy's normal approximation, which ties lead to, would call this 0.047.
-    result = compare_scores([60.0] * 3, [50.0] * 3, test=test)
-    assert result.favours == "first"
-    # Welch has no noise to compare with; three ranks are too few.
+@pytest.mark.parametrize(
+    ("compare", "test", "first", "second"),
+    [
+        (compare_scores, "welch", [60.0] * 25, [50.0] * 25),
+        (compare_spread, "brown-forsythe", [60.0, 62.0] * 12, [50.0, 60.0] * 12),
+        # Distances from the medians that differ by rounding alone.
+        (compare_spread, "brown-forsythe", [0.1, 0.3] * 12, [70.1, 70.3] * 12),
+    ],
+)
+@pytest.mark.parametrize("exchanged", [False, True])
+def test_no_seeds_are_promised_without_noise(compare, test, first, second, exchanged):
+    pair = (second, first) if exchanged else (first, second)
+    result = compare(*pair, test=test)
+    assert result.p_value == 1
     assert not result.shown
-    assert result.seeds_needed() is not None
+    assert result.seeds_needed() is None
+    text = str(result)
+    assert text.endswith("seeds, p = 1; no noise to compare with)")
+
+
+def test_ranks_of_two_constants_that_differ():
+    # SciPy's normal approximation, which ties lead to, would call this 0.047.
+    result = compare_scores([60.0] * 3, [50.0] * 3, test="mann-whitney")
+    assert result.favours == "first"
+    assert not result.shown
+    # Of 3 and 3 ranks the best p is 2 / 20; more runs do show the difference.
+    more = result.seeds_needed()
+    assert more is not None
+    assert compare_scores([60.0] * more, [50.0] * more, test="mann-whitney").shown
 
 
 def test_not_shown_where_ranks_and_means_disagree():
