@@ -157,11 +157,12 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         # A comma at the end makes a list of a single seed.
         for item in items if items[-1] else items[:-1]:
             first, dash, last = item.partition("-")
-            span = range(int(first), int(last if dash else first) + 1)
-            if not 1 <= len(span) <= MOST_SEEDS or span[-1] > MAX_SEED:
+            low, high = int(first), int(last if dash else first)
+            # A range of more than sys.maxsize has no length.
+            if not 0 <= low <= high <= MAX_SEED or high - low >= MOST_SEEDS:
                 raise ValueError
-            seeds += span
-        if not seeds or min(seeds) < 0:
+            seeds += range(low, high + 1)
+        if not seeds:
             raise ValueError
     except ValueError:
         raise ValueError(f"seeds are {text!r}; accepted is {accepted}") from None
