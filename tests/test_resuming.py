@@ -252,6 +252,17 @@ def test_arrays_of_another_shape_are_not_taken(tmp_path):
     assert "it has 2 arrays, not 3" in notes[-1]
 
 
+def test_what_cannot_be_used_does_not_stand_in_the_way(tmp_path):
+    checkpoint_in(tmp_path, versions={"jax": "2"}).save(5, {"x": 2}, arrays_of(5))
+    checkpoint = checkpoint_in(tmp_path, notes := [])
+    checkpoint.save(5, {"x": 1}, arrays_of(4))
+    assert notes == []
+    assert [path.name for path in checkpoint.folder.iterdir()] == ["5"]
+    facts, arrays = checkpoint.load(template_of)
+    assert facts == {"x": 1}
+    np.testing.assert_array_equal(arrays["b"]["c"], np.arange(4))
+
+
 def test_other_versions_and_other_groups_do_not_mix(tmp_path):
     notes = []
     checkpoint_in(tmp_path).save(5, {}, arrays_of(5))

@@ -99,7 +99,7 @@ class Checkpoint:
                 "facts": facts,
             }
             (scratch / _FACTS).write_text(json.dumps(content))
-            scratch.rename(self.folder / f"{step}")
+            self._put_in_place(scratch, step)
         # Orbax passes on the errors of TensorStore, which are of many kinds.
         except Exception as error:
             self._note(f"no checkpoint at step {step:,}: {_first_line(error)}")
@@ -107,6 +107,14 @@ class Checkpoint:
         else:
             self._clear(keep=[step])
         self._saved = time.monotonic()
+
+    def _put_in_place(self, scratch: pathlib.Path, step: int) -> None:
+        """Makes a folder that is written the checkpoint of a step."""
+        place = self.folder / f"{step}"
+        # What is there could not be used, and renaming replaces no full folder.
+        with contextlib.suppress(FileNotFoundError):
+            place.rename(scratch.with_name(f"{_REMOVED}{scratch.name}"))
+        scratch.rename(place)
 
     def load(
         self, template: Callable[[Mapping[str, Any]], Any]
