@@ -176,8 +176,13 @@ def std_interval(
     normal scores alone, and a better coverage at 10 to 25 runs than SciPy's
     percentile and BCa bootstraps, which come out too narrow for a spread.
 
-    Below some 10 runs no method is reliable if failures are rare: a failure that
-    was not seen cannot be resampled.
+    It reckons without failures that were not seen, which cannot be resampled, and is
+    far too narrow where failures are rare. Of 25 runs at 70 (std 1.5) that fail to 52
+    with a chance of 2%, 4%, 10% or 20%, the interval of 95% held the true deviation
+    in 42%, 61%, 92% and 96% of 2,000 simulated studies. Without a failed run it speaks
+    of the spread of runs that work; see :func:`wilson_interval` for the failure rate
+    that remains possible. Below some 10 runs no method is reliable if failures are
+    rare.
 
     Args:
       scores: scores of the runs, shape (runs,).

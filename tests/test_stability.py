@@ -133,6 +133,26 @@ def test_std_interval_of_runs_that_sometimes_fail():
     assert hits / 400 > 0.85
 
 
+def test_std_interval_reckons_without_rare_failures_as_documented():
+    rng = np.random.default_rng(9)
+    chance = 0.04
+    true = math.sqrt((1 - chance) * 1.5**2 + 18.0**2 * chance * (1 - chance))
+    studies, hits, unseen, unseen_hits = 400, 0, 0, 0
+    for study in range(studies):
+        failed = rng.random(25) < chance
+        scores = np.where(failed, 52.0, rng.normal(70.0, 1.5, 25))
+        interval = std_interval(scores, resamples=999, seed=study)
+        hit = interval.low <= true <= interval.high
+        hits += hit
+        unseen += not failed.any()
+        unseen_hits += hit and not failed.any()
+    # Documented as 61%; four binomial standard errors at 400 studies are 9.8%.
+    assert abs(hits / studies - 0.61) < 0.098
+    # Without a failure among 25 runs (36% of studies) hardly any interval holds it.
+    assert unseen > 100
+    assert unseen_hits / unseen < 0.1
+
+
 @settings(deadline=None, max_examples=30)
 @given(
     scores=st.lists(st.floats(-100, 100), min_size=5, max_size=25, unique=True),
