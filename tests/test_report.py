@@ -401,7 +401,32 @@ def test_shares_of_crossed_seeds():
     assert shares.both == pytest.approx(0, abs=1e-12)
     assert verdicts.shares(grid[:-1]) is None
     notes = tables.build(Design.of_records(grid), grid).notes
-    assert any("23% lie between initialisations, 77% between data" in n for n in notes)
+    # By chance (3 - 1) / 5, (2 - 1) / 5 and the rest.
+    text = (
+        "of the variance 23% lie between initialisations (40% by chance), 77% between "
+        "data orders (20% by chance), 0% in their pairing (40% by chance)."
+    )
+    assert any(note.endswith(text) for note in notes)
+
+
+def test_shares_by_chance_are_those_of_scores_in_all_orders():
+    seen = [
+        verdicts.shares(
+            [
+                run("cwgnc", init, score, data_seed=data)
+                for (init, data), score in zip(
+                    itertools.product(range(3), range(2)), scores, strict=True
+                )
+            ]
+        )
+        for scores in itertools.permutations([52.7, 69.0, 70.0, 70.5, 71.0, 72.9])
+    ]
+    means = np.mean([dataclasses.astuple(each) for each in seen if each], axis=0)
+    init, data, both, init_by_chance, data_by_chance = means
+    # The mean over all orders is exact; rounding of scores near 70 is left.
+    assert init == pytest.approx(init_by_chance, rel=1e-9)
+    assert data == pytest.approx(data_by_chance, rel=1e-9)
+    assert both == pytest.approx(1 - init_by_chance - data_by_chance, rel=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -165,21 +165,31 @@ class Shares:
         init: between initialisations.
         data: between data orders.
         both: what only a certain pair of the two does.
+        init_by_chance: mean of ``init`` if neither seed by itself does anything.
+        data_by_chance: that of ``data``.
     """
 
     init: float
     data: float
     both: float
+    init_by_chance: float
+    data_by_chance: float
 
     def __str__(self) -> str:
+        both_by_chance = 1 - self.init_by_chance - self.data_by_chance
         return (
-            f"of the variance {self.init:.0%} lie between initialisations, "
-            f"{self.data:.0%} between data orders, {self.both:.0%} in their pairing"
+            f"of the variance {self.init:.0%} lie between initialisations "
+            f"({self.init_by_chance:.0%} by chance), {self.data:.0%} between data "
+            f"orders ({self.data_by_chance:.0%} by chance), {self.both:.0%} in their "
+            f"pairing ({both_by_chance:.0%} by chance)"
         )
 
 
 def shares(runs: Sequence[Record]) -> Shares | None:
     """Splits the variance of crossed seeds, as an analysis of variance does.
+
+    Scores dealt to the grid at random give each part its share of the degrees of
+    freedom, on average over all orders, whatever their distribution.
 
     Args:
         runs: finished runs of a configuration.
@@ -198,7 +208,8 @@ def shares(runs: Sequence[Record]) -> Shares | None:
         return None
     init = float(np.var(grid.mean(axis=1))) / total
     data = float(np.var(grid.mean(axis=0))) / total
-    return Shares(init, data, max(0.0, 1 - init - data))
+    by_chance = [(len(seeds) - 1) / (grid.size - 1) for seeds in (inits, datas)]
+    return Shares(init, data, max(0.0, 1 - init - data), *by_chance)
 
 
 def _pairs(
