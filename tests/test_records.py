@@ -182,6 +182,35 @@ def test_only_one_may_claim_and_nobody_a_finished_run(tmp_path):
     assert not (tmp_path / ".claims").exists()
 
 
+@pytest.mark.parametrize("moment", ["mkdir", "open"])
+def test_folder_of_claims_that_another_process_removes_is_made_again(
+    tmp_path, monkeypatch, moment
+):
+    folder = tmp_path / ".claims"
+    owner = pathlib.Path if moment == "mkdir" else locks.os
+    original, removed = getattr(owner, moment), []
+
+    def interrupted(path, *arguments, **options):
+        if moment == "mkdir" and path == folder and not removed:
+            # Its folder is found to be there, and then no longer is.
+            removed.append(path)
+            raise FileExistsError(errno.EEXIST, "File exists", str(path))
+        if moment == "open" and path == folder / "a" and not removed:
+            removed.append(path)
+            folder.rmdir()
+        return original(path, *arguments, **options)
+
+    monkeypatch.setattr(owner, moment, interrupted)
+    store = RunRecords(tmp_path)
+    assert store.claim("a")
+    assert removed
+    store.close()
+    # Something else by that name is not waited for.
+    folder.write_text("")
+    with pytest.raises(RecordsError, match="cannot be written to: File exists"):
+        store.claim("a")
+
+
 def test_claims_end_with_a_killed_process(tmp_path):
     script = textwrap.dedent(
         f"""

@@ -6,6 +6,8 @@ import os
 import pathlib
 from collections.abc import Iterator
 
+_TRIES = 100
+
 
 class Claims:
     """Names that one process at a time may hold, in a folder.
@@ -44,10 +46,9 @@ class Claims:
         """
         if name in self._files:
             return False
-        self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / name
         while True:
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            file = self._open(path)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -61,6 +62,19 @@ class Claims:
                 return True
             # Its last holder removed the file between our opening and locking it.
             os.close(file)
+
+    def _open(self, path: pathlib.Path) -> int:
+        """Opens a file of the folder, which others remove when it is empty."""
+        tries = 0
+        while True:
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            except (FileExistsError, FileNotFoundError):
+                # Removed while mkdir looked at it, or before the file was opened.
+                tries += 1
+                if tries == _TRIES:
+                    raise
 
     def release(self, name: str) -> None:
         """Gives a claimed name back; nothing happens if it is not held."""
