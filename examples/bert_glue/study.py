@@ -169,8 +169,12 @@ class Study:
 
     def write_summary(self) -> None:
         """Writes ``summary.json`` from all runs in the folder."""
-        rows = summaries.summarize(self.records.read())
-        self.records.write_json("summary.json", [row.to_json() for row in rows])
+        written = None
+        # Another process may record runs, and write, after our reading.
+        while (runs := self.records.read()) != written:
+            rows = summaries.summarize(runs)
+            self.records.write_json("summary.json", [row.to_json() for row in rows])
+            written = runs
 
     def _done(self) -> set[str]:
         """Runs that are recorded, with all that is wanted of them."""
