@@ -1,5 +1,6 @@
 """The surroundings of a run: versions, hardware, the cache of compiled programs."""
 
+import hashlib
 import importlib.metadata
 import os
 import pathlib
@@ -9,6 +10,8 @@ from typing import Any
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
+
+import cwgnc_jax
 
 _PACKAGES = ("cwgnc-jax", "jax", "jaxlib", "optax", "flax", "numpy", "tokenizers")
 
@@ -56,6 +59,31 @@ def commit() -> str | None:
         return git("rev-parse", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def code(*folders: pathlib.Path) -> str:
+    """Short name of the program's code, which changes with every change of it.
+
+    A commit does not tell: it may be of other files, and changes may not be committed.
+
+    Args:
+        *folders: where the code is; by default the examples' package and cwgnc_jax.
+
+    Returns:
+        Twelve hexadecimal digits, the same on every machine.
+    """
+    if not folders:
+        folders = tuple(
+            pathlib.Path(file).resolve().parent
+            for file in (__file__, cwgnc_jax.__file__)
+        )
+    found = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(folder.rglob("*.py")):
+            source = path.read_bytes()
+            name = path.relative_to(folder).as_posix()
+            found.update(f"{name} {len(source)}\n".encode() + source)
+    return found.hexdigest()[:12]
 
 
 def cache_folder() -> pathlib.Path:

@@ -104,7 +104,9 @@ class Study:
         self._parallel_seeds = parallel_seeds
         beside = {"norms": recording, "measures": make_measure is not None}
         self._recorded = [name for name, is_recorded in beside.items() if is_recorded]
-        self._checkpoints = Checkpoints(records.folder, checkpoint_minutes, same)
+        self._checkpoints = Checkpoints(
+            records.folder, checkpoint_minutes, {**same, "code": environment.code()}
+        )
 
     def missing(self, configuration: Configuration) -> list[Seed]:
         """Seeds whose runs are this process's to do, and not done or not kept."""
