@@ -1,15 +1,19 @@
 """Methods: each the recipe of its source, and variants as a user writes them."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import tiny_bert
 from bert_glue import stages, tasks, workload
+from bert_glue.configuration import Configuration
 from bert_glue.methods import METHODS, parse_methods
 from bert_glue.recipe import Recipe, rules
+from bert_glue.seeds import Seed
 
 # All settings of Adam with bias correction and the global norm clipped, on which the
 # other methods stand, and what their sources say that is different.
@@ -86,6 +90,56 @@ def test_mosbach_tells_no_segments_apart(subject):
     assert told.train is subject.train
 
 
+def back_to_the_start(recipe, params, initial, key):
+    del recipe, params, key
+    return initial
+
+
+def plain_sgd(recipe, schedule, components):
+    del recipe, components
+    return optax.sgd(schedule)
+
+
+def other_sgd(recipe, schedule, components):
+    return plain_sgd(recipe, schedule, components)
+
+
+def test_functions_of_ones_own_have_runs_of_their_own(subject):
+    cwgnc = METHODS["cwgnc"]
+    recipes = [
+        cwgnc,
+        cwgnc.replace(optimizer=plain_sgd),
+        cwgnc.replace(optimizer=other_sgd),
+        cwgnc.replace(transform=back_to_the_start),
+        cwgnc.replace(optimizer=plain_sgd, transform=back_to_the_start),
+    ]
+    made = [Configuration(subject, "tiny", recipe) for recipe in recipes]
+    assert len({each.run(Seed(0, 0)) for each in made}) == len(recipes)
+    assert len({each.label for each in recipes}) == len(recipes)
+    assert recipes[1].label == f"cwgnc:optimizer={__name__}.plain_sgd"
+    assert made[4].fields["transform"] == f"{__name__}.back_to_the_start"
+    # Under the label of another method they still do not get its runs.
+    silent = dataclasses.replace(cwgnc, optimizer=plain_sgd)
+    assert Configuration(subject, "tiny", silent).name == made[1].name
+
+
+def test_functions_that_a_name_does_not_tell_apart_are_refused():
+    def of(rate):
+        return lambda recipe, schedule, components: optax.sgd(rate)
+
+    def named(rate):
+        def optimizer(recipe, schedule, components):
+            return optax.sgd(rate)
+
+        return optimizer
+
+    for optimizer in (of(1.0), named(1.0), functools.partial(plain_sgd), optax.sgd(1)):
+        with pytest.raises(ValueError, match=r"optimizer is .* a function defined by"):
+            METHODS["cwgnc"].replace(optimizer=optimizer)
+    with pytest.raises(ValueError, match=r"transform is <function .*<lambda>"):
+        Recipe("mine", "my own", transform=lambda *given: given[1])
+
+
 def test_mixout_mixes_kernels_and_the_classifier_unless_left_out(subject):
     shapes = subject.shapes
     initial = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
@@ -105,7 +159,7 @@ def test_mixout_mixes_kernels_and_the_classifier_unless_left_out(subject):
             else:
                 assert values == {1.0}, name
     # An own transformation goes before Mixout's.
-    other = whole.replace(transform=lambda recipe, params, initial, key: initial)
+    other = whole.replace(transform=back_to_the_start)
     assert other.make_transform()(params, initial, None) is initial
     assert METHODS["adamw"].make_transform() is None
 

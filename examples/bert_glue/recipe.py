@@ -7,6 +7,7 @@ them by name.
 import contextlib
 import dataclasses
 import functools
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
@@ -97,14 +98,17 @@ class Recipe:
             one for each layer, of which the last is full fine-tuning.
         carry_optimizer: whether optimizer and schedule go on from stage to stage
             rather than start anew.
-        optimizer: given (recipe, schedule, map of components), the optimizer.
+        optimizer: given (recipe, schedule, map of components), the optimizer. It is
+            recorded by its name, as is ``transform``: functions that do different
+            things need different names.
         transform: given (recipe, parameters, initial parameters, key), the parameters
             that the forward pass of a training step uses; None for Mixout where
             ``mixout`` is above 0, and else the parameters themselves.
         changed: names of the settings that :meth:`replace` has set.
 
     Raises:
-        ValueError: if a setting is out of its range.
+        ValueError: if a setting is out of its range, or ``optimizer`` or ``transform``
+            is anything but a function that its name tells from all others.
 
     Examples:
         >>> recipe = Recipe("mine", "as I like it", clipping="component", max_norm=0.1)
@@ -162,6 +166,13 @@ class Recipe:
                     f"{name} is {value} in the method {self.name}; accepted is "
                     f"{rule.accepted}"
                 )
+        for name, value in self._own_functions().items():
+            if not _is_told_by_name(value):
+                raise ValueError(
+                    f"{name} is {value!r} in the method {self.name}; accepted is a "
+                    "function defined by def that uses no variable of a function "
+                    "around it: runs are recorded under its name"
+                )
         if self.unfreeze is None and (self.stages or self.carry_optimizer):
             raise ValueError(
                 f"stages and carry_optimizer of the method {self.name} belong to "
@@ -217,11 +228,22 @@ class Recipe:
 
     def special_settings(self) -> dict[str, Any]:
         """Of the settings that most methods leave alone those that this one sets."""
-        return {
+        special = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
             if field.metadata.get("always") is False
             and getattr(self, field.name) != field.default
+        }
+        own = self._own_functions()
+        return special | {name: written(value) for name, value in own.items()}
+
+    def _own_functions(self) -> dict[str, Callable[..., Any]]:
+        """Those of ``optimizer`` and ``transform`` that are not the default."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name in ("optimizer", "transform")
+            and getattr(self, field.name) is not field.default
         }
 
     def warmup_steps(self, steps: int) -> int:
@@ -389,8 +411,19 @@ def written(value: Any) -> str:
         return "none"
     if isinstance(value, bool):
         return str(value).lower()
+    if inspect.isfunction(value):
+        return f"{value.__module__}.{value.__qualname__}"
     short = f"{value:g}" if isinstance(value, float) else ""
     return short if short and float(short) == value else str(value)
+
+
+def _is_told_by_name(value: Any) -> bool:
+    """Whether a function's name says what it does, as long as its code is the same."""
+    return (
+        inspect.isfunction(value)
+        and value.__name__ != "<lambda>"
+        and value.__closure__ is None
+    )
 
 
 def _may_be_none(name: str) -> bool:
