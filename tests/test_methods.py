@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import run_records
 import tiny_bert
-from bert_glue import stages, tasks, workload
+from bert_glue import paper, stages, tasks, workload
 from bert_glue.configuration import Configuration
 from bert_glue.methods import METHODS, parse_methods
 from bert_glue.recipe import Recipe, rules
@@ -121,6 +122,14 @@ def test_functions_of_ones_own_have_runs_of_their_own(subject):
     # Under the label of another method they still do not get its runs.
     silent = dataclasses.replace(cwgnc, optimizer=plain_sgd)
     assert Configuration(subject, "tiny", silent).name == made[1].name
+    record = run_records.run("cwgnc", 0, 60.0)
+    assert paper.published(record) is not None
+    assert paper.recipe_differences(record) == []
+    record |= {"optimizer": silent.settings()["optimizer"]}
+    assert paper.published(record) is None
+    assert paper.recipe_differences(record) == [
+        f"optimizer {__name__}.plain_sgd and not the method's"
+    ]
 
 
 def test_functions_that_a_name_does_not_tell_apart_are_refused():

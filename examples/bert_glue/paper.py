@@ -166,4 +166,10 @@ def _changed(run: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     both = {
         name: (run.get(name, defaults[name]), getattr(recipe, name)) for name in rules()
     }
+    known = recipe.special_settings()
+    both |= {
+        name: (run[name], known.get(name, "the method's"))
+        for name in ("optimizer", "transform")
+        if name in run
+    }
     return {name: values for name, values in both.items() if values[0] != values[1]}
