@@ -508,19 +508,20 @@ def test_joined_designs_do_not_depend_on_their_order():
     assert joined.runs == 4
 
 
+def differences_said(runs):
+    notes = tables.build(Design.of_records(runs), runs).notes
+    (note,) = (note for note in notes if note.startswith("The setting is not the"))
+    return note
+
+
 def test_settings_that_labels_do_not_name_are_said():
     runs = [
         *(run("cwgnc", seed, 60.0 + seed, learning_rate=1e-4) for seed in range(2)),
         run("adamw:epochs=5", 0, 60.0, learning_rate=1e-4),
         run("mosbach", 0, 60.0),
     ]
-    (note,) = (
-        note
-        for note in tables.build(Design.of_records(runs), runs).notes
-        if note.startswith("The setting is not the paper's")
-    )
     # Of rows; the epochs stand in the row's name.
-    assert note.endswith(
+    assert differences_said(runs).endswith(
         "comparable: learning rate 0.0001 and not 2e-05 (cwgnc, adamw:epochs=5)."
     )
     runs = [
@@ -529,12 +530,7 @@ def test_settings_that_labels_do_not_name_are_said():
         run("adamw", 0, 60.0, learning_rate=1e-4),
         run("adamw", 0, 60.0, learning_rate=1e-4, task="rte", epochs=2),
     ]
-    (note,) = (
-        note
-        for note in tables.build(Design.of_records(runs), runs).notes
-        if note.startswith("The setting is not the paper's")
-    )
-    assert note.endswith(
+    assert differences_said(runs).endswith(
         "learning rate 0.0001 and not 2e-05; epochs 2 and not 5 (cwgnc on cola); "
         "epochs 2 and not 3 (adamw on rte)."
     )

@@ -202,15 +202,14 @@ class Table:
     def _unlike(self) -> list[str]:
         """What rows of one column do not have in common, apart from the method."""
         found = []
-        epochs: dict[int, list[str]] = {}
-        kept: dict[int, list[str]] = {}
+        # Dicts for ordered sets: a label may stand in several columns.
+        epochs: dict[int, dict[str, None]] = {}
+        kept: dict[int, dict[str, None]] = {}
         for (_, label), cell in self.cells.items():
             run = cell.runs[0]
-            labels = epochs.setdefault(run["epochs"], [])
-            labels += [] if label in labels else [label]
+            epochs.setdefault(run["epochs"], {})[label] = None
             if run["keep"] == "best":
-                labels = kept.setdefault(len(run["history"]), [])
-                labels += [] if label in labels else [label]
+                kept.setdefault(len(run["history"]), {})[label] = None
         if len(epochs) > 1:
             text = "; ".join(
                 f"{number} of {', '.join(labels)}" for number, labels in epochs.items()
@@ -228,15 +227,7 @@ class Table:
         mixed = [
             task
             for task in self.tasks
-            if len(
-                {
-                    (
-                        cell.runs[0]["model_fingerprint"],
-                        cell.runs[0]["data_fingerprint"],
-                    )
-                    for cell in self.column(task).values()
-                }
-            )
+            if len({verdicts.subject(cell.runs) for cell in self.column(task).values()})
             > 1
         ]
         if mixed:

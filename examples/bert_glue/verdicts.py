@@ -88,6 +88,18 @@ def always_failed(runs: Sequence[Record]) -> bool:
     return len(runs) > 1 and all(run["failed"] for run in runs)
 
 
+def subject(runs: Sequence[Record]) -> tuple[str, str]:
+    """Fingerprints of the model and the data of a configuration's runs.
+
+    Args:
+        runs: finished runs of a configuration, at least one.
+
+    Returns:
+        Those of all of them; only runs with the same are compared.
+    """
+    return runs[0]["model_fingerprint"], runs[0]["data_fingerprint"]
+
+
 def compare(
     runs: Mapping[tuple[str, str], Sequence[Record]], reference: str
 ) -> tuple[Verdict, ...]:
@@ -223,7 +235,7 @@ def _pairs(
         if not main or ours[0]["method"] != main[0]["method"]:
             continue
         for (of_task, method), theirs in runs.items():
-            if of_task != task or method == ours_of or not _comparable(ours, theirs):
+            if of_task != task or method == ours_of or subject(ours) != subject(theirs):
                 continue
             matched = (
                 theirs[0]["method"] != ours[0]["method"]
@@ -234,14 +246,6 @@ def _pairs(
                 found.append((task, ours_of, method))
     # Task by task, those with the reference itself first.
     return sorted(found, key=lambda pair: (tasks.index(pair[0]), pair[1] != reference))
-
-
-def _comparable(ours: Sequence[Record], theirs: Sequence[Record]) -> bool:
-    """Whether runs are of the same model and data."""
-    return all(
-        ours[0][name] == theirs[0][name]
-        for name in ("model_fingerprint", "data_fingerprint")
-    )
 
 
 def _samples(
