@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from bert_glue.batching import Data
-from bert_glue.model import BertConfig, initial_params
+from bert_glue.bert_config import BertConfig
+from bert_glue.model import initial_params
 from bert_glue.train_state import Workload
 from bert_glue.workload import make_forward, make_init
 

@@ -23,8 +23,8 @@ sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / "examples")]
 import jax
 import reporting
 from abstract_training import LENGTH, workload
+from bert_glue.bert_config import BertConfig
 from bert_glue.methods import METHODS
-from bert_glue.model import BertConfig
 from bert_glue.training import Trainer
 from finetune import SHAPES
 

@@ -32,9 +32,10 @@ import numpy as np
 import reporting
 from bert_glue import memory, setup, tasks, workload
 from bert_glue.batching import padding_share
+from bert_glue.bert_config import BertConfig
 from bert_glue.groups import make_trainers
 from bert_glue.methods import METHODS
-from bert_glue.model import BertConfig, initial_params
+from bert_glue.model import initial_params
 from bert_glue.seeds import Seed, seed_keys
 from bert_glue.study import Configuration
 from bert_glue.workload import Subject

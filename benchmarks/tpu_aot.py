@@ -35,8 +35,8 @@ import numpy as np
 import reporting
 from abstract_training import LENGTH, workload
 from bert_glue import memory, mesh
+from bert_glue.bert_config import BertConfig
 from bert_glue.methods import METHODS
-from bert_glue.model import BertConfig
 from bert_glue.stages import make_stages
 from bert_glue.training import Trainer
 from finetune import SHAPES

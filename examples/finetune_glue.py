@@ -7,7 +7,7 @@ and a small task that come with the project.
 
 import sys
 
-from bert_glue import cli, devices, processes
+from bert_glue import choices, cli, devices, processes
 
 EXAMPLES = """\
   %(prog)s --method cwgnc,adamw --seeds 5
@@ -63,15 +63,15 @@ def main(arguments: list[str] | None = None) -> int:
     from bert_glue.study import Configuration, Study
 
     with cli.errors_in_one_line(parser, *setup.BAD_INPUT):
-        cli.check_subject(options)
-        seeds = cli.seeds(options)
+        choices.check_subject(options)
+        seeds = choices.seeds(options)
         if options.shard and (options.predict is not None or options.save_model):
             raise ValueError(
                 "--predict and --save-model need all runs; use them without --shard "
                 "once the shards are done"
             )
         devices.connect(options)
-        recipes = cli.recipes(options, setup.model_defaults(options.model))
+        recipes = choices.recipes(options, setup.model_defaults(options.model))
         records = setup.open_records(options)
         if not options.no_compilation_cache:
             environment.keep_compiled_programs()

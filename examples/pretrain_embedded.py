@@ -25,8 +25,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from bert_glue import checkpoint, generated, tokenization
+from bert_glue.bert_config import BertConfig
 from bert_glue.english.vocabulary import vocabulary
-from bert_glue.model import BertConfig, BertForMaskedLM, separate
+from bert_glue.model import BertForMaskedLM, separate
 from bert_glue.tasks import Examples
 from flax import nnx
 from jaxtyping import Array

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from bert_glue import cli, devices, processes
+from bert_glue import choices, cli, devices, processes
 from bert_glue.methods import parse_methods
 
 if TYPE_CHECKING:
@@ -107,12 +107,12 @@ def main(arguments: list[str] | None = None) -> int:
 
     with cli.errors_in_one_line(parser, *setup.BAD_INPUT):
         number = options.table or "1"
-        cli.check_subject(options, _tasks(number, options.model))
-        seeds = cli.seeds(options)
+        choices.check_subject(options, _tasks(number, options.model))
+        seeds = choices.seeds(options)
         if options.method is None:
             options.method = parse_methods(_methods(number, options.model))
         devices.connect(options)
-        recipes = cli.recipes(options, setup.model_defaults(options.model))
+        recipes = choices.recipes(options, setup.model_defaults(options.model))
         records = setup.open_records(options, FOLDER)
         if not options.no_compilation_cache:
             environment.keep_compiled_programs()

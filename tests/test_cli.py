@@ -123,16 +123,16 @@ def test_more_parallel_seeds_than_memory(capsys, folder, tmp_path, monkeypatch):
 
 
 def test_settings_hold_for_all_methods_but_those_that_have_their_own():
-    from bert_glue import cli
+    from bert_glue import choices
 
     arguments = ["--method", "cwgnc:epochs=2,adamw", "--epochs", "4"]
     options = finetune_glue.make_parser().parse_args([*arguments, "--group-by-length"])
-    recipes = cli.recipes(options, {"epochs": 7, "learning_rate": 0.5})
+    recipes = choices.recipes(options, {"epochs": 7, "learning_rate": 0.5})
     assert [recipe.epochs for recipe in recipes] == [2, 4]
     assert all(recipe.group_by_length for recipe in recipes)
     assert all(recipe.learning_rate == 0.5 for recipe in recipes)
     plain = finetune_glue.make_parser().parse_args(arguments)
-    assert not any(recipe.group_by_length for recipe in cli.recipes(plain, {}))
+    assert not any(recipe.group_by_length for recipe in choices.recipes(plain, {}))
 
 
 def test_more_stages_than_layers(capsys, folder, tmp_path):

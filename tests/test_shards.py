@@ -1,7 +1,7 @@
 import types
 
 import pytest
-from bert_glue import cli
+from bert_glue import choices, cli
 from bert_glue.recipe import Recipe
 from bert_glue.seeds import Seed, cross
 from bert_glue.shards import Shard, deal, parse_shard, share
@@ -55,12 +55,12 @@ def options(*arguments):
 
 
 def test_both_seeds_of_a_run():
-    assert cli.seeds(options()) == [Seed(0, 0), Seed(1, 1), Seed(2, 2)]
-    assert cli.seeds(options("--seeds", "7,")) == [Seed(7, 7)]
-    crossed = cli.seeds(options("--init-seeds", "2", "--data-seeds", "0,5-6"))
+    assert choices.seeds(options()) == [Seed(0, 0), Seed(1, 1), Seed(2, 2)]
+    assert choices.seeds(options("--seeds", "7,")) == [Seed(7, 7)]
+    crossed = choices.seeds(options("--init-seeds", "2", "--data-seeds", "0,5-6"))
     assert crossed == cross((0, 1), (0, 5, 6))
     assert crossed[3:] == [Seed(1, 0), Seed(1, 5), Seed(1, 6)]
-    assert cli.seeds(options("--data-seeds", "2")) == [Seed(0, 0), Seed(0, 1)]
-    assert cli.seeds(options("--init-seeds", "2")) == [Seed(0, 0), Seed(1, 0)]
+    assert choices.seeds(options("--data-seeds", "2")) == [Seed(0, 0), Seed(0, 1)]
+    assert choices.seeds(options("--init-seeds", "2")) == [Seed(0, 0), Seed(1, 0)]
     with pytest.raises(ValueError, match="--seeds sets both seeds of a run"):
-        cli.seeds(options("--seeds", "2", "--init-seeds", "2"))
+        choices.seeds(options("--seeds", "2", "--init-seeds", "2"))

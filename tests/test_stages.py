@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tiny_bert
 from bert_glue import batching, metrics, tasks, workload
+from bert_glue.bert_config import BertConfig
 from bert_glue.methods import METHODS
-from bert_glue.model import BertConfig, initial_params
+from bert_glue.model import initial_params
 from bert_glue.progress import Progress
 from bert_glue.recipe import layer_components
 from bert_glue.recordings import measure

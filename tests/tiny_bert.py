@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 from bert_glue import checkpoint
-from bert_glue.model import BertConfig, BertForSequenceClassification
+from bert_glue.bert_config import BertConfig
+from bert_glue.model import BertForSequenceClassification
 from flax import nnx
 
 _WORDS = "the a cat dog bird sees hears likes runs sleeps small big red old never"

@@ -16,7 +16,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from bert_glue.model import BertConfig
+from bert_glue.bert_config import BertConfig
 from bert_glue.tokenization import TOKENIZER_FILES
 
 Parameters = dict[str, Any]

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from bert_glue.model import BertConfig
+from bert_glue.bert_config import BertConfig
 from bert_glue.recipe import Recipe
 from bert_glue.seeds import Plan, gibibytes
 

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from bert_glue.methods import METHODS
-from bert_glue.recipe import Recipe, rules, tidy_label, written
+from bert_glue.recipe import Recipe, rules, tidy_label
+from bert_glue.settings import written
 from bert_glue.summaries import held_out_part
 
 SOURCE = "https://arxiv.org/abs/2210.10325"

@@ -7,15 +7,27 @@ them by name.
 import contextlib
 import dataclasses
 import functools
-import inspect
-import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import optax
 
 import cwgnc_jax
+from bert_glue.settings import (
+    BELOW_ONE,
+    BOOL,
+    FROM_ZERO,
+    NORM,
+    POSITIVE,
+    SHARE,
+    WHOLE,
+    Rule,
+    is_told_by_name,
+    one_of,
+    setting,
+    written,
+)
 
 Params = Any
 
@@ -24,42 +36,6 @@ SCHEDULES: Mapping[str, Callable[[float, int, int], optax.Schedule]] = {
     "bert": cwgnc_jax.bert_linear_decay_schedule,
 }
 """Schedules from peak, warm-up steps and total steps: smooth, or with BERT's jump."""
-
-
-class Rule(NamedTuple):
-    """What a setting may be.
-
-    Attributes:
-        kind: type of its values, beside None where that is the default.
-        accepted: the same in words.
-        is_valid: whether a value of that type is accepted.
-    """
-
-    kind: type
-    accepted: str
-    is_valid: Callable[[Any], bool]
-
-
-_WHOLE = Rule(int, "a whole number >= 1", lambda value: value >= 1)
-_FROM_ZERO = Rule(float, "a number >= 0", lambda value: 0 <= value < math.inf)
-_POSITIVE = Rule(float, "a number > 0", lambda value: 0 < value < math.inf)
-_BELOW_ONE = Rule(float, "a number from 0, below 1", lambda value: 0 <= value < 1)
-_SHARE = Rule(float, "a number from 0 to 1", lambda value: 0 <= value <= 1)
-_NORM = Rule(float, "a number >= 0", lambda value: value >= 0)
-_BOOL = Rule(bool, "true or false", lambda value: isinstance(value, bool))
-
-
-def _one_of(*words: str) -> Rule:
-    return Rule(str, " or ".join(words), lambda value: value in words)
-
-
-def _setting(default: Any, rule: Rule, *, always: bool = True) -> Any:
-    """A field of a recipe that a user may set.
-
-    One that is not ``always`` recorded is recorded only where it differs from its
-    default: added later, it left the names of earlier configurations alone.
-    """
-    return dataclasses.field(default=default, metadata={"rule": rule, "always": always})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,35 +95,35 @@ class Recipe:
 
     name: str
     summary: str = dataclasses.field(repr=False)
-    clipping: Literal["component", "global", "none"] = _setting(
-        "global", _one_of("component", "global", "none")
+    clipping: Literal["component", "global", "none"] = setting(
+        "global", one_of("component", "global", "none")
     )
-    max_norm: float = _setting(1.0, _NORM)
-    learning_rate: float = _setting(2e-5, _POSITIVE)
-    batch_size: int = _setting(16, _WHOLE)
-    epochs: int = _setting(3, _WHOLE)
-    warmup_ratio: float = _setting(0.1, _SHARE)
-    weight_decay: float = _setting(0.01, _FROM_ZERO)
-    b1: float = _setting(0.9, _BELOW_ONE)
-    b2: float = _setting(0.999, _BELOW_ONE)
-    eps: float = _setting(1e-6, _POSITIVE)
-    dropout: float | None = _setting(None, _BELOW_ONE)
-    evaluations_per_epoch: int = _setting(1, _WHOLE)
-    keep: Literal["last", "best"] = _setting("last", _one_of("last", "best"))
-    bias_correction: bool = _setting(True, _BOOL, always=False)
-    schedule: str = _setting("linear", _one_of(*SCHEDULES), always=False)
-    group_by_length: bool = _setting(False, _BOOL, always=False)
-    segment_ids: bool = _setting(True, _BOOL, always=False)
-    mixout: float = _setting(0.0, _BELOW_ONE, always=False)
-    mixout_gradient: Literal["released", "exact"] = _setting(
-        "released", _one_of("released", "exact"), always=False
+    max_norm: float = setting(1.0, NORM)
+    learning_rate: float = setting(2e-5, POSITIVE)
+    batch_size: int = setting(16, WHOLE)
+    epochs: int = setting(3, WHOLE)
+    warmup_ratio: float = setting(0.1, SHARE)
+    weight_decay: float = setting(0.01, FROM_ZERO)
+    b1: float = setting(0.9, BELOW_ONE)
+    b2: float = setting(0.999, BELOW_ONE)
+    eps: float = setting(1e-6, POSITIVE)
+    dropout: float | None = setting(None, BELOW_ONE)
+    evaluations_per_epoch: int = setting(1, WHOLE)
+    keep: Literal["last", "best"] = setting("last", one_of("last", "best"))
+    bias_correction: bool = setting(True, BOOL, always=False)
+    schedule: str = setting("linear", one_of(*SCHEDULES), always=False)
+    group_by_length: bool = setting(False, BOOL, always=False)
+    segment_ids: bool = setting(True, BOOL, always=False)
+    mixout: float = setting(0.0, BELOW_ONE, always=False)
+    mixout_gradient: Literal["released", "exact"] = setting(
+        "released", one_of("released", "exact"), always=False
     )
-    mixout_output_layer: bool = _setting(True, _BOOL, always=False)
-    unfreeze: Literal["gu", "restart"] | None = _setting(
-        None, _one_of("gu", "restart"), always=False
+    mixout_output_layer: bool = setting(True, BOOL, always=False)
+    unfreeze: Literal["gu", "restart"] | None = setting(
+        None, one_of("gu", "restart"), always=False
     )
-    stages: int | None = _setting(None, _WHOLE, always=False)
-    carry_optimizer: bool = _setting(False, _BOOL, always=False)
+    stages: int | None = setting(None, WHOLE, always=False)
+    carry_optimizer: bool = setting(False, BOOL, always=False)
     optimizer: Callable[
         ["Recipe", optax.Schedule, cwgnc_jax.ComponentMap], optax.GradientTransformation
     ] = dataclasses.field(
@@ -167,7 +143,7 @@ class Recipe:
                     f"{rule.accepted}"
                 )
         for name, value in self._own_functions().items():
-            if not _is_told_by_name(value):
+            if not is_told_by_name(value):
                 raise ValueError(
                     f"{name} is {value!r} in the method {self.name}; accepted is a "
                     "function defined by def that uses no variable of a function "
@@ -402,27 +378,6 @@ def mix_out(recipe: Recipe, params: Params, initial: Params, key: jax.Array) -> 
         recipe.mixout,
         output_layer=None if recipe.mixout_output_layer else r"(^|/)classifier/",
         gradient=recipe.mixout_gradient,
-    )
-
-
-def written(value: Any) -> str:
-    """A setting's value as a user writes it, each number as short as can be."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if inspect.isfunction(value):
-        return f"{value.__module__}.{value.__qualname__}"
-    short = f"{value:g}" if isinstance(value, float) else ""
-    return short if short and float(short) == value else str(value)
-
-
-def _is_told_by_name(value: Any) -> bool:
-    """Whether a function's name says what it does, as long as its code is the same."""
-    return (
-        inspect.isfunction(value)
-        and value.__name__ != "<lambda>"
-        and value.__closure__ is None
     )
 
 

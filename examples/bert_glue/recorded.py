@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bert_glue import cli, devices
+from bert_glue import choices, cli, devices
 
 if TYPE_CHECKING:
     from bert_glue.recordings import Recording
@@ -119,10 +119,10 @@ def main(
     from bert_glue.study import Configuration, Study
 
     with cli.errors_in_one_line(parser, *setup.BAD_INPUT):
-        cli.check_subject(options)
-        seeds = cli.seeds(options)
+        choices.check_subject(options)
+        seeds = choices.seeds(options)
         devices.connect(options)
-        recipes = cli.recipes(options, setup.model_defaults(options.model))
+        recipes = choices.recipes(options, setup.model_defaults(options.model))
         records, recordings = _open(options)
         if not options.no_compilation_cache:
             environment.keep_compiled_programs()

@@ -11,7 +11,16 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bert_glue import cli, config, environment, merging, processes, tasks, workload
+from bert_glue import (
+    choices,
+    cli,
+    config,
+    environment,
+    merging,
+    processes,
+    tasks,
+    workload,
+)
 from bert_glue.designs import Design, choose_reference
 from bert_glue.groups import StudyStopped
 from bert_glue.methods import describe
@@ -309,7 +318,7 @@ def _announce_configuration(
 ) -> None:
     say(describe(configuration.recipe))
     defaults = model_defaults(options.model)
-    taken = cli.taken_defaults(configuration.recipe, defaults)
+    taken = choices.taken_defaults(configuration.recipe, defaults)
     if taken:
         say(f"  of these the embedded model's own: {', '.join(taken)}")
     mine = study.seeds_of(configuration)

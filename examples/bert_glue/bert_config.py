@@ -1,0 +1,110 @@
+"""Sizes and settings of a BERT, as Hugging Face writes them."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+ACTIVATIONS = {
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "gelu_new": functools.partial(jax.nn.gelu, approximate=True),
+    "gelu_pytorch_tanh": functools.partial(jax.nn.gelu, approximate=True),
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+    "swish": jax.nn.silu,
+    "tanh": jnp.tanh,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class BertConfig:
+    """Sizes and settings of a BERT, under the names of Hugging Face's config.json.
+
+    Raises:
+      ValueError: If a value is out of range, or the activation or position embedding is
+        of a kind that this model does not have.
+    """
+
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-12
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    classifier_dropout: float | None = None
+    initializer_range: float = 0.02
+    pad_token_id: int = 0
+
+    def __post_init__(self) -> None:
+        for name in (
+            "vocab_size",
+            "hidden_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "intermediate_size",
+            "max_position_embeddings",
+            "type_vocab_size",
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} is {value!r}: a positive whole number is due")
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is no multiple of "
+                f"num_attention_heads {self.num_attention_heads}"
+            )
+        if self.hidden_act not in ACTIVATIONS:
+            raise ValueError(
+                f"hidden_act is {self.hidden_act!r}; known are {sorted(ACTIVATIONS)}"
+            )
+        for name in (
+            "hidden_dropout_prob",
+            "attention_probs_dropout_prob",
+            "classifier_dropout",
+        ):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise ValueError(f"{name} is {value!r}: a probability below 1 is due")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "BertConfig":
+        """Reads the content of a config.json; keys that BERT does not use are ignored.
+
+        Args:
+          values: The decoded JSON object.
+
+        Returns:
+          The configuration.
+
+        Raises:
+          ValueError: If the file describes another architecture than BERT's.
+        """
+        kind = values.get("model_type", "bert")
+        positions = values.get("position_embedding_type", "absolute")
+        if kind != "bert" or positions != "absolute" or values.get("is_decoder"):
+            raise ValueError(
+                f"model_type {kind!r} with {positions!r} position embeddings"
+                f"{' as a decoder' if values.get('is_decoder') else ''}; "
+                "this model is model_type 'bert', an encoder with 'absolute' ones"
+            )
+        fields = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{key: values[key] for key in values if key in fields})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of a config.json that Hugging Face's classes read."""
+        return {"model_type": "bert", **dataclasses.asdict(self)}
+
+    @property
+    def head_dropout(self) -> float:
+        """Dropout before the classifier."""
+        if self.classifier_dropout is None:
+            return self.hidden_dropout_prob
+        return self.classifier_dropout
