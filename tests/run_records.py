@@ -79,3 +79,19 @@ def run(
         "hardware": {"platform": "cpu"},
         "commit": "0123456789abcdef",
     } | changes
+
+
+CWGNC = [62.0, 61.0, 63.5, 62.4, 60.9, 62.2, 61.7]
+ADAMW = [59.0, 0.0, 63.9, 58.2, 57.0, 61.0, -2.5]
+MRPC = {"cwgnc": [90.0, 91.0, 90.5], "adamw": [89.0, 81.2, 91.04]}
+
+RUNS = [
+    *(run("cwgnc", seed, score) for seed, score in enumerate(CWGNC)),
+    *(run("adamw", seed, score) for seed, score in enumerate(ADAMW[:-1])),
+    run("adamw", 6, ADAMW[-1], diverged_at=137),
+    *(
+        run(method, seed, score, task="mrpc", model="models/<b>tiny & small</b>")
+        for method, scores in MRPC.items()
+        for seed, score in enumerate(scores)
+    ),
+]
