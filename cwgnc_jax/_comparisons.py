@@ -18,6 +18,9 @@ _TESTS = {
     "brown-forsythe": "Brown-Forsythe test",
 }
 
+# More are not counted in words: nobody runs so many, and the figure is unsure.
+_MANY_SEEDS = 10_000
+
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
@@ -129,7 +132,10 @@ class Comparison:
                 text += "; no noise to compare with"
             needed = self.seeds_needed()
             if needed is not None:
-                text += f"; {needed:,} seeds would show such a difference"
+                count = (
+                    f"{needed:,}" if needed <= _MANY_SEEDS else f"over {_MANY_SEEDS:,}"
+                )
+                text += f"; {count} seeds would show such a difference"
         return text + ")"
 
     @property

@@ -338,6 +338,16 @@ def test_not_shown_where_ranks_and_means_disagree():
     assert "not shown" in str(result)
 
 
+def test_seeds_past_all_reach_are_not_counted_in_words():
+    scores = np.array([60.0, 61.0, 59.0, 62.0, 58.0, 60.5])
+    shifts = np.array([1.0, -1.0, 2.0, -2.0, 3.0, -2.99])
+    result = compare_scores(scores + shifts, scores)
+    needed = result.seeds_needed()
+    assert needed is not None
+    assert needed > 1_000_000
+    assert str(result).endswith("; over 10,000 seeds would show such a difference)")
+
+
 def test_drawn_exchanges_are_near_all_exchanges_and_repeatable():
     rng = np.random.default_rng(1)
     first, second = rng.normal(0.5, 1, 12), rng.normal(0, 1, 12)

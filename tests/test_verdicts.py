@@ -31,6 +31,21 @@ def test_seeds_that_differ_are_compared_unpaired():
     assert verdicts.compare({("cola", "c"): ours, ("cola", "a"): theirs[:1]}, "c") == ()
 
 
+def test_seeds_past_all_reach_are_not_counted_in_words():
+    shifts = [1.0, -1.0, 2.0, -2.0, 3.0, -2.99, 0.0]
+    runs = [
+        *(run("cwgnc", seed, score) for seed, score in enumerate(CWGNC)),
+        *(
+            run("adamw", seed, score + shift)
+            for seed, (score, shift) in enumerate(zip(CWGNC, shifts, strict=True))
+        ),
+    ]
+    table = tables.build(Design.of_records(runs), runs)
+    assert table.verdicts[0].comparison.seeds_needed() > 1_000_000
+    (row,) = verdicts.brief_rows(table.verdicts, "cwgnc")
+    assert row[2] == "not shown (p = 1; over 10,000 seeds)"
+
+
 def test_equal_epochs_are_compared_and_unlike_ones_said():
     def runs_of(method, mean):
         return [run(method, seed, mean + seed) for seed in range(7)]

@@ -38,11 +38,17 @@ class Verdict:
         if comparison.shown:
             return f"{comparison.favours} ({p_value})"
         seeds = comparison.seeds_needed()
-        return f"not shown ({p_value}{'' if seeds is None else f'; {seeds:,} seeds'})"
+        if seeds is None:
+            return f"not shown ({p_value})"
+        count = f"{seeds:,}" if seeds <= _MANY_SEEDS else f"over {_MANY_SEEDS:,}"
+        return f"not shown ({p_value}; {count} seeds)"
 
 
 HEAD = ("task", "method", "higher mean", "smaller std")
 """Heads of :func:`brief_rows`."""
+
+_MANY_SEEDS = 10_000
+"""More are not counted in words: nobody runs so many, and the figure is unsure."""
 
 _NOT_ASKED = "not asked"
 
