@@ -248,7 +248,8 @@ def add_run_options(
         "--dtype",
         choices=("float32", "bfloat16"),
         default="float32",
-        help="what is computed in (default float32); parameters are float32 always",
+        help="what is computed in (default float32; bfloat16 is for GPUs and TPUs, and "
+        "slower on CPUs); parameters are float32 always",
     )
     group.add_argument(
         "--output-dir",
