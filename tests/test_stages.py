@@ -19,7 +19,7 @@ from bert_glue.seeds import Seed, seed_keys
 from bert_glue.stages import make_stages
 from bert_glue.train_state import Workload
 from bert_glue.training import Trainer
-from test_unfreezing import scans_of
+from jaxprs import scans_of
 
 import cwgnc_jax
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jaxprs import scans_of
 from tanh_layers import (
     adamw,
     apply_layer,
@@ -132,18 +133,3 @@ class TestCost:
         sizes = [temporary(stage) for stage in range(1, self.LAYERS - 1)]
         activation = len(data[0]) * self.WIDE * 4
         assert all(np.diff(sizes) >= activation)
-
-
-def scans_of(jaxpr):
-    """Length and direction of every scan, at any depth."""
-    found = []
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "scan":
-            found.append((equation.params["length"], equation.params["reverse"]))
-        for value in jax.tree.leaves(
-            list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")
-        ):
-            inner = getattr(value, "jaxpr", value)
-            if hasattr(inner, "eqns"):
-                found += scans_of(inner)
-    return found

@@ -1,0 +1,18 @@
+"""What traced programs consist of."""
+
+import jax
+
+
+def scans_of(jaxpr):
+    """Length and direction of every scan, at any depth."""
+    found = []
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "scan":
+            found.append((equation.params["length"], equation.params["reverse"]))
+        for value in jax.tree.leaves(
+            list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")
+        ):
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                found += scans_of(inner)
+    return found
