@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 SEEDS ?= 5
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup demo figures test test-slow test-oldest lint
+.PHONY: help setup demo figures test test-slow test-gpu test-oldest lint
 
 help:
 	@echo "make demo         fine-tune the embedded BERT with two methods, $(SEEDS) seeds each"
 	@echo "make figures      draw the paper's figures from runs of the embedded BERT"
 	@echo "make test         run the tests, but for the slow ones"
 	@echo "make test-slow    run the slow tests"
+	@echo "make test-gpu     run the tests on a GPU, but for those of the CPU's compiler"
 	@echo "make test-oldest  run the library's tests on the oldest supported jax and optax"
 	@echo "make lint         check format, style and types"
 
@@ -41,11 +42,20 @@ test: $(VENV)/.installed
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 -m slow tests
 
+# On a GPU: one process, that leaves memory for those it starts; products in float32 and
+# sums in a fixed order, which by default they are not there.
+test-gpu: export JAX_DEFAULT_MATMUL_PRECISION := highest
+test-gpu: export XLA_PYTHON_CLIENT_PREALLOCATE := false
+test-gpu: export XLA_FLAGS := --xla_gpu_deterministic_ops=true
+test-gpu: $(VENV)/.installed
+	$(BIN)/python -c 'import jax; jax.default_backend() == "gpu" or exit("jax sees no GPU: $(BIN)/pip install .[cuda13]")'
+	$(BIN)/python -m pytest -m "not slow"
+
 # Needs neither flax nor what else the examples use.
 LIBRARY_TESTS := cwgnc_jax $(addprefix tests/test_,adaptive.py bert_adam.py clipping.py \
   clipping_frameworks.py clipping_sharding.py clipping_transforms.py comparisons.py \
   components.py diagnostics.py injection.py mixout.py optimizers.py plotting.py \
-  schedules.py stability.py unfreezing.py::TestSplit)
+  schedules.py stability.py unfreezing_groups.py::TestSplit)
 
 $(OLDEST)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(OLDEST)

@@ -72,7 +72,8 @@ def clip_state(variant: Variant, params: Any) -> Any:
 class Jax:
     """Parameters and moments that the compiled steps of all variants pass on."""
 
-    def __init__(self, shapes: Any, ways: dict[str, Variant]):
+    def __init__(self, shapes: Any, ways: dict[str, Variant], steps: int):
+        self.steps = steps
         keys = jax.random.split(jax.random.key(0))
         self.gradients = bert_shapes.random_like(shapes, keys[0], 1e-3)
         self.params = bert_shapes.random_like(shapes, keys[1], 0.02)
@@ -85,18 +86,25 @@ class Jax:
             for name, way in ways.items()
         }
 
+    def bytes_moved(self, name: str) -> float:
+        """Bytes that a step of the named variant reads and writes, by the compiler."""
+        cost = self.compiled[name].cost_analysis() or {}
+        return cost.get("bytes accessed", float("nan"))
+
     def time(self, name: str) -> float:
-        """Seconds of one step of the named variant."""
+        """Seconds of a step of the named variant, of some that follow each other."""
+        compiled, gradients = self.compiled[name], self.gradients
+        state = self.params, self.adam, self.clips[name]
         start = time.perf_counter()
-        self.params, self.adam, self.clips[name] = jax.block_until_ready(
-            self.compiled[name](
-                self.gradients, self.params, self.adam, self.clips[name]
-            )
-        )
-        return time.perf_counter() - start
+        for _ in range(self.steps):
+            state = compiled(gradients, *state)
+        jax.block_until_ready(state)
+        elapsed = time.perf_counter() - start
+        self.params, self.adam, self.clips[name] = state
+        return elapsed / self.steps
 
 
-def copy_seconds(size: int) -> Callable[[], float]:
+def copy_seconds(size: int, steps: int) -> Callable[[], float]:
     """A step that reads and writes ``size`` bytes once: the machine's bandwidth."""
     array = jnp.zeros(size // 4, jnp.float32)
     add = jax.jit(lambda array: array + 1, donate_argnums=0)
@@ -104,36 +112,46 @@ def copy_seconds(size: int) -> Callable[[], float]:
     def timed() -> float:
         nonlocal array
         start = time.perf_counter()
-        array = jax.block_until_ready(add(array))
-        return time.perf_counter() - start
+        for _ in range(steps):
+            array = add(array)
+        jax.block_until_ready(array)
+        return (time.perf_counter() - start) / steps
 
     return timed
 
 
-def measure(name: str, stacked: bool, rounds: int, torch_python: str | None) -> str:
+def measure(name: str, stacked: bool, options: argparse.Namespace) -> str:
     """Times every variant on one shape and returns the table."""
+    steps, rounds = options.steps, options.rounds
     shapes = bert_shapes.parameters(bert_shapes.SHAPES[name], stacked)
     ways = variants(stacked)
-    runner = Jax(shapes, ways)
+    runner = Jax(shapes, ways, steps)
     size = bert_shapes.size_in_bytes(shapes)
-    steps: dict[str, Callable[[], float]] = {
+    turns: dict[str, Callable[[], float]] = {
         f"jax: {way}": functools.partial(runner.time, way) for way in ways
     }
-    steps["jax: read and write one array of this size"] = copy_seconds(size)
-    if torch_python and not stacked:
+    moved = {f"jax: {way}": runner.bytes_moved(way) for way in ways}
+    copy = "jax: read and write one array of this size"
+    turns[copy], moved[copy] = copy_seconds(size, steps), 2.0 * size
+    if options.torch_python and not stacked:
         sizes = [leaf.shape for leaf in jax.tree.leaves(shapes)]
-        torch = TorchPeer(torch_python, "torch_clipping.py", sizes)
+        settings = {"shapes": sizes, "steps": steps}
+        torch = TorchPeer(options.torch_python, "torch_clipping.py", settings)
         for way in torch.names:
-            steps[f"torch {torch.version}: {way}"] = functools.partial(torch.time, way)
-    medians = reporting.interleave(steps, rounds)
+            turns[f"torch {torch.version}: {way}"] = functools.partial(torch.time, way)
+    medians = reporting.interleave(turns, rounds)
     bare = medians["jax: bare"]
-    rows = [
-        [step_name, f"{1e3 * seconds:.1f}", f"{seconds / bare:.2f}"]
-        for step_name, seconds in medians.items()
-    ]
+    rows = []
+    for turn, seconds in medians.items():
+        row = [turn, f"{1e3 * seconds:.2f}", f"{seconds / bare:.2f}"]
+        if turn in moved:
+            share = moved[turn] / seconds / (moved[copy] / medians[copy])
+            row += [f"{moved[turn] / 1e9:.3g}", f"{100 * share:.0f}%"]
+        rows.append(row + [""] * (5 - len(row)))
     layers = "stacked" if stacked else "one by one"
     title = f"### {name}, layers {layers}: {size / 4e6:.0f} M float32 parameters\n\n"
-    return title + reporting.markdown_table(["step", "ms", "x bare"], rows)
+    header = ["step", "ms", "x bare", "GB read and written", "of the copy's rate"]
+    return title + reporting.markdown_table(header, rows)
 
 
 def measure_compilation(count: int, repeats: int) -> str:
@@ -189,21 +207,29 @@ def main() -> None:
         "--layers", choices=["stacked", "separate", "both"], default="both"
     )
     parser.add_argument("--rounds", type=int, default=11, help="timed rounds")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=1,
+        help="steps that follow each other in a round; on a GPU 20, so that what is "
+        "timed is not the launching of one",
+    )
     parser.add_argument("--torch-python", help="a Python that has PyTorch")
     parser.add_argument(
         "--compile-leaves", type=int, help="time the compilation of so many leaves"
     )
     parser.add_argument("--output", type=pathlib.Path, help="Markdown file to write")
     options = parser.parse_args()
+    origin = reporting.provenance()
     if options.compile_leaves:
         tables = [measure_compilation(options.compile_leaves, options.rounds)]
     else:
         tables = [
-            measure(options.shape, stacked, options.rounds, options.torch_python)
+            measure(options.shape, stacked, options)
             for stacked in (True, False)
             if options.layers in ("both", "stacked" if stacked else "separate")
         ]
-    reporting.write("\n\n".join([reporting.provenance(), *tables]), options.output)
+    reporting.write("\n\n".join([origin, *tables]), options.output)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@ r"""How fast fine-tuning is: real tokens a second, for one seed and for many at 
 The scripts' own training programs run on a task's own lengths, with dropout, component
 clipping and AdamW; uniformly random batches, and batches of examples of like length.
 transformers and PyTorch take turns with them where a Python that has them is named,
-padding each batch to its own longest example. Padding is the share of our computed
-tokens that are none. The share of the roofline compares with the time that the real
-tokens' matrix products would take at the rate of a large one, and the optimizer's reads
-and writes at the rate of a copy, both measured here.
+padding each batch to its own longest example (run eagerly, not compiled; with bfloat16
+under autocast, where residual sums and LayerNorms stay float32). Padding is the share
+of our computed tokens that are none. The share of the roofline compares with the time
+that the real tokens' matrix products would take at the rate of a large one, and the
+optimizer's reads and writes at the rate of a copy, both measured here.
 
     python benchmarks/finetune.py --torch-python python-with-torch
     python benchmarks/finetune.py --shape minilm --model MINILM --task rte,mrpc,cola \
@@ -18,6 +19,7 @@ import dataclasses
 import functools
 import math
 import pathlib
+import statistics
 import sys
 import tempfile
 import time
@@ -30,7 +32,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import reporting
-from bert_glue import memory, setup, tasks, workload
+from bert_glue import environment, memory, setup, tasks, workload
 from bert_glue.batching import padding_share
 from bert_glue.bert_config import BertConfig
 from bert_glue.groups import make_trainers
@@ -89,15 +91,18 @@ def load(options: argparse.Namespace, task: str) -> Subject:
     )
 
 
+def prepare(subject: Subject, seeds: int, grouped: bool) -> tuple[Any, Any]:
+    """A trainer of a task's seeds from 0 on, and their keys."""
+    recipe = METHODS["cwgnc"].replace(group_by_length=grouped)
+    [trainer] = make_trainers(Configuration(subject, "benchmark", recipe), seeds)
+    return trainer, seed_keys([Seed(seed, seed) for seed in range(seeds)])
+
+
 class Training:
     """Some seeds of a subject, that take a few steps whenever they are asked to."""
 
     def __init__(self, subject: Subject, seeds: int, grouped: bool, steps: int):
-        recipe = METHODS["cwgnc"].replace(group_by_length=grouped)
-        [self.trainer] = make_trainers(
-            Configuration(subject, "benchmark", recipe), seeds
-        )
-        self.keys = seed_keys([Seed(seed, seed) for seed in range(seeds)])
+        self.trainer, self.keys = prepare(subject, seeds, grouped)
         self.state = self.trainer.start(self.keys.init)
         self.log = self.trainer.new_log()
         self.order = self.trainer.order(self.keys.order, 0)
@@ -125,7 +130,8 @@ class Training:
 def matrix_rate(dtype: Any, seconds: float = 0.5) -> float:
     """FLOP/s of a large matrix product in a dtype, the best of some."""
     size = 1024 if jax.devices()[0].platform == "cpu" else 8192
-    left = jnp.ones((size, size), dtype)
+    # Not constant: cards run faster on numbers that are all alike.
+    left = jax.random.normal(jax.random.key(0), (size, size), dtype)
     product = jax.jit(lambda a, b: a @ b)
     return _best(lambda: product(left, left), seconds, 2 * size**3)
 
@@ -161,68 +167,97 @@ def flops_per_step(config: BertConfig, lengths: np.ndarray, batch: int) -> float
 def measure(
     options: argparse.Namespace, task: str, rates: tuple[float, float]
 ) -> tuple[list[list[str]], float, int]:
-    """Rows for a task, its best seconds a step and seed, and how many examples."""
+    """Rows for a task, its best seconds a step and seed, and how many examples.
+
+    Each number of seeds takes turns with PyTorch on its own, so that the states of one
+    alone need room.
+    """
     subject = load(options, task)
     lengths = np.asarray(subject.train.lengths)
     batch = METHODS["cwgnc"].batch_size
     kinds = {kind: KINDS[kind] for kind in options.batches}
-    trainings = {
-        (seeds, kind): Training(subject, seeds, grouped, options.steps)
-        for seeds in options.seeds
-        for kind, grouped in kinds.items()
-    }
-    turns = {f"{seeds} {kind}": each.turn for (seeds, kind), each in trainings.items()}
-    torch = None
-    with tempfile.TemporaryDirectory() as folder:
-        if options.torch_python:
-            data = pathlib.Path(folder) / "data.npz"
-            orders = {
-                f"order {kind}": np.asarray(trainings[options.seeds[0], kind].order)[0]
-                for kind in kinds
-            }
-            # A batch that is not full would have to be cut.
-            orders = {k: v[(v >= 0).all(axis=1)] for k, v in orders.items()}
-            examples = jax.tree.map(np.asarray, subject.train)._asdict()
-            np.savez(data, **examples, **orders)
-            settings = {
-                "config": subject.config.to_dict(),
-                "num_labels": subject.task.num_labels,
-                "data": str(data),
-                "variants": list(kinds),
-                "steps": options.steps,
-                "dtype": options.dtype,
-            }
-            torch = TorchPeer(options.torch_python, "torch_finetune.py", settings)
-            for kind in kinds:
-                turns[f"torch {kind}"] = functools.partial(torch.time, kind)
-        medians = reporting.interleave(turns, options.rounds)
     parameters = memory.count_parameters(subject.shapes)
     matrix, copy = rates
     floor = (
         flops_per_step(subject.config, lengths, batch) / matrix
         + 4 * _PASSES * parameters / copy
     )
+
+    def row(name: str, kind: str, per_step: float, padding: str) -> list[str]:
+        share = f"{100 * floor / per_step:.0f}%"
+        return [task, name, kind, *_figures(per_step, batch, lengths), padding, share]
+
     rows, best = [], math.inf
-    for (seeds, kind), training in trainings.items():
-        per_step = medians[f"{seeds} {kind}"] / training.steps / seeds
-        if kind == options.batches[0]:
-            best = min(best, per_step)
-        row = [task, str(seeds), kind, *_figures(per_step, batch, lengths)]
-        row += [f"{training.padding:.0%}", f"{100 * floor / per_step:.0f}%"]
-        if torch is not None:
-            for peer in kinds:
-                theirs = medians[f"torch {peer}"] / options.steps
-                row.append(f"{theirs / per_step:.2f}")
-        rows.append(row)
+    peer: dict[str, list[float]] = {kind: [] for kind in kinds}
+    torch = None
+    if options.torch_python:
+        torch = _start_torch(options, subject, kinds)
+    for seeds in options.seeds:
+        ours, theirs, padding = _take_turns(options, subject, seeds, torch)
+        for kind, per_step in ours.items():
+            if kind == options.batches[0]:
+                best = min(best, per_step)
+            rows.append(row(str(seeds), kind, per_step, f"{padding[kind]:.0%}"))
+            rows[-1] += [f"{each / per_step:.2f}" for each in theirs.values()]
+            print(" ".join(rows[-1]), file=sys.stderr, flush=True)
+        for kind, per_step in theirs.items():
+            peer[kind].append(per_step)
     if torch is not None:
-        for kind in kinds:
-            per_step = medians[f"torch {kind}"] / options.steps
-            figures = _figures(per_step, batch, lengths)
-            name = f"1, PyTorch {torch.version}"
-            share = f"{100 * floor / per_step:.0f}%"
-            rows.append([task, name, kind, *figures, "", share])
+        for kind, found in peer.items():
+            per_step = statistics.median(found)
+            rows.append(row(f"1, PyTorch {torch.version}", kind, per_step, ""))
             rows[-1] += [""] * len(kinds)
     return rows, best, len(lengths)
+
+
+def _take_turns(
+    options: argparse.Namespace, subject: Subject, seeds: int, torch: TorchPeer | None
+) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+    """Seconds a step and seed of ours, of PyTorch's, and our padding, by batches."""
+    trainings = {
+        kind: Training(subject, seeds, KINDS[kind], options.steps)
+        for kind in options.batches
+    }
+    turns = {kind: training.turn for kind, training in trainings.items()}
+    if torch is not None:
+        for kind in trainings:
+            turns[f"torch {kind}"] = functools.partial(torch.time, kind)
+    medians = reporting.interleave(turns, options.rounds)
+    ours = {
+        kind: medians[kind] / training.steps / seeds
+        for kind, training in trainings.items()
+    }
+    theirs = {
+        kind: medians[f"torch {kind}"] / options.steps
+        for kind in trainings
+        if torch is not None
+    }
+    return ours, theirs, {kind: each.padding for kind, each in trainings.items()}
+
+
+def _start_torch(
+    options: argparse.Namespace, subject: Subject, kinds: dict[str, bool]
+) -> TorchPeer:
+    """PyTorch with the same examples, in the orders of our first seed."""
+    orders = {}
+    for kind, grouped in kinds.items():
+        trainer, keys = prepare(subject, 1, grouped)
+        orders[f"order {kind}"] = np.asarray(trainer.order(keys.order, 0))[0]
+    # A batch that is not full would have to be cut.
+    orders = {name: order[(order >= 0).all(axis=1)] for name, order in orders.items()}
+    examples = jax.tree.map(np.asarray, subject.train)._asdict()
+    with tempfile.TemporaryDirectory() as folder:
+        data = pathlib.Path(folder) / "data.npz"
+        np.savez(data, **examples, **orders)
+        settings = {
+            "config": subject.config.to_dict(),
+            "num_labels": subject.task.num_labels,
+            "data": str(data),
+            "variants": list(kinds),
+            "steps": options.steps,
+            "dtype": options.dtype,
+        }
+        return TorchPeer(options.torch_python, "torch_finetune.py", settings)
 
 
 def _figures(per_step: float, batch: int, lengths: np.ndarray) -> list[str]:
@@ -269,6 +304,8 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
+    origin = reporting.provenance()
+    environment.keep_compiled_programs()
     rates = matrix_rate(workload.DTYPES[options.dtype]), copy_rate()
     rows, seconds, examples = [], {}, {}
     for task in options.task.split(","):
@@ -283,7 +320,7 @@ def main() -> None:
         f"{options.steps} steps, medians; {rates[0] / 1e9:,.0f} GFLOP/s and "
         f"{rates[1] / 1e9:,.0f} GB/s measured\n"
     )
-    lines = [reporting.provenance(), "", title, reporting.markdown_table(header, rows)]
+    lines = [origin, "", title, reporting.markdown_table(header, rows)]
     if set(seconds) == {"rte", "mrpc", "cola"}:
         hours = hours_of_table_1(seconds, examples)
         lines += [

@@ -75,12 +75,12 @@ def _project() -> pathlib.Path:
 
 def _commit() -> str:
     def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(_project()), *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-        ).stdout.strip()
+        command = ["git", "-C", str(_project()), *arguments]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except OSError:
+            return ""
+        return done.stdout.strip()
 
     changed = git("status", "--porcelain", "--", "cwgnc_jax", "examples", "benchmarks")
     return (git("rev-parse", "--short", "HEAD") or "unknown") + (

@@ -1,8 +1,8 @@
 """PyTorch's side of ``clipping.py``; runs in an environment that has PyTorch.
 
-It makes the parameters of the shapes that it reads from its first line of input (a
-JSON list), then for each further line, the name of a variant, does one step and
-answers with the seconds that the step took.
+It makes the parameters of the shapes that it reads from its first line of input, on a
+GPU where there is one, then for each further line, the name of a variant, does some
+steps and answers with the seconds that one took.
 """
 
 import json
@@ -14,11 +14,21 @@ import torch
 MAX_NORM = 0.05
 
 
+def wait(device: str) -> None:
+    """Until the device has done all that it was given."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
 def main() -> None:
-    shapes = json.loads(sys.stdin.readline())
-    parameters = [torch.nn.Parameter(torch.randn(shape) * 0.02) for shape in shapes]
+    settings = json.loads(sys.stdin.readline())
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    parameters = [
+        torch.nn.Parameter(torch.randn(shape, device=device) * 0.02)
+        for shape in settings["shapes"]
+    ]
     for parameter in parameters:
-        parameter.grad = torch.randn(parameter.shape) * 1e-3
+        parameter.grad = torch.randn(parameter.shape, device=device) * 1e-3
     gradients = [parameter.grad.clone() for parameter in parameters]
     optimizer = torch.optim.AdamW(parameters, lr=1e-5, weight_decay=0.01, fused=True)
 
@@ -43,12 +53,17 @@ def main() -> None:
     }
     print(json.dumps([torch.__version__, list(variants)]), flush=True)
     for line in sys.stdin:
+        variant = variants[line.strip()]
+        # Clipped once or again, a gradient costs the same.
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad.copy_(gradient)
+        wait(device)
         start = time.perf_counter()
-        variants[line.strip()]()
-        optimizer.step()
-        print(time.perf_counter() - start, flush=True)
+        for _ in range(settings["steps"]):
+            variant()
+            optimizer.step()
+        wait(device)
+        print((time.perf_counter() - start) / settings["steps"], flush=True)
 
 
 if __name__ == "__main__":

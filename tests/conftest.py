@@ -9,6 +9,21 @@ import pytest
 collect_ignore_glob = ["record_*.py", "save_*.py"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips, on an accelerator, what is a test of the CPU or of its compiler."""
+    marked = [item for item in items if item.get_closest_marker("cpu")]
+    if marked:
+        import jax
+
+        backend = jax.default_backend()
+        if backend != "cpu":
+            skip = pytest.mark.skip(
+                reason=f"of the CPU's compiler; this is a {backend}"
+            )
+            for item in marked:
+                item.add_marker(skip)
+
+
 @pytest.fixture(scope="session")
 def shared_dir() -> pathlib.Path:
     """Folder with real GLUE data and a real pretrained encoder.

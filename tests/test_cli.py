@@ -110,8 +110,9 @@ def test_data_is_checked(capsys, folder, tmp_path):
 
 
 def test_more_parallel_seeds_than_memory(capsys, folder, tmp_path, monkeypatch):
-    from bert_glue import memory
+    from bert_glue import memory, mesh
 
+    monkeypatch.setattr(mesh, "on_cpu", lambda: True)
     monkeypatch.setattr(memory, "free_bytes", lambda *devices: 10 << 20)
     text = refusal(
         capsys,

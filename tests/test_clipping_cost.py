@@ -9,6 +9,8 @@ import pytest
 
 import cwgnc_jax
 
+pytestmark = pytest.mark.cpu
+
 BIG = {
     "embedding": jax.ShapeDtypeStruct((3000, 256), jnp.float32),
     "stack": jax.ShapeDtypeStruct((6, 256, 1024), jnp.float32),

@@ -92,6 +92,7 @@ def test_places_are_filled_evenly():
         memory.largest_group(bytes_of, 20, 2 * GIB, places=8)
 
 
+@pytest.mark.cpu
 @pytest.mark.slow
 def test_planned_by_the_programs_that_are_run(configuration, monkeypatch):
     monkeypatch.setattr(mesh, "on_cpu", lambda: False)
@@ -192,13 +193,14 @@ def test_the_script_says_so_in_a_line(folder, tmp_path, monkeypatch, capsys):
     Machine(monkeypatch, running=0)
     arguments = ["--model", folder / "model", "--train-file", folder / "train.tsv"]
     arguments += ["--eval-file", folder / "dev.tsv", "--output-dir", tmp_path]
-    arguments += ["--seeds", "2", "--no-compilation-cache"]
+    arguments += ["--seeds", "2", "--parallel-seeds", "2", "--no-compilation-cache"]
     assert finetune_glue.main([str(argument) for argument in arguments]) == 1
     errors = capsys.readouterr().err
     assert errors.startswith("finetune_glue.py: cwgnc: out of memory with the fewest")
     assert errors.count("\n") == 1
 
 
+@pytest.mark.cpu
 @pytest.mark.slow
 def test_rematerialisation_changes_memory_and_no_result(configuration):
     config = dataclasses.replace(tiny_bert.CONFIG, num_hidden_layers=8)

@@ -261,6 +261,7 @@ def test_no_backward_loop_over_frozen_layers(subject):
     assert backward(last) == [LAYERS]
 
 
+@pytest.mark.cpu
 def test_a_stage_takes_less_memory_than_full_fine_tuning(unfrozen, full):
     used = [trainer.bytes_used for trainer in (*unfrozen[0], *full[0])]
     assert 0 < used[0] < used[1] < 0.9 * used[3]
@@ -285,6 +286,7 @@ def test_every_stage_is_compiled_once(subject, unfrozen):
 
 
 @pytest.mark.slow
+@pytest.mark.cpu
 def test_memory_of_a_large_model():
     """Stage 1 of BERT-large, as it is compiled; neither has weights here."""
     config = BertConfig(

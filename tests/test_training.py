@@ -404,6 +404,7 @@ def test_every_example_is_in_one_batch_of_the_evaluation(subject):
         assert lengths[indices[indices >= 0]].max() <= length
 
 
+@pytest.mark.cpu
 def test_memory_is_estimated_before_it_is_compiled(subject):
     # Large enough for what is counted to outweigh what is not.
     config = dataclasses.replace(

@@ -24,6 +24,8 @@ from cwgnc_jax import (
     unfreezing_labels,
 )
 
+pytestmark = pytest.mark.cpu
+
 
 def flops(function, *args):
     cost = jax.jit(function).lower(*args).compile().cost_analysis()
