@@ -101,8 +101,8 @@ def prepare(subject: Subject, seeds: int, grouped: bool) -> tuple[Any, Any]:
 class Training:
     """Some seeds of a subject, that take a few steps whenever they are asked to."""
 
-    def __init__(self, subject: Subject, seeds: int, grouped: bool, steps: int):
-        self.trainer, self.keys = prepare(subject, seeds, grouped)
+    def __init__(self, subject: Subject, trainer: Any, keys: Any, steps: int):
+        self.trainer, self.keys = trainer, keys
         self.state = self.trainer.start(self.keys.init)
         self.log = self.trainer.new_log()
         self.order = self.trainer.order(self.keys.order, 0)
@@ -190,10 +190,11 @@ def measure(
     rows, best = [], math.inf
     peer: dict[str, list[float]] = {kind: [] for kind in kinds}
     torch = None
-    if options.torch_python:
-        torch = _start_torch(options, subject, kinds)
     for seeds in options.seeds:
-        ours, theirs, padding = _take_turns(options, subject, seeds, torch)
+        prepared = {kind: prepare(subject, seeds, kinds[kind]) for kind in kinds}
+        if options.torch_python and torch is None:
+            torch = _start_torch(options, subject, prepared)
+        ours, theirs, padding = _take_turns(options, subject, seeds, prepared, torch)
         for kind, per_step in ours.items():
             if kind == options.batches[0]:
                 best = min(best, per_step)
@@ -211,12 +212,16 @@ def measure(
 
 
 def _take_turns(
-    options: argparse.Namespace, subject: Subject, seeds: int, torch: TorchPeer | None
+    options: argparse.Namespace,
+    subject: Subject,
+    seeds: int,
+    prepared: dict[str, tuple[Any, Any]],
+    torch: TorchPeer | None,
 ) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
     """Seconds a step and seed of ours, of PyTorch's, and our padding, by batches."""
     trainings = {
-        kind: Training(subject, seeds, KINDS[kind], options.steps)
-        for kind in options.batches
+        kind: Training(subject, *found, options.steps)
+        for kind, found in prepared.items()
     }
     turns = {kind: training.turn for kind, training in trainings.items()}
     if torch is not None:
@@ -236,12 +241,11 @@ def _take_turns(
 
 
 def _start_torch(
-    options: argparse.Namespace, subject: Subject, kinds: dict[str, bool]
+    options: argparse.Namespace, subject: Subject, prepared: dict[str, tuple[Any, Any]]
 ) -> TorchPeer:
     """PyTorch with the same examples, in the orders of our first seed."""
     orders = {}
-    for kind, grouped in kinds.items():
-        trainer, keys = prepare(subject, 1, grouped)
+    for kind, (trainer, keys) in prepared.items():
         orders[f"order {kind}"] = np.asarray(trainer.order(keys.order, 0))[0]
     # A batch that is not full would have to be cut.
     orders = {name: order[(order >= 0).all(axis=1)] for name, order in orders.items()}
@@ -253,7 +257,7 @@ def _start_torch(
             "config": subject.config.to_dict(),
             "num_labels": subject.task.num_labels,
             "data": str(data),
-            "variants": list(kinds),
+            "variants": list(prepared),
             "steps": options.steps,
             "dtype": options.dtype,
         }
