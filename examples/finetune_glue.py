@@ -59,8 +59,9 @@ def main(arguments: list[str] | None = None) -> int:
     # What takes long to import waits until the command line is known to be right.
     from bert_glue import environment, keeping, plots, setup, summaries, tasks
     from bert_glue.progress import Progress
+    from bert_glue.records import replace_file
     from bert_glue.shards import share
-    from bert_glue.study import Configuration, Study
+    from bert_glue.study import Study
 
     with cli.errors_in_one_line(parser, *setup.BAD_INPUT):
         choices.check_subject(options)
@@ -83,9 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
             )
         best = keeping.BestModel(records, subject, saved=options.save_model)
         is_kept = options.save_model or to_predict is not None
-        configurations = [
-            Configuration(subject, options.model, recipe) for recipe in recipes
-        ]
+        configurations = setup.configure(options.model, [subject], recipes)
         study = Study(
             configurations,
             seeds,
@@ -114,7 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
             if to_predict is not None:
                 file = records.folder / "predictions.tsv"
                 answers = keeping.predict(subject, params, to_predict)
-                keeping.write_predictions(file, answers)
+                replace_file(file, answers.encode())
                 progress.note(f"its predictions for {options.predict}: {file}")
 
     failures = (*setup.FAILURES, keeping.NoBestRun)

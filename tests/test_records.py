@@ -160,11 +160,14 @@ def test_what_a_killed_process_was_writing_is_swept_up(tmp_path):
     for path in stray:
         path.write_text("{")
         os.utime(path, (0, 0))
+    folder = tmp_path / ".model-abc.new"
+    (folder / "new").mkdir(parents=True)
+    os.utime(folder, (0, 0))
     # This one somebody may be writing just now.
     busy = tmp_path / ".config.json.abc.new"
     busy.write_text("{")
     RunRecords(tmp_path)
-    assert not any(path.exists() for path in stray)
+    assert not any(path.exists() for path in (*stray, folder))
     assert busy.exists()
 
 

@@ -124,7 +124,6 @@ def draw(
         ValueError: if there is no such layer.
     """
     target = folder / "figures"
-    target.mkdir(exist_ok=True)
     written = []
     for method in methods:
         runs = choose_runs(method)
@@ -141,7 +140,6 @@ def draw(
         written.append(path)
     for method in methods:
         details = target / f"norms_{file_name(method.label)}"
-        details.mkdir(exist_ok=True)
         runs = choose_runs(method)
         recording = next(iter(runs.values())).recording
         for group in dict.fromkeys(recording.groups):

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bert_glue import checkpoint, processes, records
+from bert_glue import checkpoint, processes
 from bert_glue.evaluation import Evaluator, Params
 from bert_glue.groups import make_trainers
 from bert_glue.progress import Progress
-from bert_glue.records import Record, RunRecords
+from bert_glue.records import UNFINISHED, Record, RunRecords
 from bert_glue.runs import Group, train_group
 from bert_glue.seeds import Seed
 from bert_glue.study import Configuration, Study
@@ -91,10 +91,12 @@ class BestModel:
             progress: where to show a run that is done again.
 
         Returns:
-            The record of the best run, and its parameters.
+            The record of the best run, and its parameters. If its method leaves out
+            segment ids, all ids mean what 0 means, to whoever uses the model.
 
         Raises:
             NoBestRun: if every run diverged.
+            RecordsError: if the model cannot be saved.
         """
         record, configuration = _best_run(study)
         params = processes.from_first(self._parameters(record), self._subject.shapes)
@@ -111,6 +113,8 @@ class BestModel:
                 )
                 record = record | {"score": again}
             params = jax.device_get(jax.tree.map(lambda leaf: leaf[0], group.params))
+        if not configuration.recipe.segment_ids:
+            params = _without_segments(params)
         if self._saved:
             self._save(record, params)
         return record, params
@@ -124,14 +128,19 @@ class BestModel:
             return None
         if saved.get("run") != record["run"]:
             return None
-        shapes = self._subject.shapes
-        return checkpoint.fill(checkpoint.read(self.folder), shapes).params
+        try:
+            read = checkpoint.read(self.folder)
+            return checkpoint.fill(read, self._subject.shapes).params
+        except checkpoint.CheckpointError:
+            return None
 
     def _save(self, record: Record, params: Params) -> None:
         folder = self._records.folder
         with (
             self._records.locked(),
-            tempfile.TemporaryDirectory(dir=folder, prefix=".model-") as scratch,
+            tempfile.TemporaryDirectory(
+                dir=folder, prefix=".model-", suffix=UNFINISHED
+            ) as scratch,
         ):
             new, old = pathlib.Path(scratch) / "new", pathlib.Path(scratch) / "old"
             checkpoint.save(
@@ -175,9 +184,16 @@ def predict(subject: Subject, params: Params, examples: Examples) -> str:
     return "\n".join(["index\tprediction\tprobability", *lines, ""])
 
 
-def write_predictions(path: pathlib.Path, text: str) -> None:
-    """Writes a file of predictions, whole or not at all."""
-    records.replace_file(path, text.encode())
+def _without_segments(params: Params) -> Params:
+    """The parameters with the embedding of segment 0 for all of them.
+
+    What uses the model, Hugging Face's tokenizers among them, tells a pair's texts
+    apart; a model that was trained with 0 alone is to answer as it was scored.
+    """
+    token_type = params["embeddings"]["token_type"]
+    table = np.asarray(token_type["embedding"])
+    token_type = {**token_type, "embedding": np.broadcast_to(table[:1], table.shape)}
+    return {**params, "embeddings": {**params["embeddings"], "token_type": token_type}}
 
 
 def _best_run(study: Study) -> tuple[Record, Configuration]:

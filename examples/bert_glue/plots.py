@@ -1,5 +1,6 @@
 """Pictures of runs, drawn without a window."""
 
+import io
 import pathlib
 from collections.abc import Sequence
 
@@ -7,6 +8,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from bert_glue.records import replace_file
 from bert_glue.summaries import METRIC_NAMES, Row, held_out_part
 
 # Okabe and Ito's colours, which the colour-blind tell apart.
@@ -95,8 +97,18 @@ def plot_runs(rows: Sequence[Row]) -> Figure:
 
 
 def save(figure: Figure, path: pathlib.Path) -> None:
-    """Writes a figure as PNG."""
-    figure.savefig(path, dpi=150, metadata={"Software": None})
+    """Writes a figure as PNG.
+
+    Args:
+        figure: the figure.
+        path: the file; its folder is made where it is missing.
+
+    Raises:
+        RecordsError: if it cannot be written.
+    """
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=150, metadata={"Software": None})
+    replace_file(path, picture.getvalue())
 
 
 def _spread(scores: np.ndarray) -> np.ndarray:

@@ -190,13 +190,7 @@ class Recordings:
             }
             content = io.BytesIO()
             np.savez_compressed(content, allow_pickle=False, **arrays)
-            try:
-                self.folder.mkdir(exist_ok=True)
-                replace_file(self.path(run["run"]), content.getvalue())
-            except OSError as error:
-                raise RecordsError(
-                    f"{self.path(run['run'])} cannot be written: {error.strerror}"
-                ) from error
+            replace_file(self.path(run["run"]), content.getvalue())
 
     def load(self, run: str) -> Recording:
         """Reads the recording of a run.
@@ -256,12 +250,12 @@ class Recordings:
                 if self.has(path.stem):
                     continue
                 try:
-                    self.folder.mkdir(exist_ok=True)
-                    replace_file(self.path(path.stem), path.read_bytes())
+                    content = path.read_bytes()
                 except OSError as error:
                     raise RecordsError(
                         f"{path} cannot be copied: {error.strerror}"
                     ) from error
+                replace_file(self.path(path.stem), content)
 
 
 @jax.jit

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import pathlib
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,7 +25,9 @@ FORMAT = 1
 RUNS = "runs.jsonl"
 FRAGMENTS = "runs.jsonl.truncated"
 
-_UNFINISHED = ".new"
+UNFINISHED = ".new"
+"""End of the hidden names of what is being written: files, folders."""
+
 _WRITING_SECONDS = 600.0
 
 Record = dict[str, Any]
@@ -192,9 +195,7 @@ class RunRecords:
             RecordsError: if it cannot be written.
         """
         text = json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
-        self._make()
-        with self._explained("written to"):
-            replace_file(self.folder / name, text.encode())
+        replace_file(self.folder / name, text.encode())
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -276,9 +277,27 @@ def read_only(folder: pathlib.Path) -> list[Record]:
 
 
 def replace_file(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file so that at any moment it is the old one or the new one, whole."""
+    """Writes a file so that at any moment it is the old one or the new one, whole.
+
+    Args:
+        path: the file; its folder is made where it is missing.
+        content: what is to be in it.
+
+    Raises:
+        RecordsError: if it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace_file(path, content)
+    except OSError as error:
+        raise RecordsError(
+            f"{path} cannot be written: {error.strerror or error}"
+        ) from error
+
+
+def _replace_file(path: pathlib.Path, content: bytes) -> None:
     with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED, delete=False
+        dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED, delete=False
     ) as file:
         try:
             file.write(content)
@@ -297,11 +316,11 @@ def replace_file(path: pathlib.Path, content: bytes) -> None:
 
 def _sweep(folder: pathlib.Path) -> None:
     """Removes what processes left that were killed while they wrote a file."""
-    for path in (*folder.glob(f".*{_UNFINISHED}"), *folder.glob(f"*/.*{_UNFINISHED}")):
+    for path in (*folder.glob(f".*{UNFINISHED}"), *folder.glob(f"*/.*{UNFINISHED}")):
         # Others may be writing at this moment, but nobody for so long.
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > _WRITING_SECONDS:
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _parse(data: bytes, path: pathlib.Path) -> list[Record]:

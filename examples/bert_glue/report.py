@@ -106,12 +106,8 @@ def write(records: RunRecords, found: Sequence[Table]) -> list[pathlib.Path]:
     content[PAGE] = page.page(found, config.read(records.folder))
     paths = []
     for name, text in content.items():
-        path = records.folder / name
-        try:
-            replace_file(path, text.encode())
-        except OSError as error:
-            raise RecordsError(f"{path} cannot be written: {error.strerror}") from error
-        paths.append(path)
+        replace_file(records.folder / name, text.encode())
+        paths.append(records.folder / name)
     return paths
 
 

@@ -78,13 +78,11 @@ def movement_by_stage(
         return {}
     values = np.stack([recording.after_stages(measure) for recording in sound])
     if measure.startswith("cosine_distance"):
-        # Some recordings hold a rest of rounding, 3e-16, for what did not move at all.
+        # What did not move has not turned either: some recordings hold a rest of
+        # rounding, 3e-16.
         rmsd = measure.replace("cosine_distance", "rmsd")
         moved = np.stack([recording.after_stages(rmsd) for recording in sound])
         values = np.where(moved == 0, 0, values)
-    # What did not move has not turned either, whatever rounding left of its angle.
-    moved = measure.replace("cosine_distance", "rmsd")
-    values *= np.stack([each.after_stages(moved) for each in sound]) > 0
     extremes = cwgnc_jax.extremes_by_group(values, sound[0].groups)
     return {name: np.mean(each, axis=0) for name, each in extremes.items()}
 
@@ -184,7 +182,6 @@ def draw(folder: pathlib.Path, methods: Sequence[RecordedMethod]) -> list[pathli
         The files.
     """
     target = folder / "figures"
-    target.mkdir(exist_ok=True)
     written = [target / "figure_1.png"]
     plots.save(_scores_figure(methods), written[0])
     staged = [method for method in methods if method.is_staged]
