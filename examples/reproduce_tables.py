@@ -133,7 +133,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     def report(progress: Progress) -> None:
         # A shard may have nothing to do, and find nothing done.
-        if records.read():
+        names = {configuration.name for configuration in configurations}
+        if any(run["configuration"] in names for run in records.read()):
             _report(progress.note, records, number)
 
     return setup.run_study(parser, options, study, report)

@@ -1,11 +1,15 @@
 """Bad input gets one line and code 2, before anything takes long."""
 
 import json
+import shutil
 import time
 
 import finetune_glue
+import jax
 import pytest
 import tiny_bert
+from bert_glue import checkpoint
+from bert_glue.model import initial_params
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +111,33 @@ def test_data_is_checked(capsys, folder, tmp_path):
     text = refusal(capsys, *model, *own_data(folder), "--predict", folder / "no.tsv")
     assert "no.tsv" in text
     assert not (tmp_path / "new").exists()
+
+
+def test_one_class_cannot_be_learnt(capsys, folder, tmp_path):
+    rows = ["sentence\tlabel", "the cat\t1", *["the dog\t0"] * 30]
+    (folder / "rare.tsv").write_text("\n".join([*rows, ""]))
+    text = refusal(
+        capsys,
+        *["--model", folder / "model", "--output-dir", tmp_path],
+        *["--train-file", folder / "rare.tsv", "--eval-file", folder / "dev.tsv"],
+        *["--max-train-examples", "2"],
+    )
+    assert "all 2 examples left to train on are of one class" in text
+
+
+def test_seeds_that_draw_nothing(capsys, folder, tmp_path):
+    # The saved model of another run has a classifier already.
+    shutil.copytree(folder / "model", tmp_path / "whole")
+    shapes = tiny_bert.parameters()
+    heads = initial_params(tiny_bert.CONFIG, 2, jax.random.key(0)) | shapes
+    checkpoint.save(tmp_path / "whole", tiny_bert.CONFIG, heads)
+    text = refusal(
+        capsys,
+        *["--model", tmp_path / "whole", "--output-dir", tmp_path, *own_data(folder)],
+        *["--init-seeds", "2"],
+    )
+    assert "--init-seeds has 2 seeds, but" in text
+    assert "nothing is drawn at random" in text
 
 
 def test_more_parallel_seeds_than_memory(capsys, folder, tmp_path, monkeypatch):

@@ -171,8 +171,11 @@ def test_same_command_does_only_what_is_missing(
 
     with monkeypatch.context() as patch:
         patch.setattr(groups, "make_trainers", no_trainer)
-        run(options, tmp_path, *method, "--seeds", 3)
-    assert "3 of 3 runs are recorded, 0 missing" in capsys.readouterr().out
+        run(options, tmp_path, "--method", "cwgnc,cwgnc:max_norm=1", "--seeds", 3)
+    output = capsys.readouterr().out
+    assert output.count("3 of 3 runs are recorded, 0 missing") == 1
+    assert "cwgnc:max_norm=1: a method before it has the same settings" in output
+    assert "2 classes: 0, 1" in output
     assert (tmp_path / "runs.jsonl").read_text() == "".join(lines[:3])
 
     # One of three is lost: it is done again, alone, with the same result.

@@ -27,6 +27,14 @@ def test_labels_beyond_float32_are_refused(tmp_path, label):
         load_files(file, file, metric="pearson_spearman")
 
 
+def test_spaces_around_labels_make_no_other_class(tmp_path):
+    train = write(tmp_path / "train", ["1", "0", "1 ", " 0"])
+    data = load_files(train, write(tmp_path / "dev", [" 1", "0 "]))
+    assert data.task.labels == ("0", "1")
+    np.testing.assert_array_equal(data.train.labels, [1, 0, 1, 0])
+    np.testing.assert_array_equal(data.evaluation.labels, [1, 0])
+
+
 def test_whole_numbers_with_a_point_are_no_classes(tmp_path):
     file = write(tmp_path / "file", ["1.0", "0.0", "2.0"])
     assert load_files(file, file).task.is_regression

@@ -160,6 +160,11 @@ def test_parts_made_apart_are_merged(options, finished, tmp_path, capsys):
     # Merged once more, nothing is there twice.
     make("--report-only", "--output-dir", merged, "--merge", *parts)
     assert len(lines_of(merged)) == 6
+    # A shard that had nothing to do has no runs; the others are merged all the same.
+    (parts[1] / "runs.jsonl").unlink()
+    rest = tmp_path / "rest"
+    make("--report-only", "--output-dir", rest, "--merge", *parts)
+    assert scores_of(rest) == found[0]
 
 
 def test_crossed_seeds(options, tmp_path):

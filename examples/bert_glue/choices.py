@@ -10,7 +10,8 @@ from bert_glue.recipe import Recipe
 from bert_glue.seeds import Seed, cross
 from bert_glue.tasks import GENERATED, TASKS
 
-_OWN_FILES = "custom"
+OWN_FILES = "custom"
+"""Name of the task that the user's own files are."""
 
 
 def recipes(
@@ -85,7 +86,7 @@ def check_subject(
             f"{generated[0]} is generated"
         )
     if own:
-        wanted = _OWN_FILES if isinstance(default, str) else (_OWN_FILES,)
+        wanted = OWN_FILES if isinstance(default, str) else (OWN_FILES,)
     arguments.task = wanted
     if not arguments.model:
         raise ValueError("--model is empty; 'embedded' is the default")

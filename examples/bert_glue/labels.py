@@ -18,8 +18,8 @@ def find_classes(table: Table, column: str, metric: str | None) -> tuple[str, ..
         numbers, of which some are not written as integers, then make it a regression.
 
     Returns:
-      The spellings in the order of the integers that they are, or else of the
-      alphabet; empty for regression.
+      The spellings, without spaces around them, in the order of the integers that they
+      are, or else of the alphabet; empty for regression.
 
     Raises:
       DataError: If labels are empty, all the same, or only in part fractions.
@@ -27,9 +27,9 @@ def find_classes(table: Table, column: str, metric: str | None) -> tuple[str, ..
     position = table.column(column)
     first_lines: dict[str, int] = {}
     for line, row in zip(table.lines, table.rows, strict=True):
-        if not row[position].strip():
+        if not (spelling := row[position].strip()):
             raise DataError(f"{table.path}, line {line}: the {column} is empty")
-        first_lines.setdefault(row[position], line)
+        first_lines.setdefault(spelling, line)
     fractions = [s for s in first_lines if _number(s) is not None and _whole(s) is None]
     words = [s for s in first_lines if _number(s) is None]
     if metric in REGRESSION or (metric is None and fractions and not words):
@@ -66,7 +66,7 @@ def to_numbers(table: Table, column: str, classes: Sequence[str]) -> np.ndarray:
     indices = {spelling: index for index, spelling in enumerate(classes)}
     numbers: list[float] = []
     for line, row in zip(table.lines, table.rows, strict=True):
-        spelling = row[position]
+        spelling = row[position].strip()
         number = indices.get(spelling) if classes else _number(spelling)
         if number is None:
             accepted = ", ".join(map(repr, classes)) or "numbers"

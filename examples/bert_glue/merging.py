@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from bert_glue import config, records
 from bert_glue.designs import Design
-from bert_glue.records import RunRecords
+from bert_glue.records import Record, RunRecords
 
 
 def merge(into: RunRecords, folders: Sequence[pathlib.Path]) -> int:
@@ -25,7 +25,7 @@ def merge(into: RunRecords, folders: Sequence[pathlib.Path]) -> int:
         RecordsError: if a directory holds no records, or its tables contradict.
     """
     # All are read before anything is written.
-    runs = [record for folder in folders for record in records.read_only(folder)]
+    runs = [record for folder in folders for record in _runs_of(folder)]
     configs = [config.read(folder) for folder in folders]
     kept = {record["run"]: record for record in into.read()}
     ordered = []
@@ -63,3 +63,9 @@ def merge(into: RunRecords, folders: Sequence[pathlib.Path]) -> int:
             "perhaps); the first record counts"
         )
     return len(ordered)
+
+
+def _runs_of(folder: pathlib.Path) -> list[Record]:
+    if (folder / config.NAME).is_file() and not (folder / records.RUNS).exists():
+        return []  # A shard that had nothing to do.
+    return records.read_only(folder)

@@ -116,7 +116,7 @@ def main(
     from bert_glue.progress import Progress
     from bert_glue.recordings import measure
     from bert_glue.shards import share
-    from bert_glue.study import Configuration, Study
+    from bert_glue.study import Study
 
     with cli.errors_in_one_line(parser, *setup.BAD_INPUT):
         choices.check_subject(options)
@@ -128,9 +128,7 @@ def main(
             environment.keep_compiled_programs()
         subject = setup.load_subject(options)
         check(subject.config.num_hidden_layers)
-        configurations = [
-            Configuration(subject, options.model, recipe) for recipe in recipes
-        ]
+        configurations = setup.configure(options.model, [subject], recipes)
         study = Study(
             configurations,
             seeds,
@@ -209,7 +207,8 @@ def _report_only(parser: cli.Parser, options: argparse.Namespace, draw: Draw) ->
     from bert_glue import setup
 
     with cli.errors_in_one_line(parser, *setup.BAD_INPUT):
-        options.task = options.task or "acceptability"
+        own = options.train_file and choices.OWN_FILES
+        options.task = own or options.task or "acceptability"
         folder = (
             options.output_dir or pathlib.Path(options.default_folder) / options.task
         )

@@ -11,6 +11,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from bert_glue import (
     choices,
     cli,
@@ -60,16 +63,28 @@ def load_subject(options: argparse.Namespace) -> Subject:
         data = tasks.load_task(options.task, options.data_dir)
     data = data.hold_out(options.held_out)
     data = data.take(options.max_train_examples, options.max_eval_examples)
+    if not data.task.is_regression and _one_class(data.train.labels):
+        raise ValueError(
+            f"all {len(data.train)} examples left to train on are of one class; "
+            "--max-train-examples or --held-out must leave more"
+        )
     folder = options.model
     if folder == cli.EMBEDDED:
         folder = embedded_model()
-    return workload.prepare(
+    subject = workload.prepare(
         data,
         folder,
         max_length=options.max_length,
         dtype=options.dtype,
         remat=getattr(options, "remat", "cheap"),
     )
+    drawn = getattr(options, "init_seeds", None)
+    if drawn is not None and len(drawn) > 1 and not subject.fresh:
+        raise ValueError(
+            f"--init-seeds has {len(drawn)} seeds, but {options.model} holds all "
+            "parameters, the classifier included: nothing is drawn at random"
+        )
+    return subject
 
 
 def embedded_model() -> pathlib.Path:
@@ -139,6 +154,28 @@ def open_records(
     return records
 
 
+def configure(
+    model: str, subjects: Sequence[Subject], recipes: Sequence[Recipe]
+) -> list[Configuration]:
+    """Every method on every task, each configuration once.
+
+    Args:
+        model: what the user calls the model.
+        subjects: the model with each task.
+        recipes: the methods. One whose settings are those of one before it is left
+            out, as a matched budget is where the budgets match anyway.
+
+    Returns:
+        The configurations, task by task.
+    """
+    found: dict[str, Configuration] = {}
+    for subject in subjects:
+        for recipe in recipes:
+            configuration = Configuration(subject, model, recipe)
+            found.setdefault(configuration.name, configuration)
+    return list(found.values())
+
+
 def design_table(
     number: str,
     model: str,
@@ -153,25 +190,21 @@ def design_table(
         number: number of the table.
         model: what the user calls the model.
         subjects: the model with each task.
-        recipes: the methods. One whose settings are those of one before it is left
-            out, as a matched budget is where the budgets match anyway.
+        recipes: the methods.
         seeds: the seeds of each.
         reference: label of the row to compare with; chosen if None.
 
     Returns:
-        The configurations, task by task, and the table that they make.
+        The configurations as :func:`configure` gives them, and the table that they
+        make.
 
     Raises:
         ValueError: if the reference is no row.
     """
-    cells: dict[tuple[str, str], Configuration] = {}
-    names: set[str] = set()
-    for subject in subjects:
-        for recipe in recipes:
-            configuration = Configuration(subject, model, recipe)
-            if configuration.name not in names:
-                names.add(configuration.name)
-                cells[subject.task.name, recipe.label] = configuration
+    configurations = configure(model, subjects, recipes)
+    cells = {
+        (each.subject.task.name, each.recipe.label): each for each in configurations
+    }
     methods = tuple(dict.fromkeys(label for _, label in cells))
     reference = None if reference is None else tidy_label(reference)
     if reference is not None and reference not in methods:
@@ -186,7 +219,7 @@ def design_table(
         tuple(seeds),
         reference or choose_reference(methods),
     )
-    return list(cells.values()), design
+    return configurations, design
 
 
 def write_config(
@@ -286,6 +319,10 @@ def announce(say: Say, options: argparse.Namespace, study: Study) -> None:
             shown = configuration.subject
             _announce_subject(say, options, shown)
         _announce_configuration(say, options, study, configuration)
+    labels = {configuration.recipe.label for configuration in study.configurations}
+    for recipe in choices.recipes(options, model_defaults(options.model)):
+        if recipe.label not in labels:
+            say(f"{recipe.label}: a method before it has the same settings; no new row")
     if options.shard is not None:
         mine = sum(len(study.seeds_of(each)) for each in study.configurations)
         total = len(study.configurations) * len(study.seeds)
@@ -303,14 +340,26 @@ def announce(say: Say, options: argparse.Namespace, study: Study) -> None:
         say(f"note: {note}")
 
 
+def _one_class(labels: ArrayLike | None) -> bool:
+    return labels is not None and len(np.unique(np.asarray(labels))) == 1
+
+
 def _announce_subject(say: Say, options: argparse.Namespace, subject: Subject) -> None:
     say(
         f"{options.model} on {subject.task.name}: {len(subject.train.lengths):,} "
         f"examples to train on, {len(subject.evaluation.lengths):,} to score"
         + (", held out of the training set" if subject.held_out else "")
     )
+    if options.train_file is not None:
+        labels = subject.task.labels
+        names = ", ".join(labels[:8]) + (" ..." if len(labels) > 8 else "")
+        say(f"{len(labels)} classes: {names}" if labels else "labels are numbers")
+    if not subject.task.is_regression and _one_class(subject.evaluation.labels):
+        say("note: all examples to score are of one class; every run counts as failed")
     if subject.fresh:
         say(f"not in the checkpoint, drawn from each seed: {', '.join(subject.fresh)}")
+    else:
+        say("the classifier is the checkpoint's; nothing is drawn from the seeds")
 
 
 def _announce_configuration(
