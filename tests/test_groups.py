@@ -92,6 +92,38 @@ def test_places_are_filled_evenly():
         memory.largest_group(bytes_of, 20, 2 * GIB, places=8)
 
 
+@pytest.mark.parametrize(
+    ("files", "free"),
+    [
+        # Version 2 and 1 of control groups; without a limit, all of the machine's.
+        (("max", "1000", "current", "900", "stat", "anon 600\ninactive_file 250"), 350),
+        (("max", "1000", "current", "900", "stat", "anon 900"), 100),
+        (("max", "max", "current", "900", "stat", "inactive_file 250"), 5000),
+        (
+            (
+                *("limit_in_bytes", "1000", "usage_in_bytes", "900"),
+                *("stat", "inactive_file 0\ntotal_inactive_file 250"),
+            ),
+            350,
+        ),
+        ((), 5000),
+    ],
+)
+def test_files_that_a_container_has_read_take_no_memory(
+    tmp_path, monkeypatch, files, free
+):
+    import psutil
+
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    machine = types.SimpleNamespace(available=5000)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: machine)
+    folder = tmp_path / "memory" if "limit_in_bytes" in files else tmp_path
+    folder.mkdir(exist_ok=True)
+    for name, text in zip(files[::2], files[1::2], strict=True):
+        (folder / f"memory.{name}").write_text(text + "\n")
+    assert memory.free_bytes(types.SimpleNamespace(platform="cpu")) == free
+
+
 @pytest.mark.cpu
 @pytest.mark.slow
 def test_planned_by_the_programs_that_are_run(configuration, monkeypatch):

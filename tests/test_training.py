@@ -319,6 +319,27 @@ def test_evaluation_equals_the_plain_forward_pass(subject, triple):
         )
 
 
+def test_stages_that_share_an_evaluation_compile_it_once(subject):
+    traced = []
+
+    def forward(params, batch, key):
+        traced.append(batch)
+        return params["x"] * jnp.ones((len(batch.input_ids), 2))
+
+    evaluate = evaluation.Evaluator(forward, subject.evaluation)
+
+    def shapes(seeds):
+        return {"x": jax.ShapeDtypeStruct((seeds, 1, 1), jnp.float32)}
+
+    used = evaluate.compile(shapes(1))
+    assert traced
+    traced.clear()
+    assert evaluate.compile(shapes(1)) == used
+    assert not traced
+    evaluate.compile(shapes(2))
+    assert traced
+
+
 def test_regression(tmp_path, subject):
     rows = [f"the dog\t{0.5 * (number % 3)}" for number in range(12)]
     for name in ("train", "dev"):

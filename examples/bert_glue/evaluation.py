@@ -44,9 +44,10 @@ class Evaluator:
         self._placement = placement
         self._batches = sort_batches(data, batch_size, placement.parts)
         self._logits: Callable[..., Any] = jax.jit(self._evaluate)
+        self._compiled_for: Any = None
 
     def compile(self, params: Params) -> int:
-        """Compiles the program.
+        """Compiles the program, unless that was done for parameters of these shapes.
 
         Args:
             params: parameters or their shapes, with a leading seed axis.
@@ -55,7 +56,10 @@ class Evaluator:
             Bytes of each device's memory that it takes; 0 where the compiler does not
             say.
         """
-        self._logits = jax.jit(self._evaluate).lower(params, self._data).compile()
+        shapes = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), params)
+        if shapes != self._compiled_for:
+            self._logits = jax.jit(self._evaluate).lower(params, self._data).compile()
+            self._compiled_for = shapes
         return memory.program_bytes(self._logits)
 
     def __call__(self, params: Params) -> NDArray[np.float32]:

@@ -1,5 +1,6 @@
 """How much memory training takes, and how much there is."""
 
+import contextlib
 import math
 import pathlib
 from collections.abc import Callable, Sequence
@@ -11,8 +12,10 @@ from bert_glue.bert_config import BertConfig
 from bert_glue.recipe import Recipe
 from bert_glue.seeds import Plan, gibibytes
 
+_CGROUP = pathlib.Path("/sys/fs/cgroup")
 _CGROUP_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
 _CGROUP_USES = ("memory.current", "memory/memory.usage_in_bytes")
+_CGROUP_STATS = ("memory.stat", "memory/memory.stat")
 
 
 def bytes_per_seed(
@@ -63,7 +66,7 @@ def free_bytes(device: Any = None) -> int:
     limit = _read_number(_CGROUP_LIMITS)
     used = _read_number(_CGROUP_USES)
     if limit is not None and used is not None:
-        free = min(free, limit - used)
+        free = min(free, limit - used + _file_cache())
     return max(0, int(free))
 
 
@@ -195,10 +198,18 @@ def count_parameters(tree: object) -> int:
 
 
 def _read_number(names: tuple[str, ...]) -> int | None:
+    text = _read_cgroup(names).strip()
+    return int(text) if text.isdecimal() else None
+
+
+def _file_cache() -> int:
+    """Bytes that count as used in a container, but are free for whoever needs them."""
+    stats = dict(line.split() for line in _read_cgroup(_CGROUP_STATS).splitlines())
+    return int(stats.get("total_inactive_file", stats.get("inactive_file", 0)))
+
+
+def _read_cgroup(names: tuple[str, ...]) -> str:
     for name in names:
-        try:
-            text = (pathlib.Path("/sys/fs/cgroup") / name).read_text().strip()
-        except OSError:
-            continue
-        return int(text) if text.isdecimal() else None
-    return None
+        with contextlib.suppress(OSError):
+            return (_CGROUP / name).read_text()
+    return ""

@@ -53,7 +53,8 @@ class Group:
 
     Attributes:
         outcomes: those of its runs.
-        seconds: time that the whole group took, compilation excluded.
+        seconds: time that the whole group took; compilation excluded, but for what
+            starts the later stages of several.
         params: parameters behind the scores, with a leading seed axis; its last places
             may be no runs.
         recorded: arrays with a leading seed axis by name: 'losses' of all steps; for
