@@ -71,7 +71,11 @@ def main() -> None:
     parser.add_argument("--task", default="acceptability", help="whose lengths")
     parser.add_argument("--data-dir", type=pathlib.Path, help="folder with GLUE")
     parser.add_argument("--model", help="take the tokenizer of this checkpoint")
-    parser.add_argument("--methods", default="adamw,cwgnc", help="separated by commas")
+    # The benchmark takes steps of one stage; gradual unfreezing has several.
+    accepted = [name for name in METHODS if METHODS[name].unfreeze is None]
+    parser.add_argument(
+        "--methods", nargs="+", default=["adamw", "cwgnc"], choices=accepted
+    )
     parser.add_argument("--steps", type=int, default=2, help="steps of a turn")
     parser.add_argument("--rounds", type=int, default=25, help="timed rounds")
     parser.add_argument("--output", type=pathlib.Path, help="Markdown file to write")
@@ -79,7 +83,7 @@ def main() -> None:
     options = parser.parse_args()
     subject = load(options, options.task)
     rows = []
-    for method in options.methods.split(","):
+    for method in options.methods:
         trainings = {
             recording: Training(subject, method, recording, options.steps)
             for recording in (False, True)

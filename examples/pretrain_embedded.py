@@ -196,12 +196,12 @@ def pretrain(options: argparse.Namespace) -> None:
     for call, many in enumerate(drawn, 1):
         params, state, loss = train(params, state, many, jax.random.fold_in(key, call))
         losses.append(loss)
+        done = call * STEPS_PER_CALL
         if call % 25 == 0 or call == calls:
             mean = float(np.mean(losses[-25:]))
             seconds = time.perf_counter() - start
-            done = call * STEPS_PER_CALL
             log.info("step %d of %d: loss %.3f, %.0f s", done, steps, mean, seconds)
-        if options.save_every and call * STEPS_PER_CALL % options.save_every == 0:
+        if options.save_every and done % options.save_every < STEPS_PER_CALL:
             checkpoint.save(folder, config, params, dtype=np.float16)
     checkpoint.save(folder, config, params, dtype=np.float16)
     log.info("wrote %s", folder)
