@@ -1,6 +1,8 @@
 """What a component is: the part of the parameters that one gradient norm speaks of."""
 
+import contextlib
 import dataclasses
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -107,13 +109,22 @@ class Component:
     ):
         if not isinstance(label, str):
             raise TypeError(f"label must be a string, got {label!r}")
-        axes = (axes,) if isinstance(axes, int) else tuple(axes)
+        axes = _as_axes(axes)
         if start and not axes:
             raise ValueError(f"start is {start}, but {label!r} keeps no axes to number")
         object.__setattr__(self, "label", label)
         object.__setattr__(self, "axes", axes)
         object.__setattr__(self, "split", split)
         object.__setattr__(self, "start", start)
+
+
+def _as_axes(axes: Any) -> tuple[int, ...]:
+    with contextlib.suppress(TypeError):
+        return (operator.index(axes),)
+    try:
+        return tuple(operator.index(axis) for axis in axes)
+    except TypeError:
+        raise TypeError(f"axes must be an int or several, got {axes!r}") from None
 
 
 ComponentTree: TypeAlias = Any

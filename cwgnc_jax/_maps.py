@@ -193,6 +193,8 @@ def by_rules(
                 components |= dict.fromkeys(taken)
             elif taken:
                 part = {path: leaves[path] for path in taken}
+                # The map is not to miss what a mask hides.
+                part |= {path: node for path, node in nodes if is_masked(node)}
                 components |= match_components(part, choice)
         return components
 
@@ -215,13 +217,13 @@ def stacked(
       axes: the axis, or axes, whose indices are components of their own.
       start: number of the first index of the first axis, if the stack was cut.
       joined: joins the leaves that match into one component for each index, with this
-        label, or with the path that they have in common if True. Otherwise ``base``
-        says which of them belong together.
+        label, or with the path that they have in common if True (leaves that a mask
+        hides count). Otherwise ``base`` says which of them belong together.
       base: the map that gives the labels, and the components of all other leaves.
 
     Returns:
       A map. It raises a ValueError if no leaf's path matches, unless a mask hides
-      leaves.
+      leaves, or if leaves are to be joined whose paths have nothing in common.
 
     Raises:
       ValueError: if the expression is not valid.
@@ -243,8 +245,18 @@ def stacked(
       ('head', 'layers[0]', 'layers[1]')
     """
 
-    def change(components: dict[str, Component]) -> dict[str, Component]:
-        label = _common_path(list(components)) if joined is True else joined
+    def change(
+        components: dict[str, Component], hidden: Sequence[str]
+    ) -> dict[str, Component]:
+        label = joined
+        if joined is True:
+            label = _common_path([*components, *hidden])
+            if not label and len(components) > 1:
+                raise ValueError(
+                    "stacked: joined is True, but the paths of the leaves have "
+                    "nothing in common; give the label instead:"
+                    + list_offenders(components)
+                )
         return {
             path: dataclasses.replace(
                 component, label=label or component.label, axes=axes, start=start
@@ -297,7 +309,10 @@ def fused(
     """
     split = Split(axis, parts)
 
-    def change(components: dict[str, Component]) -> dict[str, Component]:
+    def change(
+        components: dict[str, Component], hidden: Sequence[str]
+    ) -> dict[str, Component]:
+        del hidden
         return {
             path: dataclasses.replace(component, split=split)
             for path, component in components.items()
@@ -310,7 +325,7 @@ def _modified(
     maker: str,
     pattern: str,
     base: ComponentMap,
-    change: Callable[[dict[str, Component]], dict[str, Component]],
+    change: Callable[[dict[str, Component], Sequence[str]], dict[str, Component]],
 ) -> Callable[[Any], Components]:
     """A map that changes the components of the leaves whose path matches."""
     if not isinstance(pattern, str):
@@ -328,12 +343,15 @@ def _modified(
             if component is not None and compiled.fullmatch(path)
         }
         nodes = flatten_with_paths(tree, is_leaf=is_masked)
-        if not matched and nodes and not any(is_masked(leaf) for _, leaf in nodes):
+        hidden = [path for path, node in nodes if is_masked(node)]
+        if not matched and nodes and not hidden:
             raise ValueError(
                 f"{maker}: no leaf's path matches {pattern!r}; the paths are:"
                 + list_offenders(components)
             )
-        return components | change(matched)
+        return components | change(
+            matched, [path for path in hidden if compiled.fullmatch(path)]
+        )
 
     return modified_components
 

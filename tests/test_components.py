@@ -166,6 +166,55 @@ class TestMaps:
         names = cwgnc_jax.component_names(bert(), components)
         assert names[-2:] == (f"{label}[0]", f"{label}[1]")
 
+    def test_joined_names_do_not_depend_on_a_mask(self):
+        params = {"layers": ones(attention=(2, 3), mlp=(2, 5)), "head": ones(x=(2,))}
+        seen = {**params, "layers": {**params["layers"], "mlp": optax.MaskedNode()}}
+        joined = cwgnc_jax.stacked("layers/.*", joined=True)
+        for tree in (params, seen):
+            names = cwgnc_jax.component_names(tree, joined)
+            assert names == ("head/x", "layers[0]", "layers[1]")
+        # Hidden above its leaves, as a mask that is a prefix does.
+        deeper = {"layers": {"a": {"kernel": jnp.ones((2, 3))}, "b": params["head"]}}
+        deeper["layers"]["b"] = optax.MaskedNode()  # pyright: ignore
+        names = cwgnc_jax.component_names(deeper, joined)
+        assert names == ("layers[0]", "layers[1]")
+
+    def test_joined_leaves_need_a_path_in_common(self):
+        params = {"attention": ones(kernel=(2, 3)), "mlp": ones(kernel=(2, 5))}
+        with pytest.raises(ValueError, match="nothing in common; give the label"):
+            cwgnc_jax.component_names(params, cwgnc_jax.stacked(".*", joined=True))
+        names = cwgnc_jax.component_names(
+            params, cwgnc_jax.stacked(".*", joined="layer")
+        )
+        assert names == ("layer[0]", "layer[1]")
+        # One leaf has nobody to share a path with, and keeps its own.
+        alone = cwgnc_jax.stacked("x", joined=True)
+        assert cwgnc_jax.component_names(ones(x=(2, 3)), alone) == ("x[0]", "x[1]")
+
+    @pytest.mark.parametrize(
+        "choice",
+        [
+            cwgnc_jax.stacked("encoder/.*"),
+            cwgnc_jax.fused("encoder/query/kernel", ("q", "k")),
+            {"encoder": "encoder", "head": "head"},
+            cwgnc_jax.by_rules([("encoder/.*", "encoder"), ("head/.*", "head")]),
+        ],
+    )
+    def test_maps_inside_rules_do_not_miss_what_a_mask_hides(self, choice):
+        params = {
+            "embedding": ones(word=(3, 4)),
+            "encoder": {"query": ones(kernel=(2, 4))},
+            "head": ones(kernel=(4, 2)),
+        }
+        components = cwgnc_jax.by_rules([("embedding/.*", None), (".*", choice)])
+        whole = cwgnc_jax.component_names(params, components)
+        seen = {**params, "encoder": {"query": {"kernel": optax.MaskedNode()}}}
+        found = cwgnc_jax.component_names(seen, components)
+        assert found == whole[-1:]
+        # What is not there at all is missed still.
+        with pytest.raises(ValueError, match="encoder"):
+            cwgnc_jax.component_names({"head": params["head"]}, choice)
+
     def test_stacked_keeps_several_axes(self):
         params = {"kernel": jnp.ones((2, 3, 5))}
         components = cwgnc_jax.stacked("kernel", (0, -1), start=7)
@@ -329,11 +378,19 @@ class TestErrors:
             (lambda: cwgnc_jax.stacked(bert()), TypeError, "an object of type dict$"),
             (lambda: cwgnc_jax.by_rules([]), ValueError, "at least one rule"),
             (lambda: cwgnc_jax.by_rules(["ab"]), TypeError, "pairs"),
+            (lambda: Component("a", "0"), TypeError, "axes must be an int .*'0'"),  # pyright: ignore
+            (lambda: Component("a", 0.0), TypeError, "axes must be an int .*0.0"),  # pyright: ignore
         ],
     )
     def test_arguments(self, make, error, message):
         with pytest.raises(error, match=message):
             make()
+
+
+@pytest.mark.parametrize("axes", [np.int64(0), [np.int32(0)], np.arange(1), 0])
+def test_axes_are_numbers_of_any_kind(axes):
+    assert Component("a", axes) == Component("a", (0,))
+    assert type(Component("a", axes).axes[0]) is int
 
 
 class TestNorms:
