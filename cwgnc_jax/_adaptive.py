@@ -173,9 +173,9 @@ def adagc(
 
     Two cases go beyond the paper. Gradients of 0 in the first phase are not
     remembered: a component with a reference of 0 could never learn. Gradients that
-    are not finite leave their component's reference as it was (in the first phase,
-    where NaN reaches all components, every reference). The rest of the numerics is
-    that of :func:`clip_by_component_norm`.
+    are not finite, or whose norm is not, leave their component's reference as it was
+    (in the first phase, where they reach all components, every reference). The rest
+    of the numerics is that of :func:`clip_by_component_norm`.
 
     Args:
       ratio: largest norm relative to the reference, :math:`\lambda_{rel}`.
@@ -285,13 +285,13 @@ def _next_references(
     warming_up: jax.Array,
     decay: jax.Array,
 ) -> jax.Array:
-    # A norm of infinity that was scaled by 0: an overflow, clipped to nothing.
-    norms = jnp.where(scales == 0, jnp.zeros_like(norms), norms * scales)
+    finite = jnp.isfinite(norms)
+    norms = jnp.where(finite, norms, jnp.zeros_like(norms)) * scales
     smallest = jnp.where(norms > 0, jnp.minimum(references, norms), references)
     average = decay * references + (jnp.ones_like(decay) - decay) * norms
     average = jnp.where(jnp.isinf(references), smallest, average)
     following = jnp.where(warming_up, smallest, average)
-    return jnp.where(jnp.isfinite(norms), following, references)
+    return jnp.where(finite & jnp.isfinite(norms), following, references)
 
 
 def _params_of(updates: Any, params: Any) -> list[Any]:

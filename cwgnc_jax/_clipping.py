@@ -140,7 +140,7 @@ def clip_by_component_norm(
       >>> gradients = {"kernel": jnp.full((2, 2), 0.05), "bias": jnp.full(2, 0.01)}
       >>> updates, opt_state = tx.update(gradients, opt_state, params)
       >>> scales = get_clip_state(opt_state).scales
-      >>> dict(zip(component_names(params), scales.tolist()))
+      >>> dict(zip(component_names(params), scales.tolist(), strict=True))
       {'bias': 1.0, 'kernel': 0.5}
 
       Rules, of which the last leaves all other components alone:
@@ -259,7 +259,8 @@ def get_clip_state(
         ``optax.partition``. An error lists the paths.
 
     Returns:
-      The state, of plain arrays.
+      The state, of plain arrays, with what the clipping saw: where a mask hides
+      leaves from it, :func:`component_names` needs the same mask.
 
     Raises:
       ValueError: if there is no such state, or more than one.
@@ -276,8 +277,8 @@ def get_clip_state(
     """
     found = {
         path: node
-        for path, node in flatten_with_paths(opt_state, is_leaf=_is_clip_state)
-        if _is_clip_state(node)
+        for path, node in flatten_with_paths(opt_state, is_leaf=is_clip_state)
+        if is_clip_state(node)
     }
     chosen = list(found) if where is None else _paths_at(str(where), found)
     if len(chosen) != 1:
@@ -307,7 +308,7 @@ def _paths_at(where: str, paths: Collection[str]) -> list[str]:
     ]
 
 
-def _is_clip_state(node: Any) -> bool:
+def is_clip_state(node: Any) -> bool:
     """Whether a node is a state, or a dict that was made of one."""
     names = node if isinstance(node, Mapping) else getattr(node, "_fields", ())
     return set(ClipByComponentNormState._fields) <= set(names)

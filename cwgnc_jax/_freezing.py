@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from cwgnc_jax._clipping import is_clip_state
 from cwgnc_jax._matching import nearest_entry
 from cwgnc_jax._paths import flatten_with_paths, list_offenders
 
@@ -79,7 +80,7 @@ def carry_opt_state(
     Moments of parameters that were trained before are kept, those of parameters that
     are new start afresh, and counts go on, so that a schedule does too. What has an
     entry for each component (the norms of the last step, AdaGC's references) starts
-    afresh, because there are more of them now.
+    afresh, because there are more of them now, or larger ones.
 
     Args:
       optimizer: the optimizer of the new stage.
@@ -106,9 +107,16 @@ def carry_opt_state(
     shapes = {path: jnp.shape(leaf) for path, leaf in flatten_with_paths(params)}
     before = dict(flatten_with_paths(opt_state))
     fresh = optimizer.init(params)
+    of_components = {
+        f"{path}/{name}".removeprefix("/")
+        for path, node in flatten_with_paths(fresh, is_leaf=is_clip_state)
+        if is_clip_state(node)
+        for name, _ in flatten_with_paths(node)
+        if name != "count"
+    }
     carried = []
     for path, new in flatten_with_paths(fresh):
-        old = before.get(path, new)
+        old = new if path in of_components else before.get(path, new)
         shape, old_shape = jnp.shape(new), jnp.shape(old)
         if shape == old_shape:
             carried.append(old)

@@ -108,16 +108,21 @@ class TestAdaGC:
         for leaf in updates.values():
             np.testing.assert_allclose(leaf, [0.3, 0.4], rtol=1e-6)
 
-    @pytest.mark.parametrize("bad", [np.nan, np.inf])
-    def test_references_survive_what_is_not_finite(self, bad):
-        tx = cwgnc_jax.adagc(start=2)
+    @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
+    @pytest.mark.parametrize("start", [2, 100])
+    def test_references_survive_what_is_not_finite(self, bad, start):
+        tx = cwgnc_jax.adagc(start=start)
         state = tx.init({"a": jnp.zeros(2), "b": jnp.zeros(2)})
         good = {"a": jnp.array([0.3, 0.4]), "b": jnp.array([0.3, 0.4])}
-        _, state = tx.update(good, state)
-        updates, state = tx.update(good | {"a": jnp.array([bad, 1.0])}, state)
-        assert np.isfinite(state.references).all()
-        np.testing.assert_array_equal(updates["b"], good["b"])
-        assert not np.isfinite(updates["a"]).all()
+        _, before = tx.update(good, state)
+        updates, state = tx.update(good | {"a": jnp.array([bad, 1.0])}, before)
+        # Nor do they fall towards the 0 that a norm of infinity is scaled to.
+        np.testing.assert_allclose(state.references, before.references, rtol=1e-6)
+        assert state.references[0] == before.references[0]
+        if start == 2:
+            np.testing.assert_array_equal(updates["b"], good["b"])
+        # The square of 1e30 is too large for float32; the gradient becomes 0.
+        assert np.isfinite(updates["a"]).all() == (bad == 1e30)
 
     @pytest.mark.parametrize("ratio", [0.0, 1.0])
     def test_a_component_without_a_reference_passes(self, ratio):

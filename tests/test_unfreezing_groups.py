@@ -268,6 +268,18 @@ class TestCarry:
             assert cwgnc_jax.get_clip_state(state).count == stage
             _, state = jax.jit(tx.update)(trainable, state, trainable)
 
+    def test_references_of_fewer_layers_are_not_those_of_more(self):
+        # The whole stack is one component, in each stage, but not the same one.
+        params, tx = stack(make_params(3)), cwgnc_jax.adagc(start=2)
+        trainable = split_params(params, 0).trainable
+        _, state = tx.update(trainable, tx.init(trainable))
+        assert np.isfinite(state.references).any()
+        trainable = split_params(params, 1).trainable
+        carried = cwgnc_jax.carry_opt_state(tx, trainable, state)
+        assert carried.references.shape == state.references.shape
+        assert np.isinf(carried.references).all()
+        assert carried.count == 1
+
     def test_a_stack_that_shrinks_is_refused(self):
         params = stack(make_params(3))
         tx = optax.adam(0.1)
