@@ -46,6 +46,8 @@ class Comparison:
       comparisons: number of comparisons made together.
       p_adjusted: the p-value corrected for that number, see
         :func:`correct_comparisons`; the same as ``p_value`` for one.
+      smallest_p: p-value below which the test cannot go with any number of seeds:
+        2 / (resamples + 1) for a permutation test, else 0.
     """
 
     question: Literal["score", "spread"]
@@ -59,6 +61,7 @@ class Comparison:
     dof: float
     comparisons: int
     p_adjusted: float
+    smallest_p: float
 
     @property
     def favours(self) -> str | None:
@@ -94,8 +97,8 @@ class Comparison:
 
         Returns:
           The number of seeds; None where no difference was seen, the test has no
-          noise to compare it with, or the test and the values disagree about its
-          direction.
+          noise to compare it with, the test and the values disagree about its
+          direction, or it would take more resamples.
 
         Raises:
           ValueError: if the power is not between 0 and 1.
@@ -107,7 +110,9 @@ class Comparison:
         if self.favours != self.names[0 if self.effect > 0 else 1]:
             return None
         alpha = self.alpha / self.comparisons
-        fewest = _significance.fewest_seeds(self.test, alpha)
+        fewest = _significance.fewest_seeds(self.test, alpha, self.smallest_p)
+        if fewest is None:
+            return None
         return max(
             fewest,
             _significance.seeds_of_t_test(abs(self.effect), self.dof, alpha, power),
@@ -124,9 +129,11 @@ class Comparison:
             text += f", {self.p_adjusted:.2g} among {self.comparisons} comparisons"
         if not self.shown:
             fewest = _significance.fewest_seeds(
-                self.test, self.alpha / self.comparisons
+                self.test, self.alpha / self.comparisons, self.smallest_p
             )
-            if max(self.runs) < fewest:
+            if fewest is None:
+                text += "; so many comparisons need more resamples"
+            elif max(self.runs) < fewest:
                 text += f"; below {fewest} seeds this test can show nothing"
             if self._noiseless:
                 text += "; no noise to compare with"
@@ -211,13 +218,13 @@ def compare_scores(
     """
     a, b = _two_samples(first, second, test, ("paired", "welch", "mann-whitney"), alpha)
     if test == "paired":
-        p_value = _significance.permutation_p_value(a - b, resamples, seed)
+        p_value, drawn = _significance.permutation_p_value(a - b, resamples, seed), True
         effect, dof = _significance.one_sample_effect(a - b), 1.0
     elif test == "welch":
-        p_value = _significance.welch_p_value(a, b)
+        p_value, drawn = _significance.welch_p_value(a, b), False
         effect, dof = _significance.two_sample_effect(a, b)
     else:
-        p_value, effect = _significance.mann_whitney(a, b, resamples, seed)
+        p_value, effect, drawn = _significance.mann_whitney(a, b, resamples, seed)
         dof = math.inf
     return Comparison(
         question="score",
@@ -231,6 +238,7 @@ def compare_scores(
         dof=dof,
         comparisons=1,
         p_adjusted=p_value,
+        smallest_p=_significance.smallest_drawn(resamples) if drawn else 0.0,
     )
 
 
@@ -300,6 +308,9 @@ def compare_spread(
         dof=dof,
         comparisons=1,
         p_adjusted=p_value,
+        smallest_p=(
+            _significance.smallest_drawn(resamples) if test == "paired" else 0.0
+        ),
     )
 
 

@@ -41,23 +41,28 @@ def welch_p_value(a: Vector, b: Vector) -> float:
 
 def mann_whitney(
     a: Vector, b: Vector, resamples: int, seed: int
-) -> tuple[float, float]:
-    """P-value and effect of: a run of one tends to beat a run of the other."""
+) -> tuple[float, float, bool]:
+    """Does a run of one tend to beat a run of the other?
+
+    Returns:
+      P-value, effect, and whether it is a permutation test.
+    """
     from scipy import stats
 
     both = np.concatenate([a, b])
     if np.ptp(both) == 0:
-        return 1.0, 0.0
+        return 1.0, 0.0, False
     result: Any = stats.mannwhitneyu(a, b, alternative="two-sided")
     p_value = float(result.pvalue)
-    if np.unique(both).size < both.size:
+    tied = np.unique(both).size < both.size
+    if tied:
         # SciPy knows the exact distribution without ties alone; failed runs often tie.
         groups = np.split(stats.rankdata(both), [a.size])
         p_value = _permutation_test(tuple(groups), "independent", resamples, seed)
     beats = float(result.statistic) / (a.size * b.size)
     # Noether (1987), doi 10.1080/01621459.1987.10478478: for a group,
     # seeds = (z / (beats - 1/2))^2 / 6.
-    return p_value, math.sqrt(6) * (beats - 0.5)
+    return p_value, math.sqrt(6) * (beats - 0.5), tied
 
 
 def brown_forsythe_p_value(a: Vector, b: Vector) -> float:
@@ -122,8 +127,24 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     return adjusted
 
 
-def fewest_seeds(test: str, alpha: float) -> int:
-    """Smallest number of seeds for each method at which p can reach alpha at all."""
+def smallest_drawn(resamples: int) -> float:
+    """Smallest p-value, of two sides, that so many random exchanges can give."""
+    return 2 / (resamples + 1)
+
+
+def fewest_seeds(test: str, alpha: float, smallest: float) -> int | None:
+    """Smallest number of seeds for each method at which p can reach alpha at all.
+
+    Args:
+      test: the test.
+      alpha: what p must reach.
+      smallest: p-value below which the test does not go with any number of seeds.
+
+    Returns:
+      The number; None if there is none.
+    """
+    if smallest > alpha:
+        return None
     seeds = 2
     while _smallest_p_value(test, seeds) > alpha:
         seeds += 1

@@ -192,7 +192,7 @@ def test_seeds_needed_show_the_difference(compare, test, shift, scale):
         rng.normal(shift, 1, 100_000),
         rng.normal(0, scale, 100_000),
         test=test,
-        resamples=9,
+        resamples=39,
     )
     seeds = large.seeds_needed(0.8)
     studies, shown = 400, 0
@@ -336,6 +336,23 @@ def test_not_shown_where_ranks_and_means_disagree():
     assert not result.shown
     assert result.seeds_needed() is None
     assert "not shown" in str(result)
+
+
+@pytest.mark.parametrize("test", ["paired", "mann-whitney"])
+def test_no_seeds_are_promised_that_take_more_resamples(test):
+    rng = np.random.default_rng(0)
+    # Of each method a few runs are alike, as failed ones are.
+    second = np.round(rng.normal(60, 2, 30))
+    first = second + np.round(rng.normal(2, 2, 30))
+    many = [compare_scores(first, second, test=test, resamples=999)] * 60
+    # 2 / 1000 at best, of which 60 make more than 0.05.
+    result = correct_comparisons(many)[0]
+    assert not result.shown
+    assert result.seeds_needed() is None
+    assert str(result).endswith("so many comparisons need more resamples)")
+    assert correct_comparisons(many[:2])[0].shown
+    more = [compare_scores(first, second, test=test, resamples=9999)] * 60
+    assert correct_comparisons(more)[0].seeds_needed() is not None
 
 
 def test_seeds_past_all_reach_are_not_counted_in_words():
