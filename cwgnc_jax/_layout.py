@@ -137,6 +137,8 @@ def component_names(
 
     Args:
       tree: parameters or updates, a pytree of arrays or of ``jax.ShapeDtypeStruct``.
+        A clipping inside ``optax.masked``, ``optax.partition`` or :func:`freeze` has
+        no norms of what these hide: put ``optax.MaskedNode()`` there, as below.
       components: which component each leaf belongs to; by default each leaf is one.
 
     Returns:
@@ -156,6 +158,19 @@ def component_names(
       ('dense/bias', 'dense/kernel')
       >>> component_names(params, {"dense": "dense layer"})
       ('dense layer',)
+
+      Inside a mask:
+
+      >>> import jax
+      >>> import optax
+      >>> from cwgnc_jax import clip_by_component_norm, get_clip_state
+      >>> mask = {"dense": {"kernel": True, "bias": False}}
+      >>> state = optax.masked(clip_by_component_norm(0.05), mask).init(params)
+      >>> seen = jax.tree.map(
+      ...     lambda shown, leaf: leaf if shown else optax.MaskedNode(), mask, params)
+      >>> norms = get_clip_state(state).norms.tolist()
+      >>> dict(zip(component_names(seen), norms, strict=True))
+      {'dense/kernel': 0.0}
     """
     return make_layout(tree, components).names()
 

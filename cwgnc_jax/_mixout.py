@@ -1,6 +1,5 @@
 """Mixout: weights that are their pretrained selves again, now and then, at random."""
 
-import re
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from cwgnc_jax._paths import flatten_with_paths, list_offenders
+from cwgnc_jax._paths import compile_rules, flatten_with_paths, list_offenders
 
 Params = TypeVar("Params")
 LeafRule = str | Callable[[str, jax.Array], bool]
@@ -147,7 +146,7 @@ def _choose(
 ) -> list[int]:
     """Indices of the leaves to be mixed."""
     if isinstance(leaves, str):
-        pattern = re.compile(leaves)
+        [(pattern, _)] = compile_rules("leaves", [(leaves, None)])
         chosen = [i for i, path in enumerate(paths) if pattern.search(path)]
     else:
         chosen = [i for i, path in enumerate(paths) if leaves(path, values[i])]
@@ -158,7 +157,8 @@ def _choose(
         )
     if output_layer is not None:
         names = [paths[i] for i in chosen]
-        chosen = [i for i in chosen if not re.search(output_layer, paths[i])]
+        [(pattern, _)] = compile_rules("output_layer", [(output_layer, None)])
+        chosen = [i for i in chosen if not pattern.search(paths[i])]
         if len(chosen) == len(names):
             raise ValueError(
                 f"output_layer ({output_layer!r}) must match a leaf to be mixed, or be "

@@ -36,7 +36,7 @@ def component_norms(
       >>> from cwgnc_jax import component_names, component_norms
       >>> gradients = {"kernel": jnp.full((2, 2), 2.0), "bias": jnp.array([3.0, 4.0])}
       >>> norms = component_norms(gradients)
-      >>> dict(zip(component_names(gradients), norms.tolist()))
+      >>> dict(zip(component_names(gradients), norms.tolist(), strict=True))
       {'bias': 5.0, 'kernel': 4.0}
     """
     layout = resolve(tree, components, specs)

@@ -34,8 +34,8 @@ class Interval:
 
     def __str__(self) -> str:
         if np.isnan(self.low) or np.isnan(self.high):
-            return f"{self.level:.0%} interval unknown"
-        return f"{self.level:.0%} interval {self.low:.3g} to {self.high:.3g}"
+            return f"{_per_cent(self.level)} interval unknown"
+        return f"{_per_cent(self.level)} interval {self.low:.3g} to {self.high:.3g}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,9 +56,10 @@ class FailedRuns:
 
     def __str__(self) -> str:
         low, high = self.interval.low, self.interval.high
+        level = _per_cent(self.interval.level)
         return (
             f"{self.count} of {self.runs} failed (scores <= {self.limit:.4g}; "
-            f"{self.interval.level:.0%} interval of the rate {low:.1%} to {high:.1%})"
+            f"{level} interval of the rate {low:.1%} to {high:.1%})"
         )
 
 
@@ -316,6 +317,10 @@ def _failed(
     count = int(np.sum((values <= limit) | equal))
     interval = wilson_interval(count, values.size, level=level)
     return FailedRuns(count, values.size, float(limit), interval)
+
+
+def _per_cent(level: float) -> str:
+    return f"{100 * level:.4g}%"
 
 
 def _check_share(name: str, value: float) -> None:

@@ -133,6 +133,9 @@ def clip_rate(
     Returns:
       The shares, float32 of shape (...).
 
+    Raises:
+      ValueError: if sizes and scales differ in the number of components.
+
     Examples:
       The rate over four steps; then of each component, over all steps:
 
@@ -159,6 +162,11 @@ def clip_rate(
     if sizes is None:
         return jnp.mean(clipped, axis=-1)
     weights = jnp.asarray(sizes, jnp.float32)
+    if weights.shape != clipped.shape[-1:]:
+        raise ValueError(
+            f"sizes must have shape {clipped.shape[-1:]}, one for each component, got "
+            f"{weights.shape}"
+        )
     return jnp.sum(clipped * weights, axis=-1) / jnp.sum(weights)
 
 

@@ -325,10 +325,8 @@ def gradual_unfreezing(
         for number in numbers:
             split = functools.partial(split_params, stage=number, groups=groups)
             trainable, frozen = over_runs(split)(params if restart else current)
-            if isinstance(optimizer, optax.GradientTransformation):
-                tx = optimizer
-            else:
-                tx = optimizer(number)
+            # optax.MultiSteps is an optimizer, but no GradientTransformation.
+            tx = optimizer(number) if callable(optimizer) else optimizer
             if carry_optimizer and opt_state is not None:
                 carry = functools.partial(carry_opt_state, tx)
                 opt_state = over_runs(carry)(trainable, opt_state)

@@ -215,12 +215,13 @@ def plot_updates(
             linewidth=1.3,
             label=f"stage {stage}",
         )
-    for name, row, dash in zip(others, dashed, ("--", ":", "-."), strict=False):
+    for number, (name, row) in enumerate(zip(others, dashed, strict=True)):
         axes.plot(
             np.arange(len(labels)),
             row[first:],
-            color="black",
-            linestyle=dash,
+            # As many as three dashes, then once more in lighter greys.
+            color=("black", "0.45", "0.7")[number // 3 % 3],
+            linestyle=("--", ":", "-.")[number % 3],
             linewidth=1.3,
             label=name,
         )

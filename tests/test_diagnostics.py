@@ -340,6 +340,8 @@ class TestClipRate:
 
     def test_stopped_and_broken_components(self):
         assert float(clip_rate([0.0, jnp.nan, 1.0, 1.0])) == 0.25
+        with pytest.raises(ValueError, match=r"sizes must have shape \(3,\).*\(1,\)"):
+            clip_rate(jnp.zeros((2, 3)), jnp.ones(1))
 
 
 def racing_by_pairs(movements):

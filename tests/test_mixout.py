@@ -324,6 +324,12 @@ def without(path):
             ValueError,
             r"output_layer \('head'\) must match a leaf [^:]*:\s+'classifier/kernel'",
         ),
+        ({"leaves": "("}, ValueError, r"leaves: '\(' is not a regular expression"),
+        (
+            {"output_layer": "["},
+            ValueError,
+            r"output_layer: '\[' is not a regular expression",
+        ),
         (
             {"pretrained": without("pooler/kernel")},
             ValueError,

@@ -169,6 +169,17 @@ class TestUpdates:
         lines = [line.get_ydata() for line in figure.axes[0].lines]
         np.testing.assert_array_equal(lines, [[np.nan, np.nan, 3, 1], [4, 7, 6, 5]])
 
+    @pytest.mark.parametrize("stages", [2, 10])
+    def test_many_methods_beside_differ(self, stages):
+        values = updates(stages, 24)
+        beside = {f"method {n}": {"head": 1e-3 * (n + 1)} for n in range(7)}
+        figure = plotting.plot_updates(values, beside=beside)
+        drawn(figure)
+        assert legend_of(figure)[-7:] == list(beside)
+        lines = figure.axes[0].lines[-7:]
+        looks = {(line.get_linestyle(), line.get_color()) for line in lines}
+        assert len(looks) == 7
+
     @pytest.mark.parametrize("stages", [4, 24])
     def test_runs_without_stages_stand_beside(self, stages):
         values = updates(stages, 24)

@@ -66,6 +66,9 @@ def test_text_names_what_was_measured():
     assert str(summarize_runs([50.0])).startswith(
         "1 run; std 0 (95% interval unknown); mean 50"
     )
+    assert str(wilson_interval(0, 25, level=0.999)).startswith("99.9% interval 0 to")
+    text = str(summarize_runs(SCORES, majority=52.7, level=0.995))
+    assert text.count("99.5% interval") == 2
 
 
 def test_same_seed_same_result_and_results_are_frozen():

@@ -82,6 +82,19 @@ class TestTrajectory:
                 count += 1
             model.assert_equal(after)
 
+    def test_multi_steps_is_an_optimizer(self):
+        def last(optimizer):
+            fit = fit_steps(3, make_data())
+            runs = list(gradual_unfreezing(make_params(2), optimizer, fit))
+            return runs[-1][1]
+
+        once = optax.MultiSteps(optax.sgd(0.1), every_k_schedule=1)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
+            last(once),
+            last(optax.sgd(0.1)),
+        )
+
     def test_algorithm_1_line_by_line(self):
         """The paper's Algorithm 1; embeddings join in its last iteration."""
         layers, epochs = 3, 2
