@@ -98,13 +98,16 @@ def plot_scores(
             axes.axhline(mean, color=color, ls=(0, (5, 1.5)), label=name)
             continue
         # Methods stand beside each other, so that no bar hides another.
-        aside = 0.16 * (staged.index(name) - (len(staged) - 1) / 2)
+        step = min(0.16, 0.8 / len(staged))
+        aside = step * (staged.index(name) - (len(staged) - 1) / 2)
         places = 1 + np.arange(len(each)) + aside
+        # Where colours are used again, they have other markers.
+        marker = MARKERS[(number + number // len(COLORS)) % len(MARKERS)]
         axes.plot(
             np.repeat(places, each.shape[1]),
             each.ravel(),
             linestyle="none",
-            marker=MARKERS[number % len(MARKERS)],
+            marker=marker,
             markersize=3,
             markeredgewidth=0,
             color=color,
@@ -115,7 +118,7 @@ def plot_scores(
             mean,
             spread,
             color=color,
-            marker=MARKERS[number % len(MARKERS)],
+            marker=marker,
             markersize=5.5,
             linewidth=1.6,
             elinewidth=1.2,

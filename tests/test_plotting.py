@@ -120,6 +120,19 @@ class TestScores:
         for line, values in zip(runs, scores.values(), strict=True):
             np.testing.assert_allclose(line.get_ydata(), values.ravel())
 
+    def test_many_methods_stand_beside_each_other(self):
+        scores = {f"method {n}": RNG.normal(60, 2, (3, 5)) for n in range(11)}
+        figure = plotting.plot_scores(scores)
+        [axes] = figure.axes
+        low, high = axes.get_xlim()
+        lines = [bars[0] for bars in axes.containers]
+        places = np.concatenate([line.get_xdata() for line in lines])
+        assert low < places.min()
+        assert places.max() < high
+        # Nor does one reach into the next stage's place.
+        assert np.abs(places - np.round(places)).max() < 0.5
+        assert len({(line.get_color(), line.get_marker()) for line in lines}) == 11
+
     def test_legend_has_the_order_of_the_methods(self):
         scores = {"GU": np.ones((3, 2)), "full": [3.0, 5.0], "restart": np.ones((3, 2))}
         figure = plotting.plot_scores(scores, majority=52.7)

@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
     found = report.read(records)
     paths = report.write(records, found)
     assert [path.name for path in paths] == [
-        *("table.md", "table.tex", "table.csv", "index.html"),
+        *("table.md", "table.tex", "table.csv", "table_comparisons.csv", "index.html"),
     ]
     return records.folder
 
@@ -258,6 +258,17 @@ def test_curve_ends_where_the_loss_is_not_finite(table):
     assert float(first[2]) == pytest.approx(100 * 1.06 / 1.12, abs=0.01)
 
 
+def test_scores_that_are_all_alike_have_an_axis_to_read():
+    runs = [run("cwgnc", seed, 0.0) for seed in range(3)]
+    runs = [
+        each | {"history": [part | {"score": 0.0} for part in each["history"]]}
+        for each in runs
+    ]
+    column = tables.build(Design.of_records(runs), runs).column("cola")
+    ticks = re.findall(r"%\">([^<]+)</span>", charts.curves(column, "score", "x"))
+    assert ticks == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
+
+
 def test_equal_scores_do_not_hide_each_other():
     runs = [run("cwgnc", seed, 0.0) for seed in range(25)]
     column = tables.build(Design.of_records(runs), runs).column("cola")
@@ -306,6 +317,7 @@ def test_runs_in_no_table_are_said_and_can_be_shown(tmp_path):
     assert {path.name for path in paths} == {
         *(f"{name}.{kind}" for name in ("table", "table1") for kind in ("md", "tex")),
         *("table.csv", "table1.csv", "index.html"),
+        *("table_comparisons.csv", "table1_comparisons.csv"),
     }
 
 
@@ -319,6 +331,20 @@ def test_a_page_of_nothing_is_refused(tmp_path):
     with pytest.raises(ValueError, match="accepted are cwgnc, adamw"):
         report.read(records, reference="sgd")
     assert report.read(records, reference="adamw")[0].design.reference == "adamw"
+
+
+@pytest.mark.parametrize("methods", [["cwgnc"], ["cwgnc", "adamw"]])
+def test_titles_keep_inside_the_picture(methods):
+    changes = {"held_out": 0.1, "task": "acceptability", "metric": "pearson_spearman"}
+    runs = [run(method, seed, 60.0) | changes for method in methods for seed in (0, 1)]
+    figure = plots.plot_runs(summaries.summarize(runs))
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    for text in (axes.title, axes.yaxis.label):
+        box = text.get_window_extent()
+        assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
+    assert axes.get_title().replace("\n", " ").endswith("held out of the training set")
 
 
 def test_names_of_methods_do_not_run_into_each_other():

@@ -59,7 +59,7 @@ def test_table_1(finished):
         assert float(row["max"]) == max(scores)
     assert {path.name for path in finished.iterdir()} == {
         *("runs.jsonl", "summary.json", "config.json", ".lock", "index.html"),
-        *("table1.md", "table1.tex", "table1.csv"),
+        *("table1.md", "table1.tex", "table1.csv", "table1_comparisons.csv"),
     }
     saved = json.loads((finished / "config.json").read_text())
     assert "reproduce_tables.py" in saved["commands"][0]["command"]

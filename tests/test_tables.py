@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 from bert_glue import (
+    charts,
     config,
     formats,
     paper,
@@ -41,10 +42,14 @@ def test_text_says_what_there_is(table):
 
 
 def test_runs_of_other_seeds_are_left_out_and_missing_ones_said():
-    design = Design.of_records(RUNS[:14])
-    table = tables.build(design, [*RUNS[:10], run("cwgnc", 99, 10.0)])
+    design = dataclasses.replace(Design.of_records(RUNS[:14]), number="1")
+    found = [*RUNS[:10], run("cwgnc", 99, 10.0)]
+    table = tables.build(design, found)
     assert len(table.cells["cola", "cwgnc"].runs) == 7
     assert table.notes[0].startswith("10 of 14 runs are recorded")
+    # Of whatever runs there are nobody asked for more.
+    table = tables.build(Design.of_records(found), found)
+    assert not any("are recorded" in note for note in table.notes)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +139,30 @@ def test_what_was_scored_on_held_out_examples_is_told_apart(order):
     assert len(labels) == 2
     assert "held out" not in labels[0]
     assert "held out 0.004" in labels[1]
+    # What rows do not share is said of each.
+    rte = [
+        run(method, seed, 50.0 + seed, task="rte", **changes)
+        for method, changes in (
+            ("cwgnc", {}),
+            ("adamw", {"data_fingerprint": "x", "train_examples": 2241}),
+            ("devlin", {"data_fingerprint": "x", "majority_score": 51.0}),
+        )
+        for seed in range(2)
+    ][::order]
+    mixed = tables.build(Design.of_records(rte), rte)
+    assert mixed.heading("rte") == "rte: accuracy in %"
+    (note,) = [note for note in mixed.notes if note.startswith("On rte ")]
+    for facts in (
+        "adamw (bert-large-uncased, accuracy in %, 2,241 training examples, the",
+        "devlin (bert-large-uncased, accuracy in %, 2,490 training examples, the "
+        "majority classifier has 51.0)",
+    ):
+        assert facts in note
+    lines = re.findall(
+        'class="majority" x1="([^"]+)"', charts.dots(mixed.column("rte"), "accuracy")
+    )
+    assert len(lines) == 3
+    assert len(set(lines)) == 2
     alone = tables.build(Design.of_records(held), held)
     assert "on 0.4% held out of the training set" in alone.heading("cola")
     assert any("scored on 0.4% held out" in note for note in alone.notes)
@@ -144,6 +173,13 @@ def test_a_spread_that_nothing_bounds_is_unknown():
     table = tables.build(Design.of_records(runs), runs)
     cell = table.column("cola")["devlin"]
     assert cell.row.summary.std_interval.high == np.inf
+    assert formats.sureness(cell)[1] == "unknown"
+    # Nor can scores from 0 to 100 have a spread of more than 50.
+    wide = [
+        run("cwgnc", seed, s, task="rte") for seed, s in enumerate([52, 53, 52, 70, 71])
+    ]
+    cell = tables.build(Design.of_records(wide), wide).cells["rte", "cwgnc"]
+    assert 50 < cell.row.summary.std_interval.high < np.inf
     assert formats.sureness(cell)[1] == "unknown"
 
 

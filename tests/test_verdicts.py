@@ -75,13 +75,23 @@ def test_equal_epochs_are_compared_and_unlike_ones_said():
     assert {each.comparison.comparisons for each in table.verdicts} == {12}
     assert "some with cwgnc:epochs=3 instead, for equal epochs" in table.outcome
     assert "| cola | adamw / cwgnc:epochs=3 | " in formats.markdown(table)
-    # The CSV has one reference.
+    # The table's CSV has one reference, that of the comparisons has all.
     rows = {
         row["method"]: row
         for row in csv.DictReader(formats.csv_text(table).splitlines())
     }
     first = table.verdicts[0].comparison
     assert float(rows["adamw"]["score_p"]) == first.p_value
+    lines = list(csv.DictReader(formats.comparisons_csv(table).splitlines()))
+    for line, each in zip(lines, table.verdicts, strict=True):
+        assert (line["reference"], line["method"]) == (each.reference, each.method)
+        assert line["question"] == each.comparison.question
+        values = float(line["reference_value"]), float(line["method_value"])
+        assert values == each.comparison.values
+        assert float(line["p_corrected"]) == each.comparison.p_adjusted
+        assert line["better"] == (
+            each.comparison.favours if each.comparison.shown else ""
+        )
     notes = " ".join(table.notes)
     assert "epochs (5 of cwgnc, adamw:epochs=5; 3 of adamw, cwgnc:epochs=3," in notes
     assert "The score of mosbach is the best of 2 evaluations on the examples" in notes
@@ -89,6 +99,47 @@ def test_equal_epochs_are_compared_and_unlike_ones_said():
     notes = " ".join(tables.build(Design.of_records(alike), alike).notes)
     assert "epochs" not in notes
     assert "best of" not in notes
+
+
+@pytest.mark.parametrize(("unfreeze", "epochs"), [("gu", 72), ("restart", 3)])
+def test_epochs_of_stages_count_where_they_go_on(unfreeze, epochs):
+    # Three epochs in each of 24 stages.
+    history = [{"step": 9, "epoch": 72.0, "score": 60.0, "train_loss": 0.3}]
+    staged = {"unfreeze": unfreeze, "epochs": 3, "history": history}
+    runs = [
+        run(method, seed, 60.0 + seed, **changes)
+        for method, changes in (("cwgnc", {}), ("cwgnc:epochs=3", {}), ("gu", staged))
+        for seed in range(3)
+    ]
+    table = tables.build(Design.of_records(runs), runs)
+    pairs = {(each.reference, each.method) for each in table.verdicts}
+    assert (("cwgnc:epochs=3", "gu") in pairs) == (epochs == 3)
+    (note,) = [note for note in table.notes if note.startswith("Rows differ in their")]
+    assert (f"{epochs} of gu" in note) == (epochs == 72)
+    assert ("3 of cwgnc:epochs=3, gu" in note) == (epochs == 3)
+
+
+def test_why_nothing_is_compared():
+    def outcome(**scores):
+        runs = [
+            run(method, seed, score)
+            for method, of_method in scores.items()
+            for seed, score in enumerate(of_method)
+        ]
+        design = Design.of_records([run("cwgnc", 0, 0.0), run("adamw", 0, 0.0), *runs])
+        return tables.build(design, runs).outcome
+
+    nothing = "There is nothing to compare: "
+    reason = "it takes two methods with two runs each."
+    assert outcome(cwgnc=[60.0, 61.0], adamw=[50.0]) == nothing + reason
+    reason = "cwgnc, the reference, has no two runs yet."
+    two = [50.0, 51.0]
+    assert outcome(cwgnc=[60.0], adamw=two, devlin=two) == nothing + reason
+    other = [run("adamw", n, 50.0 + n, data_fingerprint="ffffffffffff") for n in (0, 1)]
+    runs = [*other, *(run("cwgnc", seed, 60.0) for seed in range(2))]
+    table = tables.build(Design.of_records(runs), runs)
+    reason = "no other method has two runs with what cwgnc was trained and scored on."
+    assert table.outcome == nothing + reason
 
 
 @pytest.mark.parametrize("name", ["model_fingerprint", "data_fingerprint"])
@@ -102,6 +153,7 @@ def test_other_models_and_data_are_not_compared(name):
     table = tables.build(Design.of_records(runs), runs)
     assert {each.method for each in table.verdicts} == {"adamw"}
     assert any(note.startswith("Rows of cola are of several") for note in table.notes)
+    assert not any(table.best("cola"))
     table = tables.build(Design.of_records(runs[:6]), runs)
     assert not any(note.startswith("Rows of cola") for note in table.notes)
 

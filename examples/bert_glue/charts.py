@@ -28,15 +28,15 @@ def dots(column: dict[str, Cell], unit: str) -> str:
         standard deviation about the mean, a dashed line the majority classifier.
     """
     rows = [cell.row for cell in column.values()]
-    majority = rows[0].majority_score
     scores = [score for row in rows for score in row.scores.values()]
-    scale = Scale.over([*scores, majority], at_least=1.0)
+    majorities = [row.majority_score for row in rows]
+    scale = Scale.over([*scores, *majorities], at_least=1.0)
     lines = []
     for label, cell in column.items():
         row, summary = cell.row, cell.row.summary
         marks = [
             *(_upright(scale.share(tick), "grid") for tick in scale.ticks),
-            _upright(scale.share(majority), "majority"),
+            _upright(scale.share(row.majority_score), "majority"),
             _band(scale, summary.mean - summary.std, summary.mean + summary.std),
             _upright(scale.share(summary.mean), "mean"),
         ]
@@ -50,7 +50,7 @@ def dots(column: dict[str, Cell], unit: str) -> str:
             f"{len(row.failed)} of {len(cell.runs)} runs failed"
         )
         lines.append(
-            f'<div class="name">{html.escape(label).replace(":", ":<wbr>")}</div>'
+            f'<div class="name">{_breakable(label)}</div>'
             f'<svg class="strip" height="{_ROW}" role="img" '
             f'aria-label="{html.escape(words)}">{"".join(marks)}</svg>'
         )
@@ -83,7 +83,8 @@ def curves(column: dict[str, Cell], value: str, unit: str) -> str:
     found = [y for runs in points.values() for _, line in runs for _, y in line]
     if not found:
         return ""
-    scale = Scale.over(found)
+    # Scores are in per cent.
+    scale = Scale.over(found, at_least=1.0 if value == "score" else 1e-6)
     figures = []
     for label, runs in points.items():
         end = max((x for _, line in runs for x, _ in line), default=1.0)
@@ -103,7 +104,7 @@ def curves(column: dict[str, Cell], value: str, unit: str) -> str:
         )
         epochs = f"{end:g} epoch{'' if end == 1 else 's'}"
         figures.append(
-            f'<figure class="small"><figcaption>{html.escape(label)}</figcaption>'
+            f'<figure class="small"><figcaption>{_breakable(label)}</figcaption>'
             f'<div class="plot"><div class="upright">{ticks}</div>'
             f'<svg viewBox="0 0 100 100" preserveAspectRatio="none" role="img" '
             f'aria-label="{html.escape(f"{unit} over epochs, {label}")}">'
@@ -191,6 +192,11 @@ def _run(share: float, height: float, run: Record, label: str) -> str:
         )
     place = f'cx="{share:.2f}%" cy="{y:.1f}" r="{_DOT}"'
     return f'<circle class="run" {place}>{title}</circle>'
+
+
+def _breakable(label: str) -> str:
+    """A label that may go on in another line after each setting."""
+    return html.escape(label).replace(":", ":<wbr>")
 
 
 def _words(run: Record, label: str) -> str:

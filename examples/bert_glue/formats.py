@@ -4,6 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from bert_glue import paper, summaries, verdicts
 from bert_glue.tables import COLUMNS, Cell, Table, approach
@@ -179,7 +180,8 @@ def csv_text(table: Table) -> str:
         table: the table.
 
     Returns:
-        A CSV file with a header; what is unknown or was not asked is empty.
+        A CSV file with a header; what is unknown or was not asked is empty. Of the
+        comparisons it has those with the reference; :func:`comparisons_csv` has all.
     """
     answers = {
         (each.task, each.method, each.comparison.question): each.comparison
@@ -209,9 +211,46 @@ def csv_text(table: Table) -> str:
                     *(verdict.shown, verdict.seeds_needed()),
                 ]
             )
-        # CSV has no NaN: an interval that is unknown is left empty.
-        writer.writerow("" if value != value else value for value in line)
+        writer.writerow(map(_in_csv, line))
     return file.getvalue()
+
+
+def comparisons_csv(table: Table) -> str:
+    """Every comparison of the table, unrounded: a line for each.
+
+    Args:
+        table: the table.
+
+    Returns:
+        A CSV file with a header. The reference of a line is that of the table, or its
+        variant that has as many epochs as the method.
+    """
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COMPARISONS_HEAD)
+    for each in table.verdicts:
+        found = each.comparison
+        ours, theirs = found.values
+        writer.writerow(
+            map(
+                _in_csv,
+                [
+                    *(each.task, each.reference, each.method, found.question),
+                    *(ours, theirs, *found.runs, found.test),
+                    *(found.p_value, found.p_adjusted, found.shown),
+                    *(found.favours if found.shown else None, found.seeds_needed()),
+                ],
+            )
+        )
+    return file.getvalue()
+
+
+COMPARISONS_HEAD = (
+    *("task", "reference", "method", "question", "reference_value", "method_value"),
+    *("reference_runs", "method_runs", "test", "p", "p_corrected", "shown", "better"),
+    "seeds_needed",
+)
+"""Columns of the file of comparisons."""
 
 
 CSV_HEAD = (
@@ -239,8 +278,10 @@ def sureness(cell: Cell) -> tuple[str, ...]:
         As many texts.
     """
     interval, rate = cell.row.summary.std_interval, cell.failure_rate
-    # Too few runs, or all alike but for one, bound no spread from above.
-    known = math.isfinite(interval.high)
+    # Too few runs, or all alike but for one, bound no spread from above; what an
+    # interval may reach, no scores can, if it is more than half their range.
+    widest = 50 if cell.row.settings["metric"] in ("accuracy", "f1") else 100
+    known = interval.high <= widest
     return (
         f"{len(cell.runs)}",
         f"{interval.low:.1f} to {interval.high:.1f}" if known else "unknown",
@@ -248,6 +289,12 @@ def sureness(cell: Cell) -> tuple[str, ...]:
         _released(cell),
         f"{cell.row.diverged}",
     )
+
+
+def _in_csv(value: Any) -> Any:
+    """The value; empty where it is unknown, NaN or infinite, as CSV knows neither."""
+    unknown = isinstance(value, float) and not math.isfinite(value)
+    return "" if unknown else value
 
 
 def _released(cell: Cell) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import pathlib
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -74,11 +75,12 @@ def plot_runs(rows: Sequence[Row]) -> Figure:
     )
     axes.set_xlim(-0.6, len(rows) - 0.4)
     settings = rows[0].settings
-    axes.set_ylabel(f"{METRIC_NAMES[settings['metric']]} (%)")
+    axes.set_ylabel(textwrap.fill(f"{METRIC_NAMES[settings['metric']]} (%)", 34))
     title = f"{settings['task']}: every run of each method"
     if part := held_out_part(settings):
         title += f", on {part}"
-    axes.set_title(title)
+    # Some eight letters of a title to the inch.
+    axes.set_title(textwrap.fill(title, int(8 * size[0])))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="0.9")
     axes.set_axisbelow(True)

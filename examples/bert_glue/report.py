@@ -102,6 +102,7 @@ def write(records: RunRecords, found: Sequence[Table]) -> list[pathlib.Path]:
             f"{name}.md": formats.markdown(table),
             f"{name}.tex": formats.latex(table),
             f"{name}.csv": formats.csv_text(table),
+            f"{name}_comparisons.csv": formats.comparisons_csv(table),
         }
     content[PAGE] = page.page(found, config.read(records.folder))
     paths = []

@@ -140,7 +140,7 @@ def format_table(rows: Sequence[Row]) -> str:
         )
     if all(row.failed_released is None for row in rows):
         table = [line[:-1] for line in table]
-    return "\n".join([heading(rows[0]), align(table)])
+    return "\n".join([heading(rows), align(table)])
 
 
 def numbers(summary: cwgnc_jax.RunSummary, digits: int) -> tuple[str, str, str]:
@@ -185,15 +185,33 @@ def held_out_part(settings: Mapping[str, Any]) -> str:
     return f"{100 * share:g}% held out of the training set" if share else ""
 
 
-def heading(row: Row) -> str:
-    """What is scored on what, in a line."""
+def heading(rows: Sequence[Row]) -> str:
+    """What is scored on what, in a line.
+
+    Args:
+        rows: rows of one task.
+
+    Returns:
+        What all of them have in common of metric, size of the data and score of the
+        majority classifier.
+    """
+    first, *others = map(facts, rows)
+    metric, size, majority = (
+        fact if all(each[place] == fact for each in others) else ""
+        for place, fact in enumerate(first)
+    )
+    scored = ", ".join(filter(None, (metric, size)))
+    return f"{rows[0].settings['task']}: {'; '.join(filter(None, (scored, majority)))}"
+
+
+def facts(row: Row) -> tuple[str, str, str]:
+    """What is scored, on how many examples, and what the majority classifier has."""
     settings = row.settings
     part = held_out_part(settings)
     return (
-        f"{settings['task']}: {METRIC_NAMES[settings['metric']]} in %"
-        f"{f' on {part}' if part else ''}, "
-        f"{settings['train_examples']:,} training examples; the majority classifier "
-        f"has {row.majority_score:.1f}"
+        f"{METRIC_NAMES[settings['metric']]} in %{f' on {part}' if part else ''}",
+        f"{settings['train_examples']:,} training examples",
+        f"the majority classifier has {row.majority_score:.1f}",
     )
 
 

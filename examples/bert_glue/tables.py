@@ -114,9 +114,11 @@ class Table:
         Returns:
             Labels of those whose printed number nobody beats. A method of a single run
             does not count unless there is no other; its spread, and that of one that
-            always fails, never do.
+            always fails, never do. None, if methods were not scored on the same.
         """
         column = self.column(task)
+        if len({verdicts.subject(cell.runs) for cell in column.values()}) > 1:
+            return (frozenset(),) * len(COLUMNS)
         several = {k: cell for k, cell in column.items() if len(cell.runs) > 1}
         working = {k: cell for k, cell in several.items() if not cell.always_failed}
         entered = (working, several or column, several or column)
@@ -140,22 +142,18 @@ class Table:
             task: one of the tasks.
 
         Returns:
-            Task, metric, size of the data, score of the majority classifier.
+            Task, and what all rows have in common of metric, size of the data and
+            score of the majority classifier.
         """
-        rows = [cell.row for cell in self.column(task).values()]
-        first = rows[0]
-        if len({row.settings.get("held_out") for row in rows}) > 1:
-            # The labels then say which rows were scored on what.
-            settings = {k: v for k, v in first.settings.items() if k != "held_out"}
-            first = dataclasses.replace(first, settings=settings)
-        return summaries.heading(first)
+        return summaries.heading([cell.row for cell in self.column(task).values()])
 
     @property
     def notes(self) -> list[str]:
         """What a reader must know, each a sentence."""
         found = []
         recorded = sum(len(cell.runs) for cell in self.cells.values())
-        if recorded < self.design.runs:
+        # Of whatever runs there are none is missing.
+        if recorded < self.design.runs and self.design.number != ALL:
             found.append(
                 f"{recorded} of {self.design.runs} runs are recorded; the table is of "
                 "these."
@@ -207,7 +205,7 @@ class Table:
         kept: dict[int, dict[str, None]] = {}
         for (_, label), cell in self.cells.items():
             run = cell.runs[0]
-            epochs.setdefault(run["epochs"], {})[label] = None
+            epochs.setdefault(verdicts.epochs(run), {})[label] = None
             if run["keep"] == "best":
                 kept.setdefault(len(run["history"]), {})[label] = None
         if len(epochs) > 1:
@@ -233,9 +231,30 @@ class Table:
         if mixed:
             found.append(
                 f"Rows of {', '.join(mixed)} are of several models, or were trained or "
-                "scored on different examples; these are not compared."
+                "scored on different examples; these are not compared, and none is "
+                "marked as the best."
             )
+            for task in mixed:
+                each = [
+                    f"{label} ({', '.join((run['model'], *summaries.facts(cell.row)))})"
+                    for label, cell in self.column(task).items()
+                    for run in cell.runs[:1]
+                ]
+                found.append(f"On {task} {'; '.join(each)}.")
         return found
+
+    def _why_not(self) -> str:
+        """Why there is no comparison."""
+        reference = self.design.reference
+        several = {key for key, cell in self.cells.items() if len(cell.runs) > 1}
+        if len({label for _, label in several}) < 2:
+            return "it takes two methods with two runs each"
+        if reference not in {label for _, label in several}:
+            return f"{reference}, the reference, has no two runs yet"
+        return (
+            f"no other method has two runs with what {reference} was trained and "
+            "scored on"
+        )
 
     def _where(self, keys: Sequence[tuple[str, str]]) -> str:
         """Of which columns, or rows, or cells something is true; empty for all."""
@@ -270,9 +289,7 @@ class Table:
     def outcome(self) -> str:
         """How many differences are shown, in a sentence."""
         if not self.verdicts:
-            return (
-                "There is nothing to compare: it takes two methods with two runs each."
-            )
+            return f"There is nothing to compare: {self._why_not()}."
         shown = [each for each in self.verdicts if each.comparison.shown]
         asked = [each.comparison.question for each in self.verdicts]
         count = len(asked)

@@ -230,6 +230,21 @@ def shares(runs: Sequence[Record]) -> Shares | None:
     return Shares(init, data, max(0.0, 1 - init - data), *by_chance)
 
 
+def epochs(run: Record) -> int:
+    """How many epochs the model that was scored has been trained for, in all.
+
+    Args:
+        run: a finished run.
+
+    Returns:
+        The number. Settings give that of a stage: what unfreezes layers goes on from
+        the stage before, unless it restarts.
+    """
+    if run.get("unfreeze") == "gu" and run["history"]:
+        return round(run["history"][-1]["epoch"])
+    return run["epochs"]
+
+
 def _pairs(
     runs: Mapping[tuple[str, str], Sequence[Record]], reference: str
 ) -> list[tuple[str, str, str]]:
@@ -245,7 +260,7 @@ def _pairs(
                 continue
             matched = (
                 theirs[0]["method"] != ours[0]["method"]
-                and theirs[0]["epochs"] == ours[0]["epochs"] != main[0]["epochs"]
+                and epochs(theirs[0]) == epochs(ours[0]) != epochs(main[0])
                 and theirs[0]["learning_rate"] == ours[0]["learning_rate"]
             )
             if ours_of == reference or matched:
