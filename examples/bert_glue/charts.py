@@ -195,8 +195,8 @@ def _run(share: float, height: float, run: Record, label: str) -> str:
 
 
 def _breakable(label: str) -> str:
-    """A label that may go on in another line after each setting."""
-    return html.escape(label).replace(":", ":<wbr>")
+    """A label that may go on in another line after each setting, but not in 1e-5."""
+    return html.escape(label).replace(":", ":<wbr>").replace("-", "-&#8288;")
 
 
 def _words(run: Record, label: str) -> str:
