@@ -2,11 +2,15 @@
 
 import json
 import pathlib
+import types
 
 import bert_glue
 import numpy as np
+import pytest
 import run_records
-from bert_glue import environment
+from bert_glue import environment, processes
+from bert_glue.groups import StudyStopped
+from bert_glue.progress import Progress
 from bert_glue.records import RunRecords
 from bert_glue.seeds import Seed
 from bert_glue.study import Study
@@ -48,6 +52,70 @@ def test_checkpoint_of_other_code_is_not_used(tmp_path, monkeypatch):
     monkeypatch.setattr(environment, "code", lambda: "0123456789ab")
     assert checkpoint().load(lambda facts: {"a": 0}) is None
     assert notes[-1].endswith(f"it was saved with code {now} instead of 0123456789ab")
+
+
+def test_processes_that_are_started_differently_are_found_out(tmp_path, monkeypatch):
+    def told(seeds=(0, 1), **options):
+        found = {}
+        monkeypatch.setattr(processes, "check_same", found.__setitem__)
+        Study([], [Seed(n, n) for n in seeds], RunRecords(tmp_path), **options)
+        return found
+
+    same = told()
+    assert told() == same
+    for options, what in (
+        ({"seeds": (2, 3)}, "seeds"),
+        ({"axes": {"seed": 2}}, "options"),
+        ({"parallel_seeds": 1}, "options"),
+        ({"checkpoint_minutes": 1}, "options"),
+        ({"recording": True}, "options"),
+    ):
+        differing = told(**options)
+        assert {name for name in same if differing[name] != same[name]} == {what}
+    monkeypatch.setattr(environment, "settings", lambda: {"jax_enable_x64": True})
+    assert (
+        told()["versions, code or JAX's settings"]
+        != same["versions, code or JAX's settings"]
+    )
+
+
+def test_a_process_that_does_not_answer_ends_the_study(tmp_path, monkeypatch):
+    study = Study([], [], RunRecords(tmp_path))
+
+    def broken(array):
+        # JAX's error where the connection to another process breaks.
+        raise ValueError("UNKNOWN: Gloo all-reduce failed: Connection closed by peer")
+
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    monkeypatch.setattr(processes.multihost_utils, "broadcast_one_to_all", broken)
+    monkeypatch.setattr(study, "_run", lambda progress: processes.agree(lambda: 1))
+    with pytest.raises(StudyStopped, match=r"has probably gone.*closed by peer"):
+        study.run(Progress(0, shown=False))
+
+
+def test_an_interrupted_group_is_taken_whole_or_not_at_all(tmp_path, monkeypatch):
+    seeds = [Seed(number, number) for number in range(4)]
+    store = RunRecords(tmp_path)
+    study = Study([], seeds, store)
+    configuration = types.SimpleNamespace(run=lambda seed: f"run-{seed.name}")
+    asked, taken = [], {"run-0"}
+
+    def claim(run, is_kept):
+        asked.append(run)
+        return run not in taken
+
+    monkeypatch.setattr(store, "claim", claim)
+    monkeypatch.setattr(study, "_interrupted", lambda *_: [seeds[:3]])
+
+    def found():
+        asked.clear()
+        return study._claim(configuration, seeds, 2, None)
+
+    # Another process has the first of the group, and gets the others as well.
+    assert found() == [seeds[1], seeds[2]]
+    assert asked == ["run-0", "run-0", "run-1", "run-2"]
+    taken.clear()
+    assert found() == seeds[:3]
 
 
 def test_summary_is_of_all_runs_though_others_finish_meanwhile(tmp_path, monkeypatch):

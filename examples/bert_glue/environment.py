@@ -40,6 +40,17 @@ def hardware() -> dict[str, Any]:
     }
 
 
+def settings() -> dict[str, Any]:
+    """JAX's settings, by environment variable or not, that change a result."""
+    names = (
+        "jax_default_matmul_precision",
+        "jax_enable_x64",
+        "jax_threefry_partitionable",
+    )
+    found = {name: getattr(jax.config, name) for name in names}
+    return {**found, "XLA_FLAGS": os.environ.get("XLA_FLAGS", "")}
+
+
 def commit() -> str | None:
     """The project's git commit, with '+' if files differ from it; None without git."""
     folder = pathlib.Path(__file__).resolve().parent

@@ -51,6 +51,8 @@ def connect(
     Raises:
         ValueError: if the surroundings do not tell, or the others cannot be reached.
     """
+    # JAX would wait for somebody to ask whether SIGTERM came, and go on meanwhile.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             coordinator_address=coordinator,
@@ -66,6 +68,10 @@ def connect(
             "or --distributed alone where a TPU slice, SLURM, Open MPI or Kubernetes "
             "says the same"
         ) from error
+
+
+class Gone(Exception):
+    """Another process does not answer; the message says what the user can do."""
 
 
 def count() -> int:
@@ -89,6 +95,7 @@ def agree(decide: Callable[[], T]) -> T:
 
     Raises:
         Exception: whatever the first process raised, in every process.
+        Gone: if another process does not answer.
     """
     global _is_deciding
     if count() == 1 or _is_deciding:
@@ -212,6 +219,9 @@ def run_script(main: Callable[[], int]) -> NoReturn:
         code = main()
     except SystemExit as end:
         code = end.code
+    except Gone as error:
+        print(error, file=sys.stderr)
+        code = 1
     except Exception:
         if count() == 1:
             raise
@@ -281,7 +291,7 @@ class _Told(RunRecords):
 
 def _broadcast(content: bytes) -> bytes:
     """The first process's bytes, for all."""
-    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(content))))
+    size = int(_send(np.array(len(content), np.int32)))
     return _bytes_from_first(np.frombuffer(content, np.uint8), size).tobytes()
 
 
@@ -298,6 +308,14 @@ def _bytes_from_first(content: NDArray[np.uint8], size: int) -> NDArray[np.uint8
         padded = np.zeros(1 << max(length - 1, 1023).bit_length(), np.uint8)
         if is_first():
             padded[:length] = content[start : start + length]
-        sent = multihost_utils.broadcast_one_to_all(padded)
-        found[start : start + length] = np.asarray(sent)[:length]
+        found[start : start + length] = _send(padded)[:length]
     return found
+
+
+def _send(array: NDArray[Any]) -> NDArray[Any]:
+    """The first process's array, of one shape in all."""
+    try:
+        return np.asarray(multihost_utils.broadcast_one_to_all(array))
+    # Of a broken connection JAX tells now by this error, now by that one.
+    except (ValueError, RuntimeError) as error:
+        raise Gone(what_happened(error)) from error

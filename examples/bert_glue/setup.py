@@ -242,6 +242,7 @@ def write_config(
         "commit": environment.commit(),
         "versions": environment.versions(),
         "hardware": environment.hardware(),
+        "settings": environment.settings(),
     }
 
     def add(content: config.Config) -> None:

@@ -75,9 +75,8 @@ class Study:
         self.seeds = seeds
         self.seeds_of = seeds_of or (lambda configuration: seeds)
         self.records = records
-        processes.check_same(
-            "model, data or settings", [each.name for each in configurations]
-        )
+        self._parallel_seeds = parallel_seeds
+        self._check_processes(axes, recording, make_measure, checkpoint_minutes)
         self._on_group = on_group
         self._make_measure = make_measure
         self._is_kept = is_kept
@@ -101,12 +100,10 @@ class Study:
             "hardware": environment.hardware(),
         }
         self._surroundings = {**same, "commit": environment.commit()}
-        self._parallel_seeds = parallel_seeds
         beside = {"norms": recording, "measures": make_measure is not None}
         self._recorded = [name for name, is_recorded in beside.items() if is_recorded]
-        self._checkpoints = Checkpoints(
-            records.folder, checkpoint_minutes, {**same, "code": environment.code()}
-        )
+        same |= {"code": environment.code(), "settings": environment.settings()}
+        self._checkpoints = Checkpoints(records.folder, checkpoint_minutes, same)
 
     def missing(self, configuration: Configuration) -> list[Seed]:
         """Seeds whose runs are this process's to do, and not done or not kept."""
@@ -135,10 +132,37 @@ class Study:
         """
         try:
             self._run(progress)
+        except processes.Gone as error:
+            raise StudyStopped(str(error)) from error
         except jax.errors.JaxRuntimeError as error:
             if processes.count() == 1:
                 raise
             raise StudyStopped(processes.what_happened(error)) from error
+
+    def _check_processes(
+        self,
+        axes: Mapping[str, int] | None,
+        recording: bool,
+        make_measure: MakeMeasure | None,
+        checkpoint_minutes: float,
+    ) -> None:
+        """Makes sure that all processes are about to do the same."""
+        names = [each.name for each in self.configurations]
+        processes.check_same("model, data or settings", names)
+        processes.check_same(
+            "seeds",
+            [[*self.seeds], *map(list, map(self.seeds_of, self.configurations))],
+        )
+        remat = [each.subject.remat for each in self.configurations]
+        processes.check_same(
+            "options",
+            [
+                *(remat, self._parallel_seeds, dict(axes or {})),
+                *(recording, make_measure is None, checkpoint_minutes > 0),
+            ],
+        )
+        versions = environment.versions(), environment.code(), environment.settings()
+        processes.check_same("versions, code or JAX's settings", versions)
 
     def _run(self, progress: Progress) -> None:
         self.write_summary()
@@ -215,14 +239,20 @@ class Study:
         """Takes runs that nobody is at, a group that was interrupted first."""
         for seeds in self._interrupted(configuration, progress):
             if set(seeds) <= set(missing):
-                claimed = self._take(configuration, seeds, len(seeds))
+                # All or none: who gets the first gets the others, too.
+                claimed = self._take(configuration, seeds, len(seeds), whole=True)
                 if len(claimed) == len(seeds):
                     return claimed
                 self.records.release(map(configuration.run, claimed))
         return self._take(configuration, missing, size)
 
     def _take(
-        self, configuration: Configuration, seeds: Sequence[Seed], size: int
+        self,
+        configuration: Configuration,
+        seeds: Sequence[Seed],
+        size: int,
+        *,
+        whole: bool = False,
     ) -> list[Seed]:
         claimed: list[Seed] = []
         for seed in seeds:
@@ -230,6 +260,8 @@ class Study:
                 break
             if self.records.claim(configuration.run(seed), self._is_kept):
                 claimed.append(seed)
+            elif whole:
+                break
         return claimed
 
     def _interrupted(
