@@ -3,6 +3,7 @@
 import copy
 import functools
 import json
+import os
 import resource
 import shutil
 
@@ -358,6 +359,35 @@ def test_which_groups_can_go_on(tmp_path):
     assert len(notes) == 2
     # Those of others are still there.
     assert len(list((tmp_path / resuming.FOLDER).iterdir())) == 2
+
+
+def test_groups_of_other_versions_do_not_form_again(tmp_path):
+    # How many seeds fit side by side may be another number now.
+    def interrupted(made, *done):
+        return list(made.interrupted("adamw", [], is_done=done.__contains__))
+
+    made = checkpoints(tmp_path)
+    made.of("adamw", [], SEEDS, layout={"mesh": 2}).save(5, {}, arrays_of(5))
+    assert interrupted(made) == [SEEDS]
+    later = checkpoints(tmp_path, versions={"jax": "2"})
+    assert interrupted(later) == []
+    assert interrupted(made) == [SEEDS]
+    # Nor do they stay for good.
+    assert interrupted(later, *SEEDS) == []
+    assert interrupted(made) == []
+
+
+def test_what_a_kill_left_in_the_middle_of_a_saving_is_swept_up(tmp_path):
+    made = checkpoints(tmp_path)
+    folders = [made.of("adamw", [], [Seed(n, n)]).folder for n in range(2)]
+    for folder in folders:
+        (folder / ".new-x" / "arrays").mkdir(parents=True)
+        (folder / ".new-x" / "arrays" / "data").write_bytes(b"0")
+    for path in (folders[0] / ".new-x", *(folders[0] / ".new-x").rglob("*")):
+        os.utime(path, (0, 0))
+    assert list(made.interrupted("adamw", [], is_done=lambda seed: False)) == []
+    # The other one somebody may be writing.
+    assert [folder.exists() for folder in folders] == [False, True]
 
 
 @pytest.mark.slow

@@ -32,6 +32,7 @@ _ARRAYS = "arrays"
 _UNFINISHED = ".new-"
 _REMOVED = ".removed-"
 _TRIES, _PAUSE_SECONDS = 20, 0.05
+_WRITING_SECONDS = 600.0
 
 Note = Callable[[str], None]
 
@@ -59,6 +60,17 @@ class Checkpoint:
         self._seconds = 60 * minutes
         self._note = note
         self._saved = time.monotonic()
+
+    def could_use(self, about: Mapping[str, Any]) -> bool:
+        """Whether what is saved about a group may be of this one.
+
+        Args:
+            about: what was saved; where the group lay does not count.
+
+        Returns:
+            Whether all else is the same.
+        """
+        return {**about, "layout": None} == {**self._about, "layout": None}
 
     def is_due(self) -> bool:
         """Whether it is time to save again."""
@@ -266,7 +278,8 @@ class Checkpoints:
         """
         _sweep(self._folder)
         for folder in sorted(self._folder.glob(f"{configuration}-*")):
-            seeds = _seeds_of(folder)
+            saved = _about(folder)
+            seeds = [Seed(*each) for each in saved.get("seeds", ())]
             checkpoint = self.of(configuration, recorded, seeds, note)
             if checkpoint is None or checkpoint.folder != folder:
                 continue
@@ -276,6 +289,10 @@ class Checkpoints:
                 checkpoint.remove()
                 if done < len(seeds):
                     note(f"removed the checkpoint of seeds {names}: {done} are done")
+            elif not checkpoint.could_use(saved):
+                # Nor may it say how many seeds fit side by side; if just these come
+                # together again, its loading tells why it is of no use.
+                continue
             elif most is None or len(seeds) <= most:
                 yield seeds
             elif folder not in self._left_alone:
@@ -296,22 +313,30 @@ def _remove(path: pathlib.Path) -> None:
 
 
 def _sweep(folder: pathlib.Path) -> None:
-    """Deletes what has been removed, and the folder if nothing else is in it."""
+    """Deletes what has been removed, and folders if nothing else is in them.
+
+    What a kill left that came in the middle of a saving is deleted once nobody can be
+    at it any more.
+    """
     for path in folder.glob(f"{_REMOVED}*"):
         shutil.rmtree(path, ignore_errors=True)
+    for path in folder.glob(f"*/{_UNFINISHED}*"):
+        with contextlib.suppress(OSError):
+            times = [each.stat().st_mtime for each in (path, *path.rglob("*"))]
+            if time.time() - max(times) > _WRITING_SECONDS:
+                shutil.rmtree(path)
+                path.parent.rmdir()
     with contextlib.suppress(OSError):
         folder.rmdir()
 
 
-def _seeds_of(folder: pathlib.Path) -> list[Seed]:
-    """Seeds of the group that a folder is the checkpoint of; none if it is damaged."""
+def _about(folder: pathlib.Path) -> dict[str, Any]:
+    """The group that a folder is the checkpoint of; empty if it is damaged."""
     for path in folder.glob(f"*/{_FACTS}"):
         # It may also be just being replaced.
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-            return [
-                Seed(*each) for each in json.loads(path.read_text())["about"]["seeds"]
-            ]
-    return []
+            return dict(json.loads(path.read_text())["about"])
+    return {}
 
 
 def _sizes(folder: pathlib.Path) -> dict[str, int]:
