@@ -41,8 +41,10 @@ def dropout(
     if key is None or steps == 0:
         return inputs
     keep = keep_mask(key, inputs.shape, steps, square=square)
-    scaled = inputs * jnp.asarray(_STEPS / (_STEPS - steps), inputs.dtype)
-    return jnp.where(keep, scaled, jnp.zeros((), inputs.dtype))
+    # The factor itself, rounded to bfloat16, would be 0.2% off in every entry.
+    wide = jnp.promote_types(inputs.dtype, jnp.float32)
+    scaled = inputs.astype(wide) * jnp.asarray(_STEPS / (_STEPS - steps), wide)
+    return jnp.where(keep, scaled.astype(inputs.dtype), jnp.zeros((), inputs.dtype))
 
 
 def keep_mask(

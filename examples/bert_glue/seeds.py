@@ -60,6 +60,15 @@ class SeedKeys(NamedTuple):
     noise: Key[Array, "seeds"]
 
 
+def root_key(seed: Int[Array, ""] | int) -> Key[Array, ""]:
+    """The key of a seed: Threefry's, whatever JAX is set to use by default.
+
+    Of other generators a vmapped key gives other numbers than the key alone, and a
+    run would depend on those beside it.
+    """
+    return jax.random.key(seed, impl="threefry2x32")
+
+
 def seed_keys(seeds: Sequence[Seed]) -> SeedKeys:
     """Keys of a group of seeds; a seed's do not depend on the others.
 
@@ -71,7 +80,7 @@ def seed_keys(seeds: Sequence[Seed]) -> SeedKeys:
     """
 
     def keys(values: list[int], purpose: int) -> Key[Array, "seeds"]:
-        make = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(seed), purpose))
+        make = jax.vmap(lambda seed: jax.random.fold_in(root_key(seed), purpose))
         return make(jnp.asarray(values, jnp.int32))
 
     init = [seed.init for seed in seeds]
@@ -124,7 +133,7 @@ def epoch_order(
     order = order.reshape(len(keys), steps, batch_size)
     if groups is None:
         return order
-    shared = jax.random.fold_in(jax.random.key(_GROUPS), epoch)
+    shared = jax.random.fold_in(root_key(_GROUPS), epoch)
     return order[:, jax.random.permutation(shared, steps)]
 
 

@@ -22,7 +22,7 @@ from bert_glue.batching import Batch, Data
 from bert_glue.evaluation import Evaluator, over_seeds
 from bert_glue.mesh import SINGLE, Placement
 from bert_glue.recipe import Recipe, layer_components
-from bert_glue.seeds import Seed, SeedKeys, epoch_order, seed_keys
+from bert_glue.seeds import Seed, SeedKeys, epoch_order, root_key, seed_keys
 from bert_glue.stages import Stage
 from bert_glue.train_state import Params, TrainLog, TrainState, Workload
 from bert_glue.watching import watch_component_norms
@@ -227,9 +227,7 @@ class Trainer:
         )
 
     def _key_shapes(self) -> Any:
-        keys = jax.eval_shape(
-            lambda: jax.random.split(jax.random.key(0), self.group_size)
-        )
+        keys = jax.eval_shape(lambda: jax.random.split(root_key(0), self.group_size))
         return self.placement.rows(keys)
 
     def _make_log(self) -> TrainLog:
@@ -251,7 +249,7 @@ class Trainer:
                     self.workload.init(self.workload.pretrained, key)
                 ).trainable
             ),
-            jax.random.key(0),
+            root_key(0),
         )
         try:
             cwgnc_jax.get_clip_state(jax.eval_shape(self._optimizer.init, shapes))

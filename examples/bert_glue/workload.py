@@ -25,6 +25,7 @@ from bert_glue.model import (
     separate,
 )
 from bert_glue.recipe import Recipe
+from bert_glue.seeds import root_key
 from bert_glue.tasks import Examples, Task, TaskData
 from bert_glue.train_state import Init, Workload
 
@@ -128,7 +129,7 @@ class Subject:
     @property
     def shapes(self) -> Params:
         """Shapes and dtypes of a run's parameters."""
-        return jax.eval_shape(self.init(), self.pretrained, jax.random.key(0))
+        return jax.eval_shape(self.init(), self.pretrained, root_key(0))
 
     def encode(self, examples: Examples) -> Data:
         """Tokenises further examples, such as those to predict.
@@ -185,7 +186,7 @@ def prepare(
     evaluation = _encode(data.evaluation, folder, config, max_length)
     checkpoint = checkpoints.read(folder)
     shapes = jax.eval_shape(
-        lambda: initial_params(config, data.task.num_labels, jax.random.key(0))
+        lambda: initial_params(config, data.task.num_labels, root_key(0))
     )
     loaded = checkpoints.fill(checkpoint, shapes)
     pretrained = {
