@@ -93,34 +93,40 @@ def test_places_are_filled_evenly():
 
 
 @pytest.mark.parametrize(
-    ("files", "free"),
+    ("folder", "files", "free"),
     [
-        # Version 2 and 1 of control groups; without a limit, all of the machine's.
-        (("max", "1000", "current", "900", "stat", "anon 600\ninactive_file 250"), 350),
-        (("max", "1000", "current", "900", "stat", "anon 900"), 100),
-        (("max", "max", "current", "900", "stat", "inactive_file 250"), 5000),
+        # Version 2 of control groups, at the root and in groups within groups.
+        ("", ("max", "1000", "current", "900", "stat", "inactive_file 250"), 350),
+        ("", ("max", "1000", "current", "900", "stat", "anon 900"), 100),
+        ("", ("max", "max", "current", "900", "stat", "inactive_file 250"), 5000),
+        ("slurm", ("max", "1000", "current", "900"), 100),
+        ("slurm/job_7", ("max", "1000", "current", "900"), 100),
+        ("slurm/job_8", ("max", "1000", "current", "900"), 5000),
+        # Version 1.
         (
+            "memory",
             (
                 *("limit_in_bytes", "1000", "usage_in_bytes", "900"),
                 *("stat", "inactive_file 0\ntotal_inactive_file 250"),
             ),
             350,
         ),
-        ((), 5000),
+        ("memory/pod", ("limit_in_bytes", "1000", "usage_in_bytes", "900"), 100),
+        ("", (), 5000),
     ],
 )
-def test_files_that_a_container_has_read_take_no_memory(
-    tmp_path, monkeypatch, files, free
-):
+def test_memory_that_control_groups_leave(tmp_path, monkeypatch, folder, files, free):
     import psutil
 
+    own = tmp_path / "own"
+    own.write_text("9:cpu,cpuacct:/other\n4:memory:/pod\n0::/slurm/job_7\n")
     monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    monkeypatch.setattr(memory, "_OWN_CGROUPS", own)
     machine = types.SimpleNamespace(available=5000)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: machine)
-    folder = tmp_path / "memory" if "limit_in_bytes" in files else tmp_path
-    folder.mkdir(exist_ok=True)
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
     for name, text in zip(files[::2], files[1::2], strict=True):
-        (folder / f"memory.{name}").write_text(text + "\n")
+        (tmp_path / folder / f"memory.{name}").write_text(text + "\n")
     assert memory.free_bytes(types.SimpleNamespace(platform="cpu")) == free
 
 

@@ -183,6 +183,10 @@ class Groups:
         params = memory.tree_bytes((state.params, state.frozen))
         several_stages = len(trainers) > 1
         beside = (self._copies + several_stages) * params
+        placement = trainers[0].placement
+        if placement.name:
+            # On one device the checkpoint's parameters lay there before.
+            beside += memory.tree_bytes(self._workload(placement).pretrained)
         return beside + max(trainer.bytes_used for trainer in trainers)
 
 

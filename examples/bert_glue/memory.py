@@ -1,6 +1,5 @@
 """How much memory training takes, and how much there is."""
 
-import contextlib
 import math
 import pathlib
 from collections.abc import Callable, Sequence
@@ -13,9 +12,9 @@ from bert_glue.recipe import Recipe
 from bert_glue.seeds import Plan, gibibytes
 
 _CGROUP = pathlib.Path("/sys/fs/cgroup")
-_CGROUP_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
-_CGROUP_USES = ("memory.current", "memory/memory.usage_in_bytes")
-_CGROUP_STATS = ("memory.stat", "memory/memory.stat")
+_OWN_CGROUPS = pathlib.Path("/proc/self/cgroup")
+_CGROUP_LIMITS = ("memory.max", "memory.limit_in_bytes")
+_CGROUP_USES = ("memory.current", "memory.usage_in_bytes")
 
 
 def bytes_per_seed(
@@ -63,10 +62,11 @@ def free_bytes(device: Any = None) -> int:
     import psutil
 
     free = psutil.virtual_memory().available
-    limit = _read_number(_CGROUP_LIMITS)
-    used = _read_number(_CGROUP_USES)
-    if limit is not None and used is not None:
-        free = min(free, limit - used + _file_cache())
+    for folder in _cgroups():
+        limit = _read_number(folder, _CGROUP_LIMITS)
+        used = _read_number(folder, _CGROUP_USES)
+        if limit is not None and used is not None:
+            free = min(free, limit - used + _file_cache(folder))
     return max(0, int(free))
 
 
@@ -197,19 +197,33 @@ def count_parameters(tree: object) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
-def _read_number(names: tuple[str, ...]) -> int | None:
-    text = _read_cgroup(names).strip()
-    return int(text) if text.isdecimal() else None
+def _cgroups() -> list[pathlib.Path]:
+    """Folders of the control groups whose limits of memory this process is under."""
+    roots = {"": _CGROUP, "memory": _CGROUP / "memory"}
+    found = [*roots.values()]
+    # Lines such as 0::/slurm/job_7 (version 2) and 4:memory:/slurm/job_7 (version 1).
+    for line in _read(_OWN_CGROUPS).splitlines():
+        _, kind, path = line.split(":", 2)
+        if kind in roots:
+            own = pathlib.PurePath(path.strip("/"))
+            found += [roots[kind] / each for each in (own, *own.parents)]
+    return list(dict.fromkeys(found))
 
 
-def _file_cache() -> int:
+def _file_cache(folder: pathlib.Path) -> int:
     """Bytes that count as used in a container, but are free for whoever needs them."""
-    stats = dict(line.split() for line in _read_cgroup(_CGROUP_STATS).splitlines())
+    lines = _read(folder / "memory.stat").splitlines()
+    stats = dict(line.split() for line in lines)
     return int(stats.get("total_inactive_file", stats.get("inactive_file", 0)))
 
 
-def _read_cgroup(names: tuple[str, ...]) -> str:
-    for name in names:
-        with contextlib.suppress(OSError):
-            return (_CGROUP / name).read_text()
-    return ""
+def _read_number(folder: pathlib.Path, names: tuple[str, ...]) -> int | None:
+    texts = (_read(folder / name).strip() for name in names)
+    return next((int(text) for text in texts if text.isdecimal()), None)
+
+
+def _read(path: pathlib.Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
