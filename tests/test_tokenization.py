@@ -301,6 +301,29 @@ def test_a_vocabulary_alone_makes_transformers_tokenizer(
     assert_as_transformers(uncased if lower else cased, theirs, pairs, max_length)
 
 
+@pytest.mark.parametrize("lower", [True, False])
+@pytest.mark.parametrize("told", [True, False, None])
+def test_the_configuration_overrules_the_file_as_in_transformers(tmp_path, lower, told):
+    import transformers
+
+    made = write_vocabulary(tmp_path / "made", do_lower_case=lower)
+    transformers.BertTokenizer.from_pretrained(made).save_pretrained(made)
+    settings = json.loads((made / "tokenizer_config.json").read_text())
+    if told is None:
+        del settings["do_lower_case"]
+    else:
+        settings["do_lower_case"] = told
+    (made / "tokenizer_config.json").write_text(json.dumps(settings))
+    ours = tokenization.load_tokenizer(made)
+    found = names(encode(ours, ("The Caf\u00e9 the",)))
+    lowered = lower if told is None else told
+    assert found[1] == ("the" if lowered else "The")
+    if told is not None:
+        theirs = transformers.BertTokenizerFast.from_pretrained(made)
+        pairs = [("The playing", "unplayed! caf\u00e9 A"), ("Caf\u00e9", "the")]
+        assert_as_transformers(ours, theirs, pairs, 64)
+
+
 @pytest.mark.parametrize("max_length", [32, 128])
 def test_real_pairs_are_as_transformers_encodes_them(
     shared_dir, real_folder, max_length

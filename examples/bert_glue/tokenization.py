@@ -3,7 +3,8 @@
 import dataclasses
 import json
 import pathlib
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -48,8 +49,9 @@ def load_tokenizer(folder: str | pathlib.Path) -> "tokenizers.Tokenizer":
     """Loads the tokenizer of a checkpoint.
 
     Args:
-      folder: Holds ``tokenizer.json``; or ``vocab.txt``, and ``tokenizer_config.json``
-        if it is not BERT's usual one, which lower-cases and strips accents.
+      folder: Holds ``tokenizer.json`` or ``vocab.txt``, and ``tokenizer_config.json``
+        if it is not as the former says, or BERT's usual one, which lower-cases and
+        strips accents.
 
     Returns:
       The tokenizer, which neither truncates nor pads.
@@ -64,6 +66,7 @@ def load_tokenizer(folder: str | pathlib.Path) -> "tokenizers.Tokenizer":
     try:
         if (folder / "tokenizer.json").is_file():
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            _normalize_as_told(tokenizer, _settings(folder))
         elif (folder / "vocab.txt").is_file():
             tokenizer = _from_vocabulary(folder)
         else:
@@ -85,9 +88,7 @@ def load_tokenizer(folder: str | pathlib.Path) -> "tokenizers.Tokenizer":
 def _from_vocabulary(folder: pathlib.Path) -> "tokenizers.Tokenizer":
     from tokenizers import BertWordPieceTokenizer, Tokenizer
 
-    settings = {}
-    if (folder / "tokenizer_config.json").is_file():
-        settings = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+    settings = _settings(folder)
     wrapped = BertWordPieceTokenizer(
         str(folder / "vocab.txt"),
         lowercase=settings.get("do_lower_case", True),
@@ -97,6 +98,30 @@ def _from_vocabulary(folder: pathlib.Path) -> "tokenizers.Tokenizer":
     if wrapped.token_to_id("[UNK]") is None:
         raise ValueError("[UNK] is not in vocab.txt")
     return Tokenizer.from_str(wrapped.to_str())
+
+
+def _settings(folder: pathlib.Path) -> dict[str, Any]:
+    path = folder / "tokenizer_config.json"
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+
+def _normalize_as_told(
+    tokenizer: "tokenizers.Tokenizer", settings: Mapping[str, Any]
+) -> None:
+    """Lets tokenizer_config.json overrule tokenizer.json, as Hugging Face does."""
+    from tokenizers.normalizers import BertNormalizer
+
+    state = json.loads(tokenizer.to_str())["normalizer"]
+    if state is None or state.pop("type") != "BertNormalizer":
+        return
+    names = {
+        "do_lower_case": "lowercase",
+        "strip_accents": "strip_accents",
+        "tokenize_chinese_chars": "handle_chinese_chars",
+    }
+    told = {ours: settings[name] for name, ours in names.items() if name in settings}
+    if {**state, **told} != state:
+        tokenizer.normalizer = BertNormalizer(**{**state, **told})
 
 
 def encode(
