@@ -271,7 +271,8 @@ class Table:
         """By which rules a run failed, in a sentence."""
         text = (
             "A run failed (majority) if its score is no better than that of always "
-            "giving the commonest answer, or if its loss became NaN or infinite"
+            "giving the commonest answer of the training examples, or if its loss "
+            "became NaN or infinite"
         )
         limits = [
             f"{task.upper()} {cwgnc_jax.RELEASED_FAILED_AT[task]:g}"
