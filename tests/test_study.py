@@ -1,7 +1,10 @@
 """What a study keeps beside the records of its runs."""
 
 import json
+import os
 import pathlib
+import subprocess
+import sys
 import types
 
 import bert_glue
@@ -91,6 +94,28 @@ def test_a_process_that_does_not_answer_ends_the_study(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "_run", lambda progress: processes.agree(lambda: 1))
     with pytest.raises(StudyStopped, match=r"has probably gone.*closed by peer"):
         study.run(Progress(0, shown=False))
+
+
+def test_output_that_nobody_reads_ends_a_script_quietly():
+    script = """
+from bert_glue import processes
+def main():
+    while True:
+        print("x" * 1000)
+processes.run_script(main)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(1) == b"x"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
 
 
 def test_an_interrupted_group_is_taken_whole_or_not_at_all(tmp_path, monkeypatch):

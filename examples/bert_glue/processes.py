@@ -222,6 +222,11 @@ def run_script(main: Callable[[], int]) -> NoReturn:
     except Gone as error:
         print(error, file=sys.stderr)
         code = 1
+    except BrokenPipeError:
+        # Who reads what is printed, such as head, has had enough. What is still to be
+        # printed goes nowhere: Python would complain of that at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
     except Exception:
         if count() == 1:
             raise
