@@ -37,9 +37,6 @@ from bert_glue.workload import Subject
 
 TASKS = tuple(generated.SHARES)
 
-# One trainer has one stage; gradual unfreezing has several.
-_METHODS = [name for name in sorted(METHODS) if METHODS[name].unfreeze is None]
-
 
 def fine_tune(
     subject: Subject, recipe: Recipe, seeds: list[int], *, pretrained: bool = True
@@ -187,7 +184,12 @@ def main() -> None:
     add("--choose", action="store_true", help="try settings, on other tasks")
     add("--model", default=str(setup.embedded_model()), help="folder of the model")
     add("--tasks", nargs="+", default=TASKS, choices=TASKS)
-    add("--methods", nargs="+", default=["adamw", "cwgnc"], choices=_METHODS)
+    add(
+        "--methods",
+        nargs="+",
+        default=["adamw", "cwgnc"],
+        choices=reporting.one_stage(METHODS),
+    )
     add("--seeds", type=int, default=5, help="number of seeds")
     add("--rates", nargs="+", type=float, default=[2e-4, 5e-4, 1e-3])
     add("--epochs", nargs="+", type=int, default=[5])

@@ -71,8 +71,7 @@ def main() -> None:
     parser.add_argument("--task", default="acceptability", help="whose lengths")
     parser.add_argument("--data-dir", type=pathlib.Path, help="folder with GLUE")
     parser.add_argument("--model", help="take the tokenizer of this checkpoint")
-    # The benchmark takes steps of one stage; gradual unfreezing has several.
-    accepted = [name for name in METHODS if METHODS[name].unfreeze is None]
+    accepted = reporting.one_stage(METHODS)
     parser.add_argument(
         "--methods", nargs="+", default=["adamw", "cwgnc"], choices=accepted
     )

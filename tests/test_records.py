@@ -162,7 +162,8 @@ def test_what_a_killed_process_was_writing_is_swept_up(tmp_path):
         os.utime(path, (0, 0))
     folder = tmp_path / ".model-abc.new"
     (folder / "new").mkdir(parents=True)
-    os.utime(folder, (0, 0))
+    for path in (folder / "new", folder):
+        os.utime(path, (0, 0))
     # This one somebody may be writing just now.
     busy = tmp_path / ".config.json.abc.new"
     busy.write_text("{")

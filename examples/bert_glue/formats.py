@@ -188,9 +188,7 @@ def csv_text(table: Table) -> str:
         for each in table.verdicts
         if each.reference == table.design.reference
     }
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(CSV_HEAD)
+    lines = []
     for (task, label), cell in table.cells.items():
         summary, row, rate = cell.row.summary, cell.row, cell.failure_rate
         line = [
@@ -211,8 +209,8 @@ def csv_text(table: Table) -> str:
                     *(verdict.shown, verdict.seeds_needed()),
                 ]
             )
-        writer.writerow(map(_in_csv, line))
-    return file.getvalue()
+        lines.append(line)
+    return _as_csv(CSV_HEAD, lines)
 
 
 def comparisons_csv(table: Table) -> str:
@@ -225,24 +223,18 @@ def comparisons_csv(table: Table) -> str:
         A CSV file with a header. The reference of a line is that of the table, or its
         variant that has as many epochs as the method.
     """
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COMPARISONS_HEAD)
+    lines = []
     for each in table.verdicts:
         found = each.comparison
-        ours, theirs = found.values
-        writer.writerow(
-            map(
-                _in_csv,
-                [
-                    *(each.task, each.reference, each.method, found.question),
-                    *(ours, theirs, *found.runs, found.test),
-                    *(found.p_value, found.p_adjusted, found.shown),
-                    *(found.favours if found.shown else None, found.seeds_needed()),
-                ],
-            )
+        lines.append(
+            [
+                *(each.task, each.reference, each.method, found.question),
+                *(*found.values, *found.runs, found.test),
+                *(found.p_value, found.p_adjusted, found.shown),
+                *(found.favours if found.shown else None, found.seeds_needed()),
+            ]
         )
-    return file.getvalue()
+    return _as_csv(COMPARISONS_HEAD, lines)
 
 
 COMPARISONS_HEAD = (
@@ -291,10 +283,18 @@ def sureness(cell: Cell) -> tuple[str, ...]:
     )
 
 
-def _in_csv(value: Any) -> Any:
-    """The value; empty where it is unknown, NaN or infinite, as CSV knows neither."""
-    unknown = isinstance(value, float) and not math.isfinite(value)
-    return "" if unknown else value
+def _as_csv(head: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
+    """A CSV file; what is unknown, NaN or infinite, is empty: it knows neither."""
+
+    def known(value: Any) -> Any:
+        unknown = isinstance(value, float) and not math.isfinite(value)
+        return "" if unknown else value
+
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(map(known, line) for line in lines)
+    return file.getvalue()
 
 
 def _released(cell: Cell) -> str:

@@ -87,7 +87,8 @@ class RunRecords:
         if os.path.lexists(self.folder):
             self._make()
             with self._explained("written to"), tempfile.TemporaryFile(dir=self.folder):
-                _sweep(self.folder)
+                sweep(self.folder.glob(f".*{UNFINISHED}"))
+                sweep(self.folder.glob(f"*/.*{UNFINISHED}"))
         else:
             with self._explained("made"):
                 parents = self.folder.absolute().parents
@@ -314,13 +315,24 @@ def _replace_file(path: pathlib.Path, content: bytes) -> None:
     _sync_folder(path.parent)
 
 
-def _sweep(folder: pathlib.Path) -> None:
-    """Removes what processes left that were killed while they wrote a file."""
-    for path in (*folder.glob(f".*{UNFINISHED}"), *folder.glob(f"*/.*{UNFINISHED}")):
-        # Others may be writing at this moment, but nobody for so long.
+def sweep(paths: Iterable[pathlib.Path]) -> list[pathlib.Path]:
+    """Removes what processes left that were killed while they wrote it.
+
+    Args:
+        paths: files and folders that were not finished. Others may be writing one at
+            this moment, but nobody stops for ten minutes in between.
+
+    Returns:
+        Those that were removed.
+    """
+    removed = []
+    for path in paths:
         with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > _WRITING_SECONDS:
+            times = [each.stat().st_mtime for each in (path, *path.rglob("*"))]
+            if time.time() - max(times) > _WRITING_SECONDS:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+                removed.append(path)
+    return removed
 
 
 def _parse(data: bytes, path: pathlib.Path) -> list[Record]:

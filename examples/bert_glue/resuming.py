@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from bert_glue import array_files, processes
+from bert_glue import array_files, processes, records
 from bert_glue.records import identity
 from bert_glue.seeds import Seed
 
@@ -32,7 +32,6 @@ _ARRAYS = "arrays"
 _UNFINISHED = ".new-"
 _REMOVED = ".removed-"
 _TRIES, _PAUSE_SECONDS = 20, 0.05
-_WRITING_SECONDS = 600.0
 
 Note = Callable[[str], None]
 
@@ -320,12 +319,9 @@ def _sweep(folder: pathlib.Path) -> None:
     """
     for path in folder.glob(f"{_REMOVED}*"):
         shutil.rmtree(path, ignore_errors=True)
-    for path in folder.glob(f"*/{_UNFINISHED}*"):
+    for path in records.sweep(folder.glob(f"*/{_UNFINISHED}*")):
         with contextlib.suppress(OSError):
-            times = [each.stat().st_mtime for each in (path, *path.rglob("*"))]
-            if time.time() - max(times) > _WRITING_SECONDS:
-                shutil.rmtree(path)
-                path.parent.rmdir()
+            path.parent.rmdir()
     with contextlib.suppress(OSError):
         folder.rmdir()
 

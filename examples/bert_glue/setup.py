@@ -63,7 +63,7 @@ def load_subject(options: argparse.Namespace) -> Subject:
         data = tasks.load_task(options.task, options.data_dir)
     data = data.hold_out(options.held_out)
     data = data.take(options.max_train_examples, options.max_eval_examples)
-    if not data.task.is_regression and _one_class(data.train.labels):
+    if _one_class(data.task, data.train.labels):
         raise ValueError(
             f"all {len(data.train)} examples left to train on are of one class; "
             "--max-train-examples or --held-out must leave more"
@@ -341,8 +341,10 @@ def announce(say: Say, options: argparse.Namespace, study: Study) -> None:
         say(f"note: {note}")
 
 
-def _one_class(labels: ArrayLike | None) -> bool:
-    return labels is not None and len(np.unique(np.asarray(labels))) == 1
+def _one_class(task: tasks.Task, labels: ArrayLike | None) -> bool:
+    if task.is_regression or labels is None:
+        return False
+    return len(np.unique(np.asarray(labels))) == 1
 
 
 def _announce_subject(say: Say, options: argparse.Namespace, subject: Subject) -> None:
@@ -355,7 +357,7 @@ def _announce_subject(say: Say, options: argparse.Namespace, subject: Subject) -
         labels = subject.task.labels
         names = ", ".join(labels[:8]) + (" ..." if len(labels) > 8 else "")
         say(f"{len(labels)} classes: {names}" if labels else "labels are numbers")
-    if not subject.task.is_regression and _one_class(subject.evaluation.labels):
+    if _one_class(subject.task, subject.evaluation.labels):
         say("note: all examples to score are of one class, so that scores say little")
     if subject.fresh:
         say(f"not in the checkpoint, drawn from each seed: {', '.join(subject.fresh)}")

@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -76,7 +77,16 @@ class Study:
         self.seeds_of = seeds_of or (lambda configuration: seeds)
         self.records = records
         self._parallel_seeds = parallel_seeds
-        self._check_processes(axes, recording, make_measure, checkpoint_minutes)
+        program = {
+            "versions": environment.versions(),
+            "code": environment.code(),
+            "settings": environment.settings(),
+        }
+        options = [
+            *(parallel_seeds, dict(axes or {}), checkpoint_minutes > 0),
+            *(recording, make_measure is None),
+        ]
+        self._check_processes(program, options)
         self._on_group = on_group
         self._make_measure = make_measure
         self._is_kept = is_kept
@@ -95,15 +105,17 @@ class Study:
             for configuration in configurations
             if (missing := self.missing(configuration))
         }
-        same = {
-            "versions": environment.versions(),
-            "hardware": environment.hardware(),
+        hardware = environment.hardware()
+        self._surroundings = {
+            "versions": program["versions"],
+            "hardware": hardware,
+            "commit": environment.commit(),
         }
-        self._surroundings = {**same, "commit": environment.commit()}
         beside = {"norms": recording, "measures": make_measure is not None}
         self._recorded = [name for name, is_recorded in beside.items() if is_recorded]
-        same |= {"code": environment.code(), "settings": environment.settings()}
-        self._checkpoints = Checkpoints(records.folder, checkpoint_minutes, same)
+        self._checkpoints = Checkpoints(
+            records.folder, checkpoint_minutes, {**program, "hardware": hardware}
+        )
 
     def missing(self, configuration: Configuration) -> list[Seed]:
         """Seeds whose runs are this process's to do, and not done or not kept."""
@@ -140,11 +152,7 @@ class Study:
             raise StudyStopped(processes.what_happened(error)) from error
 
     def _check_processes(
-        self,
-        axes: Mapping[str, int] | None,
-        recording: bool,
-        make_measure: MakeMeasure | None,
-        checkpoint_minutes: float,
+        self, program: Mapping[str, Any], options: Sequence[Any]
     ) -> None:
         """Makes sure that all processes are about to do the same."""
         names = [each.name for each in self.configurations]
@@ -154,15 +162,8 @@ class Study:
             [[*self.seeds], *map(list, map(self.seeds_of, self.configurations))],
         )
         remat = [each.subject.remat for each in self.configurations]
-        processes.check_same(
-            "options",
-            [
-                *(remat, self._parallel_seeds, dict(axes or {})),
-                *(recording, make_measure is None, checkpoint_minutes > 0),
-            ],
-        )
-        versions = environment.versions(), environment.code(), environment.settings()
-        processes.check_same("versions, code or JAX's settings", versions)
+        processes.check_same("options", [remat, *options])
+        processes.check_same("versions, code or JAX's settings", program)
 
     def _run(self, progress: Progress) -> None:
         self.write_summary()

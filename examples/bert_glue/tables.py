@@ -117,7 +117,7 @@ class Table:
             always fails, never do. None, if methods were not scored on the same.
         """
         column = self.column(task)
-        if len({verdicts.subject(cell.runs) for cell in column.values()}) > 1:
+        if self._is_mixed(task):
             return (frozenset(),) * len(COLUMNS)
         several = {k: cell for k, cell in column.items() if len(cell.runs) > 1}
         working = {k: cell for k, cell in several.items() if not cell.always_failed}
@@ -222,12 +222,7 @@ class Table:
             for number, labels in kept.items()
             if number > 1
         ]
-        mixed = [
-            task
-            for task in self.tasks
-            if len({verdicts.subject(cell.runs) for cell in self.column(task).values()})
-            > 1
-        ]
+        mixed = [task for task in self.tasks if self._is_mixed(task)]
         if mixed:
             found.append(
                 f"Rows of {', '.join(mixed)} are of several models, or were trained or "
@@ -242,6 +237,11 @@ class Table:
                 ]
                 found.append(f"On {task} {'; '.join(each)}.")
         return found
+
+    def _is_mixed(self, task: str) -> bool:
+        """Whether methods were not trained and scored on the same."""
+        subjects = {verdicts.subject(cell.runs) for cell in self.column(task).values()}
+        return len(subjects) > 1
 
     def _why_not(self) -> str:
         """Why there is no comparison."""
