@@ -5,11 +5,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from bert_glue.batching import Data
-from bert_glue.bert_config import BertConfig
-from bert_glue.model import initial_params
-from bert_glue.train_state import Workload
-from bert_glue.workload import make_forward, make_init
+from bert_glue.data.batching import Data
+from bert_glue.model.bert import initial_params
+from bert_glue.model.config import BertConfig
+from bert_glue.training.state import Workload
+from bert_glue.training.subjects import make_forward, make_init
 
 LENGTH, EXAMPLES, LABELS = 128, 2490, 2
 

@@ -23,9 +23,9 @@ sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / "examples")]
 import jax
 import reporting
 from abstract_training import LENGTH, workload
-from bert_glue.bert_config import BertConfig
-from bert_glue.methods import METHODS
-from bert_glue.training import Trainer
+from bert_glue.model.config import BertConfig
+from bert_glue.training.methods import METHODS
+from bert_glue.training.trainer import Trainer
 from finetune import SHAPES
 
 LARGE = SHAPES["bert-large"]

@@ -25,15 +25,18 @@ import numpy as np
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / "examples")]
 
 import reporting
-from bert_glue import generated, metrics, setup, workload
-from bert_glue.methods import METHODS, Recipe
-from bert_glue.model import initial_params
-from bert_glue.progress import Progress
-from bert_glue.runs import train_group
-from bert_glue.seeds import Seed
-from bert_glue.tasks import Examples
-from bert_glue.training import Trainer
-from bert_glue.workload import Subject
+from bert_glue.cli import setup
+from bert_glue.data import generated, metrics
+from bert_glue.data.examples import Examples
+from bert_glue.model.bert import initial_params
+from bert_glue.study.progress import Progress
+from bert_glue.study.run_group import train_group
+from bert_glue.training import subjects
+from bert_glue.training.methods import METHODS
+from bert_glue.training.recipe import Recipe
+from bert_glue.training.seeds import Seed
+from bert_glue.training.subjects import Subject
+from bert_glue.training.trainer import Trainer
 
 TASKS = tuple(generated.SHARES)
 
@@ -124,7 +127,7 @@ def choose(options: argparse.Namespace) -> None:
     seeds = [1000 + seed for seed in range(options.seeds)]
     for task in options.tasks:
         data = generated.load(task, train_size=options.train_size, seed=1)
-        subject = workload.prepare(data, options.model)
+        subject = subjects.prepare(data, options.model)
         grid = itertools.product(options.methods, options.epochs, options.rates)
         for method, epochs, rate in grid:
             recipe = METHODS[method].replace(learning_rate=rate, epochs=epochs)
@@ -141,7 +144,7 @@ def compare(options: argparse.Namespace) -> str:
     rows = []
     for task in options.tasks:
         data = generated.load(task)
-        subject = workload.prepare(data, options.model)
+        subject = subjects.prepare(data, options.model)
         cells = [f"{task} ({data.task.metric})", f"{subject.majority_score:.1f}"]
         for level in range(3):
             bag = bag_of_words(data.task.metric, data.train, data.evaluation, level)

@@ -32,15 +32,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import reporting
-from bert_glue import environment, memory, setup, tasks, workload
-from bert_glue.batching import padding_share
-from bert_glue.bert_config import BertConfig
-from bert_glue.groups import make_trainers
-from bert_glue.methods import METHODS
-from bert_glue.model import initial_params
-from bert_glue.seeds import Seed, seed_keys
-from bert_glue.study import Configuration
-from bert_glue.workload import Subject
+from bert_glue.cli import setup
+from bert_glue.data import load
+from bert_glue.data.batching import padding_share
+from bert_glue.devices import environment, memory
+from bert_glue.model.bert import initial_params
+from bert_glue.model.config import BertConfig
+from bert_glue.study.configuration import Configuration
+from bert_glue.study.groups import make_trainers
+from bert_glue.training import subjects
+from bert_glue.training.methods import METHODS
+from bert_glue.training.seeds import Seed, seed_keys
+from bert_glue.training.subjects import Subject
 from torch_peer import TorchPeer
 
 SHAPES = {
@@ -70,15 +73,15 @@ _TABLE_1 = ("devlin", "adamw", "mixout", "mosbach", "cwgnc")
 _RUNS_EACH = 25
 
 
-def load(options: argparse.Namespace, task: str) -> Subject:
+def load_subject(options: argparse.Namespace, task: str) -> Subject:
     """The task's tokens, and a model of the shape with random weights."""
     data = (
-        tasks.load_task(task, options.data_dir)
+        load.load_task(task, options.data_dir)
         if options.data_dir
-        else tasks.load_task(task)
+        else load.load_task(task)
     )
     folder = options.model or setup.embedded_model()
-    subject = workload.prepare(data, folder, dtype=options.dtype)
+    subject = subjects.prepare(data, folder, dtype=options.dtype)
     if options.shape == "embedded":
         return subject
     config = dataclasses.replace(
@@ -172,7 +175,7 @@ def measure(
     Each number of seeds takes turns with PyTorch on its own, so that the states of one
     alone need room.
     """
-    subject = load(options, task)
+    subject = load_subject(options, task)
     lengths = np.asarray(subject.train.lengths)
     batch = METHODS["cwgnc"].batch_size
     kinds = {kind: KINDS[kind] for kind in options.batches}
@@ -310,7 +313,7 @@ def main() -> None:
     options = parse()
     origin = reporting.provenance()
     environment.keep_compiled_programs()
-    rates = matrix_rate(workload.DTYPES[options.dtype]), copy_rate()
+    rates = matrix_rate(subjects.DTYPES[options.dtype]), copy_rate()
     rows, seconds, examples = [], {}, {}
     for task in options.task.split(","):
         of_task, seconds[task], examples[task] = measure(options, task, rates)

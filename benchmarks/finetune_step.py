@@ -21,13 +21,9 @@ import jax
 import jax.numpy as jnp
 import optax
 import reporting
-from bert_glue import checkpoint
-from bert_glue.model import (
-    BertConfig,
-    BertForSequenceClassification,
-    initial_params,
-    separate,
-)
+from bert_glue.model import checkpoint
+from bert_glue.model.bert import BertForSequenceClassification, initial_params, separate
+from bert_glue.model.config import BertConfig
 from flax import nnx
 from torch_peer import TorchPeer
 

@@ -20,11 +20,11 @@ sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / "examples")]
 
 import jax
 import reporting
-from bert_glue.groups import make_trainers
-from bert_glue.methods import METHODS
-from bert_glue.seeds import Seed, seed_keys
-from bert_glue.study import Configuration
-from bert_glue.workload import Subject
+from bert_glue.study.configuration import Configuration
+from bert_glue.study.groups import make_trainers
+from bert_glue.training.methods import METHODS
+from bert_glue.training.seeds import Seed, seed_keys
+from bert_glue.training.subjects import Subject
 from finetune import SHAPES, load
 
 _BOUND = 1.02

@@ -34,11 +34,11 @@ import jax
 import numpy as np
 import reporting
 from abstract_training import LENGTH, workload
-from bert_glue import memory, mesh
-from bert_glue.bert_config import BertConfig
-from bert_glue.methods import METHODS
-from bert_glue.stages import make_stages
-from bert_glue.training import Trainer
+from bert_glue.devices import memory, mesh
+from bert_glue.model.config import BertConfig
+from bert_glue.training.methods import METHODS
+from bert_glue.training.stages import make_stages
+from bert_glue.training.trainer import Trainer
 from finetune import SHAPES
 from jax.experimental import topologies
 

@@ -6,16 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cwgnc_jax._components import ComponentMap
-from cwgnc_jax._layout import Layout, make_layout
-from cwgnc_jax._norms import (
+from cwgnc_jax.components._component import ComponentMap
+from cwgnc_jax.components._layout import Layout, make_layout
+from cwgnc_jax.components._norms import (
     block_squares,
     norms_dtype,
     safe_sqrt,
     scale_leaf,
     stack_blocks,
 )
-from cwgnc_jax._paths import flatten_with_paths, list_offenders
+from cwgnc_jax.components._paths import flatten_with_paths, list_offenders
 
 
 def component_sizes(tree: Any, components: ComponentMap | None = None) -> np.ndarray:

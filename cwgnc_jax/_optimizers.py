@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cwgnc_jax._clipping import clip_by_component_norm
-from cwgnc_jax._components import ComponentMap
-from cwgnc_jax._paths import flatten_with_paths, is_step
-from cwgnc_jax._specs import Specs
+from cwgnc_jax._clip import clip_by_component_norm
 from cwgnc_jax._thresholds import MaxNorm
+from cwgnc_jax.components._component import ComponentMap
+from cwgnc_jax.components._paths import flatten_with_paths, is_step
+from cwgnc_jax.components._specs import Specs
 
 _BIAS = re.compile(r"b|bias|beta|offset|.*_bias")
 _NORM = re.compile(r".*norm.*|(ln|bn|gn)([a-z]|\d+|_\w+)?", re.IGNORECASE)

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cwgnc_jax._components import ComponentMap
-from cwgnc_jax._groups import UnfreezingGroups, unfreezing_groups
-from cwgnc_jax._layout import make_layout
-from cwgnc_jax._paths import list_offenders
+from cwgnc_jax.components._component import ComponentMap
+from cwgnc_jax.components._layout import make_layout
+from cwgnc_jax.components._paths import list_offenders
+from cwgnc_jax.unfreezing._groups import UnfreezingGroups, unfreezing_groups
 
 
 def component_groups(

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from cwgnc_jax._layout import Layout
 from cwgnc_jax._numbers import check_number
-from cwgnc_jax._paths import compile_rules, list_offenders
+from cwgnc_jax.components._layout import Layout
+from cwgnc_jax.components._paths import compile_rules, list_offenders
 
 Threshold: TypeAlias = jax.typing.ArrayLike | optax.Schedule
 """A number, a jax scalar (which may be traced), or a schedule of the step."""

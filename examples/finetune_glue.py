@@ -7,7 +7,7 @@ and a small task that come with the project.
 
 import sys
 
-from bert_glue import choices, cli, devices, processes
+from bert_glue.cli import choices, command_line, device_options, script
 
 EXAMPLES = """\
   %(prog)s --method cwgnc,adamw --seeds 5
@@ -22,13 +22,13 @@ EXAMPLES = """\
 """
 
 
-def make_parser() -> cli.Parser:
+def make_parser() -> command_line.Parser:
     """The script's options."""
-    parser = cli.make_parser(__file__, __doc__ or "", EXAMPLES)
-    cli.add_subject_options(parser)
-    cli.add_method_options(parser, default="cwgnc")
-    cli.add_run_options(parser, default_seeds=5)
-    devices.add_device_options(parser)
+    parser = command_line.make_parser(__file__, __doc__ or "", EXAMPLES)
+    command_line.add_subject_options(parser)
+    command_line.add_method_options(parser, default="cwgnc")
+    command_line.add_run_options(parser, default_seeds=5)
+    device_options.add_device_options(parser)
     group = parser.add_argument_group("the best run")
     group.add_argument(
         "--predict",
@@ -57,13 +57,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser = make_parser()
     options = parser.parse_args(arguments)
     # What takes long to import waits until the command line is known to be right.
-    from bert_glue import environment, keeping, plots, setup, summaries, tasks
-    from bert_glue.progress import Progress
-    from bert_glue.records import replace_file
-    from bert_glue.shards import share
-    from bert_glue.study import Study
+    from bert_glue.cli import setup
+    from bert_glue.data import load
+    from bert_glue.devices import environment
+    from bert_glue.records.files import replace_file
+    from bert_glue.report import plots
+    from bert_glue.study import best_model, summaries
+    from bert_glue.study.progress import Progress
+    from bert_glue.study.shards import share
+    from bert_glue.study.study import Study
 
-    with cli.errors_in_one_line(parser, *setup.BAD_INPUT):
+    with command_line.errors_in_one_line(parser, *setup.BAD_INPUT):
         choices.check_subject(options)
         seeds = choices.seeds(options)
         if options.shard and (options.predict is not None or options.save_model):
@@ -71,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
                 "--predict and --save-model need all runs; use them without --shard "
                 "once the shards are done"
             )
-        devices.connect(options)
+        device_options.connect(options)
         recipes = choices.recipes(options, setup.model_defaults(options.model))
         records = setup.open_records(options)
         if not options.no_compilation_cache:
@@ -79,10 +83,10 @@ def main(arguments: list[str] | None = None) -> int:
         subject = setup.load_subject(options)
         to_predict = None
         if options.predict is not None:
-            to_predict = tasks.read_examples(
+            to_predict = load.read_examples(
                 options.predict, subject.task, labelled=False
             )
-        best = keeping.BestModel(records, subject, saved=options.save_model)
+        best = best_model.BestModel(records, subject, saved=options.save_model)
         is_kept = options.save_model or to_predict is not None
         configurations = setup.configure(options.model, [subject], recipes)
         study = Study(
@@ -112,13 +116,13 @@ def main(arguments: list[str] | None = None) -> int:
                 progress.note(f"its model: {best.folder}")
             if to_predict is not None:
                 file = records.folder / "predictions.tsv"
-                answers = keeping.predict(subject, params, to_predict)
+                answers = best_model.predict(subject, params, to_predict)
                 replace_file(file, answers.encode())
                 progress.note(f"its predictions for {options.predict}: {file}")
 
-    failures = (*setup.FAILURES, keeping.NoBestRun)
+    failures = (*setup.FAILURES, best_model.NoBestRun)
     return setup.run_study(parser, options, study, report, failures)
 
 
 if __name__ == "__main__":
-    processes.run_script(main)
+    script.run_script(main)

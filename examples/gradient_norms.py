@@ -12,7 +12,8 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from bert_glue import cli, processes, recorded
+from bert_glue.cli import command_line, component_study, script
+from bert_glue.records.component_logs import RecordedMethod
 
 EXAMPLES = """\
   %(prog)s
@@ -28,10 +29,12 @@ EXAMPLES = """\
 FOLDER = "runs/gradient_norms"
 
 
-def make_parser() -> cli.Parser:
+def make_parser() -> command_line.Parser:
     """The script's options."""
-    parser = cli.make_parser(__file__, __doc__ or "", EXAMPLES)
-    group = recorded.add_options(parser, methods="devlin,cwgnc", seeds=8, folder=FOLDER)
+    parser = command_line.make_parser(__file__, __doc__ or "", EXAMPLES)
+    group = component_study.add_options(
+        parser, methods="devlin,cwgnc", seeds=8, folder=FOLDER
+    )
     group.add_argument(
         "--layer",
         type=int,
@@ -56,26 +59,26 @@ def main(arguments: list[str] | None = None) -> int:
     command = [parser.prog, *(sys.argv[1:] if arguments is None else arguments)]
 
     def check(layers: int) -> None:
-        from bert_glue import gradients
+        from bert_glue.report import gradient_figures
 
-        gradients.choose_layer(options.layer, layers)
+        gradient_figures.choose_layer(options.layer, layers)
 
     draw = functools.partial(_draw, layer=options.layer)
-    return recorded.main(parser, options, command, draw, check)
+    return component_study.main(parser, options, command, draw, check)
 
 
 def _draw(
-    say: recorded.Say,
+    say: component_study.Say,
     folder: pathlib.Path,
-    methods: Sequence[recorded.RecordedMethod],
+    methods: Sequence[RecordedMethod],
     layer: int | None,
 ) -> None:
-    from bert_glue import gradients
+    from bert_glue.report import gradient_figures
 
-    say(gradients.describe(methods))
-    for path in gradients.draw(folder, methods, layer):
+    say(gradient_figures.describe(methods))
+    for path in gradient_figures.draw(folder, methods, layer):
         say(str(path))
 
 
 if __name__ == "__main__":
-    processes.run_script(main)
+    script.run_script(main)

@@ -10,7 +10,8 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from bert_glue import cli, processes, recorded
+from bert_glue.cli import command_line, component_study, script
+from bert_glue.records.component_logs import RecordedMethod
 
 EXAMPLES = """\
   %(prog)s
@@ -28,10 +29,12 @@ EXAMPLES = """\
 FOLDER = "runs/gradual_unfreezing"
 
 
-def make_parser() -> cli.Parser:
+def make_parser() -> command_line.Parser:
     """The script's options."""
-    parser = cli.make_parser(__file__, __doc__ or "", EXAMPLES)
-    recorded.add_options(parser, methods="gu,gu-restart,full", seeds=5, folder=FOLDER)
+    parser = command_line.make_parser(__file__, __doc__ or "", EXAMPLES)
+    component_study.add_options(
+        parser, methods="gu,gu-restart,full", seeds=5, folder=FOLDER
+    )
     return parser
 
 
@@ -47,21 +50,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser = make_parser()
     options = parser.parse_args(arguments)
     command = [parser.prog, *(sys.argv[1:] if arguments is None else arguments)]
-    return recorded.main(parser, options, command, draw)
+    return component_study.main(parser, options, command, draw)
 
 
 def draw(
-    say: recorded.Say,
+    say: component_study.Say,
     folder: pathlib.Path,
-    methods: Sequence[recorded.RecordedMethod],
+    methods: Sequence[RecordedMethod],
 ) -> None:
     """Prints scores by stage, and draws the figures."""
-    from bert_glue import unfreezing
+    from bert_glue.report import unfreezing_figures
 
-    say(unfreezing.describe(methods))
-    for path in unfreezing.draw(folder, methods):
+    say(unfreezing_figures.describe(methods))
+    for path in unfreezing_figures.draw(folder, methods):
         say(str(path))
 
 
 if __name__ == "__main__":
-    processes.run_script(main)
+    script.run_script(main)

@@ -1,9 +1,9 @@
 """Pretrains the small BERT that comes with the examples, by masked-language modelling.
 
-The text is what `bert_glue.generated.corpus` makes: grammatical sentences and pairs of
-them, without labels, none of which is in a development set of the generated tasks. The
-folder that is written has the Hugging Face layout. The one in `bert_glue/embedded` came
-from this script with its default options.
+The text is what `bert_glue.data.generated.corpus` makes: grammatical sentences and
+pairs of them, without labels, none of which is in a development set of the generated
+tasks. The folder that is written has the Hugging Face layout. The one in
+`bert_glue/model/embedded` came from this script with its default options.
 
     python examples/pretrain_embedded.py --output my_model
 """
@@ -24,15 +24,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from bert_glue import checkpoint, generated, tokenization
-from bert_glue.bert_config import BertConfig
-from bert_glue.english.vocabulary import vocabulary
-from bert_glue.model import BertForMaskedLM, separate
-from bert_glue.tasks import Examples
+from bert_glue.data import generated, tokenization
+from bert_glue.data.english.vocabulary import vocabulary
+from bert_glue.data.examples import Examples
+from bert_glue.model import checkpoint
+from bert_glue.model.bert import BertForMaskedLM, separate
+from bert_glue.model.config import BertConfig
 from flax import nnx
 from jaxtyping import Array
 
-EMBEDDED = pathlib.Path(__file__).parent / "bert_glue" / "embedded"
+EMBEDDED = pathlib.Path(__file__).parent / "bert_glue" / "model" / "embedded"
 PIECES = vocabulary()
 PADDING, MASK = PIECES.index("[PAD]"), PIECES.index("[MASK]")
 ORDINARY = MASK + 1  # special pieces come first; they are neither masked nor drawn

@@ -13,11 +13,11 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from bert_glue import choices, cli, devices, processes
-from bert_glue.methods import parse_methods
+from bert_glue.cli import choices, command_line, device_options, script
+from bert_glue.training.methods import parse_methods
 
 if TYPE_CHECKING:
-    from bert_glue.records import RunRecords
+    from bert_glue.records.run_records import RunRecords
 
 EXAMPLES = """\
   %(prog)s --table 1 --seeds 5
@@ -50,9 +50,9 @@ _TABLE_2 = ",".join(
 )
 
 
-def make_parser() -> cli.Parser:
+def make_parser() -> command_line.Parser:
     """The script's options."""
-    parser = cli.make_parser(__file__, __doc__ or "", EXAMPLES)
+    parser = command_line.make_parser(__file__, __doc__ or "", EXAMPLES)
     group = parser.add_argument_group("table")
     group.add_argument(
         "--table",
@@ -72,14 +72,17 @@ def make_parser() -> cli.Parser:
         help="train nothing: make the tables and the page from the records in the "
         "output directory (and of --merge), whatever the other options say",
     )
-    cli.add_subject_options(
+    command_line.add_subject_options(
         parser,
-        several=f"rte,mrpc,cola, or {','.join(_tasks('1', cli.EMBEDDED))} for the "
-        "embedded model; Table 2: cola, or acceptability",
+        several="rte,mrpc,cola, or "
+        f"{','.join(_tasks('1', command_line.EMBEDDED))} for the embedded model; "
+        "Table 2: cola, or acceptability",
     )
-    cli.add_method_options(parser, default=None, shown=_TABLE_1.replace(",", ", "))
-    cli.add_run_options(parser, default_seeds=25, default_folder=FOLDER)
-    devices.add_device_options(parser)
+    command_line.add_method_options(
+        parser, default=None, shown=_TABLE_1.replace(",", ", ")
+    )
+    command_line.add_run_options(parser, default_seeds=25, default_folder=FOLDER)
+    device_options.add_device_options(parser)
     return parser
 
 
@@ -100,18 +103,19 @@ def main(arguments: list[str] | None = None) -> int:
     if options.table == _ALL:
         parser.error(f"--table {_ALL} goes with --report-only")
     # What takes long to import waits until the command line is known to be right.
-    from bert_glue import environment, setup
-    from bert_glue.progress import Progress
-    from bert_glue.shards import share
-    from bert_glue.study import Study
+    from bert_glue.cli import setup
+    from bert_glue.devices import environment
+    from bert_glue.study.progress import Progress
+    from bert_glue.study.shards import share
+    from bert_glue.study.study import Study
 
-    with cli.errors_in_one_line(parser, *setup.BAD_INPUT):
+    with command_line.errors_in_one_line(parser, *setup.BAD_INPUT):
         number = options.table or "1"
         choices.check_subject(options, _tasks(number, options.model))
         seeds = choices.seeds(options)
         if options.method is None:
             options.method = parse_methods(_methods(number, options.model))
-        devices.connect(options)
+        device_options.connect(options)
         recipes = choices.recipes(options, setup.model_defaults(options.model))
         records = setup.open_records(options, FOLDER)
         if not options.no_compilation_cache:
@@ -140,10 +144,10 @@ def main(arguments: list[str] | None = None) -> int:
     return setup.run_study(parser, options, study, report)
 
 
-def _report_only(parser: cli.Parser, options: argparse.Namespace) -> int:
-    from bert_glue import setup
+def _report_only(parser: command_line.Parser, options: argparse.Namespace) -> int:
+    from bert_glue.cli import setup
 
-    with cli.errors_in_one_line(parser, *setup.BAD_INPUT):
+    with command_line.errors_in_one_line(parser, *setup.BAD_INPUT):
         folder = options.output_dir or pathlib.Path(FOLDER)
         if not options.merge and not folder.is_dir():
             raise ValueError(f"there is no output directory {folder}")
@@ -161,26 +165,26 @@ def _report(
     reference: str | None = None,
 ) -> None:
     """Prints the table wanted, and writes all of the folder."""
-    from bert_glue import formats, report
+    from bert_glue.report import formats, write
 
-    wanted = report.read(records, number, reference)
+    wanted = write.read(records, number, reference)
     for table in wanted:
         say(formats.text(table) + "\n")
     tables = wanted
     if number is not None:
-        known = report.read(records, reference=reference)
+        known = write.read(records, reference=reference)
         tables = [*known, *(wanted if number == _ALL else [])]
         tables = list({table.design.number: table for table in tables}.values())
-    if note := report.left_over(records, tables):
+    if note := write.left_over(records, tables):
         say(f"note: {note}")
-    for path in report.write(records, tables):
+    for path in write.write(records, tables):
         say(str(path))
 
 
 def _tasks(number: str, model: str) -> tuple[str, ...]:
     if number == "2":
-        return ("acceptability",) if model == cli.EMBEDDED else ("cola",)
-    if model == cli.EMBEDDED:
+        return ("acceptability",) if model == command_line.EMBEDDED else ("cola",)
+    if model == command_line.EMBEDDED:
         return ("entailment", "paraphrase", "acceptability")
     return ("rte", "mrpc", "cola")
 
@@ -188,8 +192,8 @@ def _tasks(number: str, model: str) -> tuple[str, ...]:
 def _methods(number: str, model: str) -> str:
     if number == "2":
         return _TABLE_2
-    return _EMBEDDED_1 if model == cli.EMBEDDED else _TABLE_1
+    return _EMBEDDED_1 if model == command_line.EMBEDDED else _TABLE_1
 
 
 if __name__ == "__main__":
-    processes.run_script(main)
+    script.run_script(main)

@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 # Scripts that record what PyTorch computes; the tests need only what they recorded.
-collect_ignore_glob = ["record_*.py", "save_*.py"]
+collect_ignore_glob = ["data/*.py"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

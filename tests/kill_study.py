@@ -28,7 +28,7 @@ PROJECT = pathlib.Path(__file__).resolve().parents[1]
 _OF_THE_EXECUTION = ("seconds", "finished", "commit")
 
 if __name__ == "__main__":
-    sys.path += [str(PROJECT / name) for name in ("examples", "tests")]
+    sys.path += [str(PROJECT / name) for name in ("examples", "tests/helpers")]
 
 
 def environment(cache: pathlib.Path) -> dict[str, str]:

@@ -1,0 +1,314 @@
+"""Component-wise gradient norm clipping (CWGNC), section 3 of the paper."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from cwgnc_jax._thresholds import (
+    BlockThreshold,
+    MaxNorm,
+    block_thresholds,
+    check_thresholds,
+    match_rules,
+    stack_thresholds,
+)
+from cwgnc_jax.components._component import ComponentMap
+from cwgnc_jax.components._layout import Layout
+from cwgnc_jax.components._norms import (
+    block_squares,
+    norms_dtype,
+    resolve,
+    safe_sqrt,
+    scale_leaf,
+    select,
+    stack_blocks,
+)
+from cwgnc_jax.components._paths import flatten_with_paths, list_offenders
+from cwgnc_jax.components._specs import Specs
+
+
+class ClipByComponentNormState(NamedTuple):
+    """What the clipping of the last step did.
+
+    Attributes:
+      count: number of steps so far, int32 scalar.
+      norms: norms of the components before clipping, shape (components,), in the
+        order of :func:`component_names`. A component with a NaN or an infinity shows
+        it here; infinity also stands for a norm whose square float32 cannot hold.
+      scales: factors by which the components were multiplied, shape (components,).
+        Norms and scales are float32, or float64 if a parameter has 64 bits.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from cwgnc_jax import clip_by_component_norm
+      >>> gradients = {"kernel": jnp.full((2, 2), 0.5), "bias": jnp.array([3.0, 4.0])}
+      >>> tx = clip_by_component_norm(2.5)
+      >>> _, state = tx.update(gradients, tx.init(gradients))
+      >>> int(state.count), state.norms.tolist(), state.scales.tolist()
+      (1, [5.0, 1.0], [0.5, 1.0])
+    """
+
+    count: jax.Array  # pyright: ignore[reportIncompatibleMethodOverride]
+    norms: jax.Array
+    scales: jax.Array
+
+
+def clip_by_component_norm(
+    max_norm: MaxNorm,
+    components: ComponentMap | None = None,
+    *,
+    specs: Specs = None,
+) -> optax.GradientTransformation:
+    r"""Clips the gradient norm of each component on its own (CWGNC).
+
+    For each component :math:`i`, one weight matrix or bias vector unless
+    ``components`` says otherwise, with the gradient :math:`g_i`:
+
+    .. math::
+      g_i \leftarrow g_i \cdot \min\left(1, \frac{c_i}{\lVert g_i \rVert_2}\right)
+
+    It goes before whatever keeps moments of the gradients.
+
+    Args:
+      max_norm: the largest norm :math:`c_i` of a component, at least 0; 0 stops it and
+        infinity never clips. A number or a jax scalar; a schedule, called with the
+        number of steps so far (int32 scalar); or ordered rules, pairs or a dict, from
+        regular expressions to any of these, or to None to leave a component alone. A
+        component has the threshold of the first rule that matches its whole name,
+        index included (:func:`component_names`).
+      components: which component each leaf belongs to: by default each leaf is one.
+        :func:`stacked` keeps layers apart that one leaf holds, :func:`fused` the
+        query, key and value of one kernel, :func:`by_module` and :func:`by_layer`
+        join leaves, :func:`by_rules` chooses; or any pytree of :class:`Component`,
+        labels (str) and None (no component) over the parameters, or a function from
+        the parameters to one.
+      specs: inside ``shard_map``, a pytree of ``PartitionSpec`` over the parameters.
+        All norms together then cost one ``psum``. Without them each device would clip
+        by the norms of its own shards.
+
+    Returns:
+      The transformation. Its state, a :class:`ClipByComponentNormState`, holds norms
+      and scales of the last step; :func:`get_clip_state` finds it.
+
+    Raises:
+      ValueError: at once if a concrete threshold is negative, NaN or not a scalar, or
+        an expression is not valid; at init and update if components or specs do not
+        fit the tree, a component is matched by no rule, or a rule is the first match
+        of no component. Where a mask hides leaves, a rule may be theirs and is not
+        missed. In the update, if a schedule does not return a scalar.
+      TypeError: if a threshold is not a number, a schedule or None; at init and update
+        if ``components`` is no map, such as the name of one or :func:`stacked` itself.
+
+    Notes:
+      **Numbers.** Squares are summed in float32, or float64 for 64 bits, and updates
+      keep their dtype. A component whose norm is at most its threshold, within
+      rounding, keeps every bit. A component with a NaN becomes NaN; one with an
+      infinity becomes NaN there and 0 elsewhere; the others never notice, and
+      ``optax.apply_if_finite`` around the optimizer skips such a step. A finite
+      gradient whose squared norm float32 cannot hold (entries above some 1e19)
+      becomes 0 and its recorded norm infinite. A traced threshold cannot be checked:
+      below 0 it acts as 0, and NaN makes its components NaN. Derivatives of the
+      clipped gradient are finite, at 0 too.
+
+      **Where it belongs.** After the gradient is unscaled, if the loss was scaled;
+      after gradients were averaged over devices (clipping first gives another mean);
+      inside ``optax.MultiSteps``, which accumulates before it, unless each
+      micro-batch is to be clipped. A clipping before a mask or ``optax.partition``
+      keeps the gradients of frozen leaves alive for the sake of their recorded
+      norms; inside the mask, frozen leaves cost nothing.
+
+      **Sharded arrays** under jit need no ``specs``, whether the axes of the mesh are
+      explicit or left to the compiler: it combines the sums of all components that are
+      sharded over the same mesh axes into one all-reduce.
+
+      **Hyperparameters.** ``optax.inject_hyperparams`` takes a callable for a schedule
+      of its own: name the others, ``static_args=("components", "specs")``.
+
+    Examples:
+      The paper's threshold, before Adam:
+
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> from cwgnc_jax import clip_by_component_norm, component_names, get_clip_state
+      >>> params = {"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(2)}
+      >>> tx = optax.chain(clip_by_component_norm(0.05), optax.adamw(2e-5))
+      >>> opt_state = tx.init(params)
+      >>> gradients = {"kernel": jnp.full((2, 2), 0.05), "bias": jnp.full(2, 0.01)}
+      >>> updates, opt_state = tx.update(gradients, opt_state, params)
+      >>> scales = get_clip_state(opt_state).scales
+      >>> dict(zip(component_names(params), scales.tolist(), strict=True))
+      {'bias': 1.0, 'kernel': 0.5}
+
+      Rules, of which the last leaves all other components alone:
+
+      >>> rules = [("kernel", 0.1), (".*", None)]
+      >>> tx = clip_by_component_norm(rules)
+      >>> clipped, _ = tx.update(jax.tree.map(jnp.ones_like, params), tx.init(params))
+      >>> clipped["kernel"].tolist(), clipped["bias"].tolist()
+      ([[0.05000000074505806, 0.05000000074505806],
+        [0.05000000074505806, 0.05000000074505806]], [1.0, 1.0])
+
+      A threshold that can be changed while training:
+
+      >>> inject = optax.inject_hyperparams(
+      ...     clip_by_component_norm, static_args=("components", "specs"))
+      >>> tx = inject(max_norm=0.05)
+      >>> opt_state = tx.init(params)
+      >>> opt_state.hyperparams["max_norm"] = jnp.asarray(0.01)
+
+    References:
+      Yang & Ma, `Improving Stability of Fine-Tuning Pretrained Language Models via
+      Component-Wise Gradient Norm Clipping <https://arxiv.org/abs/2210.10325>`_,
+      2022, section 3
+    """
+    thresholds = check_thresholds("max_norm", max_norm)
+
+    def init_fn(params: optax.Params) -> ClipByComponentNormState:
+        layout = resolve(params, components, specs)
+        if isinstance(thresholds, list):
+            # Rules that do not fit are to show at once, not in the first update.
+            match_rules("max_norm", [pattern for pattern, _ in thresholds], layout)
+        dtype = norms_dtype(jax.tree.leaves(params), layout)
+        return ClipByComponentNormState(*initial_record(layout, dtype))
+
+    def update_fn(
+        updates: optax.Updates, state: Any, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, ClipByComponentNormState]:
+        del params
+        layout = resolve(updates, components, specs)
+        leaves, treedef = jax.tree.flatten(updates)
+        dtype = norms_dtype(leaves, layout)
+        limits = block_thresholds("max_norm", thresholds, layout, state.count, dtype)
+        squares = block_squares(leaves, layout)
+        leaves = clip_leaves(leaves, layout, squares, limits)
+        # For the state alone: scales indexed back out of a vector compile slowly.
+        stack = stack_blocks(squares, dtype)
+        return jax.tree.unflatten(treedef, leaves), ClipByComponentNormState(
+            count=jnp.asarray(optax.safe_increment(state.count)),
+            norms=safe_sqrt(stack).astype(state.norms.dtype),
+            scales=clip_scales(stack, stack_thresholds(limits, layout)).astype(
+                state.scales.dtype
+            ),
+        )
+
+    return optax.GradientTransformation(init_fn, update_fn)
+
+
+def initial_record(layout: Layout, dtype: Any) -> tuple[jax.Array, ...]:
+    """Count, norms and scales before the first step.
+
+    Each is a buffer of its own: two that share one cannot both be donated.
+    """
+    return (
+        jnp.zeros((), jnp.int32),
+        jnp.zeros((layout.size,), dtype),
+        jnp.ones((layout.size,), dtype),
+    )
+
+
+def clip_leaves(
+    leaves: Sequence[Any],
+    layout: Layout,
+    squares: Sequence[jax.Array],
+    limits: Sequence[BlockThreshold],
+) -> list[Any]:
+    """Scales the leaves of each block down to its thresholds."""
+    clipped = list(leaves)
+    for block, square, limit in zip(layout.blocks, squares, limits, strict=True):
+        if limit.alone is True:
+            continue
+        scale = clip_scales(square, limit)
+        for member in block.members:
+            leaf = leaves[member.position]
+            clipped[member.position] = scale_leaf(leaf, scale, member)
+    return clipped
+
+
+def clip_scales(squares: jax.Array, limit: BlockThreshold) -> jax.Array:
+    """min(1, limit / norm) of the squared norms; 0 / 0 is 0, inf / inf is 1.
+
+    The comparison is one of squares, so that the root has a single use and fuses.
+    """
+    value, square, below = (
+        x.astype(squares.dtype) for x in (limit.value, limit.square, limit.below)
+    )
+    # Where it is not needed the root is that of a positive constant: its derivative
+    # stays finite. Few operations, for there may be hundreds of leaves to compile.
+    scales = value / jnp.sqrt(jnp.maximum(squares, square))
+    within = squares <= square
+    if limit.alone is not False:
+        within = within | limit.alone
+    return select(within, below, scales)
+
+
+def get_clip_state(
+    opt_state: Any, where: str | int | None = None
+) -> ClipByComponentNormState:
+    """Finds the norms and scales of the last step in the state of an optimizer.
+
+    Args:
+      opt_state: state of an optimizer that clips by component: a chain, a partition,
+        a wrapper around one, a ``flax.nnx.Optimizer`` or its state. The adaptive
+        transformations of this library are found as well.
+      where: what decides between several: the path of one in ``opt_state``, else the
+        beginning of its path, else a key in it, such as a label of
+        ``optax.partition``. An error lists the paths.
+
+    Returns:
+      The state, of plain arrays, with what the clipping saw: where a mask hides
+      leaves from it, :func:`component_names` needs the same mask.
+
+    Raises:
+      ValueError: if there is no such state, or more than one.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> from cwgnc_jax import clip_by_component_norm, get_clip_state
+      >>> params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+      >>> tx = optax.chain(clip_by_component_norm(1.0), optax.adam(1e-3))
+      >>> _, opt_state = tx.update(params, tx.init(params), params)
+      >>> get_clip_state(opt_state).norms.tolist()
+      [1.4142135381698608, 2.0]
+    """
+    found = {
+        path: node
+        for path, node in flatten_with_paths(opt_state, is_leaf=is_clip_state)
+        if is_clip_state(node)
+    }
+    chosen = list(found) if where is None else _paths_at(str(where), found)
+    if len(chosen) != 1:
+        scope = "opt_state" if where is None else f"opt_state at {where!r}"
+        raise ValueError(
+            f"{scope} must hold one state of a clipping by component, got {len(chosen)}"
+            + ("; name a path, or a key in it, as `where`:" if found else "")
+            + list_offenders(chosen or found)
+        )
+    state = found[chosen[0]]
+    fields = state if isinstance(state, Mapping) else state._asdict()
+    # An array may be wrapped, as nnx.Optimizer does.
+    arrays = {
+        name: jax.tree.leaves(fields[name])[0]
+        for name in ClipByComponentNormState._fields
+    }
+    return ClipByComponentNormState(**arrays)
+
+
+def _paths_at(where: str, paths: Collection[str]) -> list[str]:
+    """The path itself, else those that it begins, else those that it is a part of."""
+    if where in paths:
+        return [where]
+    key = f"/{where}/"
+    return [path for path in paths if f"/{path}/".startswith(key)] or [
+        path for path in paths if key in f"/{path}/"
+    ]
+
+
+def is_clip_state(node: Any) -> bool:
+    """Whether a node is a state, or a dict that was made of one."""
+    names = node if isinstance(node, Mapping) else getattr(node, "_fields", ())
+    return set(ClipByComponentNormState._fields) <= set(names)

@@ -1,0 +1,1 @@
+"""What a component is, and the arithmetic of its norm."""

@@ -1,0 +1,394 @@
+"""Ready-made maps from leaves to components: by leaf, module, layer, rule, index."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from cwgnc_jax.components._component import Component, ComponentMap, Split
+from cwgnc_jax.components._matching import (
+    Components,
+    check_map,
+    makes_maps,
+    match_components,
+)
+from cwgnc_jax.components._paths import (
+    PathLeaf,
+    compile_rules,
+    flatten_with_paths,
+    is_masked,
+    is_step,
+    list_offenders,
+)
+
+# A number of its own (lists, NNX, Equinox) or one at the end of a word for a layer:
+# layer_3, layers_3, TransformerBlock_3, h3.
+_LAYER = re.compile(r"\d+|(\w*(layers?|blocks?)|h)_?\d+", re.IGNORECASE)
+
+
+def by_leaf(tree: Any) -> Components:
+    """Makes each leaf a component: the paper's choice, and the default.
+
+    Args:
+      tree: parameters or updates, a pytree of arrays.
+
+    Returns:
+      A dict from paths to components.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from cwgnc_jax import by_leaf, component_names
+      >>> params = {"dense": {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)}}
+      >>> component_names(params, by_leaf)
+      ('dense/bias', 'dense/kernel')
+
+    References:
+      Yang & Ma, `Improving Stability of Fine-Tuning Pretrained Language Models via
+      Component-Wise Gradient Norm Clipping <https://arxiv.org/abs/2210.10325>`_,
+      2022, section 3
+    """
+    return {path: Component(path) for path, _ in _leaves_of(tree)}
+
+
+def by_module(tree: Any) -> Components:
+    """Joins the leaves of a module, such as a kernel and its bias.
+
+    Args:
+      tree: parameters or updates, a pytree of arrays.
+
+    Returns:
+      A dict from paths to components, whose label is the path without its last key. A
+      leaf that lies in no module is a component of its own, labelled by its path.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from cwgnc_jax import by_module, component_names
+      >>> params = {"dense": {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)}}
+      >>> component_names(params, by_module)
+      ('dense',)
+    """
+    return {
+        path: Component(path.rpartition("/")[0] or path) for path, _ in _leaves_of(tree)
+    }
+
+
+def by_layer(tree: Any) -> Components:
+    """Joins all leaves of a layer, whose number is found in the path.
+
+    The label ends with the first key that is a number (``layers/3``: lists, NNX,
+    Equinox) or a word for a layer with a number (``layer_3``, ``EncoderBlock_3``,
+    ``h3``: Linen, Haiku). What lies in no layer goes by module. For layers stacked in
+    one leaf see :func:`stacked`; for other names, :func:`by_rules`.
+
+    Args:
+      tree: parameters or updates, a pytree of arrays.
+
+    Returns:
+      A dict from paths to components.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from cwgnc_jax import by_layer, component_names
+      >>> layer = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+      >>> params = {"layers": [layer, layer], "head": layer}
+      >>> component_names(params, by_layer)
+      ('head', 'layers/0', 'layers/1')
+    """
+    components = by_module(tree)
+    for path in components:
+        keys = path.split("/")
+        for depth, key in enumerate(keys, start=1):
+            if _LAYER.fullmatch(key):
+                components[path] = Component("/".join(keys[:depth]))
+                break
+    return components
+
+
+def whole_tree(tree: Any) -> Components:
+    """Joins all leaves: clipping is then that of the global norm.
+
+    Args:
+      tree: parameters or updates, a pytree of arrays.
+
+    Returns:
+      A dict from paths to the one component, ``all``.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from cwgnc_jax import component_norms, whole_tree
+      >>> params = {"kernel": jnp.ones((2, 4)), "bias": jnp.full(2, 2.0)}
+      >>> float(component_norms(params, whole_tree)[0])  # sqrt(8 * 1 + 2 * 4)
+      4.0
+    """
+    return {path: Component("all") for path, _ in _leaves_of(tree)}
+
+
+@makes_maps("by_rules([('.*', by_leaf)])")
+def by_rules(
+    rules: Mapping[str, ComponentMap] | Sequence[tuple[str, ComponentMap]],
+) -> Callable[[Any], Components]:
+    r"""Chooses the components of leaves by ordered rules over their paths.
+
+    Args:
+      rules: pairs of a regular expression and what becomes of the leaves whose whole
+        path it matches first: a label (in which ``\1`` is the expression's first
+        group), a :class:`Component`, another map, which is shown these leaves alone,
+        or None to leave them out.
+
+    Returns:
+      A map. It raises a ValueError for a leaf that no rule matches and for a rule
+      that matches first nowhere, unless a mask hides leaves.
+
+    Raises:
+      ValueError: if there are no rules or an expression is not valid; when the map is
+        used, if a label names a group that its expression lacks.
+      TypeError: if a choice is the name of a ready-made map, instead of the map.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from cwgnc_jax import by_leaf, by_rules, component_names
+      >>> dense = {"kernel": jnp.ones((3, 3)), "bias": jnp.ones(3)}
+      >>> params = {"embedding": jnp.ones((9, 3)), "query": dense, "head": dense}
+      >>> components = by_rules([
+      ...     ("embedding", None),
+      ...     ("head/.*", by_leaf),
+      ...     (r"(.*)/(kernel|bias)", r"\1"),
+      ... ])
+      >>> component_names(params, components)
+      ('head/bias', 'head/kernel', 'query')
+    """
+    compiled = compile_rules("rules", rules)
+    for pattern, choice in compiled:
+        check_map(f"rules of {pattern.pattern!r}", choice)
+
+    def components_by_rules(tree: Any) -> Components:
+        nodes = _leaves_of(tree, is_leaf=is_masked)
+        leaves = {path: leaf for path, leaf in nodes if not is_masked(leaf)}
+        matched: list[dict[str, re.Match[str]]] = [{} for _ in compiled]
+        missed = []
+        for path in leaves:
+            for (pattern, _), taken in zip(compiled, matched, strict=True):
+                if match := pattern.fullmatch(path):
+                    taken[path] = match
+                    break
+            else:
+                missed.append(path)
+        if missed:
+            raise ValueError(
+                "rules: no rule matches the leaves:" + list_offenders(missed)
+            )
+        unused = [
+            pattern.pattern
+            for (pattern, _), taken in zip(compiled, matched, strict=True)
+            if not taken
+        ]
+        if unused and len(leaves) == len(nodes) and leaves:
+            raise ValueError(
+                "rules: no leaf is left for the rules (the first match wins):"
+                + list_offenders(unused)
+            )
+        components: Components = {}
+        for (_, choice), taken in zip(compiled, matched, strict=True):
+            if isinstance(choice, str):
+                components |= {
+                    path: Component(_expand(match, choice))
+                    for path, match in taken.items()
+                }
+            elif choice is None:
+                components |= dict.fromkeys(taken)
+            elif taken:
+                part = {path: leaves[path] for path in taken}
+                # The map is not to miss what a mask hides.
+                part |= {path: node for path, node in nodes if is_masked(node)}
+                components |= match_components(part, choice)
+        return components
+
+    return components_by_rules
+
+
+@makes_maps("stacked('layers/.*')")
+def stacked(
+    pattern: str,
+    axes: int | Sequence[int] = 0,
+    *,
+    start: int = 0,
+    joined: bool | str = False,
+    base: ComponentMap = by_leaf,
+) -> Callable[[Any], Components]:
+    """Makes each index of an axis a component: layers stacked for scan, or heads.
+
+    Args:
+      pattern: regular expression that matches the whole path of the stacked leaves.
+      axes: the axis, or axes, whose indices are components of their own.
+      start: number of the first index of the first axis, if the stack was cut.
+      joined: joins the leaves that match into one component for each index, with this
+        label, or with the path that they have in common if True (leaves that a mask
+        hides count). Otherwise ``base`` says which of them belong together.
+      base: the map that gives the labels, and the components of all other leaves.
+
+    Returns:
+      A map. It raises a ValueError if no leaf's path matches, unless a mask hides
+      leaves, or if leaves are to be joined whose paths have nothing in common.
+
+    Raises:
+      ValueError: if the expression is not valid.
+      TypeError: if ``pattern`` is not a string.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from cwgnc_jax import by_module, component_names, stacked
+      >>> params = {
+      ...     "layers": {"kernel": jnp.ones((2, 3, 3)), "bias": jnp.ones((2, 3))},
+      ...     "head": {"kernel": jnp.ones((3, 5))},
+      ... }
+      >>> component_names(params, stacked("layers/.*"))
+      ('head/kernel', 'layers/bias[0]', 'layers/bias[1]', 'layers/kernel[0]',
+       'layers/kernel[1]')
+      >>> component_names(params, stacked("layers/.*", start=10, joined=True))
+      ('head/kernel', 'layers[10]', 'layers[11]')
+      >>> component_names(params, stacked("layers/.*", base=by_module))
+      ('head', 'layers[0]', 'layers[1]')
+    """
+
+    def change(
+        components: dict[str, Component], hidden: Sequence[str]
+    ) -> dict[str, Component]:
+        label = joined
+        if joined is True:
+            label = _common_path([*components, *hidden])
+            if not label and len(components) > 1:
+                raise ValueError(
+                    "stacked: joined is True, but the paths of the leaves have "
+                    "nothing in common; give the label instead:"
+                    + list_offenders(components)
+                )
+        return {
+            path: dataclasses.replace(
+                component, label=label or component.label, axes=axes, start=start
+            )
+            for path, component in components.items()
+        }
+
+    return _modified("stacked", pattern, base, change)
+
+
+@makes_maps("fused('.*/qkv/.*', ('query', 'key', 'value'))")
+def fused(
+    pattern: str,
+    parts: Mapping[str, int] | Sequence[str],
+    axis: int = -1,
+    *,
+    base: ComponentMap = by_leaf,
+) -> Callable[[Any], Components]:
+    """Cuts fused leaves into named parts: query, key and value in one kernel.
+
+    Args:
+      pattern: regular expression that matches the whole path of the fused leaves.
+      parts: names of the parts in their order along the axis; a dict gives their
+        sizes as well, which are equal otherwise.
+      axis: the axis along which they lie.
+      base: the map that gives labels and axes, and the components of all other
+        leaves; :func:`stacked` if the leaves are stacked as well.
+
+    Returns:
+      A map. It raises a ValueError if no leaf's path matches, unless a mask hides
+      leaves.
+
+    Raises:
+      ValueError: if the expression is not valid or the parts' names are not distinct.
+      TypeError: if ``pattern`` is not a string.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from cwgnc_jax import by_module, component_names, fused, stacked
+      >>> params = {"qkv": {"kernel": jnp.ones((2, 4, 12)), "bias": jnp.ones((2, 12))}}
+      >>> components = fused(".*", ("q", "k", "v"), base=stacked(".*", base=by_module))
+      >>> component_names(params, components)
+      ('qkv[0,q]', 'qkv[0,k]', 'qkv[0,v]', 'qkv[1,q]', 'qkv[1,k]', 'qkv[1,v]')
+
+      Heads inside a square kernel, two of two columns each:
+
+      >>> heads = fused("kernel", ("head 0", "head 1"))
+      >>> component_names({"kernel": jnp.ones((4, 4))}, heads)
+      ('kernel[head 0]', 'kernel[head 1]')
+    """
+    split = Split(axis, parts)
+
+    def change(
+        components: dict[str, Component], hidden: Sequence[str]
+    ) -> dict[str, Component]:
+        del hidden
+        return {
+            path: dataclasses.replace(component, split=split)
+            for path, component in components.items()
+        }
+
+    return _modified("fused", pattern, base, change)
+
+
+def _modified(
+    maker: str,
+    pattern: str,
+    base: ComponentMap,
+    change: Callable[[dict[str, Component], Sequence[str]], dict[str, Component]],
+) -> Callable[[Any], Components]:
+    """A map that changes the components of the leaves whose path matches."""
+    if not isinstance(pattern, str):
+        raise TypeError(
+            f"{maker}: pattern must be a regular expression (str), got an object of "
+            f"type {type(pattern).__name__}"
+        )
+    [(compiled, _)] = compile_rules("pattern", [(pattern, None)])
+
+    def modified_components(tree: Any) -> Components:
+        components = match_components(tree, base)
+        matched = {
+            path: component
+            for path, component in components.items()
+            if component is not None and compiled.fullmatch(path)
+        }
+        nodes = flatten_with_paths(tree, is_leaf=is_masked)
+        hidden = [path for path, node in nodes if is_masked(node)]
+        if not matched and nodes and not hidden:
+            raise ValueError(
+                f"{maker}: no leaf's path matches {pattern!r}; the paths are:"
+                + list_offenders(components)
+            )
+        return components | change(
+            matched, [path for path in hidden if compiled.fullmatch(path)]
+        )
+
+    return modified_components
+
+
+def _leaves_of(
+    tree: Any, is_leaf: Callable[[Any], bool] | None = None
+) -> list[PathLeaf]:
+    """Leaves with their paths, of what can be a tree of parameters."""
+    if is_step(tree):  # All parameters would silently become one component.
+        raise ValueError(
+            "components: a map was called with an integer instead of parameters; "
+            "optax.inject_hyperparams needs "
+            'static_args=("components", "specs") to tell maps from schedules'
+        )
+    return flatten_with_paths(tree, is_leaf)
+
+
+def _expand(match: re.Match[str], label: str) -> str:
+    """A label with the groups of the match filled in."""
+    try:
+        return match.expand(label)
+    except (re.error, IndexError) as error:
+        raise ValueError(
+            f"rules: the label {label!r} does not fit the expression "
+            f"{match.re.pattern!r}: {error}"
+        ) from error
+
+
+def _common_path(paths: Sequence[str]) -> str:
+    common = []
+    for keys in zip(*(path.split("/")[:-1] for path in paths), strict=False):
+        if len(set(keys)) > 1:
+            break
+        common.append(keys[0])
+    return "/".join(common)

@@ -1,0 +1,136 @@
+"""Which entry of a map of components belongs to which leaf."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias, TypeVar
+
+from jax.tree_util import all_leaves
+
+from cwgnc_jax.components._component import Component, ComponentMap, ComponentTree
+from cwgnc_jax.components._paths import flatten_with_paths, is_masked, list_offenders
+
+Maker = TypeVar("Maker", bound=Callable[..., Any])
+
+Components: TypeAlias = dict[str, Component | None]
+"""What the ready-made maps return: the component of each path, None for left out."""
+
+
+_READY_MADE = {
+    name: name for name in ("by_layer", "by_leaf", "by_module", "whole_tree")
+}
+_MAKERS: list[Callable[..., Any]] = []
+
+
+def makes_maps(example: str) -> Callable[[Maker], Maker]:
+    """Registers a function that makes maps, with a call of it, for error messages."""
+
+    def register(maker: Maker) -> Maker:
+        _READY_MADE[maker.__name__] = example
+        _MAKERS.append(maker)
+        return maker
+
+    return register
+
+
+def check_map(argument: str, components: Any) -> None:
+    """Refuses the name of a ready-made map, and what makes maps but was not called.
+
+    The one would be taken for the label of a component that all leaves make, the
+    other be called with the parameters.
+
+    Args:
+      argument: name of the argument, for messages.
+      components: what the user gave for a map.
+
+    Raises:
+      TypeError: if it is one of these.
+    """
+    if isinstance(components, str) and components in _READY_MADE:
+        raise TypeError(
+            f"{argument}: the string {components!r} would be the label of one component"
+            f" for all leaves; pass the map itself: cwgnc_jax.{_READY_MADE[components]}"
+        )
+    for maker in _MAKERS:
+        if components is maker:
+            name = maker.__name__
+            raise TypeError(
+                f"{argument}: {name} makes a map when it is called, got the function "
+                f"itself; pass {_READY_MADE[name]}"
+            )
+
+
+def match_components(tree: Any, components: ComponentMap) -> Components:
+    """Finds each leaf's entry in a map: its own, or that of a node above it.
+
+    Args:
+      tree: parameters or updates; leaves may be hidden by ``optax.MaskedNode``.
+      components: the map.
+
+    Returns:
+      The component of each leaf that is there, by path.
+
+    Raises:
+      ValueError: if map and leaves do not fit.
+      TypeError: if it is no map.
+    """
+    nodes = flatten_with_paths(tree, is_leaf=lambda x: x is None or is_masked(x))
+    paths = [path for path, leaf in nodes if not (leaf is None or is_masked(leaf))]
+    check_map("components", components)
+    # A callable module may be a tree of components; a function is a leaf.
+    if callable(components) and all_leaves([components]):
+        components = components(tree)
+    entries = _read_entries(components)
+    found: Components = {}
+    used = set()
+    for path in paths:
+        entry = nearest_entry(path, entries)
+        if entry is not None:
+            used.add(entry)
+            found[path] = entries[entry]
+    missing = [path for path in paths if path not in found]
+    if missing:
+        raise ValueError(
+            "components: no component for these leaves (None leaves a leaf out on "
+            "purpose):" + list_offenders(missing)
+        )
+    hidden = {path for path, leaf in nodes if path not in found}
+    unused = [
+        path
+        for path, entry in entries.items()
+        if path not in used and entry is not None and not _overlaps(path, hidden)
+    ]
+    if unused and paths:
+        raise ValueError(
+            "components: entries that belong to no leaf:" + list_offenders(unused)
+        )
+    return found
+
+
+def nearest_entry(path: str, entries: Mapping[str, Any]) -> str | None:
+    """The path itself or the nearest above it that has an entry, None without one."""
+    while path and path not in entries:
+        path = path.rpartition("/")[0]
+    return path if path in entries else None
+
+
+def _read_entries(tree: ComponentTree) -> Components:
+    def is_entry(node: Any) -> bool:
+        return node is None or isinstance(node, Component)
+
+    entries: Components = {}
+    for path, entry in flatten_with_paths(tree, is_leaf=is_entry):
+        entry = Component(entry) if isinstance(entry, str) else entry
+        if not is_entry(entry):
+            raise TypeError(
+                "components must hold Component, str (a label) or None, got "
+                f"{entry!r} at {path!r}"
+            )
+        entries[path] = entry
+    return entries
+
+
+def _overlaps(path: str, others: set[str]) -> bool:
+    """Whether one of the paths is this one, or lies above or below it."""
+    return any(
+        f"{other}/".startswith(f"{path}/") or f"{path}/".startswith(f"{other}/")
+        for other in others
+    )

@@ -1,0 +1,33 @@
+"""How stable a method is, and what a comparison of two has shown (Tables 1 and 2)."""
+
+from cwgnc_jax.stability._comparisons import (
+    Comparison,
+    compare_scores,
+    compare_spread,
+    correct_comparisons,
+)
+from cwgnc_jax.stability._runs import (
+    RELEASED_FAILED_AT,
+    FailedRuns,
+    Interval,
+    RunSummary,
+    std_interval,
+    summarize_runs,
+    wilson_interval,
+)
+from cwgnc_jax.stability._significance import holm
+
+__all__ = [
+    "Comparison",
+    "FailedRuns",
+    "Interval",
+    "RELEASED_FAILED_AT",
+    "RunSummary",
+    "compare_scores",
+    "compare_spread",
+    "correct_comparisons",
+    "holm",
+    "std_interval",
+    "summarize_runs",
+    "wilson_interval",
+]

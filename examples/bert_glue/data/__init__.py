@@ -1,0 +1,1 @@
+"""Tasks, their examples, their tokens and batches, and how predictions are scored."""

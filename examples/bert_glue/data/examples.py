@@ -1,0 +1,177 @@
+"""Tasks and their examples, whatever they were read from."""
+
+import dataclasses
+
+import numpy as np
+
+# Which rows a smaller training set keeps does not follow the seed of a run, so that all
+# runs see the same ones.
+_SUBSET_SEED = 20221207
+_HELD_OUT_SEED = 20221211
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What is read from where, and how predictions are scored.
+
+    Attributes:
+      name: Name on the command line.
+      texts: Columns of one sentence or of two.
+      label: Column of the label.
+      labels: Spellings of the classes, in the order of their indices; empty for
+        regression.
+      metric: One of ``metrics.METRICS``.
+      folder: Folder of the official download; empty if there is none.
+      evaluation_file: File of the evaluation split.
+      columns: Names of all columns, for files without a header.
+      skips_short_lines: Whether lines with too few columns, which the official files
+        of this task hold, are passed over.
+      hub_name: What the hub's dataset calls the task, if not by its name.
+      hub_texts: Columns of the sentences in the hub's dataset, if they differ.
+      hub_split: Name of the evaluation split in the hub's dataset.
+      failed_below: Score in per cent at or below which the released code of Yang and
+        Ma (2022) counts a run as failed.
+    """
+
+    name: str
+    texts: tuple[str, ...]
+    label: str
+    labels: tuple[str, ...]
+    metric: str
+    folder: str = ""
+    evaluation_file: str = "dev.tsv"
+    columns: tuple[str, ...] | None = None
+    skips_short_lines: bool = False
+    hub_name: str = ""
+    hub_texts: tuple[str, ...] | None = None
+    hub_split: str = "validation"
+    failed_below: float | None = None
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether labels are numbers and not classes."""
+        return not self.labels
+
+    @property
+    def num_labels(self) -> int:
+        """Outputs that a model for this task has; 1 for regression."""
+        return len(self.labels) or 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """Sentences or pairs of them, and their labels.
+
+    Attributes:
+      texts: For each example one sentence or two.
+      labels: int32 class indices or float32 numbers of shape (examples,), or None.
+    """
+
+    texts: list[tuple[str, ...]]
+    labels: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, count: int | None) -> "Examples":
+        """At most ``count`` examples: the same random ones each time, in file order.
+
+        Args:
+          count: How many; None for all.
+
+        Returns:
+          The examples that were kept; a smaller number keeps some of those that a
+          larger one keeps.
+
+        Raises:
+          ValueError: If ``count`` is below 1.
+        """
+        if count is not None and count < 1:
+            raise ValueError(f"count is {count}; at least 1 example must be kept")
+        if count is None or count >= len(self):
+            return self
+        order = np.random.default_rng(_SUBSET_SEED).permutation(len(self))
+        return self._select(order[:count])
+
+    def hold_out(self, share: float) -> tuple["Examples", "Examples"]:
+        """Parts the examples at random in two, the same ones each time.
+
+        Args:
+          share: Share of the second part, above 0 and below 1, rounded to whole
+            examples.
+
+        Returns:
+          The examples left, and those held out; both in file order.
+
+        Raises:
+          ValueError: If one of the two would be empty.
+        """
+        count = round(share * len(self))
+        if not 0 < count < len(self):
+            raise ValueError(
+                f"{share:g} of {len(self)} examples are {count}; there must be some to "
+                "train on and some to score"
+            )
+        order = np.random.default_rng(_HELD_OUT_SEED).permutation(len(self))
+        return self._select(order[count:]), self._select(order[:count])
+
+    def _select(self, chosen: np.ndarray) -> "Examples":
+        chosen = np.sort(chosen)
+        return Examples(
+            [self.texts[index] for index in chosen],
+            None if self.labels is None else self.labels[chosen],
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskData:
+    """A task with its training and evaluation examples.
+
+    Attributes:
+      task: The row of the table.
+      train: Labelled examples.
+      evaluation: Labelled examples, none of which is for training.
+      held_out: Share of the task's training examples that ``evaluation`` is; 0 if it
+        has examples of its own.
+    """
+
+    task: Task
+    train: Examples
+    evaluation: Examples
+    held_out: float = 0.0
+
+    def hold_out(self, share: float | None) -> "TaskData":
+        """The task with a share of its training examples to be scored.
+
+        Args:
+          share: Which share; None to leave the task as it is.
+
+        Returns:
+          The task, whose evaluation examples are held out of training.
+
+        Raises:
+          ValueError: As :meth:`Examples.hold_out`.
+        """
+        if share is None:
+            return self
+        train, evaluation = self.train.hold_out(share)
+        return TaskData(self.task, train, evaluation, share)
+
+    def take(self, train: int | None, evaluation: int | None) -> "TaskData":
+        """The task with fewer examples, as :meth:`Examples.take` chooses them.
+
+        Args:
+          train: At most so many to train on; None for all.
+          evaluation: At most so many to score.
+
+        Returns:
+          The task.
+
+        Raises:
+          ValueError: If a number is below 1.
+        """
+        return dataclasses.replace(
+            self,
+            train=self.train.take(train),
+            evaluation=self.evaluation.take(evaluation),
+        )

@@ -1,0 +1,120 @@
+"""GLUE from the Hugging Face hub, through its cache."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bert_glue.data.examples import Examples, Task, TaskData
+from bert_glue.data.tsv import DataError
+
+if TYPE_CHECKING:
+    import datasets
+
+DATASET = "nyu-mll/glue"
+_PATIENCE = 10.0  # seconds
+
+
+def load_task(task: Task) -> TaskData:
+    """Reads a task from the hub, or from the cache of an earlier time.
+
+    Args:
+      task: A row of ``tasks.TASKS``.
+
+    Returns:
+      The task's data.
+
+    Raises:
+      DataError: If the hub cannot be reached and the cache does not hold the data, or
+        the dataset there is not what the table says.
+    """
+    import datasets
+
+    name = task.hub_name or task.name
+    try:
+        with _quiet(), _from_cache_without_network():
+            splits = datasets.load_dataset(DATASET, name)
+    except Exception as error:  # whatever the many layers below raise without network
+        raise DataError(
+            f"cannot load {name!r} of {DATASET} from the hub "
+            f"({type(error).__name__}); without network, give a folder that holds "
+            f"{task.folder}/train.tsv and {task.folder}/{task.evaluation_file} with "
+            "--data-dir"
+        ) from error
+    return TaskData(
+        task,
+        _examples(splits, "train", task),
+        _examples(splits, task.hub_split, task),
+    )
+
+
+def _examples(splits: "datasets.DatasetDict", name: str, task: Task) -> Examples:
+    where = f"{DATASET}, split {name!r}"
+    if name not in splits:
+        raise DataError(f"{where}: not there; there are {', '.join(map(str, splits))}")
+    texts = task.hub_texts or task.texts
+    wanted = (*texts, "label")
+    split = splits[name]
+    if missing := [column for column in wanted if column not in split.column_names]:
+        raise DataError(
+            f"{where}: no column {missing[0]!r}; "
+            f"there are {', '.join(map(repr, split.column_names))}"
+        )
+    columns = split.select_columns(list(wanted))[:]
+    dtype = np.float32 if task.is_regression else np.int32
+    labels = np.array(columns["label"], dtype)
+    if not labels.size:
+        raise DataError(f"{where}: no examples")
+    # The hub marks what has no label, or a withheld one, by -1.
+    if not task.is_regression and not 0 <= labels.min() <= labels.max() < len(
+        task.labels
+    ):
+        raise DataError(
+            f"{where}: labels from {labels.min()} to {labels.max()}; accepted are 0 to "
+            f"{len(task.labels) - 1}"
+        )
+    return Examples(
+        list(zip(*(columns[column] for column in texts), strict=True)), labels
+    )
+
+
+@contextlib.contextmanager
+def _from_cache_without_network() -> Iterator[None]:
+    """Spares a hub that does not answer its retries, which take half a minute."""
+    from datasets import config
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    offline = config.HF_HUB_OFFLINE
+    try:
+        HfApi().dataset_info(DATASET, timeout=_PATIENCE)
+    except HfHubHTTPError:
+        pass  # it answers, and load_dataset will say what
+    except Exception:  # of whatever lies between here and there
+        config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        config.HF_HUB_OFFLINE = offline
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps warnings about a missing network to the one line of the error."""
+    import datasets
+
+    loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
+    levels = [logger.level for logger in loggers]
+    bars = datasets.are_progress_bars_disabled()
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        datasets.disable_progress_bars()
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if not bars:
+            datasets.enable_progress_bars()

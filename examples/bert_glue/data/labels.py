@@ -1,0 +1,99 @@
+"""From the spellings of labels to class indices or numbers."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bert_glue.data.metrics import REGRESSION
+from bert_glue.data.tsv import DataError, Table
+
+
+def find_classes(table: Table, column: str, metric: str | None) -> tuple[str, ...]:
+    """The classes that the labels of a training file are.
+
+    Args:
+      table: The file.
+      column: Where the labels are.
+      metric: How predictions will be scored; None if that follows from the labels:
+        numbers, of which some are not written as integers, then make it a regression.
+
+    Returns:
+      The spellings, without spaces around them, in the order of the integers that they
+      are, or else of the alphabet; empty for regression.
+
+    Raises:
+      DataError: If labels are empty, all the same, or only in part fractions.
+    """
+    position = table.column(column)
+    first_lines: dict[str, int] = {}
+    for line, row in zip(table.lines, table.rows, strict=True):
+        if not (spelling := row[position].strip()):
+            raise DataError(f"{table.path}, line {line}: the {column} is empty")
+        first_lines.setdefault(spelling, line)
+    fractions = [s for s in first_lines if _number(s) is not None and _whole(s) is None]
+    words = [s for s in first_lines if _number(s) is None]
+    if metric in REGRESSION or (metric is None and fractions and not words):
+        return ()
+    if metric is None and fractions:
+        raise DataError(
+            f"{table.path}, line {first_lines[words[0]]}: the {column} {words[0]!r} is "
+            "no number in the range of float32, but "
+            f"{fractions[0]!r} in line {first_lines[fractions[0]]} is"
+        )
+    if len(first_lines) < 2:
+        raise DataError(
+            f"{table.path}: every {column} is {next(iter(first_lines))!r}; "
+            "two classes are needed"
+        )
+    return tuple(sorted(first_lines, key=_order))
+
+
+def to_numbers(table: Table, column: str, classes: Sequence[str]) -> np.ndarray:
+    """The labels of a file as numbers.
+
+    Args:
+      table: The file.
+      column: Where the labels are.
+      classes: Spellings of the classes; empty for regression.
+
+    Returns:
+      int32 indices of classes or float32 numbers, of shape (rows,).
+
+    Raises:
+      DataError: If a label is no class, or no number in the range of float32.
+    """
+    position = table.column(column)
+    indices = {spelling: index for index, spelling in enumerate(classes)}
+    numbers: list[float] = []
+    for line, row in zip(table.lines, table.rows, strict=True):
+        spelling = row[position].strip()
+        number = indices.get(spelling) if classes else _number(spelling)
+        if number is None:
+            accepted = ", ".join(map(repr, classes)) or "numbers"
+            raise DataError(
+                f"{table.path}, line {line}: unknown {column} {spelling!r}; "
+                f"accepted are {accepted}"
+            )
+        numbers.append(number)
+    return np.array(numbers, np.int32 if classes else np.float32)
+
+
+def _order(spelling: str) -> tuple[bool, int, str]:
+    whole = _whole(spelling)
+    return (whole is None, whole or 0, spelling)
+
+
+def _whole(spelling: str) -> int | None:
+    try:
+        return int(spelling)
+    except ValueError:
+        return None
+
+
+def _number(spelling: str) -> float | None:
+    try:
+        number = float(spelling)
+    except ValueError:
+        return None
+    with np.errstate(over="ignore"):
+        return number if np.isfinite(np.float32(number)) else None

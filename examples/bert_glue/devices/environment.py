@@ -1,0 +1,120 @@
+"""The surroundings of a run: versions, hardware, the cache of compiled programs."""
+
+import hashlib
+import importlib.metadata
+import os
+import pathlib
+import platform
+import subprocess
+from typing import Any
+
+import jax
+from jax.experimental.compilation_cache import compilation_cache
+
+import cwgnc_jax
+
+_PACKAGES = ("cwgnc-jax", "jax", "jaxlib", "optax", "flax", "numpy", "tokenizers")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a result may depend on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            # Run from its folder without having been installed.
+            continue
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    """What the program runs on."""
+    device = jax.devices()[0]
+    return {
+        "platform": device.platform,
+        "device": device.device_kind,
+        "devices": jax.device_count(),
+        "cpus": os.cpu_count(),
+        "machine": platform.machine(),
+    }
+
+
+def settings() -> dict[str, Any]:
+    """JAX's settings, by environment variable or not, that change a result."""
+    names = (
+        "jax_default_matmul_precision",
+        "jax_enable_x64",
+        "jax_threefry_partitionable",
+    )
+    found = {name: getattr(jax.config, name) for name in names}
+    return {**found, "XLA_FLAGS": os.environ.get("XLA_FLAGS", "")}
+
+
+def commit() -> str | None:
+    """The project's git commit, with '+' if files differ from it; None without git."""
+    folder = pathlib.Path(__file__).resolve().parents[1]
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=20,
+        ).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def code(*folders: pathlib.Path) -> str:
+    """Short name of the program's code, which changes with every change of it.
+
+    A commit does not tell: it may be of other files, and changes may not be committed.
+
+    Args:
+        *folders: where the code is; by default the examples' package and cwgnc_jax.
+
+    Returns:
+        Twelve hexadecimal digits, the same on every machine.
+    """
+    if not folders:
+        package = pathlib.Path(__file__).resolve().parents[1]
+        folders = (package, pathlib.Path(cwgnc_jax.__file__).resolve().parent)
+    found = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(folder.rglob("*.py")):
+            source = path.read_bytes()
+            name = path.relative_to(folder).as_posix()
+            found.update(f"{name} {len(source)}\n".encode() + source)
+    return found.hexdigest()[:12]
+
+
+def cache_folder() -> pathlib.Path:
+    """Where compiled programs are kept: $CWGNC_CACHE or ~/.cache/cwgnc_jax."""
+    if named := os.environ.get("CWGNC_CACHE"):
+        return pathlib.Path(named)
+    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(base) / "cwgnc_jax"
+
+
+def keep_compiled_programs() -> None:
+    """Makes later processes find the programs that this one compiles.
+
+    Nothing happens where the folder cannot be written to.
+    """
+    folder = cache_folder() / "compiled"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    if os.access(folder, os.W_OK):
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        # Whatever was compiled before has settled that there is no cache.
+        compilation_cache.reset_cache()

@@ -1,0 +1,230 @@
+"""Several processes that run one program together, each with devices of its own.
+
+All of them run the same script on the same files, and hold their share of the seeds and
+batches on their devices. What depends on more than that (which runs are done, who is
+at which) the first one decides and the others are told; it alone writes records and
+shows progress. If one of them dies, the others end, and the same command, started
+again, does what is missing.
+"""
+
+import math
+import pickle
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from numpy.typing import NDArray
+
+HEARTBEAT_SECONDS = 30
+"""A process that is silent for so long is dead, and all others end. JAX's own 100
+seconds would be paid for by every other host."""
+
+T = TypeVar("T")
+
+# So many bytes at most are sent at once: they take the devices' memory twice.
+_PIECE = 1 << 26
+# Whether the first process is finding an answer: the others do not hear of its parts.
+_is_deciding = False
+
+
+def connect(
+    coordinator: str | None = None, number: int | None = None, index: int | None = None
+) -> None:
+    """Joins the other processes of this program; comes before any use of a device.
+
+    Args:
+        coordinator: address and port of the first process, which the others can reach.
+        number: number of processes.
+        index: which one this is, from 0. What is None JAX takes from the surroundings:
+            a TPU slice, SLURM, Open MPI, Kubernetes.
+
+    Raises:
+        ValueError: if the surroundings do not tell, or the others cannot be reached.
+    """
+    # JAX would wait for somebody to ask whether SIGTERM came, and go on meanwhile.
+    jax.config.update("jax_enable_preemption_service", False)
+    try:
+        jax.distributed.initialize(
+            coordinator_address=coordinator,
+            num_processes=number,
+            process_id=index,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+        )
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"the processes cannot find each other ({reason}); accepted are "
+            "--coordinator HOST:PORT, --num-processes N and --process-id I together, "
+            "or --distributed alone where a TPU slice, SLURM, Open MPI or Kubernetes "
+            "says the same"
+        ) from error
+
+
+class Gone(Exception):
+    """Another process does not answer; the message says what the user can do."""
+
+
+def count() -> int:
+    """Number of processes that run this program together."""
+    return jax.process_count() if jax.distributed.is_initialized() else 1
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes and talks."""
+    return count() == 1 or jax.process_index() == 0
+
+
+def agree(decide: Callable[[], T]) -> T:
+    """Lets the first process decide for all; all of them must come here.
+
+    Args:
+        decide: finds the answer; called in the first process alone.
+
+    Returns:
+        The answer, in every process.
+
+    Raises:
+        Exception: whatever the first process raised, in every process.
+        Gone: if another process does not answer.
+    """
+    global _is_deciding
+    if count() == 1 or _is_deciding:
+        return decide()
+    answer, error = None, None
+    if is_first():
+        _is_deciding = True
+        try:
+            answer = decide()
+        except Exception as raised:
+            error = raised
+        finally:
+            _is_deciding = False
+        _broadcast(pickle.dumps((answer, error)))
+    else:
+        answer, error = pickle.loads(_broadcast(b""))
+    if error is not None:
+        raise error
+    return answer  # pyright: ignore[reportReturnType]
+
+
+def what_happened(error: BaseException) -> str:
+    """What to tell the user when a program of several processes has failed.
+
+    Args:
+        error: of JAX.
+
+    Returns:
+        A sentence.
+    """
+    reason = str(error).strip().splitlines()[0]
+    if "RESOURCE_EXHAUSTED" in reason:
+        advice = "fewer --parallel-seeds or --remat full need less memory"
+    else:
+        advice = "another process has probably gone: see what it says"
+    return (
+        f"process {jax.process_index()} of {count()} cannot go on: {advice}. Finished "
+        f"runs are recorded; start the same command everywhere again. ({reason})"
+    )
+
+
+def check_same(what: str, value: Any) -> None:
+    """Makes sure that all processes have read the same.
+
+    Args:
+        what: what it is, for the message.
+        value: anything that can be compared.
+
+    Raises:
+        ValueError: in the processes where it differs from the first one's.
+    """
+    if agree(lambda: value) != value:
+        raise ValueError(
+            f"{what} of process {jax.process_index()} of {count()} differ from those "
+            "of the first; all must be started with the same command on the same files"
+        )
+
+
+def from_first(tree: T | None, shapes: Any) -> T | None:
+    """A tree of arrays that the first process has, for all.
+
+    Args:
+        tree: the arrays, or None where it has none; what the others give is not used.
+        shapes: tree of ``jax.ShapeDtypeStruct``, the same in all processes.
+
+    Returns:
+        The arrays, or None, in every process.
+    """
+    if count() == 1:
+        return tree
+    leaves = None if tree is None else jax.tree.leaves(tree)
+    found = arrays_from_first(leaves)
+    return (
+        None if found is None else jax.tree.unflatten(jax.tree.structure(shapes), found)
+    )
+
+
+def arrays_from_first(
+    arrays: Sequence[NDArray[Any]] | None,
+) -> list[NDArray[Any]] | None:
+    """Arrays that the first process has, for all, to the last bit.
+
+    Args:
+        arrays: the arrays, or None where it has none; what the others give is not used.
+
+    Returns:
+        The arrays, or None, in every process.
+    """
+    if count() == 1:
+        return None if arrays is None else list(arrays)
+
+    def describe() -> list[tuple[tuple[int, ...], np.dtype]] | None:
+        if arrays is None:
+            return None
+        return [(each.shape, np.dtype(each.dtype)) for each in arrays]
+
+    kinds = agree(describe)
+    if kinds is None:
+        return None
+    found = []
+    for number, (shape, dtype) in enumerate(kinds):
+        size = math.prod(shape) * dtype.itemsize
+        content = np.empty(0, np.uint8)
+        if is_first() and arrays is not None:
+            flat = np.ascontiguousarray(arrays[number]).reshape(-1)
+            content = flat.view(np.uint8)
+        found.append(_bytes_from_first(content, size).view(dtype).reshape(shape))
+    return found
+
+
+def _broadcast(content: bytes) -> bytes:
+    """The first process's bytes, for all."""
+    size = int(_send(np.array(len(content), np.int32)))
+    return _bytes_from_first(np.frombuffer(content, np.uint8), size).tobytes()
+
+
+def _bytes_from_first(content: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """So many bytes of the first process; what the others give is not used.
+
+    JAX adds up what the processes have, zeros but for one of them. Of bytes nothing is
+    lost in that; float32 would lose the sign of zeros, and the smallest numbers.
+    """
+    found = np.empty(size, np.uint8)
+    for start in range(0, size, _PIECE):
+        length = min(_PIECE, size - start)
+        # Few sizes, so that few programs are compiled.
+        padded = np.zeros(1 << max(length - 1, 1023).bit_length(), np.uint8)
+        if is_first():
+            padded[:length] = content[start : start + length]
+        found[start : start + length] = _send(padded)[:length]
+    return found
+
+
+def _send(array: NDArray[Any]) -> NDArray[Any]:
+    """The first process's array, of one shape in all."""
+    try:
+        return np.asarray(multihost_utils.broadcast_one_to_all(array))
+    # Of a broken connection JAX tells now by this error, now by that one.
+    except (ValueError, RuntimeError) as error:
+        raise Gone(what_happened(error)) from error

@@ -1,0 +1,407 @@
+"""BERT in Flax NNX: encoder, masked-language-model head, sequence classifier.
+
+The encoder's layers are stacked: every parameter under ``encoder/layers`` has a leading
+layer axis and one scan runs over it, so that compile time and the number of kernels do
+not grow with depth. A stack may be cut into several, scanned one after the other
+(``stacks=(18, 6)``): gradual unfreezing keeps the lower one frozen that way, and no
+backward pass goes through it.
+
+Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers for Language
+Understanding", NAACL 2019.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+import cwgnc_jax
+from bert_glue.devices.mesh import SINGLE, Placement
+from bert_glue.model.config import ACTIVATIONS, BertConfig
+from bert_glue.model.dropout import dropout
+from bert_glue.model.remat import REMAT
+
+LAYERS = "encoder/layers"
+"""Path of the stacked layers."""
+
+# The places of a layer where BERT drops out, by the number that tells their keys apart.
+_EMBEDDINGS, _LAYERS, _POOLED = 0, 1, 2
+_ATTENTION, _ATTENTION_OUTPUT, _FEED_FORWARD_OUTPUT = 0, 1, 2
+
+
+class Embeddings(nnx.Module):
+    """Sum of word, position and token-type embeddings, normalised."""
+
+    def __init__(self, config: BertConfig, *, dtype: Any, rngs: nnx.Rngs):
+        def embed(count: int) -> nnx.Embed:
+            return nnx.Embed(
+                count,
+                config.hidden_size,
+                # Rows are gathered before they are rounded: the whole table need not
+                # be, and the gradients of a token's occurrences are summed in float32.
+                dtype=jnp.float32,
+                embedding_init=nnx.initializers.normal(config.initializer_range),
+                rngs=rngs,
+            )
+
+        self.word = embed(config.vocab_size)
+        self.position = embed(config.max_position_embeddings)
+        self.token_type = embed(config.type_vocab_size)
+        self.norm = _layer_norm(config, dtype, rngs)
+        self.dtype = dtype
+        self.rate = config.hidden_dropout_prob
+
+    def __call__(
+        self,
+        input_ids: Int[Array, "batch length"],
+        token_type_ids: Int[Array, "batch length"],
+        key: Array | None,
+    ) -> Float[Array, "batch length hidden"]:
+        """The embedded tokens; without a key nothing is dropped."""
+        positions = jnp.arange(input_ids.shape[1])
+        total = (
+            self.word(input_ids)
+            + self.position(positions)
+            + self.token_type(token_type_ids)
+        )
+        return dropout(self.norm(total.astype(self.dtype)), self.rate, key)
+
+
+class Layer(nnx.Module):
+    """One transformer layer, normalised after each residual sum."""
+
+    def __init__(self, config: BertConfig, *, dtype: Any, rngs: nnx.Rngs):
+        hidden, wide = config.hidden_size, config.intermediate_size
+        self.query = _linear(hidden, hidden, config, dtype, rngs)
+        self.key = _linear(hidden, hidden, config, dtype, rngs)
+        self.value = _linear(hidden, hidden, config, dtype, rngs)
+        self.attention_output = _linear(hidden, hidden, config, dtype, rngs)
+        self.attention_norm = _layer_norm(config, dtype, rngs)
+        self.intermediate = _linear(hidden, wide, config, dtype, rngs)
+        self.output = _linear(wide, hidden, config, dtype, rngs)
+        self.output_norm = _layer_norm(config, dtype, rngs)
+        self.heads = config.num_attention_heads
+        self.activation = config.hidden_act
+        self.rate = config.hidden_dropout_prob
+        self.attention_rate = config.attention_probs_dropout_prob
+
+    def __call__(
+        self,
+        hidden: Float[Array, "batch length hidden"],
+        mask: Float[Array, "batch 1 1 length"],
+        key: Array | None,
+    ) -> Float[Array, "batch length hidden"]:
+        """The hidden states after the layer; ``mask`` is added to the scores."""
+        keys = [_fold(key, site) for site in range(3)]
+        attended = self.attention_output(self._attend(hidden, mask, keys[_ATTENTION]))
+        attended = dropout(attended, self.rate, keys[_ATTENTION_OUTPUT])
+        hidden = self.attention_norm(hidden + attended)
+        output = self.output(ACTIVATIONS[self.activation](self.intermediate(hidden)))
+        output = dropout(output, self.rate, keys[_FEED_FORWARD_OUTPUT])
+        return self.output_norm(hidden + output)
+
+    def _attend(self, hidden: Array, mask: Array, key: Array | None) -> Array:
+        batch, length, width = hidden.shape
+
+        def split(projected: Array) -> Array:
+            heads = projected.reshape(batch, length, self.heads, width // self.heads)
+            return heads.transpose(0, 2, 1, 3)
+
+        query, keys, value = (
+            split(project(hidden)) for project in (self.query, self.key, self.value)
+        )
+        scores = jnp.einsum("bhqd,bhkd->bhqk", query, keys)
+        scores = scores.astype(jnp.float32) * (width // self.heads) ** -0.5 + mask
+        weights = jax.nn.softmax(scores, axis=-1).astype(hidden.dtype)
+        weights = dropout(weights, self.attention_rate, key, square=True)
+        mixed = jnp.einsum("bhqk,bhkd->bhqd", weights, value)
+        return mixed.transpose(0, 2, 1, 3).reshape(batch, length, width)
+
+
+class Encoder(nnx.Module):
+    """Layers on a leading axis, scanned; cut into several stacks if asked."""
+
+    def __init__(
+        self,
+        config: BertConfig,
+        *,
+        stacks: Sequence[int] | None,
+        remat: str,
+        placement: Placement,
+        dtype: Any,
+        rngs: nnx.Rngs,
+    ):
+        self.remat = remat
+        self.placement = placement
+
+        def stack(count: int) -> Layer:
+            @nnx.split_rngs(splits=count)
+            @nnx.vmap(in_axes=0, out_axes=0)
+            def create(rngs: nnx.Rngs) -> Layer:
+                return Layer(config, dtype=dtype, rngs=rngs)
+
+            return create(rngs)
+
+        if stacks is None:
+            self.layers = stack(config.num_hidden_layers)
+        elif sum(stacks) != config.num_hidden_layers or min(stacks) < 1:
+            raise ValueError(
+                f"stacks {tuple(stacks)} do not cut {config.num_hidden_layers} layers"
+            )
+        else:
+            self.layers = nnx.List([stack(count) for count in stacks])
+
+    def __call__(
+        self,
+        hidden: Float[Array, "batch length hidden"],
+        mask: Float[Array, "batch 1 1 length"],
+        key: Array | None,
+    ) -> Float[Array, "batch length hidden"]:
+        """The hidden states after all layers."""
+        stacks = [self.layers] if isinstance(self.layers, Layer) else self.layers
+        first = 0
+        for stack in stacks:
+            graphdef, state = nnx.split(stack)
+
+            def one(
+                hidden: Array, layer: tuple[Any, Array], graphdef: Any = graphdef
+            ) -> tuple[Array, None]:
+                state, index = layer
+                # On several devices each gets the whole layer for its share of the
+                # batch; the compiler might rather send activations around.
+                state = self.placement.everywhere(state)
+                hidden = self.placement.examples(hidden)
+                return nnx.merge(graphdef, state)(hidden, mask, _fold(key, index)), None
+
+            if self.remat != "none":
+                policy = REMAT[self.remat]
+                one = jax.checkpoint(one, policy=policy, prevent_cse=False)
+            count = jax.tree.leaves(state)[0].shape[0]
+            hidden, _ = jax.lax.scan(
+                one, hidden, (state, first + jnp.arange(count, dtype=jnp.uint32))
+            )
+            first += count
+        return hidden
+
+
+class Bert(nnx.Module):
+    """What the models below have in common: embeddings and encoder."""
+
+    def __init__(
+        self,
+        config: BertConfig,
+        *,
+        stacks: Sequence[int] | None,
+        remat: str = "cheap",
+        placement: Placement = SINGLE,
+        dtype: Any,
+        rngs: nnx.Rngs,
+    ):
+        if remat not in REMAT:
+            raise ValueError(f"remat is {remat!r}; accepted are {', '.join(REMAT)}")
+        self.config = config
+        self.placement = placement
+        self.embeddings = Embeddings(config, dtype=dtype, rngs=rngs)
+        self.encoder = Encoder(
+            config,
+            stacks=stacks,
+            remat=remat,
+            placement=placement,
+            dtype=dtype,
+            rngs=rngs,
+        )
+
+    def encode(
+        self,
+        input_ids: Int[Array, "batch length"],
+        token_type_ids: Int[Array, "batch length"],
+        attention_mask: Int[Array, "batch length"],
+        dropout_key: Array | None = None,
+    ) -> Float[Array, "batch length hidden"]:
+        """The last layer's hidden states.
+
+        Args:
+          input_ids: Token numbers, int32.
+          token_type_ids: 0 for the first sentence, 1 for the second.
+          attention_mask: 1 for real tokens, 0 for padding.
+          dropout_key: Key of the random numbers of dropout; None for no dropout.
+
+        Returns:
+          Hidden states in the compute dtype.
+
+        Raises:
+          ValueError: If the input is longer than the position embeddings.
+        """
+        if input_ids.shape[1] > self.config.max_position_embeddings:
+            raise ValueError(
+                f"input_ids has length {input_ids.shape[1]}; the model has "
+                f"{self.config.max_position_embeddings} positions"
+            )
+        # Hidden padding gets the weight 0 exactly: its exponential underflows.
+        lowest = jnp.finfo(jnp.float32).min
+        mask = jnp.where(attention_mask[:, None, None, :] > 0, 0.0, lowest)
+        graphdef, state = nnx.split(self.embeddings)
+        embeddings = nnx.merge(graphdef, self.placement.everywhere(state))
+        hidden = embeddings(input_ids, token_type_ids, _fold(dropout_key, _EMBEDDINGS))
+        return self.encoder(hidden, mask, _fold(dropout_key, _LAYERS))
+
+
+class BertForSequenceClassification(Bert):
+    """BERT with pooler and classifier; with one label, for regression.
+
+    Args:
+      config: Sizes and settings.
+      num_labels: Outputs of the classifier; 1 for regression.
+      dtype: What the forward pass computes in; parameters are float32.
+      stacks: Numbers of layers of the stacks that the encoder is cut into, from the
+        bottom up; one uncut stack by default.
+      remat: What the backward pass computes anew, a key of :data:`remat.REMAT`.
+      placement: Where parameters and batches lie.
+      rngs: Random numbers of the initial parameters (normal with the configured
+        standard deviation; biases zero).
+
+    Raises:
+      ValueError: If ``num_labels`` is below 1, the stacks do not sum up, or ``remat``
+        is not known.
+    """
+
+    def __init__(
+        self,
+        config: BertConfig,
+        num_labels: int,
+        *,
+        dtype: Any = jnp.float32,
+        stacks: Sequence[int] | None = None,
+        remat: str = "cheap",
+        placement: Placement = SINGLE,
+        rngs: nnx.Rngs,
+    ):
+        if num_labels < 1:
+            raise ValueError(f"num_labels is {num_labels}: at least 1 is due")
+        super().__init__(
+            config,
+            stacks=stacks,
+            remat=remat,
+            placement=placement,
+            dtype=dtype,
+            rngs=rngs,
+        )
+        hidden = config.hidden_size
+        self.pooler = _linear(hidden, hidden, config, dtype, rngs)
+        self.classifier = _linear(hidden, num_labels, config, dtype, rngs)
+
+    def __call__(
+        self,
+        input_ids: Int[Array, "batch length"],
+        token_type_ids: Int[Array, "batch length"],
+        attention_mask: Int[Array, "batch length"],
+        *,
+        dropout_key: Array | None = None,
+    ) -> Float[Array, "batch labels"]:
+        """Logits in float32; the arguments are those of :meth:`encode`."""
+        hidden = self.encode(input_ids, token_type_ids, attention_mask, dropout_key)
+        pooled = jnp.tanh(self.pooler(hidden[:, 0]))
+        key = _fold(dropout_key, _POOLED)
+        pooled = dropout(pooled[:, None], self.config.head_dropout, key)[:, 0]
+        return self.classifier(pooled).astype(jnp.float32)
+
+
+class BertForMaskedLM(Bert):
+    """BERT that predicts tokens; the output kernel is the word embedding.
+
+    Args:
+      config: Sizes and settings.
+      dtype: What the forward pass computes in; parameters are float32.
+      rngs: Random numbers of the initial parameters.
+    """
+
+    def __init__(self, config: BertConfig, *, dtype: Any = jnp.float32, rngs: nnx.Rngs):
+        super().__init__(config, stacks=None, dtype=dtype, rngs=rngs)
+        hidden = config.hidden_size
+        self.transform = _linear(hidden, hidden, config, dtype, rngs)
+        self.transform_norm = _layer_norm(config, dtype, rngs)
+        self.decoder_bias = nnx.Param(jnp.zeros(config.vocab_size))
+
+    def __call__(
+        self,
+        input_ids: Int[Array, "batch length"],
+        token_type_ids: Int[Array, "batch length"],
+        attention_mask: Int[Array, "batch length"],
+        *,
+        dropout_key: Array | None = None,
+    ) -> Float[Array, "batch length vocabulary"]:
+        """Logits in float32; the arguments are those of :meth:`encode`."""
+        hidden = self.encode(input_ids, token_type_ids, attention_mask, dropout_key)
+        hidden = ACTIVATIONS[self.config.hidden_act](self.transform(hidden))
+        kernel = self.embeddings.word.embedding[...].astype(hidden.dtype)
+        logits = self.transform_norm(hidden) @ kernel.T
+        return logits.astype(jnp.float32) + self.decoder_bias[...]
+
+
+def separate(model: Bert) -> tuple[nnx.GraphDef, dict[str, Any]]:
+    """Takes a model apart, for functions of its parameters.
+
+    Args:
+      model: Any model of this module, or an abstract one (``nnx.eval_shape``).
+
+    Returns:
+      The model's structure, and its parameters as a nested dict of arrays;
+      ``nnx.merge(structure, params)`` puts them together again.
+    """
+    structure, state = nnx.split(model, nnx.Param)
+    return structure, nnx.to_pure_dict(state)
+
+
+def initial_params(config: BertConfig, num_labels: int, key: Array) -> dict[str, Any]:
+    """Random parameters of a ``BertForSequenceClassification``.
+
+    Where a compiled program uses a part of them (a fresh head for each seed), only that
+    part is drawn.
+
+    Args:
+      config: Sizes and settings.
+      num_labels: Outputs of the classifier; 1 for regression.
+      key: Key of the random numbers.
+
+    Returns:
+      Nested dict of float32 arrays.
+    """
+    model = BertForSequenceClassification(config, num_labels, rngs=nnx.Rngs(key))
+    return separate(model)[1]
+
+
+def layer_components(first_layer: int = 0) -> cwgnc_jax.ComponentMap:
+    """The paper's components of the example BERT: each matrix and bias of each layer.
+
+    Args:
+        first_layer: number of the lowest layer of the stack, which may have been cut.
+
+    Returns:
+        The map.
+    """
+    return cwgnc_jax.stacked(f"{LAYERS}/.*", start=first_layer)
+
+
+def _linear(
+    inputs: int, outputs: int, config: BertConfig, dtype: Any, rngs: nnx.Rngs
+) -> nnx.Linear:
+    return nnx.Linear(
+        inputs,
+        outputs,
+        dtype=dtype,
+        kernel_init=nnx.initializers.normal(config.initializer_range),
+        rngs=rngs,
+    )
+
+
+def _layer_norm(config: BertConfig, dtype: Any, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    return nnx.LayerNorm(
+        config.hidden_size, epsilon=config.layer_norm_eps, dtype=dtype, rngs=rngs
+    )
+
+
+def _fold(key: Array | None, data: int | Array) -> Array | None:
+    return None if key is None else jax.random.fold_in(key, data)

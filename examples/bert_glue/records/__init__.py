@@ -1,0 +1,1 @@
+"""What is on the disk: finished runs, what made them, checkpoints inside runs."""

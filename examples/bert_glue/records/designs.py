@@ -1,0 +1,208 @@
+"""What a table is made of: methods, tasks, seeds; kept beside the runs."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from bert_glue.records.files import RecordsError
+from bert_glue.records.run_records import Record, settings_of
+from bert_glue.training.recipe import tidy_label
+from bert_glue.training.seeds import Seed
+
+ALL = "runs"
+"""The number of a table of whatever runs a folder holds."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Design:
+    """The rows and columns of a table, and the runs in each cell.
+
+    Attributes:
+        number: '1' or '2' as in the paper, or :data:`ALL`.
+        methods: labels of the rows.
+        tasks: names of the columns.
+        configurations: short name of the configuration of each task and method.
+        seeds: seeds of the runs of each cell.
+        reference: label of the row that the others are compared with.
+    """
+
+    number: str
+    methods: tuple[str, ...]
+    tasks: tuple[str, ...]
+    configurations: Mapping[tuple[str, str], str]
+    seeds: tuple[Seed, ...]
+    reference: str
+
+    @property
+    def runs(self) -> int:
+        """Number of runs that the table asks for."""
+        return len(self.configurations) * len(self.seeds)
+
+    def to_json(self) -> dict[str, Any]:
+        """The design for ``config.json``."""
+        cells = [
+            [task, method, name] for (task, method), name in self.configurations.items()
+        ]
+        return {
+            "methods": list(self.methods),
+            "tasks": list(self.tasks),
+            "configurations": cells,
+            "seeds": [list(seed) for seed in self.seeds],
+            "reference": self.reference,
+        }
+
+    @classmethod
+    def from_json(cls, number: str, saved: Mapping[str, Any]) -> "Design":
+        """Reads what :meth:`to_json` made.
+
+        Args:
+            number: number of the table.
+            saved: its design.
+
+        Returns:
+            The design.
+
+        Raises:
+            RecordsError: if it is none.
+        """
+        try:
+            return cls(
+                number,
+                tuple(dict.fromkeys(map(tidy_label, saved["methods"]))),
+                tuple(saved["tasks"]),
+                {
+                    (task, tidy_label(method)): name
+                    for task, method, name in saved["configurations"]
+                },
+                tuple(Seed(init, data) for init, data in saved["seeds"]),
+                tidy_label(saved["reference"]),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise RecordsError(
+                f"table {number} in config.json is not one of this version"
+            ) from None
+
+    def join(self, other: "Design") -> "Design":
+        """The table of both, such as of two parts of the runs.
+
+        Args:
+            other: a design of the same table.
+
+        Returns:
+            All rows, columns and seeds of both; a row that is another by another name
+            is left out. The reference is that of the other, or else of this one, that
+            is not the usual choice among its rows; if there is none, the usual choice
+            among all.
+
+        Raises:
+            RecordsError: if a row has other settings in the other.
+        """
+        for cell, name in other.configurations.items():
+            if self.configurations.get(cell, name) != name:
+                raise RecordsError(
+                    f"table {self.number}: {cell[1]} on {cell[0]} has other settings "
+                    "(or another model, or other data) in one directory than in "
+                    "another; their runs are no one table"
+                )
+        # The order of rows is that of the larger table.
+        first, second = self, other
+        if set(self.methods) <= set(other.methods):
+            first, second = other, self
+        names = set(first.configurations.values())
+        added = {
+            cell: name
+            for cell, name in second.configurations.items()
+            if name not in names
+        }
+        methods = _union(first.methods, [label for _, label in added])
+        named = [
+            each.reference
+            for each in (other, self)
+            if each.reference != choose_reference(each.methods)
+            and each.reference in methods
+        ]
+        return Design(
+            self.number,
+            methods,
+            _union(first.tasks, second.tasks),
+            {**first.configurations, **added},
+            _union(self.seeds, other.seeds),
+            named[0] if named else choose_reference(methods),
+        )
+
+    @classmethod
+    def of_records(cls, runs: Iterable[Record]) -> "Design":
+        """The table of whatever runs there are.
+
+        Args:
+            runs: records, at least one.
+
+        Returns:
+            A row for each label; where several configurations of a task have one
+            label, a row for each, which names the settings that differ.
+        """
+        runs = list(runs)
+        firsts = {run["configuration"]: run for run in reversed(runs)}
+        order = dict.fromkeys(run["configuration"] for run in runs)
+        labels = _unique_labels([firsts[name] for name in order])
+        methods = tuple(dict.fromkeys(labels.values()))
+        return cls(
+            ALL,
+            methods,
+            tuple(dict.fromkeys(run["task"] for run in runs)),
+            {(firsts[name]["task"], labels[name]): name for name in order},
+            tuple(
+                dict.fromkeys(Seed(run["init_seed"], run["data_seed"]) for run in runs)
+            ),
+            choose_reference(methods),
+        )
+
+
+def choose_reference(methods: Sequence[str]) -> str:
+    """The row to compare with: the paper's method at the paper's threshold.
+
+    Args:
+        methods: labels of the rows.
+
+    Returns:
+        One of them; the first if the paper's method is not among them.
+
+    Examples:
+        >>> choose_reference(["adamw", "cwgnc:epochs=3", "cwgnc"])
+        'cwgnc'
+        >>> choose_reference(["cwgnc:max_norm=0.01", "cwgnc:max_norm=0.05"])
+        'cwgnc:max_norm=0.05'
+    """
+    for wanted in ("cwgnc", "cwgnc:max_norm=0.05"):
+        if wanted in methods:
+            return wanted
+    ours = [label for label in methods if label.startswith("cwgnc")]
+    return (ours or list(methods))[0]
+
+
+def _unique_labels(runs: Sequence[Record]) -> dict[str, str]:
+    """A label for each of some configurations, unlike those of the same task."""
+    shared: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for settings in map(settings_of, runs):
+        key = settings["task"], settings["label"]
+        shared.setdefault(key, []).append(settings)
+    labels = {}
+    for (_, label), group in shared.items():
+        names = [
+            name
+            for name in dict.fromkeys(name for settings in group for name in settings)
+            if name != "configuration"
+            and any(settings.get(name) != group[0].get(name) for settings in group)
+        ]
+        for settings in group:
+            added = ", ".join(
+                f"{name.replace('_', ' ')} {settings[name]}"
+                for name in names
+                if name in settings
+            )
+            labels[settings["configuration"]] = f"{label} ({added})" if added else label
+    return labels
+
+
+def _union(first: Sequence[Any], second: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys((*first, *second)))

@@ -1,0 +1,124 @@
+"""Files that are written whole or not at all, and names for what they hold."""
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+UNFINISHED = ".new"
+"""End of the hidden names of what is being written: files, folders."""
+
+_WRITING_SECONDS = 600.0
+
+
+class RecordsError(Exception):
+    """The folder cannot be used; the message says why and what to do."""
+
+
+def identity(fields: Mapping[str, Any]) -> str:
+    """Short name of whatever the fields describe, such as a configuration.
+
+    Args:
+        fields: values that JSON can hold. Their order does not matter; whether a
+            number is written 1 or 1.0 does not either.
+
+    Returns:
+        Twelve hexadecimal digits: the same for equal fields, on every machine.
+
+    Examples:
+        >>> identity({"task": "cola", "epochs": 3})
+        'aaceb1db2360'
+        >>> identity({"epochs": 3.0, "task": "cola"})
+        'aaceb1db2360'
+    """
+    text = json.dumps(plain(fields), sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def replace_file(path: pathlib.Path, content: bytes) -> None:
+    """Writes a file so that at any moment it is the old one or the new one, whole.
+
+    Args:
+        path: the file; its folder is made where it is missing.
+        content: what is to be in it.
+
+    Raises:
+        RecordsError: if it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace_file(path, content)
+    except OSError as error:
+        raise RecordsError(
+            f"{path} cannot be written: {error.strerror or error}"
+        ) from error
+
+
+def _replace_file(path: pathlib.Path, content: bytes) -> None:
+    with tempfile.NamedTemporaryFile(
+        dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED, delete=False
+    ) as file:
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            # Temporary files are private; this one is to be read like its neighbours.
+            umask = os.umask(0)
+            os.umask(umask)
+            os.fchmod(file.fileno(), 0o666 & ~umask)
+            os.replace(file.name, path)
+        except BaseException:
+            pathlib.Path(file.name).unlink(missing_ok=True)
+            raise
+    sync_folder(path.parent)
+
+
+def sweep(paths: Iterable[pathlib.Path]) -> list[pathlib.Path]:
+    """Removes what processes left that were killed while they wrote it.
+
+    Args:
+        paths: files and folders that were not finished. Others may be writing one at
+            this moment, but nobody stops for ten minutes in between.
+
+    Returns:
+        Those that were removed.
+    """
+    removed = []
+    for path in paths:
+        with contextlib.suppress(OSError):
+            times = [each.stat().st_mtime for each in (path, *path.rglob("*"))]
+            if time.time() - max(times) > _WRITING_SECONDS:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                removed.append(path)
+    return removed
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON has it: finite numbers, no NumPy types, 3.0 written as 3."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, bool | int | str) or value is None:
+        return value
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    number = float(value)
+    if number != number or number in (float("inf"), float("-inf")):
+        return None
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+
+def sync_folder(folder: pathlib.Path) -> None:
+    """Makes the names of new files survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,71 @@
+"""Several output directories made one."""
+
+import pathlib
+from collections.abc import Sequence
+
+from bert_glue.records import manifest, run_records
+from bert_glue.records.designs import Design
+from bert_glue.records.run_records import Record, RunRecords
+
+
+def merge(into: RunRecords, folders: Sequence[pathlib.Path]) -> int:
+    """Copies the runs of other output directories, and how they were made.
+
+    The others are only read, so that they may be write-protected, or in use.
+
+    Args:
+        into: the records that get the runs.
+        folders: the other directories.
+
+    Returns:
+        Number of runs that were copied; one that is there already is not. A note of
+        ``into`` tells of those whose scores disagree.
+
+    Raises:
+        RecordsError: if a directory holds no records, or its tables contradict.
+    """
+    # All are read before anything is written.
+    runs = [record for folder in folders for record in _runs_of(folder)]
+    configs = [manifest.read(folder) for folder in folders]
+    kept = {record["run"]: record for record in into.read()}
+    ordered = []
+    disagreeing = set()
+    for run in runs:
+        first = kept.setdefault(run["run"], run)
+        if first is run:
+            ordered.append(run)
+        elif first["score"] != run["score"]:
+            disagreeing.add(run["run"])
+
+    def add(content: manifest.Config) -> None:
+        for other in configs:
+            content["commands"] += [
+                command
+                for command in other["commands"]
+                if command not in content["commands"]
+            ]
+            content["configurations"] |= other["configurations"]
+            for number, saved in other["tables"].items():
+                design = Design.from_json(number, saved)
+                if number in content["tables"]:
+                    ours = Design.from_json(number, content["tables"][number])
+                    design = ours.join(design)
+                content["tables"][number] = design.to_json()
+
+    if folders:
+        manifest.change(into, add)
+    if ordered:
+        into.append(ordered)
+    if disagreeing:
+        into.notes.append(
+            f"{len(disagreeing)} of the runs to merge, such as {min(disagreeing)}, are "
+            "recorded more than once with other scores (of another machine or version, "
+            "perhaps); the first record counts"
+        )
+    return len(ordered)
+
+
+def _runs_of(folder: pathlib.Path) -> list[Record]:
+    if (folder / manifest.NAME).is_file() and not (folder / run_records.RUNS).exists():
+        return []  # A shard that had nothing to do.
+    return run_records.read_only(folder)

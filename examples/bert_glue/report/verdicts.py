@@ -1,0 +1,283 @@
+"""What the differences between the rows of a table are worth."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from bert_glue.records.run_records import Record
+from bert_glue.training.seeds import Seed
+from cwgnc_jax import stability
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """A method and the reference on one task: one of two questions.
+
+    Attributes:
+        task: the task.
+        method: label of the method that is compared with the reference.
+        reference: label of the reference, or of the variant of its method that has as
+            many epochs as the other.
+        comparison: the answer, corrected for all that were asked together.
+    """
+
+    task: str
+    method: str
+    reference: str
+    comparison: stability.Comparison
+
+    def __str__(self) -> str:
+        return f"{self.task}: {self.comparison}"
+
+    @property
+    def brief(self) -> str:
+        """The answer, corrected p-value and, if need be, seeds, for a table."""
+        comparison = self.comparison
+        p_value = f"p = {comparison.p_adjusted:.2g}"
+        if comparison.shown:
+            return f"{comparison.favours} ({p_value})"
+        seeds = comparison.seeds_needed()
+        if seeds is None:
+            return f"not shown ({p_value})"
+        count = f"{seeds:,}" if seeds <= _MANY_SEEDS else f"over {_MANY_SEEDS:,}"
+        return f"not shown ({p_value}; {count} seeds)"
+
+
+HEAD = ("task", "method", "higher mean", "smaller std")
+"""Heads of :func:`brief_rows`."""
+
+_MANY_SEEDS = 10_000
+"""More are not counted in words: nobody runs so many, and the figure is unsure."""
+
+_NOT_ASKED = "not asked"
+
+KEY = (
+    "p is corrected for the number of comparisons; the seeds are how many would show "
+    "such a difference, with a probability of 80%, if it is as large as it was seen"
+)
+"""What a reader of them must know."""
+
+
+def brief_rows(found: Sequence[Verdict], reference: str) -> list[tuple[str, ...]]:
+    """The verdicts in short, a line for each task and pair of methods.
+
+    Args:
+        found: as :func:`compare` returns them.
+        reference: the reference, which is not named in each line.
+
+    Returns:
+        The cells of each line, as :data:`HEAD` names them.
+    """
+    lines: dict[tuple[str, str], dict[str, str]] = {}
+    for verdict in found:
+        pair = verdict.method
+        if verdict.reference != reference:
+            pair += f" / {verdict.reference}"
+        answers = lines.setdefault((verdict.task, pair), {})
+        answers[verdict.comparison.question] = verdict.brief
+    return [
+        (*key, answers["score"], answers.get("spread", _NOT_ASKED))
+        for key, answers in lines.items()
+    ]
+
+
+def always_failed(runs: Sequence[Record]) -> bool:
+    """Whether runs have no spread that says anything about stability.
+
+    Args:
+        runs: finished runs of a configuration.
+
+    Returns:
+        Whether there are several, and all failed (majority classifier).
+    """
+    return len(runs) > 1 and all(run["failed"] for run in runs)
+
+
+def subject(runs: Sequence[Record]) -> tuple[str, str]:
+    """Fingerprints of the model and the data of a configuration's runs.
+
+    Args:
+        runs: finished runs of a configuration, at least one.
+
+    Returns:
+        Those of all of them; only runs with the same are compared.
+    """
+    return runs[0]["model_fingerprint"], runs[0]["data_fingerprint"]
+
+
+def compare(
+    runs: Mapping[tuple[str, str], Sequence[Record]], reference: str
+) -> tuple[Verdict, ...]:
+    """Compares every method with one of them: is a mean higher, a spread smaller.
+
+    Where one method has all the seeds that the other has, the seeds that both have are
+    compared pair by pair; otherwise Welch's test and Brown and Forsythe's take all
+    runs as they are. All answers are corrected together for their number.
+
+    A method of which the reference has not the number of epochs is compared with the
+    variant of the reference's method that has it, too, if there is one. Runs of
+    another model or on other data are not compared.
+
+    Args:
+        runs: finished runs by task and label of the method.
+        reference: label of the method that the others are compared with.
+
+    Returns:
+        Two verdicts for each pair of methods on a task of which two runs each are
+        there, mean first; one, of the mean, where all runs of either failed, as no
+        method is steadier than one that always fails.
+    """
+    asked = []
+    # Enough that the smallest p-value that exchanges can give, 2 / (resamples + 1), is
+    # far below what the first of so many corrected comparisons must pass.
+    resamples = max(9999, 1000 * len(runs))
+    for task, ours_of, method in _pairs(runs, reference):
+        ours, theirs = runs[task, ours_of], runs[task, method]
+        first, second, paired = _samples(ours, theirs)
+        if min(len(first), len(second)) < 2:
+            continue
+        names = (ours_of, method)
+        asked.append(
+            Verdict(
+                task,
+                method,
+                ours_of,
+                stability.compare_scores(
+                    first,
+                    second,
+                    names=names,
+                    test="paired" if paired else "welch",
+                    resamples=resamples,
+                ),
+            )
+        )
+        if always_failed(ours) or always_failed(theirs):
+            continue
+        asked.append(
+            Verdict(
+                task,
+                method,
+                ours_of,
+                stability.compare_spread(
+                    first,
+                    second,
+                    names=names,
+                    test="paired" if paired else "brown-forsythe",
+                    resamples=resamples,
+                ),
+            )
+        )
+    corrected = stability.correct_comparisons([each.comparison for each in asked])
+    return tuple(
+        dataclasses.replace(verdict, comparison=comparison)
+        for verdict, comparison in zip(asked, corrected, strict=True)
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Shares:
+    """Where the spread of crossed seeds comes from; shares of the variance, sum 1.
+
+    Attributes:
+        init: between initialisations.
+        data: between data orders.
+        both: what only a certain pair of the two does.
+        init_by_chance: mean of ``init`` if neither seed by itself does anything.
+        data_by_chance: that of ``data``.
+    """
+
+    init: float
+    data: float
+    both: float
+    init_by_chance: float
+    data_by_chance: float
+
+    def __str__(self) -> str:
+        both_by_chance = 1 - self.init_by_chance - self.data_by_chance
+        return (
+            f"of the variance {self.init:.0%} lie between initialisations "
+            f"({self.init_by_chance:.0%} by chance), {self.data:.0%} between data "
+            f"orders ({self.data_by_chance:.0%} by chance), {self.both:.0%} in their "
+            f"pairing ({both_by_chance:.0%} by chance)"
+        )
+
+
+def shares(runs: Sequence[Record]) -> Shares | None:
+    """Splits the variance of crossed seeds, as an analysis of variance does.
+
+    Scores dealt to the grid at random give each part its share of the degrees of
+    freedom, on average over all orders, whatever their distribution.
+
+    Args:
+        runs: finished runs of a configuration.
+
+    Returns:
+        The shares; None unless the runs are all pairs of at least two init seeds and
+        two data seeds, with scores that differ.
+    """
+    scores = {(run["init_seed"], run["data_seed"]): run["score"] for run in runs}
+    inits, datas = (sorted({key[place] for key in scores}) for place in (0, 1))
+    if min(len(inits), len(datas)) < 2 or len(scores) != len(inits) * len(datas):
+        return None
+    grid = np.array([[scores[init, data] for data in datas] for init in inits])
+    total = float(np.var(grid))
+    if total == 0:
+        return None
+    init = float(np.var(grid.mean(axis=1))) / total
+    data = float(np.var(grid.mean(axis=0))) / total
+    by_chance = [(len(seeds) - 1) / (grid.size - 1) for seeds in (inits, datas)]
+    return Shares(init, data, max(0.0, 1 - init - data), *by_chance)
+
+
+def epochs(run: Record) -> int:
+    """How many epochs the model that was scored has been trained for, in all.
+
+    Args:
+        run: a finished run.
+
+    Returns:
+        The number. Settings give that of a stage: what unfreezes layers goes on from
+        the stage before, unless it restarts.
+    """
+    if run.get("unfreeze") == "gu" and run["history"]:
+        return round(run["history"][-1]["epoch"])
+    return run["epochs"]
+
+
+def _pairs(
+    runs: Mapping[tuple[str, str], Sequence[Record]], reference: str
+) -> list[tuple[str, str, str]]:
+    """What is compared: task, the reference or its variant, the other method."""
+    found = []
+    tasks = list(dict.fromkeys(task for task, _ in runs))
+    for (task, ours_of), ours in runs.items():
+        main = runs.get((task, reference))
+        if not main or ours[0]["method"] != main[0]["method"]:
+            continue
+        for (of_task, method), theirs in runs.items():
+            if of_task != task or method == ours_of or subject(ours) != subject(theirs):
+                continue
+            matched = (
+                theirs[0]["method"] != ours[0]["method"]
+                and epochs(theirs[0]) == epochs(ours[0]) != epochs(main[0])
+                and theirs[0]["learning_rate"] == ours[0]["learning_rate"]
+            )
+            if ours_of == reference or matched:
+                found.append((task, ours_of, method))
+    # Task by task, those with the reference itself first.
+    return sorted(found, key=lambda pair: (tasks.index(pair[0]), pair[1] != reference))
+
+
+def _samples(
+    ours: Sequence[Record], theirs: Sequence[Record]
+) -> tuple[list[float], list[float], bool]:
+    """Scores of two methods; of the same seeds in the same order where they pair."""
+    first, second = (
+        {Seed(run["init_seed"], run["data_seed"]): run["score"] for run in runs}
+        for runs in (ours, theirs)
+    )
+    common = [seed for seed in first if seed in second]
+    if common and len(common) == min(len(first), len(second)):
+        return [first[seed] for seed in common], [second[seed] for seed in common], True
+    return list(first.values()), list(second.values()), False

@@ -1,0 +1,130 @@
+"""From the records of a folder to its tables and its page."""
+
+import collections
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+from bert_glue.records import manifest
+from bert_glue.records.designs import ALL, Design
+from bert_glue.records.files import RecordsError, replace_file
+from bert_glue.records.run_records import RunRecords
+from bert_glue.report import formats, page, tables
+from bert_glue.report.tables import Table
+from bert_glue.training.recipe import tidy_label
+
+PAGE = "index.html"
+
+
+def read(
+    records: RunRecords, number: str | None = None, reference: str | None = None
+) -> list[Table]:
+    """The tables of a folder.
+
+    Args:
+        records: the folder.
+        number: number of the one table that is wanted, :data:`ALL` for one of all runs;
+            by default all tables that are known.
+        reference: label of the method that others are compared with, if not the one
+            that was chosen when the runs were made.
+
+    Returns:
+        The tables that have runs, in the order of their numbers; for a folder of which
+        no table is known, one of all its runs.
+
+    Raises:
+        RecordsError: if there are no runs, or none of the table that is wanted.
+        ValueError: if the reference is no row of a table.
+    """
+    runs = records.read()
+    known = manifest.read(records.folder)["tables"]
+    designs = [Design.from_json(each, known[each]) for each in sorted(known)]
+    if runs and (number == ALL or not designs):
+        designs = [Design.of_records(runs)]
+    if number is not None:
+        designs = [design for design in designs if design.number == number]
+    if reference is not None:
+        designs = _referred(designs, reference)
+    found = [tables.build(design, runs) for design in designs]
+    found = [table for table in found if table.cells]
+    if not found:
+        of_table = f" of table {number}" if number else ""
+        raise RecordsError(f"no runs{of_table} are recorded in {records.folder}")
+    return found
+
+
+def left_over(records: RunRecords, found: Sequence[Table]) -> str:
+    """Says which runs of a folder are in none of its tables.
+
+    Args:
+        records: the folder.
+        found: its tables.
+
+    Returns:
+        A sentence; empty if there are none.
+    """
+    shown = {
+        run["run"]
+        for table in found
+        for cell in table.cells.values()
+        for run in cell.runs
+    }
+    labels = collections.Counter(
+        f"{tidy_label(run['label'])} on {run['task']}"
+        for run in records.read()
+        if run["run"] not in shown
+    )
+    if not labels:
+        return ""
+    of_methods = ", ".join(f"{count} of {label}" for label, count in labels.items())
+    return (
+        f"{labels.total()} other runs of this directory are in no table: {of_methods}; "
+        f"--report-only --table {ALL} shows all"
+    )
+
+
+def write(records: RunRecords, found: Sequence[Table]) -> list[pathlib.Path]:
+    """Writes the tables' files and the page, each whole or not at all.
+
+    Args:
+        records: the folder.
+        found: tables with at least one run each.
+
+    Returns:
+        The files, the page last.
+
+    Raises:
+        RecordsError: if one cannot be written.
+    """
+    content = {}
+    for table in found:
+        number = table.design.number
+        name = "table" if number == ALL else f"table{number}"
+        content |= {
+            f"{name}.md": formats.markdown(table),
+            f"{name}.tex": formats.latex(table),
+            f"{name}.csv": formats.csv_text(table),
+            f"{name}_comparisons.csv": formats.comparisons_csv(table),
+        }
+    content[PAGE] = page.page(found, manifest.read(records.folder))
+    paths = []
+    for name, text in content.items():
+        replace_file(records.folder / name, text.encode())
+        paths.append(records.folder / name)
+    return paths
+
+
+def _referred(designs: Sequence[Design], reference: str) -> list[Design]:
+    reference = tidy_label(reference)
+    accepted = dict.fromkeys(label for design in designs for label in design.methods)
+    if designs and reference not in accepted:
+        raise ValueError(
+            f"the reference is {reference!r}; accepted are {', '.join(accepted)}"
+        )
+    # Another table of the folder may lack that row.
+    return [
+        dataclasses.replace(design, reference=reference)
+        if reference in design.methods
+        else design
+        for design in designs
+    ]

@@ -1,0 +1,215 @@
+"""The best run's model: kept, saved for others to load, and used to predict."""
+
+import json
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bert_glue.data.examples import Examples
+from bert_glue.devices import processes
+from bert_glue.model import checkpoint
+from bert_glue.records.files import UNFINISHED
+from bert_glue.records.run_records import Record, RunRecords
+from bert_glue.study.configuration import Configuration
+from bert_glue.study.groups import make_trainers
+from bert_glue.study.progress import Progress
+from bert_glue.study.run_group import Group, train_group
+from bert_glue.study.study import Study
+from bert_glue.training.evaluation import Evaluator, Params
+from bert_glue.training.seeds import Seed
+from bert_glue.training.subjects import Subject
+from bert_glue.training.trainer import Trainer
+
+MODEL = "model"
+"""Folder of the saved model, in the output directory."""
+_RUN = "run.json"
+
+
+class NoBestRun(Exception):
+    """Every run diverged."""
+
+
+class BestModel:
+    """Keeps the parameters of the best run of a study.
+
+    Args:
+        records: the study's records.
+        subject: the model and the task.
+        saved: whether to save the parameters too, in the layout of Hugging Face.
+    """
+
+    def __init__(self, records: RunRecords, subject: Subject, *, saved: bool) -> None:
+        self._records = records
+        self._subject = subject
+        self._saved = saved
+        self._score = -np.inf
+        self._kept: tuple[str, Params] | None = None
+
+    @property
+    def folder(self) -> pathlib.Path:
+        """Where the model is saved."""
+        return self._records.folder / MODEL
+
+    def offer(
+        self,
+        configuration: Configuration,
+        runs: list[Record],
+        trainers: Sequence[Trainer],
+        group: Group,
+    ) -> None:
+        """Looks whether one of some finished runs is the best so far.
+
+        Args:
+            configuration: their configuration.
+            runs: their records.
+            trainers: what trained them.
+            group: what became of them.
+        """
+        del configuration
+        sound = [
+            (run["score"], number)
+            for number, run in enumerate(runs)
+            if run["diverged_at"] is None
+        ]
+        if not sound:
+            return
+        score, number = max(sound, key=lambda pair: (pair[0], -pair[1]))
+        if score > self._score:
+            self._score = score
+            row = jax.tree.map(lambda leaf: leaf[number], group.params)
+            self._kept = runs[number]["run"], trainers[0].placement.fetch(row)
+
+    def finish(self, study: Study, progress: Progress) -> tuple[Record, Params]:
+        """The best of all the study's runs, those of earlier times included.
+
+        A run whose parameters are not at hand is trained once more.
+
+        Args:
+            study: the study, with all its runs done.
+            progress: where to show a run that is done again.
+
+        Returns:
+            The record of the best run, and its parameters. If its method leaves out
+            segment ids, all ids mean what 0 means, to whoever uses the model.
+
+        Raises:
+            NoBestRun: if every run diverged.
+            RecordsError: if the model cannot be saved.
+        """
+        record, configuration = _best_run(study)
+        params = processes.from_first(self._parameters(record), self._subject.shapes)
+        if params is None:
+            progress.note(f"training {record['run']}, the best run, again to keep it")
+            trainers = make_trainers(configuration, 1)
+            seed = Seed(record["init_seed"], record["data_seed"])
+            group = train_group(trainers, [seed], configuration.score, progress)
+            # Rounding on another device, or beside other seeds, may change an answer.
+            again = group.outcomes[0].score
+            if abs(again - record["score"]) > 0.005:
+                progress.note(
+                    f"  now it scores {again:.2f}, recorded is {record['score']:.2f}"
+                )
+                record = record | {"score": again}
+            params = jax.device_get(jax.tree.map(lambda leaf: leaf[0], group.params))
+        if not configuration.recipe.segment_ids:
+            params = _without_segments(params)
+        if self._saved:
+            self._save(record, params)
+        return record, params
+
+    def _parameters(self, record: Record) -> Params | None:
+        if self._kept is not None and self._kept[0] == record["run"]:
+            return self._kept[1]
+        try:
+            saved = json.loads((self.folder / _RUN).read_text())
+        except (OSError, ValueError):
+            return None
+        if saved.get("run") != record["run"]:
+            return None
+        try:
+            read = checkpoint.read(self.folder)
+            return checkpoint.fill(read, self._subject.shapes).params
+        except checkpoint.CheckpointError:
+            return None
+
+    def _save(self, record: Record, params: Params) -> None:
+        folder = self._records.folder
+        with (
+            self._records.locked(),
+            tempfile.TemporaryDirectory(
+                dir=folder, prefix=".model-", suffix=UNFINISHED
+            ) as scratch,
+        ):
+            new, old = pathlib.Path(scratch) / "new", pathlib.Path(scratch) / "old"
+            checkpoint.save(
+                new,
+                self._subject.config,
+                params,
+                labels=self._subject.task.labels,
+                tokenizer_from=self._subject.folder,
+            )
+            text = json.dumps({"run": record["run"], "score": record["score"]})
+            (new / _RUN).write_text(text + "\n")
+            if self.folder.exists():
+                self.folder.rename(old)
+            new.rename(self.folder)
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def predict(subject: Subject, params: Params, examples: Examples) -> str:
+    """Answers for examples without labels.
+
+    Args:
+        subject: the model and the task.
+        params: parameters of the model, without a seed axis.
+        examples: what to predict.
+
+    Returns:
+        A TSV file: index from 0, prediction, and for classes its probability.
+    """
+    data = subject.encode(examples)
+    with_axis = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], params)
+    logits = Evaluator(subject.forward(), data)(with_axis)[0]
+    answers = subject.predictions(logits)
+    if subject.task.is_regression:
+        lines = [f"{number}\t{value:.4f}" for number, value in enumerate(answers)]
+        return "\n".join(["index\tprediction", *lines, ""])
+    probabilities = np.asarray(jax.nn.softmax(logits, axis=-1))
+    lines = [
+        f"{number}\t{subject.task.labels[answer]}\t{probabilities[number, answer]:.4f}"
+        for number, answer in enumerate(answers)
+    ]
+    return "\n".join(["index\tprediction\tprobability", *lines, ""])
+
+
+def _without_segments(params: Params) -> Params:
+    """The parameters with the embedding of segment 0 for all of them.
+
+    What uses the model, Hugging Face's tokenizers among them, tells a pair's texts
+    apart; a model that was trained with 0 alone is to answer as it was scored.
+    """
+    token_type = params["embeddings"]["token_type"]
+    table = np.asarray(token_type["embedding"])
+    token_type = {**token_type, "embedding": np.broadcast_to(table[:1], table.shape)}
+    return {**params, "embeddings": {**params["embeddings"], "token_type": token_type}}
+
+
+def _best_run(study: Study) -> tuple[Record, Configuration]:
+    configurations = {each.name: each for each in study.configurations}
+    seeds = set(study.seeds)
+    sound = [
+        record
+        for record in study.records.read()
+        if record["configuration"] in configurations
+        and Seed(record["init_seed"], record["data_seed"]) in seeds
+        and record["diverged_at"] is None
+    ]
+    if not sound:
+        raise NoBestRun("there is no best run to keep: every run diverged")
+    best = max(sound, key=lambda record: record["score"])
+    return best, configurations[best["configuration"]]

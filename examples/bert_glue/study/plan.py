@@ -1,0 +1,192 @@
+"""How many seeds run side by side: what their training takes, and what there is."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+from bert_glue.model.config import BertConfig
+from bert_glue.training.recipe import Recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How many seeds run side by side.
+
+    Attributes:
+        group_size: number of seeds in a group.
+        reason: why, as a sentence for the user.
+    """
+
+    group_size: int
+    reason: str
+
+
+def plan_groups(
+    seeds: int,
+    *,
+    bytes_per_seed: int,
+    bytes_shared: int,
+    bytes_available: int,
+    gain: bool,
+    wanted: int | None = None,
+    places: int = 1,
+) -> Plan:
+    """Chooses how many seeds to train side by side.
+
+    Args:
+        seeds: number of seeds to train.
+        bytes_per_seed: memory that one seed's training takes.
+        bytes_shared: memory that is needed once: the data, the checkpoint.
+        bytes_available: free memory of a device.
+        gain: whether seeds side by side are faster than one after the other.
+        wanted: what the user asks for; None to choose here.
+        places: devices, or sets of them, that seeds are dealt to; a group has a
+            multiple of it.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ValueError: if not even one seed fits, or the number wanted does not.
+
+    Examples:
+        >>> plan = plan_groups(25, bytes_per_seed=5 << 30, bytes_shared=1 << 30,
+        ...                    bytes_available=78 << 30, gain=True)
+        >>> plan.group_size, plan.reason
+        (13, '15 seeds of 5.0 GiB fit in the 78.0 GiB that are free; 2 groups')
+    """
+    fit = places * (max(0, bytes_available - bytes_shared) // max(1, bytes_per_seed))
+    each, free = gibibytes(bytes_per_seed), gibibytes(bytes_available)
+    if wanted is not None:
+        if wanted > fit:
+            each_place = math.ceil(wanted / places)
+            needed = gibibytes(bytes_shared + each_place * bytes_per_seed)
+            raise ValueError(
+                f"{wanted} parallel seeds need about {needed}, but only {free} are "
+                f"free; accepted is {_range(fit)}"
+            )
+        return Plan(min(wanted, seeds), "as asked for")
+    if fit < 1:
+        raise ValueError(
+            f"training needs about {gibibytes(bytes_shared + bytes_per_seed)}, but "
+            f"only {free} are free; a smaller batch size or maximum length needs less"
+        )
+    if not gain:
+        reason = "on this device a model of this size gains nothing from more"
+        return Plan(min(places, seeds), reason)
+    groups = math.ceil(seeds / fit)
+    if groups <= 1:
+        return Plan(seeds, f"all fit in the {free} that are free")
+    # Groups of about equal size, so that none runs nearly alone at the end.
+    have = f"{fit} seeds of {each} fit in the {free} that are free"
+    size = math.ceil(math.ceil(seeds / groups) / places) * places
+    return Plan(size, f"{have}; {groups} groups")
+
+
+def _range(fit: int) -> str:
+    return f"1 to {fit}" if fit else "a smaller batch size or maximum length"
+
+
+def gibibytes(count: int) -> str:
+    """A number of bytes, for the user."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**28 else f"{count / 2**20:.0f} MiB"
+
+
+def bytes_per_seed(
+    config: BertConfig, parameters: int, recipe: Recipe, length: int, dtype: str
+) -> int:
+    """Estimates the memory that the training of one seed takes, to plan with.
+
+    The compiler knows it to the byte, but compiling takes its time. This counts what
+    the optimizer and the backward pass keep.
+
+    Args:
+        config: sizes of the model.
+        parameters: number of parameters.
+        recipe: the method.
+        length: tokens that batches are cut to, at most.
+        dtype: name of the dtype that is computed in.
+
+    Returns:
+        Bytes.
+    """
+    # Parameters, two moments, the gradient, and the gradient of the embeddings again
+    # while it is being summed.
+    copies = 5 + (recipe.make_transform() is not None) + (recipe.keep == "best")
+    wide = 12 * config.hidden_size + 4 * config.intermediate_size
+    square = 5 * config.num_attention_heads * length
+    tokens = recipe.batch_size * length
+    activations = tokens * config.num_hidden_layers * (wide + square)
+    return 4 * copies * parameters + (2 if dtype == "bfloat16" else 4) * activations
+
+
+def largest_group(
+    bytes_of: Callable[[int], int],
+    seeds: int,
+    available: int,
+    *,
+    places: int = 1,
+    all_first: bool = False,
+) -> Plan:
+    """Finds how many seeds fit side by side by compiling for a few sizes of groups.
+
+    The memory of a program is a fixed part and one for each seed, very nearly: two
+    small groups tell both, and the size that follows is compiled and checked.
+
+    Args:
+        bytes_of: memory of each device that a group of a given size takes.
+        seeds: number of seeds to train.
+        available: free memory of each device, in bytes.
+        places: devices, or sets of them, that seeds are dealt to; a group has a
+            multiple of it.
+        all_first: whether to try first if all seeds fit at once, as there is reason to
+            think so.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ValueError: if not even one seed on each place fits.
+
+    Examples:
+        >>> plan = largest_group(lambda seeds: (2 + 5 * seeds) << 30, 25, 70 << 30)
+        >>> plan.group_size, plan.reason
+        (13, '13 take 67.0 GiB of the 70.0 GiB that are free, as compiled; 2 groups')
+    """
+    most = math.ceil(seeds / places)
+    used: dict[int, int] = {}
+
+    def measure(each: int) -> int:
+        return used.setdefault(each, bytes_of(each * places))
+
+    def plan(each: int) -> Plan:
+        groups = math.ceil(most / each)
+        of = "" if places == 1 else " of each device"
+        reason = (
+            f"{each * places} take {gibibytes(used[each])}{of} of the "
+            f"{gibibytes(available)} that are free, as compiled"
+        )
+        return Plan(
+            each * places, reason + (f"; {groups} groups" if groups > 1 else "")
+        )
+
+    if all_first and measure(most) <= available:
+        return plan(most)
+    one = measure(1)
+    if one > available:
+        raise ValueError(
+            f"training takes {gibibytes(one)} of each device as compiled, but only "
+            f"{gibibytes(available)} are free; a smaller batch size or maximum length, "
+            "--remat full or a mesh with a model axis needs less"
+        )
+    fit = 1
+    if most > 1:
+        more = max(1, measure(2) - one)
+        fit = min(most, 1 + (available - one) // more)
+    while fit > 1:
+        # Groups of about equal size, so that none runs nearly alone at the end.
+        each = math.ceil(most / math.ceil(most / fit))
+        if measure(each) <= available:
+            return plan(each)
+        fit = each - 1
+    return plan(1)

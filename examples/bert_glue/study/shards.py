@@ -1,0 +1,104 @@
+"""Parts of a study, for processes that know nothing of each other."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from bert_glue.training.seeds import Seed
+from bert_glue.training.stages import make_stages
+
+if TYPE_CHECKING:
+    from bert_glue.study.configuration import Configuration
+
+
+class Shard(NamedTuple):
+    """One of several parts.
+
+    Attributes:
+        number: which one, from 1.
+        of: how many there are.
+    """
+
+    number: int
+    of: int
+
+
+def parse_shard(text: str) -> Shard:
+    """Reads which part of how many.
+
+    Args:
+        text: such as ``2/8``: the second of eight.
+
+    Returns:
+        The part.
+
+    Raises:
+        ValueError: if it is none.
+
+    Examples:
+        >>> parse_shard("2/8")
+        Shard(number=2, of=8)
+    """
+    number, slash, of = text.partition("/")
+    if slash and number.isdecimal() and of.isdecimal():
+        shard = Shard(int(number), int(of))
+        if 1 <= shard.number <= shard.of:
+            return shard
+    raise ValueError(f"shard is {text!r}; accepted is 1/8 to 8/8 for eight parts")
+
+
+def deal(costs: Sequence[int], shard: Shard) -> list[int]:
+    """Which of several pieces of work, in their order, belong to a part.
+
+    Parts are stretches without gaps, so that each has few kinds of work, and cost about
+    the same. Every piece belongs to exactly one part.
+
+    Args:
+        costs: cost of each piece, above 0, in any unit.
+        shard: the part.
+
+    Returns:
+        Numbers of its pieces, from 0.
+
+    Examples:
+        >>> [deal([1, 1, 1, 1, 4], Shard(number, 2)) for number in (1, 2)]
+        [[0, 1, 2, 3], [4]]
+    """
+    total, before, chosen = sum(costs), 0, []
+    for number, cost in enumerate(costs):
+        # Whole numbers, so that every machine finds the same part for a middle.
+        if (2 * before + cost) * shard.of // (2 * total) == shard.number - 1:
+            chosen.append(number)
+        before += cost
+    return chosen
+
+
+def share(
+    configurations: Sequence["Configuration"],
+    seeds: Sequence[Seed],
+    shard: Shard,
+) -> Callable[["Configuration"], Sequence[Seed]]:
+    """The runs of a study that belong to a part.
+
+    Args:
+        configurations: those of the study.
+        seeds: its seeds.
+        shard: the part.
+
+    Returns:
+        A function from a configuration to the seeds that the part runs of it.
+    """
+    costs = [cost for each in configurations for cost in [_tokens(each)] * len(seeds)]
+    runs: dict[str, list[Seed]] = {each.name: [] for each in configurations}
+    for number in deal(costs, shard):
+        place, seed = divmod(number, len(seeds))
+        runs[configurations[place].name].append(seeds[seed])
+    return lambda configuration: runs[configuration.name]
+
+
+def _tokens(configuration: "Configuration") -> int:
+    """How many tokens a run sees."""
+    recipe, subject = configuration.recipe, configuration.subject
+    epochs = recipe.epochs * len(make_stages(recipe, subject.shapes))
+    return epochs * int(np.sum(np.asarray(subject.train.lengths)))

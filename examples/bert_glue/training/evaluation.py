@@ -1,0 +1,152 @@
+"""Logits of all examples of a split, for a group of seeds, as a compiled program."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+from numpy.typing import NDArray
+
+from bert_glue.data import batching
+from bert_glue.data.batching import Batch, Data
+from bert_glue.devices import memory
+from bert_glue.devices.mesh import SINGLE, Placement
+
+Params = Any
+Tree = TypeVar("Tree")
+Forward = Callable[[Params, Batch, Key[Array, ""] | None], Float[Array, "batch labels"]]
+"""Logits of a batch from parameters, batch and the key of dropout (None for none)."""
+
+
+class Evaluator:
+    """Computes logits; dropout is off.
+
+    The order of the examples does not matter here, so that batches are made of
+    examples of like length.
+
+    Args:
+        forward: the model.
+        data: the examples.
+        batch_size: examples in a batch, at most.
+        placement: where parameters and data lie.
+    """
+
+    def __init__(
+        self,
+        forward: Forward,
+        data: Data,
+        batch_size: int = 32,
+        placement: Placement = SINGLE,
+    ) -> None:
+        self._forward = forward
+        self._data = data
+        self._placement = placement
+        self._batches = sort_batches(data, batch_size, placement.parts)
+        self._logits: Callable[..., Any] = jax.jit(self._evaluate)
+        self._compiled_for: Any = None
+
+    def compile(self, params: Params) -> int:
+        """Compiles the program, unless that was done for parameters of these shapes.
+
+        Args:
+            params: parameters or their shapes, with a leading seed axis.
+
+        Returns:
+            Bytes of each device's memory that it takes; 0 where the compiler does not
+            say.
+        """
+        shapes = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), params)
+        if shapes != self._compiled_for:
+            self._logits = jax.jit(self._evaluate).lower(params, self._data).compile()
+            self._compiled_for = shapes
+        return memory.program_bytes(self._logits)
+
+    def __call__(self, params: Params) -> NDArray[np.float32]:
+        """Computes logits.
+
+        Args:
+            params: parameters, with a leading seed axis.
+
+        Returns:
+            Logits of shape (seeds, examples, labels), in the order of the data.
+        """
+        return self._placement.fetch(self._logits(params, self._data))
+
+    def _evaluate(
+        self, params: Params, data: Data
+    ) -> Float[Array, "seeds examples labels"]:
+        logits = []
+        for length, indices in self._batches.by_length:
+
+            def score(indices: Array, length: int = length) -> Array:
+                indices = self._placement.examples(indices)
+                batch = batching.take_batch(data, indices, length)
+                return over_seeds(lambda each: self._forward(each, batch, None), params)
+
+            found = jax.lax.map(score, jnp.asarray(indices))
+            # (batches, seeds, batch, labels) to (seeds, examples, labels)
+            found = jnp.moveaxis(found, 0, 1)
+            logits.append(found.reshape(len(found), -1, found.shape[-1]))
+        return jnp.concatenate(logits, axis=1)[:, self._batches.places]
+
+
+class SortedBatches(NamedTuple):
+    """Batches of examples of like length.
+
+    Attributes:
+        by_length: for each bucket its length, and the indices of the examples of its
+            batches, int32 of shape (batches, batch), -1 for none.
+        places: where each example is among all of these, shape (examples,).
+    """
+
+    by_length: list[tuple[int, NDArray[np.int32]]]
+    places: NDArray[np.int64]
+
+
+def sort_batches(data: Data, batch_size: int, parts: int = 1) -> SortedBatches:
+    """Batches for a pass whose order does not matter.
+
+    Args:
+        data: the examples.
+        batch_size: examples in a batch.
+        parts: number of equal parts that a batch must have.
+
+    Returns:
+        The batches; all examples are in one.
+    """
+    lengths = np.asarray(data.lengths)
+    batch_size = -(-min(batch_size, len(lengths)) // parts) * parts
+    order = np.argsort(lengths, kind="stable").astype(np.int32)
+    # What fills up the first batch costs least there, among the short ones.
+    filler = np.full(-len(order) % batch_size, -1, np.int32)
+    order = np.concatenate([filler, order])
+    batches = order.reshape(-1, batch_size)
+    needs = lengths[batches[:, -1]]
+    buckets = batching.choose_buckets(needs, data.width)
+    bucket = np.searchsorted(buckets, needs)
+    by_length = [
+        (length, batches[bucket == number]) for number, length in enumerate(buckets)
+    ]
+    places = np.empty(len(lengths), np.int64)
+    real = np.flatnonzero(order >= 0)
+    places[order[real]] = real
+    return SortedBatches(by_length, places)
+
+
+def over_seeds(function: Callable[..., Tree], *arguments: Any) -> Tree:
+    """Maps over the leading seed axis of all arguments; one seed pays no vmap.
+
+    Args:
+        function: what to do for one seed.
+        *arguments: pytrees of arrays, each with a leading seed axis.
+
+    Returns:
+        The function's results, stacked on a leading seed axis.
+    """
+    leaves = jax.tree.leaves(arguments)
+    if leaves[0].shape[0] > 1:
+        return jax.vmap(function)(*arguments)
+    result = function(*jax.tree.map(lambda leaf: leaf[0], arguments))
+    return jax.tree.map(lambda leaf: leaf[None], result)

@@ -1,0 +1,161 @@
+"""The methods that are compared, each an entry of :data:`METHODS`.
+
+To add a method, write its recipe here; to try a variant, replace a setting of one.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from bert_glue.training.recipe import Recipe, parse_setting, rules
+
+METHODS: Mapping[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            name="cwgnc",
+            summary="component-wise gradient norm clipping (Yang and Ma 2022)",
+            clipping="component",
+            max_norm=0.05,
+            epochs=5,
+        ),
+        Recipe(
+            name="devlin",
+            summary="BERT's own: Adam without bias correction, global norm clipped "
+            "(Devlin et al. 2019)",
+            bias_correction=False,
+        ),
+        Recipe(
+            name="adamw",
+            summary="the same with bias correction",
+        ),
+        Recipe(
+            name="mixout",
+            summary="weights fall back to their initial values at random, instead of "
+            "dropout (Lee et al. 2019)",
+            batch_size=32,
+            dropout=0.0,
+            mixout=0.9,
+        ),
+        Recipe(
+            name="mosbach",
+            summary="adamw for 20 epochs, best of three evaluations an epoch, no "
+            "segment ids (Mosbach et al. 2020)",
+            epochs=20,
+            evaluations_per_epoch=3,
+            keep="best",
+            segment_ids=False,
+        ),
+        Recipe(
+            name="full",
+            summary="adamw by another name, beside gradual unfreezing",
+        ),
+        Recipe(
+            name="gu",
+            summary="adamw with gradual unfreezing: a layer more in each stage (Howard "
+            "and Ruder 2018)",
+            unfreeze="gu",
+        ),
+        Recipe(
+            name="gu-restart",
+            summary="the same, each stage from the pretrained model again",
+            unfreeze="restart",
+        ),
+    )
+}
+"""The methods by name. Where a source leaves a setting open it is Devlin et al.'s.
+
+Sources: Devlin et al., `BERT <https://arxiv.org/abs/1810.04805>`_; Lee et al., `Mixout
+<https://arxiv.org/abs/1909.11299>`_, with its released code; Mosbach et al., `On the
+Stability of Fine-tuning BERT <https://arxiv.org/abs/2006.04884>`_; Yang and Ma,
+`Component-Wise Gradient Norm Clipping <https://arxiv.org/abs/2210.10325>`_.
+"""
+
+
+def parse_methods(text: str) -> tuple[Recipe, ...]:
+    """Reads the methods that a user asks for.
+
+    Args:
+        text: names separated by commas, each perhaps with settings of its own:
+            ``cwgnc,adamw:epochs=5:weight_decay=0``.
+
+    Returns:
+        Their recipes.
+
+    Raises:
+        ValueError: if a method or a setting is unknown, a value is none, or a method
+            is there twice.
+
+    Examples:
+        >>> [recipe.label for recipe in parse_methods("cwgnc,adamw:epochs=5")]
+        ['cwgnc', 'adamw:epochs=5']
+        >>> parse_methods("cwgnc:unfreeze=gu")[0].unfreeze
+        'gu'
+    """
+    recipes = tuple(_parse_method(item.strip()) for item in text.split(","))
+    labels = [recipe.label for recipe in recipes]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ValueError(f"the method {label!r} is there twice")
+    return recipes
+
+
+def describe(recipe: Recipe) -> str:
+    """The settings of a recipe in a line, for the user.
+
+    Args:
+        recipe: any recipe.
+
+    Returns:
+        The settings that every method has, and of the others those that it sets.
+
+    Examples:
+        >>> print(describe(METHODS["devlin"]))
+        devlin: learning rate 2e-05, 3 epochs, batch 16, global norm <= 1, decay 0.01,
+            warm-up 10%, bias correction off
+    """
+    norm = {
+        "component": f"norm of each component <= {recipe.max_norm:g}",
+        "global": f"global norm <= {recipe.max_norm:g}",
+        "none": "no clipping",
+    }[recipe.clipping]
+    parts = [
+        f"learning rate {recipe.learning_rate:g}",
+        f"{recipe.epochs} epoch{'s' if recipe.epochs > 1 else ''}"
+        + (" a stage" if recipe.unfreeze else ""),
+        f"batch {recipe.batch_size}",
+        norm,
+        f"decay {recipe.weight_decay:g}",
+        f"warm-up {recipe.warmup_ratio:.0%}",
+    ]
+    if recipe.dropout is not None:
+        parts.append(f"dropout {recipe.dropout:g}")
+    if recipe.keep == "best":
+        parts.append(f"best of {recipe.evaluations_per_epoch} evaluations an epoch")
+    for name, value in recipe.special_settings().items():
+        if isinstance(value, bool):
+            value = "on" if value else "off"
+        parts.append(f"{name.replace('_', ' ')} {value}")
+    return f"{recipe.label}: {', '.join(parts)}"
+
+
+def _parse_method(text: str) -> Recipe:
+    name, *settings = text.split(":")
+    if name not in METHODS:
+        raise ValueError(
+            f"unknown method {name!r}; accepted are {_listed(METHODS)}, separated by "
+            "commas"
+        )
+    values = {}
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        if key not in rules():
+            raise ValueError(
+                f"unknown setting {key!r} of the method {name!r}; accepted are "
+                f"{_listed(sorted(rules()))}, written {name}:epochs=3"
+            )
+        values[key] = parse_setting(key, value)
+    # Together, for some go only with others.
+    return METHODS[name].replace(**values) if values else METHODS[name]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,326 @@
+"""A task and a checkpoint, made ready for training."""
+
+import dataclasses
+import functools
+import hashlib
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Key
+
+from bert_glue.data import tokenization
+from bert_glue.data.batching import Batch, Data
+from bert_glue.data.examples import Examples, Task, TaskData
+from bert_glue.data.metrics import majority_score
+from bert_glue.devices.mesh import SINGLE, Placement
+from bert_glue.model import checkpoint as checkpoints
+from bert_glue.model.bert import BertForSequenceClassification, initial_params, separate
+from bert_glue.model.config import BertConfig
+from bert_glue.training.evaluation import Forward, Params
+from bert_glue.training.recipe import Recipe
+from bert_glue.training.seeds import root_key
+from bert_glue.training.state import Init, Workload
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+"""What the forward and backward pass can compute in."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A model and a task, before a method is chosen.
+
+    Attributes:
+        task: what is learnt, and how it is scored.
+        config: sizes of the model.
+        folder: folder of the checkpoint.
+        pretrained: its parameters, on the device.
+        fresh: parts of the model that the checkpoint does not hold.
+        train: examples to learn from.
+        evaluation: examples to be scored on.
+        max_length: most tokens of an example.
+        dtype: name of what is computed in.
+        majority_score: score of the classifier that always gives the commonest answer,
+            in per cent.
+        model_fingerprint: changes with any weight or setting of the checkpoint.
+        data_fingerprint: changes with any token or label of the examples.
+        remat: what the backward pass computes anew to save memory, a key of
+            :data:`remat.REMAT`; it decides no result beyond rounding.
+        held_out: share of the task's training examples that ``evaluation`` is; 0 if
+            it has examples of its own.
+    """
+
+    task: Task
+    config: BertConfig
+    folder: pathlib.Path
+    pretrained: Params
+    fresh: tuple[str, ...]
+    train: Data
+    evaluation: Data
+    max_length: int
+    dtype: str
+    majority_score: float
+    model_fingerprint: str
+    data_fingerprint: str
+    remat: str = "cheap"
+    held_out: float = 0.0
+
+    def workload(self, recipe: Recipe, placement: Placement = SINGLE) -> Workload:
+        """What the recipe is to train on what.
+
+        Args:
+            recipe: the method; its dropout rate overrides the model's, and it may
+                leave out segment ids.
+            placement: where it is to lie. The data are small: every device has them.
+
+        Returns:
+            The workload.
+        """
+
+        def seen(data: Data) -> Data:
+            if recipe.segment_ids:
+                return data
+            return data._replace(token_type_ids=jnp.zeros_like(data.token_type_ids))
+
+        return Workload(
+            forward=self.forward(recipe.dropout, placement),
+            init=self.init(),
+            pretrained=placement.params(self.pretrained),
+            train=placement.everywhere(seen(self.train)),
+            evaluation=placement.everywhere(seen(self.evaluation)),
+            regression=self.task.is_regression,
+        )
+
+    def forward(
+        self, dropout: float | None = None, placement: Placement = SINGLE
+    ) -> Forward:
+        """The forward pass.
+
+        Args:
+            dropout: rate of dropout in all places; None for what the model says.
+            placement: where parameters and batches lie.
+
+        Returns:
+            A function of parameters, batch and key.
+        """
+        config = self.config
+        if dropout is not None:
+            config = dataclasses.replace(
+                config,
+                hidden_dropout_prob=dropout,
+                attention_probs_dropout_prob=dropout,
+                classifier_dropout=dropout,
+            )
+        return make_forward(
+            config, self.task.num_labels, self.dtype, self.remat, placement
+        )
+
+    def init(self) -> Init:
+        """A function of the pretrained parameters and a key: a seed's initial ones."""
+        return make_init(self.config, self.task.num_labels, self.fresh)
+
+    @property
+    def shapes(self) -> Params:
+        """Shapes and dtypes of a run's parameters."""
+        return jax.eval_shape(self.init(), self.pretrained, root_key(0))
+
+    def encode(self, examples: Examples) -> Data:
+        """Tokenises further examples, such as those to predict.
+
+        Args:
+            examples: with labels or without.
+
+        Returns:
+            The examples, on the device; labels are 0 where there were none.
+        """
+        return _encode(examples, self.folder, self.config, self.max_length)
+
+    def predictions(self, logits: Float[np.ndarray, "... labels"]) -> np.ndarray:
+        """Answers from logits: class numbers, or values for regression."""
+        if self.task.is_regression:
+            return logits[..., 0]
+        return np.argmax(logits, axis=-1)
+
+
+def prepare(
+    data: TaskData,
+    model: str | pathlib.Path,
+    *,
+    max_length: int | None = None,
+    dtype: str = "float32",
+    remat: str = "cheap",
+) -> Subject:
+    """Reads a checkpoint and tokenises a task with its tokenizer.
+
+    Args:
+        data: the task's examples.
+        model: folder of a BERT checkpoint, or its name on the hub.
+        max_length: most tokens of an example; 128 by default, as in the paper, or what
+            the model can take.
+        dtype: a key of :data:`DTYPES`; parameters are float32 in any case.
+        remat: a key of :data:`remat.REMAT`.
+
+    Returns:
+        Everything that training needs but a method.
+
+    Raises:
+        ValueError: if the checkpoint, its tokenizer or the length cannot be used.
+    """
+    folder = checkpoints.find(model)
+    config = checkpoints.read_config(folder)
+    if max_length is None:
+        max_length = min(128, config.max_position_embeddings)
+    if max_length > config.max_position_embeddings:
+        raise ValueError(
+            f"the maximum length is {max_length}; {folder} accepts at most "
+            f"{config.max_position_embeddings}"
+        )
+    train = _encode(data.train, folder, config, max_length)
+    evaluation = _encode(data.evaluation, folder, config, max_length)
+    checkpoint = checkpoints.read(folder)
+    shapes = jax.eval_shape(
+        lambda: initial_params(config, data.task.num_labels, root_key(0))
+    )
+    loaded = checkpoints.fill(checkpoint, shapes)
+    pretrained = {
+        name: part
+        for name, part in loaded.params.items()
+        if name not in loaded.initialised
+    }
+    return Subject(
+        task=data.task,
+        config=config,
+        folder=folder,
+        pretrained=jax.device_put(pretrained),
+        fresh=loaded.initialised,
+        train=train,
+        evaluation=evaluation,
+        max_length=max_length,
+        dtype=dtype,
+        majority_score=majority_score(
+            data.task.metric, np.asarray(train.labels), np.asarray(evaluation.labels)
+        ),
+        model_fingerprint=_fingerprint((config.to_dict(), pretrained)),
+        data_fingerprint=_fingerprint((data.task.metric, train, evaluation)),
+        remat=remat,
+        held_out=data.held_out,
+    )
+
+
+def make_forward(
+    config: BertConfig,
+    num_labels: int,
+    dtype: str,
+    remat: str = "cheap",
+    placement: Placement = SINGLE,
+) -> Forward:
+    """The forward pass of the classifier as a pure function.
+
+    Args:
+        config: sizes of the model.
+        num_labels: outputs; 1 for regression.
+        dtype: a key of :data:`DTYPES`.
+        remat: a key of :data:`remat.REMAT`.
+        placement: where parameters and batches lie.
+
+    Returns:
+        A function of parameters, batch and dropout key. The parameters' layers may be
+        cut into several stacks, by number from the bottom up.
+    """
+
+    @functools.cache
+    def structure(stacks: tuple[int, ...] | None) -> nnx.GraphDef:
+        return separate(
+            nnx.eval_shape(
+                lambda: BertForSequenceClassification(
+                    config,
+                    num_labels,
+                    dtype=DTYPES[dtype],
+                    stacks=stacks,
+                    remat=remat,
+                    placement=placement,
+                    rngs=nnx.Rngs(0),
+                )
+            )
+        )[0]
+
+    def forward(
+        params: Params, batch: Batch, key: Key[Array, ""] | None
+    ) -> Float[Array, "batch labels"]:
+        return nnx.merge(structure(_stacks(params)), params)(
+            batch.input_ids,
+            batch.token_type_ids,
+            batch.attention_mask,
+            dropout_key=key,
+        )
+
+    return forward
+
+
+def make_init(config: BertConfig, num_labels: int, fresh: tuple[str, ...]) -> Init:
+    """The initial parameters of a seed.
+
+    Args:
+        config: sizes of the model.
+        num_labels: outputs.
+        fresh: parts of the model that are drawn at random: pooler, classifier.
+
+    Returns:
+        A function of the pretrained parameters and a key.
+    """
+    # The heads are drawn beside a single layer: they must not depend on the depth, nor
+    # on how the layers are stacked.
+    config = dataclasses.replace(config, num_hidden_layers=1)
+
+    def init(pretrained: Params, key: Key[Array, ""]) -> Params:
+        drawn = initial_params(config, num_labels, key)
+        return {**pretrained, **{name: drawn[name] for name in fresh}}
+
+    return init
+
+
+def _encode(
+    examples: Examples, folder: pathlib.Path, config: BertConfig, max_length: int
+) -> Data:
+    encoded = tokenization.encode(
+        examples,
+        tokenization.load_tokenizer(folder),
+        max_length,
+        config.pad_token_id,
+    )
+    if (largest := int(encoded.input_ids.max())) >= config.vocab_size:
+        raise ValueError(
+            f"the tokenizer in {folder} gives the token {largest}, but the model has "
+            f"{config.vocab_size}"
+        )
+    labels = encoded.labels
+    if labels is None:
+        labels = np.zeros(len(encoded), np.int32)
+    arrays = encoded.input_ids, encoded.token_type_ids, encoded.lengths, labels
+    return Data(*jax.device_put(arrays))
+
+
+def _stacks(params: Params) -> tuple[int, ...] | None:
+    """Numbers of layers of the stacks; None for one that was not cut."""
+    layers = params["encoder"]["layers"]
+    if 0 not in layers:
+        return None
+    return tuple(
+        jax.tree.leaves(layers[number])[0].shape[0] for number in sorted(layers)
+    )
+
+
+def _fingerprint(tree: Any) -> str:
+    """Twelve hexadecimal digits that change with any name or value in the tree."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.asarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.shape}".encode())
+        if array.dtype.kind == "U":
+            digest.update(str(array).encode())
+        else:
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:12]

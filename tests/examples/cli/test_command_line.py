@@ -1,0 +1,195 @@
+"""Bad input gets one line and code 2, before anything takes long."""
+
+import json
+import shutil
+import time
+
+import finetune_glue
+import jax
+import pytest
+import tiny_bert
+from bert_glue.model import checkpoint
+from bert_glue.model.bert import initial_params
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny_bert.save(folder / "model")
+    tiny_bert.write_tsv(folder / "train.tsv", 40, seed=0)
+    tiny_bert.write_tsv(folder / "dev.tsv", 20, seed=1)
+    (folder / "empty").mkdir()
+    (folder / "file").write_text("")
+    broken = folder / "broken"
+    tiny_bert.save(broken)
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps(config | {"hidden_size": 24}))
+    return folder
+
+
+def refusal(capsys, *arguments):
+    with pytest.raises(SystemExit) as error:
+        finetune_glue.main([str(argument) for argument in arguments])
+    assert error.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.endswith("(--help shows all options)\n")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task", "colla"], "unknown task 'colla'; accepted are acceptability"),
+        (["--seeds", "five"], "seeds are 'five'; accepted is a count such as 5"),
+        (["--seeds", "0"], "seeds are '0'"),
+        (["--method", "sgd"], "unknown method 'sgd'; accepted are cwgnc, devlin"),
+        (["--method", "cwgnc:max_norm=-1"], "max_norm is -1.0"),
+        (["--max-norm", "-0.5"], "got '-0.5'; accepted is a number of at least 0"),
+        (["--max-norm", "nan"], "got 'nan'"),
+        (["--learning-rate", "0"], "accepted is a number above 0"),
+        (["--epochs", "1.5"], "accepted is a whole number of at least 1"),
+        (["--batch-size", "0"], "accepted is a whole number of at least 1"),
+        (["--warmup-ratio", "2"], "at least 0 and at most 1"),
+        (["--parallel-seeds", "0"], "at least 1, or auto"),
+        (["--dtype", "float16"], "float16"),
+        (["--shard", "9/8"], "shard is '9/8'; accepted is 1/8 to 8/8"),
+        (["--shard", "1/8", "--save-model"], "use them without --shard once"),
+        (["--no-such-option"], "--no-such-option"),
+        (["--data-dir", "x"], "--data-dir goes with a task of GLUE"),
+        (["--train-file", "x"], "--train-file needs --eval-file, or --held-out"),
+        (["--eval-file", "x"], "--eval-file belongs to --train-file"),
+        (
+            ["--train-file", "x", "--eval-file", "y", "--held-out", "0.1"],
+            "leave out --eval-file",
+        ),
+        (["--held-out", "1"], "got '1'; accepted is a number above 0 and below 1"),
+        (["--train-file", "x", "--eval-file", "y", "--task", "rte"], "give one kind"),
+        (["--metric", "f1"], "--metric is for --train-file"),
+        (["--model", "./nowhere"], "there is no model folder nowhere"),
+    ],
+)
+def test_options_are_checked_before_long_work(capsys, tmp_path, arguments, message):
+    began = time.monotonic()
+    text = refusal(capsys, *arguments, "--output-dir", tmp_path / "new")
+    assert message in text
+    assert text.startswith("finetune_glue.py: error: ")
+    # Imports may be among it; reading a model or compiling is not.
+    assert time.monotonic() - began < 30
+    assert not (tmp_path / "new").exists()
+
+
+def own_data(folder):
+    return ["--train-file", folder / "train.tsv", "--eval-file", folder / "dev.tsv"]
+
+
+def test_model_folders_are_checked(capsys, folder, tmp_path):
+    out = ["--output-dir", tmp_path / "new"]
+    text = refusal(capsys, "--model", folder / "empty", *out)
+    assert f"the model folder {folder / 'empty'} has no config.json" in text
+    text = refusal(capsys, "--model", folder / "broken", *own_data(folder), *out)
+    assert "does not fit the model" in text
+    assert "embeddings.word_embeddings.weight" in text
+    assert not (tmp_path / "new").exists()
+
+
+def test_data_is_checked(capsys, folder, tmp_path):
+    model = ["--model", folder / "model", "--output-dir", tmp_path / "new"]
+    text = refusal(capsys, *model, "--task", "rte", "--data-dir", folder)
+    assert str(folder / "RTE") in text
+    (folder / "bad.tsv").write_text("sentence\tlabel\nthe cat\t1\nthe dog\n")
+    text = refusal(
+        capsys,
+        *model,
+        *["--train-file", folder / "train.tsv", "--eval-file", folder / "bad.tsv"],
+    )
+    assert "bad.tsv, line 3" in text
+    text = refusal(capsys, *model, *own_data(folder), "--max-length", "64")
+    assert "the maximum length is 64" in text
+    assert "at most 40" in text
+    text = refusal(capsys, *model, *own_data(folder), "--predict", folder / "no.tsv")
+    assert "no.tsv" in text
+    assert not (tmp_path / "new").exists()
+
+
+def test_one_class_cannot_be_learnt(capsys, folder, tmp_path):
+    rows = ["sentence\tlabel", "the cat\t1", *["the dog\t0"] * 30]
+    (folder / "rare.tsv").write_text("\n".join([*rows, ""]))
+    text = refusal(
+        capsys,
+        *["--model", folder / "model", "--output-dir", tmp_path],
+        *["--train-file", folder / "rare.tsv", "--eval-file", folder / "dev.tsv"],
+        *["--max-train-examples", "2"],
+    )
+    assert "all 2 examples left to train on are of one class" in text
+
+
+def test_seeds_that_draw_nothing(capsys, folder, tmp_path):
+    # The saved model of another run has a classifier already.
+    shutil.copytree(folder / "model", tmp_path / "whole")
+    shapes = tiny_bert.parameters()
+    heads = initial_params(tiny_bert.CONFIG, 2, jax.random.key(0)) | shapes
+    checkpoint.save(tmp_path / "whole", tiny_bert.CONFIG, heads)
+    text = refusal(
+        capsys,
+        *["--model", tmp_path / "whole", "--output-dir", tmp_path, *own_data(folder)],
+        *["--init-seeds", "2"],
+    )
+    assert "--init-seeds has 2 seeds, but" in text
+    assert "nothing is drawn at random" in text
+
+
+def test_more_parallel_seeds_than_memory(capsys, folder, tmp_path, monkeypatch):
+    from bert_glue.devices import memory, mesh
+
+    monkeypatch.setattr(mesh, "on_cpu", lambda: True)
+    monkeypatch.setattr(memory, "free_bytes", lambda *devices: 10 << 20)
+    text = refusal(
+        capsys,
+        *["--model", folder / "model", "--output-dir", tmp_path, *own_data(folder)],
+        *["--seeds", "2000", "--parallel-seeds", "1000"],
+    )
+    assert "1000 parallel seeds need about" in text
+    assert "only 10 MiB are free; accepted is 1 to" in text
+
+
+def test_settings_hold_for_all_methods_but_those_that_have_their_own():
+    from bert_glue.cli import choices
+
+    arguments = ["--method", "cwgnc:epochs=2,adamw", "--epochs", "4"]
+    options = finetune_glue.make_parser().parse_args([*arguments, "--group-by-length"])
+    recipes = choices.recipes(options, {"epochs": 7, "learning_rate": 0.5})
+    assert [recipe.epochs for recipe in recipes] == [2, 4]
+    assert all(recipe.group_by_length for recipe in recipes)
+    assert all(recipe.learning_rate == 0.5 for recipe in recipes)
+    plain = finetune_glue.make_parser().parse_args(arguments)
+    assert not any(recipe.group_by_length for recipe in choices.recipes(plain, {}))
+
+
+def test_more_stages_than_layers(capsys, folder, tmp_path):
+    text = refusal(
+        capsys,
+        *["--model", folder / "model", "--output-dir", tmp_path, *own_data(folder)],
+        *["--method", "gu:stages=99"],
+    )
+    assert "stages is 99 in the method gu; accepted is 1 to 2" in text
+
+
+def test_output_directory_is_checked(capsys, folder, tmp_path):
+    options = ["--model", folder / "model", *own_data(folder)]
+    text = refusal(capsys, *options, "--output-dir", folder / "file")
+    assert "cannot be made" in text
+    (tmp_path / "runs.jsonl").write_text('{"format": 99, "run": "x"}\n')
+    text = refusal(capsys, *options, "--output-dir", tmp_path)
+    assert "version 99" in text
+
+
+def test_help_is_for_newcomers(capsys):
+    with pytest.raises(SystemExit) as error:
+        finetune_glue.main(["--help"])
+    assert error.value.code == 0
+    text = capsys.readouterr().out
+    for word in ("examples:", "--seeds", "acceptability", "cwgnc", "side by side"):
+        assert word in text
+    assert all(len(line) <= 100 for line in text.splitlines())

@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+from bert_glue.data.load import load_files
+from bert_glue.data.tsv import DataError
+
+
+def write(path, labels):
+    rows = [f"text {i}\t{label}" for i, label in enumerate(labels)]
+    path.write_text("\n".join(["sentence\tlabel", *rows, ""]))
+    return path
+
+
+def test_the_ends_of_float32_are_labels(tmp_path):
+    largest = np.finfo(np.float32).max
+    file = write(tmp_path / "file", [f"{largest:.9g}", "0.5", f"{-largest:.9g}"])
+    labels = load_files(file, file).train.labels
+    np.testing.assert_array_equal(labels, np.float32([largest, 0.5, -largest]))
+
+
+@pytest.mark.parametrize("label", ["3.5e38", "-1e39", "1e400"])
+def test_labels_beyond_float32_are_refused(tmp_path, label):
+    # float32 would make them infinite, and with them the loss.
+    file = write(tmp_path / "file", ["0.5", label])
+    with pytest.raises(DataError, match=r"file, line 3: .* in the range of float32"):
+        load_files(file, file)
+    with pytest.raises(DataError, match=f"file, line 3: unknown label '{label}'"):
+        load_files(file, file, metric="pearson_spearman")
+
+
+def test_spaces_around_labels_make_no_other_class(tmp_path):
+    train = write(tmp_path / "train", ["1", "0", "1 ", " 0"])
+    data = load_files(train, write(tmp_path / "dev", [" 1", "0 "]))
+    assert data.task.labels == ("0", "1")
+    np.testing.assert_array_equal(data.train.labels, [1, 0, 1, 0])
+    np.testing.assert_array_equal(data.evaluation.labels, [1, 0])
+
+
+def test_whole_numbers_with_a_point_are_no_classes(tmp_path):
+    file = write(tmp_path / "file", ["1.0", "0.0", "2.0"])
+    assert load_files(file, file).task.is_regression
+    classes = load_files(file, file, metric="accuracy").task.labels
+    assert classes == ("0.0", "1.0", "2.0")

@@ -1,0 +1,98 @@
+"""Runs sharded_training.py in a process that has eight devices."""
+
+import argparse
+import os
+import subprocess
+import sys
+
+import eight_devices
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from bert_glue.cli import device_options
+from bert_glue.devices import mesh
+
+
+@pytest.mark.slow
+def test_on_eight_devices():
+    eight_devices.run("sharded_training.py")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "seed", "seed=0", "seed=x", "seeds=2", "data=2,data=2", "seed=2;data=1"],
+)
+def test_what_is_no_mesh(text):
+    with pytest.raises(ValueError, match="accepted are sizes of the axes seed, data"):
+        mesh.parse_mesh(text)
+
+
+def test_a_single_device_needs_no_mesh():
+    # Programs then say nothing of places: they are those of a process without meshes.
+    assert mesh.choose(None, 25, 16) is mesh.SINGLE
+    assert mesh.choose({"seed": 1, "data": 1}, 25, 16) is mesh.SINGLE
+    tree = {"kernel": 1}
+    assert mesh.SINGLE.state(tree) is tree
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--coordinator host:1", "belong together"),
+        ("--num-processes 2 --process-id 0", "belong together"),
+        ("--coordinator host:1 --num-processes 2 --process-id 2", "accepted is 0 to 1"),
+        (
+            "--coordinator host:1 --num-processes 2 --process-id -1",
+            "accepted is 0 to 1",
+        ),
+    ],
+)
+def test_processes_that_cannot_be(arguments, message):
+    parser = argparse.ArgumentParser()
+    device_options.add_device_options(parser)
+    with pytest.raises(ValueError, match=message):
+        device_options.connect(parser.parse_args(arguments.split()))
+
+
+def test_surroundings_that_tell_nothing():
+    # In a process of its own, as JAX takes no such call once a device is in use.
+    code = "from bert_glue.devices import processes; processes.connect()"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert "the processes cannot find each other (coordinator_address" in run.stderr
+    assert "or --distributed alone where a TPU slice, SLURM" in run.stderr
+
+
+def test_rows_are_gathered_to_the_last_bit():
+    odd = np.array([[-0.0, 1e-40, np.inf], [0.0, -1e-45, 1.5]], np.float32)
+    odd.view(np.uint32)[1, 2] = 0x7FC0BEEF  # NaN with a message
+    arrays = [
+        odd,
+        odd.astype(jnp.bfloat16),
+        np.array([[True, False], [False, True]]),
+        np.array([2**31 - 1, -(2**31)], np.int32),
+    ]
+    take = jax.jit(mesh._row_of_bits)
+    for number in range(2):
+        rows = take([jnp.asarray(array) for array in arrays], number)
+        for array, row in zip(arrays, rows, strict=True):
+            found = np.asarray(row).view(array.dtype)
+            assert found.shape == array[number].shape
+            assert found.tobytes() == array[number].tobytes()
+
+
+def test_rows_are_gathered_in_portions(monkeypatch):
+    monkeypatch.setattr(mesh, "_PORTION", 16)
+    widths = (2, 2, 2, 10, 1)
+    leaves = [jnp.zeros((3, width), jnp.float32) for width in widths]
+    # One of 40 bytes is larger than a portion and has one to itself.
+    assert mesh._portions([leaves[0], np.zeros(9), *leaves[1:]]) == [
+        *([0, 2], [3], [4], [5]),
+    ]

@@ -1,0 +1,378 @@
+"""Checkpoints: what is read, what is written, and what is refused."""
+
+import json
+import pathlib
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from bert_glue.model import checkpoint
+from bert_glue.model.bert import (
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    separate,
+)
+from bert_glue.model.checkpoint import CheckpointError
+from bert_glue.model.config import BertConfig
+from flax import nnx
+from safetensors.numpy import load_file, save_file
+
+DATA = pathlib.Path(__file__).parents[2] / "data" / "bert"
+TORCH = DATA / "two_layers_relu_three_labels"
+CONFIG = BertConfig(
+    vocab_size=19,
+    hidden_size=8,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=12,
+    max_position_embeddings=9,
+)
+
+
+def draw(create):
+    """Random parameters of a model, drawn without compiling anything."""
+    shapes = separate(nnx.eval_shape(create))[1]
+    rng = np.random.default_rng(0)
+    return jax.tree.map(
+        lambda leaf: rng.normal(size=leaf.shape).astype(leaf.dtype), shapes
+    )
+
+
+def classifier(labels, config=CONFIG):
+    return draw(lambda: BertForSequenceClassification(config, labels, rngs=nnx.Rngs(0)))
+
+
+@pytest.fixture(scope="module")
+def params():
+    return classifier(3)
+
+
+@pytest.fixture
+def folder(tmp_path, params):
+    checkpoint.save(tmp_path / "saved", CONFIG, params, labels=("a", "b", "c"))
+    return tmp_path / "saved"
+
+
+def fill(folder, params):
+    return checkpoint.fill(checkpoint.read(folder), params)
+
+
+def rewrite(folder, change):
+    """Lets a function change the tensors of a folder."""
+    tensors = load_file(folder / "model.safetensors")
+    save_file(change(tensors) or tensors, folder / "model.safetensors")
+
+
+def assert_same(first, second):
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+def zeros(params):
+    return jax.tree.map(np.zeros_like, params)
+
+
+def test_round_trip_is_exact(folder, params):
+    read = checkpoint.read(folder)
+    assert read.config == CONFIG
+    loaded = checkpoint.fill(read, zeros(params))
+    assert loaded.initialised == ()
+    assert_same(loaded.params, params)
+
+
+def test_what_pytorch_wrote_is_written_back_to_the_bit(tmp_path):
+    """The names, shapes and values are transformers' own."""
+    read = checkpoint.read(TORCH)
+    loaded = fill(TORCH, classifier(3, read.config))
+    checkpoint.save(tmp_path, read.config, loaded.params)
+    theirs = load_file(TORCH / "model.safetensors")
+    ours = load_file(tmp_path / "model.safetensors")
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        np.testing.assert_array_equal(tensor, theirs[name], err_msg=name)
+    config = json.loads((tmp_path / "config.json").read_text())
+    original = json.loads((TORCH / "config.json").read_text())
+    assert {key: original[key] for key in config if key in original} == {
+        key: config[key] for key in config if key in original
+    }
+    assert config["architectures"] == ["BertForSequenceClassification"]
+
+
+def test_names_without_prefix(folder, params):
+    rewrite(folder, lambda t: {k.removeprefix("bert."): v for k, v in t.items()})
+    assert_same(fill(folder, zeros(params)).params, params)
+
+
+def test_names_of_the_first_release(folder, params):
+    def old(name):
+        name = re.sub(r"LayerNorm\.weight$", "LayerNorm.gamma", name)
+        return re.sub(r"LayerNorm\.bias$", "LayerNorm.beta", name)
+
+    rewrite(folder, lambda t: {old(k): v for k, v in t.items()})
+    assert_same(fill(folder, zeros(params)).params, params)
+
+
+def test_weights_in_several_files(folder, params):
+    tensors = load_file(folder / "model.safetensors")
+    names = sorted(tensors)
+    index = {}
+    for number, part in enumerate((names[::2], names[1::2]), 1):
+        file = f"model-{number:05}-of-00002.safetensors"
+        save_file({name: tensors[name] for name in part}, folder / file)
+        index |= dict.fromkeys(part, file)
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": index})
+    )
+    assert_same(fill(folder, zeros(params)).params, params)
+    (folder / file).unlink()
+    with pytest.raises(CheckpointError, match=f"cannot read .*{file}"):
+        checkpoint.read(folder)
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{", "{}", '{"weight_map": {"a": 1}}', '{"weight_map": {"a": []}}']
+)
+def test_an_index_that_is_none(folder, text):
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(text)
+    with pytest.raises(CheckpointError, match="not an index of weights"):
+        checkpoint.read(folder)
+
+
+def test_bfloat16_files(folder, params):
+    checkpoint.save(folder, CONFIG, params, dtype=jnp.bfloat16)
+    loaded = fill(folder, zeros(params)).params
+    rounded = jax.tree.map(
+        lambda leaf: leaf.astype(jnp.bfloat16).astype(np.float32), params
+    )
+    assert_same(loaded, rounded)
+
+
+@pytest.mark.parametrize(
+    ("missing", "heads"),
+    [
+        ("classifier", ("classifier",)),
+        ("bert.pooler", ("pooler",)),
+        (r"classifier|bert.pooler", ("classifier", "pooler")),
+    ],
+)
+def test_missing_heads_keep_their_initial_values(folder, params, missing, heads):
+    rewrite(
+        folder,
+        lambda t: {k: v for k, v in t.items() if not re.match(missing, k)},
+    )
+    loaded = fill(folder, zeros(params))
+    assert loaded.initialised == heads
+    assert_same(
+        loaded.params, {k: zeros(v) if k in heads else v for k, v in params.items()}
+    )
+
+
+def test_a_classifier_for_other_classes_is_begun_anew(folder):
+    two = classifier(2)
+    loaded = fill(folder, two)
+    assert loaded.initialised == ("classifier",)
+    assert_same(loaded.params["classifier"], two["classifier"])
+
+
+@pytest.mark.parametrize("shape", [(3, 7), (2, 7), (8,)])
+def test_a_classifier_of_another_width_is_refused(folder, params, shape):
+    rewrite(folder, lambda t: {**t, "classifier.weight": np.ones(shape, np.float32)})
+    with pytest.raises(CheckpointError, match=r"classifier\.weight: shape"):
+        fill(folder, zeros(params))
+
+
+def test_half_a_classifier_is_refused(folder, params):
+    rewrite(folder, lambda t: {k: v for k, v in t.items() if k != "classifier.bias"})
+    with pytest.raises(CheckpointError, match=r"classifier\.bias: missing"):
+        fill(folder, zeros(params))
+
+
+def test_a_missing_layer_is_listed_tensor_by_tensor(folder, params):
+    layer = "bert.encoder.layer.1."
+    rewrite(folder, lambda t: {k: v for k, v in t.items() if not k.startswith(layer)})
+    with pytest.raises(CheckpointError) as error:
+        fill(folder, zeros(params))
+    # Six linear maps and two norms, each with two tensors.
+    assert str(error.value).count("encoder.layer.1.") == 16
+
+
+def test_tensors_of_no_use_are_passed_over(folder, params):
+    extra = {
+        "bert.embeddings.position_ids": np.arange(9)[None],
+        "cls.predictions.decoder.weight": np.ones((19, 8), np.float32),
+        "cls.predictions.bias": np.ones(19, np.float32),
+        "cls.predictions.transform.dense.weight": np.ones((8, 8), np.float32),
+        "cls.seq_relationship.weight": np.ones((2, 8), np.float32),
+    }
+    rewrite(folder, lambda t: {**t, **extra})
+    assert_same(fill(folder, zeros(params)).params, params)
+
+
+def test_one_error_lists_all_that_does_not_fit(folder, params):
+    def spoil(tensors):
+        layer = "bert.encoder.layer.1"
+        del tensors[f"{layer}.attention.self.query.weight"]
+        del tensors["bert.pooler.dense.bias"]
+        tensors["bert.encoder.layer.2.output.dense.bias"] = np.ones(8, np.float32)
+        tensors["bert.embeddings.extra.weight"] = np.ones(8, np.float32)
+        tensors["bert.embeddings.word_embeddings.weight"] = np.ones((20, 8), np.float32)
+        tensors["bert.encoder.layer.0.output.dense.bias"] = np.ones(7, np.float32)
+
+    rewrite(folder, spoil)
+    with pytest.raises(CheckpointError) as error:
+        fill(folder, zeros(params))
+    message = str(error.value)
+    for expected in (
+        "encoder.layer.1.attention.self.query.weight: missing "
+        "(for encoder/layers/query/kernel)",
+        "pooler.dense.bias: missing (for pooler/bias)",
+        "encoder.layer.2.output.dense.bias: of no use",
+        "embeddings.extra.weight: of no use",
+        "embeddings.word_embeddings.weight: shape (20, 8), "
+        "but embeddings/word/embedding has (19, 8)",
+        "encoder.layer.*.output.dense.bias: not of one shape in all layers",
+    ):
+        assert expected in message
+    assert message.count("\n") == 6
+
+
+def test_two_tensors_of_one_name(folder):
+    rewrite(folder, lambda t: {**t, "pooler.dense.bias": t["bert.pooler.dense.bias"]})
+    with pytest.raises(CheckpointError, match=r"two tensors are called 'pooler.dense"):
+        checkpoint.read(folder)
+
+
+def test_masked_language_model(tmp_path):
+    params = draw(lambda: BertForMaskedLM(CONFIG, rngs=nnx.Rngs(0)))
+    checkpoint.save(tmp_path, CONFIG, params)
+    names = load_file(tmp_path / "model.safetensors").keys()
+    assert "cls.predictions.transform.dense.weight" in names
+    assert "bert.embeddings.word_embeddings.weight" in names
+    loaded = fill(tmp_path, zeros(params))
+    assert loaded.initialised == ()
+    assert_same(loaded.params, params)
+    # Its encoder serves a classifier, whose heads are new.
+    loaded = fill(tmp_path, classifier(2))
+    assert loaded.initialised == ("classifier", "pooler")
+    assert_same(loaded.params["encoder"], params["encoder"])
+
+
+class TestRefused:
+    def test_a_folder_without_config(self, tmp_path):
+        with pytest.raises(CheckpointError, match=r"has no config\.json"):
+            checkpoint.find(tmp_path)
+
+    def test_pickled_weights(self, folder):
+        (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+        message = r"has no model\.safetensors.*pickled weights are not read"
+        with pytest.raises(CheckpointError, match=message):
+            checkpoint.find(folder)
+
+    def test_a_file_instead_of_its_folder(self, folder):
+        file = folder / "model.safetensors"
+        with pytest.raises(
+            CheckpointError, match=f"{file} is a file; needed is a folder"
+        ):
+            checkpoint.find(file)
+
+    def test_another_architecture(self, folder):
+        (folder / "config.json").write_text('{"model_type": "roberta"}')
+        with pytest.raises(
+            CheckpointError, match=r"config\.json: model_type 'roberta'"
+        ):
+            checkpoint.read(folder)
+
+    @pytest.mark.parametrize("text", ["{", "[]", "null", '{"hidden_size": 8.5}'])
+    def test_a_config_that_is_none(self, folder, text):
+        (folder / "config.json").write_text(text)
+        with pytest.raises(CheckpointError, match=r"config\.json: "):
+            checkpoint.read(folder)
+
+    def test_a_broken_file(self, folder):
+        (folder / "model.safetensors").write_bytes(b"\x08\x00")
+        with pytest.raises(CheckpointError, match=r"cannot read .*model\.safetensors"):
+            checkpoint.read(folder)
+
+    @pytest.mark.parametrize("name", ["no/such/folder", "./none", "/nowhere"])
+    def test_a_folder_that_does_not_exist(self, name):
+        with pytest.raises(CheckpointError, match=f"no model folder {name}"):
+            checkpoint.find(name)
+
+    def test_a_hub_name_without_network(self, monkeypatch, tmp_path):
+        import huggingface_hub.constants
+        import huggingface_hub.errors
+
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+        message = r"the hub did not give a model .*without network, name a folder"
+        with pytest.raises(CheckpointError, match=message) as error:
+            checkpoint.find("someone/some-bert")
+        # The cache was asked, and not the network.
+        cause = error.value.__cause__
+        assert isinstance(cause, huggingface_hub.errors.LocalEntryNotFoundError)
+
+
+def test_hub_names_are_looked_up_in_the_cache(monkeypatch, folder):
+    import huggingface_hub
+
+    asked = []
+
+    def snapshot_download(name, allow_patterns):
+        asked.append((name, allow_patterns))
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    assert checkpoint.find("someone/some-bert") == folder
+    [(name, patterns)] = asked
+    assert name == "someone/some-bert"
+    assert "config.json" in patterns
+    assert not any(pattern.endswith(".bin") for pattern in patterns)
+
+
+def test_saving_copies_the_tokenizer(tmp_path, params):
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "vocab.txt").write_text("[PAD]\n[UNK]\n")
+    (source / "training.log").write_text("of no interest")
+    checkpoint.save(tmp_path / "out", CONFIG, params, tokenizer_from=source)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "vocab.txt",
+    ]
+
+
+def test_labels_are_as_many_as_the_classifier_has_outputs(tmp_path, params):
+    with pytest.raises(ValueError, match=r"labels are \('a',\).* has 3 outputs"):
+        checkpoint.save(tmp_path / "out", CONFIG, params, labels=("a",))
+    assert not (tmp_path / "out").exists()
+
+
+def test_labels_and_kind_are_saved(tmp_path, folder, params):
+    config = json.loads((folder / "config.json").read_text())
+    assert config["id2label"] == {"0": "a", "1": "b", "2": "c"}
+    assert config["problem_type"] == "single_label_classification"
+    checkpoint.save(tmp_path / "one", CONFIG, classifier(1))
+    config = json.loads((tmp_path / "one" / "config.json").read_text())
+    assert config["problem_type"] == "regression"
+    assert config["id2label"] == {"0": "LABEL_0"}
+
+
+def test_real_encoder_is_used_whole(shared_dir):
+    name = shared_dir / "models" / "all-MiniLM-L6-v2"
+    read = checkpoint.read(name)
+    loaded = checkpoint.fill(read, classifier(2, read.config))
+    assert loaded.initialised == ("classifier",)
+    used = sum(
+        leaf.size
+        for key, part in loaded.params.items()
+        for leaf in jax.tree.leaves(part)
+        if key != "classifier"
+    )
+    stored = sum(
+        tensor.size for key, tensor in read.tensors.items() if "position_ids" not in key
+    )
+    assert used == stored

@@ -1,0 +1,450 @@
+"""A group that was interrupted goes on as if nothing had happened."""
+
+import copy
+import functools
+import json
+import os
+import resource
+import shutil
+
+import jax
+import numpy as np
+import pytest
+import tiny_bert
+from bert_glue.data import load, metrics
+from bert_glue.records import resume
+from bert_glue.records.resume import Checkpoints
+from bert_glue.records.run_records import RunRecords
+from bert_glue.study import groups
+from bert_glue.study.configuration import Configuration
+from bert_glue.study.progress import Progress
+from bert_glue.study.run_group import train_group
+from bert_glue.study.study import Study
+from bert_glue.training import subjects
+from bert_glue.training.methods import METHODS
+from bert_glue.training.movement import measure
+from bert_glue.training.seeds import Seed
+from bert_glue.training.stages import make_stages
+from bert_glue.training.trainer import Trainer
+
+SEEDS = [Seed(3, 3), Seed(0, 5)]
+QUICK = {"learning_rate": 5e-3, "max_norm": 0.05, "batch_size": 8, "dropout": 0.0}
+
+
+class Killed(BaseException):
+    """Nothing in the loop can catch this."""
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    model = tiny_bert.save(folder / "model")
+    train = tiny_bert.write_tsv(folder / "train.tsv", 50, seed=0)
+    dev = tiny_bert.write_tsv(folder / "dev.tsv", 20, seed=1)
+    return subjects.prepare(load.load_files(train, dev), model)
+
+
+def trainers_of(subject, recipe):
+    trainers = []
+    for stage in make_stages(recipe, subject.shapes):
+        trainer = Trainer(
+            subject.workload(recipe),
+            recipe,
+            len(SEEDS),
+            buckets=(24,),
+            stage=stage,
+            recording=True,
+            evaluator=trainers[0].evaluate if trainers else None,
+        )
+        trainer.compile()
+        trainers.append(trainer)
+    return trainers
+
+
+@pytest.fixture(scope="module")
+def trainers(subject):
+    """Everything at once that a run carries: two stages of gradual unfreezing with one
+    optimizer, of two epochs of seven steps with three evaluations each, the best of
+    which is kept; Mixout, which looks back to the initial parameters."""
+    recipe = METHODS["gu"].replace(
+        **QUICK,
+        epochs=2,
+        stages=2,
+        carry_optimizer=True,
+        mixout=0.5,
+        evaluations_per_epoch=3,
+        keep="best",
+    )
+    return trainers_of(subject, recipe)
+
+
+def keeping_last(trainers):
+    """The same compiled programs, for a recipe whose result is the last evaluation."""
+    others = list(map(copy.copy, trainers))
+    for trainer in others:
+        trainer.recipe = trainer.recipe.replace(keep="last")
+    return others
+
+
+def trained(trainers, subject, checkpoint=None, *, evaluations=None, **more):
+    """What becomes of the seeds; killed in the evaluation after so many."""
+    labels = np.asarray(subject.evaluation.labels)
+    left = np.inf if evaluations is None else evaluations * len(SEEDS)
+
+    def score(logits):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Killed
+        # Finer than a score of twenty examples, so that seldom two are equal.
+        accuracy = metrics.score("accuracy", subject.predictions(logits), labels)
+        return accuracy + float(np.abs(logits).mean())
+
+    progress = Progress(len(SEEDS), shown=more.pop("shown", False))
+    try:
+        return train_group(
+            trainers, SEEDS, score, progress, checkpoint=checkpoint, **more
+        )
+    finally:
+        progress.close()
+
+
+def assert_same(group, expected):
+    assert group.outcomes == expected.outcomes
+    assert group.recorded.keys() == expected.recorded.keys()
+    jax.tree.map(np.testing.assert_array_equal, group.recorded, expected.recorded)
+    jax.tree.map(np.testing.assert_array_equal, group.params, expected.params)
+
+
+def checkpoints(folder, minutes=1e-9, **surroundings):
+    return Checkpoints(folder, minutes, surroundings or {"versions": {"jax": "1"}})
+
+
+def checkpoint_in(folder, notes=None, **surroundings):
+    made = checkpoints(folder, **surroundings).of(
+        "adamw",
+        ["norms"],
+        SEEDS,
+        (lambda text: None) if notes is None else notes.append,
+    )
+    assert made is not None
+    return made
+
+
+@pytest.fixture(scope="module")
+def undisturbed(trainers, subject):
+    group = trained(trainers, subject, measure=measure)
+    # It is worth comparing: scores are no constants, and seeds differ.
+    assert np.ptp([each["score"] for each in group.outcomes[0].history]) > 0
+    assert group.outcomes[0].score != group.outcomes[1].score
+    assert {"losses", "norms/0", "scales/1", "rmsd_from_initial/1"} < set(
+        group.recorded
+    )
+    assert group.recorded["losses"].shape == (2, 28)
+    return group
+
+
+# Evaluations: 1, 2 in an epoch, 3 at its end, 6 at the end of the first stage.
+@pytest.mark.parametrize("breaks", [[1], [3], [6], [2, 5, 3]])
+def test_to_the_last_bit_the_same_as_without_the_break(
+    trainers, subject, undisturbed, tmp_path, breaks
+):
+    for number, evaluations in enumerate(breaks):
+        with pytest.raises(Killed):
+            # Bars cut the stretches otherwise; the result does not depend on that.
+            trained(
+                trainers,
+                subject,
+                checkpoint_in(tmp_path),
+                measure=measure,
+                evaluations=evaluations,
+                shown=number == 1,
+            )
+    notes = []
+    checkpoint = checkpoint_in(tmp_path, notes)
+    again = trained(trainers, subject, checkpoint, measure=measure)
+    step = undisturbed.outcomes[0].history[sum(breaks) - 1]["step"]
+    assert notes == [f"going on from {checkpoint.folder / str(step)}"]
+    assert_same(again, undisturbed)
+
+
+@pytest.mark.parametrize("evaluations", [4, 6])
+def test_last_evaluation_is_the_same_too(trainers, subject, tmp_path, evaluations):
+    trainers = keeping_last(trainers)
+    expected = trained(trainers, subject)
+    with pytest.raises(Killed):
+        trained(trainers, subject, checkpoint_in(tmp_path), evaluations=evaluations)
+    assert_same(trained(trainers, subject, checkpoint_in(tmp_path)), expected)
+
+
+def test_time_adds_up_and_only_the_last_checkpoint_is_kept(subject, trainers, tmp_path):
+    checkpoint = checkpoint_in(tmp_path)
+    with pytest.raises(Killed):
+        trained(trainers, subject, checkpoint, evaluations=3)
+    (folder,) = checkpoint.folder.iterdir()
+    assert folder.name == "7"
+    facts_file = folder / "group.json"
+    saved = json.loads(facts_file.read_text())
+    assert saved["facts"]["seconds"] > 0
+    saved["facts"]["seconds"] = 1000
+    facts_file.write_text(json.dumps(saved))
+    assert 1000 < trained(trainers, subject, checkpoint_in(tmp_path)).seconds < 1600
+    # Whoever has recorded the runs removes it, with the empty folder above.
+    checkpoint.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def arrays_of(number):
+    return {"a": np.full((3, 4), number, np.float32), "b": {"c": np.arange(number)}}
+
+
+def template_of(facts):
+    return {"a": np.zeros((3, 4), np.float32), "b": {"c": 0}} | facts.get("more", {})
+
+
+# TensorStore finishes other reads and writes after Orbax has given up waiting for them.
+gives_up = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
+)
+
+
+@gives_up
+def test_what_is_damaged_is_passed_over(tmp_path):
+    notes = []
+    checkpoint = checkpoint_in(tmp_path, notes)
+    checkpoint.save(5, {"x": [1, float("nan")]}, arrays_of(5))
+    older = checkpoint.folder / "5"
+    kept = older.rename(tmp_path / "kept")
+    checkpoint.save(9, {"x": 2}, arrays_of(9))
+    kept.rename(older)
+    newest = checkpoint.folder / "9"
+    # What a process leaves that is killed while it writes.
+    (checkpoint.folder / ".new-abc" / "arrays").mkdir(parents=True)
+
+    facts, arrays = checkpoint.load(template_of)
+    assert facts == {"x": 2}
+    np.testing.assert_array_equal(arrays["b"]["c"], np.arange(9))
+    notes.clear()
+    data = max(newest.rglob("d/*"), key=lambda path: path.stat().st_size)
+    whole = data.read_bytes()
+    data.write_bytes(whole[:-7])
+    facts, arrays = checkpoint.load(template_of)
+    assert np.isnan(facts["x"][1])
+    np.testing.assert_array_equal(arrays["a"], np.full((3, 4), 5, np.float32))
+    assert notes[0] == (
+        f"{newest} is damaged and is not used (files are missing or cut short)"
+    )
+    # As long as it should be, with other bytes in it: checksums find that.
+    data.write_bytes(whole[:-7] + bytes(7))
+    assert checkpoint.load(template_of)[0].keys() == {"x"}
+    assert f"{newest} is damaged and is not used (" in notes[2]
+    (older / "group.json").write_text('{"about": ')
+    assert checkpoint.load(template_of) is None
+    assert f"{older} is damaged" in notes[-1]
+    checkpoint.save(12, {}, arrays_of(1))
+    assert [path.name for path in checkpoint.folder.iterdir()] == ["12"]
+
+
+def test_arrays_of_another_shape_are_not_taken(tmp_path):
+    notes = []
+    checkpoint = checkpoint_in(tmp_path, notes)
+    checkpoint.save(5, {}, arrays_of(5) | {"a": np.zeros((2, 4), np.float32)})
+    assert checkpoint.load(template_of) is None
+    assert "it has float32[2, 4] for float32[3, 4]" in notes[-1]
+    checkpoint.save(6, {"more": {"d": 0}}, arrays_of(5))
+    assert checkpoint.load(template_of) is None
+    assert "it has 2 arrays, not 3" in notes[-1]
+
+
+def test_what_cannot_be_used_does_not_stand_in_the_way(tmp_path):
+    checkpoint_in(tmp_path, versions={"jax": "2"}).save(5, {"x": 2}, arrays_of(5))
+    checkpoint = checkpoint_in(tmp_path, notes := [])
+    checkpoint.save(5, {"x": 1}, arrays_of(4))
+    assert notes == []
+    assert [path.name for path in checkpoint.folder.iterdir()] == ["5"]
+    facts, arrays = checkpoint.load(template_of)
+    assert facts == {"x": 1}
+    np.testing.assert_array_equal(arrays["b"]["c"], np.arange(4))
+
+
+def test_other_versions_and_other_groups_do_not_mix(tmp_path):
+    notes = []
+    checkpoint_in(tmp_path).save(5, {}, arrays_of(5))
+    later = checkpoint_in(tmp_path, notes, versions={"jax": "2"})
+    assert later.load(template_of) is None
+    assert "it was saved with jax 1 instead of 2" in notes[0]
+    for recorded, seeds in (
+        ([], SEEDS),
+        (["norms"], SEEDS[:1]),
+        (["norms"], SEEDS[::-1]),
+    ):
+        other = checkpoints(tmp_path).of("adamw", recorded, seeds)
+        assert other.load(template_of) is None
+    assert checkpoints(tmp_path).of("cwgnc", ["norms"], SEEDS).load(template_of) is None
+    assert checkpoint_in(tmp_path).load(template_of) is not None
+    assert checkpoints(tmp_path, minutes=0).of("adamw", ["norms"], SEEDS) is None
+
+
+@gives_up
+def test_run_goes_on_if_the_disk_is_full(tmp_path, caplog):
+    notes = []
+    checkpoint = checkpoint_in(tmp_path, notes)
+    checkpoint.save(5, {}, arrays_of(5))
+    large = arrays_of(5) | {"noise": np.random.default_rng(0).random(100_000)}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # No file may be larger: writing breaks off in the middle, as on a full disk.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        checkpoint.save(9, {}, large)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "no checkpoint at step 9: " in notes[0]
+    assert "\n" not in notes[0]
+    assert caplog.records == []
+    # Nothing is left of it, and the one before is still there.
+    assert [path.name for path in checkpoint.folder.iterdir()] == ["5"]
+    assert checkpoint.load(template_of) is not None
+    assert not checkpoint_in(tmp_path, minutes=10).is_due()
+
+
+def test_nothing_is_left_though_something_is_still_being_written(tmp_path, monkeypatch):
+    checkpoint = checkpoint_in(tmp_path, notes := [])
+    calls = []
+    remove = shutil.rmtree
+
+    def interfered_with(path, **options):
+        calls.append(path)
+        if len(calls) > 2:
+            remove(path, **options)
+
+    def fail(folder, arrays):
+        folder.mkdir()
+        raise OSError("no space")
+
+    monkeypatch.setattr(resume.shutil, "rmtree", interfered_with)
+    monkeypatch.setattr(resume.array_files, "write", fail)
+    checkpoint.save(5, {}, arrays_of(5))
+    assert notes == ["no checkpoint at step 5: no space"]
+    assert len(calls) == 3
+    assert list(checkpoint.folder.iterdir()) == []
+
+
+def test_which_groups_can_go_on(tmp_path):
+    def interrupted(done=(), **limits):
+        return list(
+            made.interrupted(
+                "adamw",
+                ["norms"],
+                is_done=done.__contains__,
+                note=notes.append,
+                **limits,
+            )
+        )
+
+    notes = []
+    made = checkpoints(tmp_path)
+    of_two, of_one = [Seed(0, 0), Seed(1, 1)], [Seed(2, 2)]
+    for group in (of_two, of_one):
+        made.of("adamw", ["norms"], group).save(5, {}, arrays_of(5))
+    made.of("adamw", [], of_two).save(5, {}, arrays_of(5))
+    made.of("cwgnc", ["norms"], of_two).save(5, {}, arrays_of(5))
+    assert sorted(interrupted()) == [of_two, of_one]
+    assert interrupted(most=1) == interrupted(most=1) == [of_one]
+    assert notes == [
+        "the checkpoint of seeds 0, 1 is not used: it needs 2 parallel seeds, not 1"
+    ]
+    assert interrupted(done=of_two[:1]) == [of_one]
+    assert notes[1:] == ["removed the checkpoint of seeds 0, 1: 1 are done"]
+    assert interrupted() == [of_one]
+    # A process was killed while it deleted one.
+    (tmp_path / resume.FOLDER / ".removed-adamw" / "5" / "arrays").mkdir(parents=True)
+    assert interrupted(done=of_one) == []
+    assert len(notes) == 2
+    # Those of others are still there.
+    assert len(list((tmp_path / resume.FOLDER).iterdir())) == 2
+
+
+def test_groups_of_other_versions_do_not_form_again(tmp_path):
+    # How many seeds fit side by side may be another number now.
+    def interrupted(made, *done):
+        return list(made.interrupted("adamw", [], is_done=done.__contains__))
+
+    made = checkpoints(tmp_path)
+    made.of("adamw", [], SEEDS, layout={"mesh": 2}).save(5, {}, arrays_of(5))
+    assert interrupted(made) == [SEEDS]
+    later = checkpoints(tmp_path, versions={"jax": "2"})
+    assert interrupted(later) == []
+    assert interrupted(made) == [SEEDS]
+    # Nor do they stay for good.
+    assert interrupted(later, *SEEDS) == []
+    assert interrupted(made) == []
+
+
+def test_what_a_kill_left_in_the_middle_of_a_saving_is_swept_up(tmp_path):
+    made = checkpoints(tmp_path)
+    folders = [made.of("adamw", [], [Seed(n, n)]).folder for n in range(2)]
+    for folder in folders:
+        (folder / ".new-x" / "arrays").mkdir(parents=True)
+        (folder / ".new-x" / "arrays" / "data").write_bytes(b"0")
+    for path in (folders[0] / ".new-x", *(folders[0] / ".new-x").rglob("*")):
+        os.utime(path, (0, 0))
+    assert list(made.interrupted("adamw", [], is_done=lambda seed: False)) == []
+    # The other one somebody may be writing.
+    assert [folder.exists() for folder in folders] == [False, True]
+
+
+@pytest.mark.slow
+def test_interrupted_group_forms_again(subject, tmp_path, monkeypatch):
+    recipe = METHODS["cwgnc"].replace(**QUICK, epochs=3)
+    configuration = Configuration(subject, "tiny", recipe)
+    store = RunRecords(tmp_path)
+    lines = []
+    # Compiled once for all studies.
+    compiled = functools.cache(functools.partial(groups.make_trainers, configuration))
+    monkeypatch.setattr(groups, "make_trainers", lambda _, size, **__: compiled(size))
+
+    def study(*numbers, **options):
+        seeds = [Seed(number, number) for number in numbers]
+        made = Study([configuration], seeds, store, checkpoint_minutes=1e-9, **options)
+        progress = Progress(len(seeds), shown=False)
+        progress.note = lines.append
+        made.run(progress)
+
+    def kill(*_):
+        raise Killed
+
+    # Killed in the third evaluation.
+    score, left = Configuration.score, iter(range(5))
+
+    def score_until_killed(configuration, logits):
+        return kill() if next(left, None) is None else score(configuration, logits)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Configuration, "score", score_until_killed)
+        with pytest.raises(Killed):
+            study(4, 1)
+    # Killed when the group's files have been written and its records have not.
+    with pytest.raises(Killed):
+        study(4, 1, on_group=kill)
+    assert store.read() == []
+    assert "going on from" in lines[-1]
+    # Four seeds would be one group, but the interrupted one comes first.
+    study(0, 1, 4, 7)
+    assert sum("going on from" in line for line in lines) == 2
+    found = store.read()
+    assert [(run["seed"], run["group_size"]) for run in found] == [
+        *((4, 2), (1, 2), (0, 2), (7, 2))
+    ]
+    assert all(len(run["history"]) == 3 for run in found)
+    assert not (tmp_path / resume.FOLDER).exists()
+    # A checkpoint that is left of runs that are recorded is removed.
+    identity = {"versions": {}, "hardware": {}}
+    old = Checkpoints(tmp_path, 1, identity).of(configuration.name, [], SEEDS[:1])
+    old.save(5, {}, arrays_of(5))
+    study(4, 1)
+    assert old.folder.exists()
+    old = Checkpoints(tmp_path, 1, identity).of(configuration.name, [], [Seed(4, 4)])
+    old.save(5, {}, arrays_of(5))
+    study(4, 1)
+    assert not old.folder.exists()
+    store.close()

@@ -1,0 +1,303 @@
+import errno
+import json
+import multiprocessing
+import os
+import pathlib
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+
+import numpy as np
+import pytest
+from bert_glue.records import locks, run_records
+from bert_glue.records.files import RecordsError
+from bert_glue.records.run_records import RunRecords
+
+
+def test_what_is_appended_is_read(tmp_path):
+    store = RunRecords(tmp_path / "new" / "folder")
+    assert store.read() == []
+    # A command that is refused after all has left nothing behind.
+    assert list(tmp_path.iterdir()) == []
+    store.append([{"run": "a", "score": np.float32(0.5)}, {"run": "b", "score": 2.0}])
+    store.append([{"run": "c", "score": float("nan"), "bad": np.inf}])
+    found = RunRecords(tmp_path / "new" / "folder").read()
+    assert [record["run"] for record in found] == ["a", "b", "c"]
+    assert [record["score"] for record in found] == [0.5, 2, None]
+    assert found[2]["bad"] is None
+    assert len(store.path.read_text().splitlines()) == 3
+
+
+def test_identity_ignores_order_and_spelling_of_numbers():
+    name = run_records.identity({"a": 1, "b": {"c": [0.5, None]}})
+    assert name == run_records.identity({"b": {"c": (np.float64(0.5), None)}, "a": 1.0})
+    assert name != run_records.identity({"a": 2, "b": {"c": [0.5, None]}})
+    assert name != run_records.identity({"a": 1, "b": {"c": [0.5, 0]}})
+
+
+@pytest.mark.parametrize("kept", range(0, 30, 7))
+def test_truncated_last_line_is_set_aside(tmp_path, kept):
+    store = RunRecords(tmp_path)
+    store.append([{"run": "a"}, {"run": "b"}])
+    whole = store.path.read_bytes()
+    first, second = whole.splitlines(keepends=True)
+    store.path.write_bytes(first + second[: min(kept, len(second) - 2)])
+    store = RunRecords(tmp_path)
+    assert [record["run"] for record in store.read()] == ["a"]
+    assert len(store.notes) == (kept > 0)
+    store.append([{"run": "c"}])
+    assert [record["run"] for record in store.read()] == ["a", "c"]
+    if kept:
+        aside = (tmp_path / run_records.FRAGMENTS).read_bytes()
+        assert aside == second[: min(kept, len(second) - 2)] + b"\n"
+
+
+def test_line_that_only_lost_its_end_is_kept(tmp_path):
+    store = RunRecords(tmp_path)
+    store.append([{"run": "a"}])
+    store.path.write_bytes(store.path.read_bytes().rstrip(b"\n"))
+    store.append([{"run": "b"}])
+    assert [record["run"] for record in store.read()] == ["a", "b"]
+    assert store.notes == []
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("not json", "line 2 is not JSON"),
+        ("[1]", "line 2 is not the record of a run"),
+        ('{"run": "b"}', "line 2 is not the record of a run"),
+        ('{"format": 99, "run": "b"}', "version 99.*this is version 1"),
+        ('{"format": 1}', "does not name its run"),
+    ],
+)
+def test_foreign_lines_are_refused_and_untouched(tmp_path, line, message):
+    store = RunRecords(tmp_path)
+    store.append([{"run": "a"}])
+    content = store.path.read_text() + line + "\n"
+    store.path.write_text(content)
+    with pytest.raises(RecordsError, match=message):
+        store.read()
+    assert store.path.read_text() == content
+
+
+def test_full_disk_loses_and_leaves_nothing(tmp_path, monkeypatch):
+    store = RunRecords(tmp_path)
+    store.append([{"run": "a"}])
+    before = store.path.read_bytes()
+    write = os.write
+
+    def half(file, data):
+        write(file, data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", half)
+    with pytest.raises(RecordsError, match=r"written to: No space left"):
+        store.append([{"run": "b"}])
+    monkeypatch.undo()
+    assert store.path.read_bytes() == before
+    # One write may also do less than it was asked to, as at a limit of a file's size.
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, limits[1]))
+    try:
+        with pytest.raises(RecordsError, match=r"written to: No space left"):
+            store.append([{"run": "b"}])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert store.path.read_bytes() == before
+    store.append([{"run": "b"}])
+    assert [record["run"] for record in store.read()] == ["a", "b"]
+
+
+def test_folder_that_cannot_be_used(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RecordsError, match="cannot be made"):
+        RunRecords(tmp_path / "file")
+    with pytest.raises(RecordsError, match="cannot be made: Not a directory"):
+        RunRecords(tmp_path / "file" / "new" / "folder")
+
+
+@pytest.fixture
+def nobody():
+    """Somebody who may not write everywhere, as root may."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    yield
+    os.seteuid(user)
+
+
+@pytest.fixture
+def readable():
+    """A folder with a record that others may read; pytest's own they may not enter."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        folder.chmod(0o755)
+        store = RunRecords(folder)
+        store.append([{"run": "a"}])
+        folder.chmod(0o555)
+        yield folder
+        folder.chmod(0o755)
+
+
+def test_folder_that_cannot_be_written_to(readable, nobody):
+    before = sorted(readable.iterdir())
+    with pytest.raises(RecordsError, match="cannot be written to: Permission denied"):
+        RunRecords(readable)
+    with pytest.raises(RecordsError, match="cannot be made: Permission denied"):
+        RunRecords(readable / "new" / "folder")
+    # What needs no writing still works: reports, and copying to another folder.
+    assert [record["run"] for record in run_records.read_only(readable)] == ["a"]
+    assert sorted(readable.iterdir()) == before
+
+
+def test_what_a_killed_process_was_writing_is_swept_up(tmp_path):
+    (tmp_path / "recordings").mkdir()
+    stray = [tmp_path / ".summary.json.abc.new", tmp_path / "recordings/.a.npz.x.new"]
+    for path in stray:
+        path.write_text("{")
+        os.utime(path, (0, 0))
+    folder = tmp_path / ".model-abc.new"
+    (folder / "new").mkdir(parents=True)
+    for path in (folder / "new", folder):
+        os.utime(path, (0, 0))
+    # This one somebody may be writing just now.
+    busy = tmp_path / ".config.json.abc.new"
+    busy.write_text("{")
+    RunRecords(tmp_path)
+    assert not any(path.exists() for path in (*stray, folder))
+    assert busy.exists()
+
+
+def test_only_one_may_claim_and_nobody_a_finished_run(tmp_path):
+    mine, yours = RunRecords(tmp_path), RunRecords(tmp_path)
+    assert mine.claim("a")
+    assert not yours.claim("a")
+    assert yours.claim("b")
+    mine.append([{"run": "a"}])
+    mine.release(["a"])
+    assert not yours.claim("a")
+    yours.close()
+    assert mine.claim("b")
+    mine.close()
+    assert not (tmp_path / ".claims").exists()
+
+
+@pytest.mark.parametrize("moment", ["mkdir", "open"])
+def test_folder_of_claims_that_another_process_removes_is_made_again(
+    tmp_path, monkeypatch, moment
+):
+    folder = tmp_path / ".claims"
+    owner = pathlib.Path if moment == "mkdir" else locks.os
+    original, removed = getattr(owner, moment), []
+
+    def interrupted(path, *arguments, **options):
+        if moment == "mkdir" and path == folder and not removed:
+            # Its folder is found to be there, and then no longer is.
+            removed.append(path)
+            raise FileExistsError(errno.EEXIST, "File exists", str(path))
+        if moment == "open" and path == folder / "a" and not removed:
+            removed.append(path)
+            folder.rmdir()
+        return original(path, *arguments, **options)
+
+    monkeypatch.setattr(owner, moment, interrupted)
+    store = RunRecords(tmp_path)
+    assert store.claim("a")
+    assert removed
+    store.close()
+    # Something else by that name is not waited for.
+    folder.write_text("")
+    with pytest.raises(RecordsError, match="cannot be written to: File exists"):
+        store.claim("a")
+
+
+def test_claims_end_with_a_killed_process(tmp_path):
+    script = textwrap.dedent(
+        f"""
+        import time
+        from bert_glue.records.run_records import RunRecords
+        store = RunRecords({str(tmp_path)!r})
+        assert store.claim("a") and store.claim("b")
+        print("claimed", flush=True)
+        time.sleep(60)
+        """
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    with child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "claimed\n"
+        store = RunRecords(tmp_path)
+        assert not store.claim("a")
+        child.send_signal(signal.SIGKILL)
+        child.wait(timeout=10)
+    assert store.claim("a")
+    store.close()
+    # What it left of the other is gone, too.
+    assert not (tmp_path / ".claims").exists()
+
+
+def _contend(folder, process, barrier):
+    store = RunRecords(folder)
+    barrier.wait()
+    for run in range(20):
+        if store.claim(f"run-{run}"):
+            store.append([{"run": f"run-{run}", "by": process, "text": "x" * 5000}])
+            store.release([f"run-{run}"])
+
+
+def test_processes_share_a_folder_without_doing_a_run_twice(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(3)
+    workers = [
+        context.Process(target=_contend, args=(tmp_path, number, barrier))
+        for number in range(3)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    lines = (tmp_path / run_records.RUNS).read_text().splitlines()
+    names = [json.loads(line)["run"] for line in lines]
+    assert sorted(names) == sorted(f"run-{run}" for run in range(20))
+
+
+def test_lock_waits_for_its_holder(tmp_path):
+    path = tmp_path / "lock"
+    script = (
+        "import pathlib, time\n"
+        "from bert_glue.records import locks\n"
+        f"with locks.exclusive(pathlib.Path({str(path)!r})):\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(0.5)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        began = time.monotonic()
+        with locks.exclusive(path):
+            waited = time.monotonic() - began
+    # The child sleeps 0.5 s; some of it may pass before the clock is read.
+    assert waited > 0.2
+
+
+def test_json_files_are_replaced_whole(tmp_path):
+    store = RunRecords(tmp_path)
+    store.write_json("summary.json", {"a": 1})
+    store.write_json("summary.json", {"b": float("inf")})
+    assert json.loads((tmp_path / "summary.json").read_text()) == {"b": None}
+    assert {path.name for path in tmp_path.iterdir()} == {"summary.json"}

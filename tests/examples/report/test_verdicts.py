@@ -1,0 +1,243 @@
+"""Comparisons of methods in a table, with scores whose answers are known."""
+
+import csv
+import dataclasses
+import itertools
+import re
+
+import numpy as np
+import pytest
+from bert_glue.records.designs import Design
+from bert_glue.report import formats, tables, verdicts
+from run_records import ADAMW, CWGNC, run
+
+
+def test_seeds_that_differ_are_compared_unpaired():
+    ours = [run("cwgnc", seed, score) for seed, score in enumerate(CWGNC)]
+    theirs = [run("adamw", seed + 3, score) for seed, score in enumerate(ADAMW)]
+    found = verdicts.compare({("cola", "c"): ours, ("cola", "a"): theirs}, "c")
+    assert [each.comparison.test for each in found] == ["welch", "brown-forsythe"]
+    assert found[0].comparison.values == (np.mean(CWGNC), np.mean(ADAMW))
+    # While runs are under way, the seeds that both have are compared.
+    found = verdicts.compare({("cola", "c"): ours, ("cola", "a"): theirs[:4]}, "c")
+    assert [each.comparison.test for each in found] == ["paired", "paired"]
+    assert found[0].comparison.runs == (4, 4)
+    assert found[0].comparison.values == (np.mean(CWGNC[3:]), np.mean(ADAMW[:4]))
+    # One run is no sample.
+    assert verdicts.compare({("cola", "c"): ours, ("cola", "a"): theirs[:1]}, "c") == ()
+
+
+def test_seeds_past_all_reach_are_not_counted_in_words():
+    shifts = [1.0, -1.0, 2.0, -2.0, 3.0, -2.99, 0.0]
+    runs = [
+        *(run("cwgnc", seed, score) for seed, score in enumerate(CWGNC)),
+        *(
+            run("adamw", seed, score + shift)
+            for seed, (score, shift) in enumerate(zip(CWGNC, shifts, strict=True))
+        ),
+    ]
+    table = tables.build(Design.of_records(runs), runs)
+    assert table.verdicts[0].comparison.seeds_needed() > 1_000_000
+    (row,) = verdicts.brief_rows(table.verdicts, "cwgnc")
+    assert row[2] == "not shown (p = 1; over 10,000 seeds)"
+
+
+def test_equal_epochs_are_compared_and_unlike_ones_said():
+    def runs_of(method, mean):
+        return [run(method, seed, mean + seed) for seed in range(7)]
+
+    runs = [
+        *(*runs_of("cwgnc", 60.0), *runs_of("adamw", 50.0)),
+        *(*runs_of("cwgnc:epochs=3", 52.0), *runs_of("adamw:epochs=5", 61.0)),
+        *(*runs_of("cwgnc:epochs=3:learning_rate=1e-4", 1.0), *runs_of("mosbach", 70)),
+    ]
+    table = tables.build(Design.of_records(runs), runs)
+    assert [
+        (each.reference, each.method)
+        for each in table.verdicts
+        if each.comparison.question == "score"
+    ] == [
+        ("cwgnc", "adamw"),
+        ("cwgnc", "cwgnc:epochs=3"),
+        ("cwgnc", "adamw:epochs=5"),
+        ("cwgnc", "cwgnc:epochs=3:learning_rate=0.0001"),
+        ("cwgnc", "mosbach"),
+        # Not the row with another learning rate, nor the 5 epochs once more.
+        ("cwgnc:epochs=3", "adamw"),
+    ]
+    last = table.verdicts[-2].comparison
+    assert last.values == (55.0, 53.0)
+    assert last.names == ("cwgnc:epochs=3", "adamw")
+    assert {each.comparison.comparisons for each in table.verdicts} == {12}
+    assert "some with cwgnc:epochs=3 instead, for equal epochs" in table.outcome
+    assert "| cola | adamw / cwgnc:epochs=3 | " in formats.markdown(table)
+    # The table's CSV has one reference, that of the comparisons has all.
+    rows = {
+        row["method"]: row
+        for row in csv.DictReader(formats.csv_text(table).splitlines())
+    }
+    first = table.verdicts[0].comparison
+    assert float(rows["adamw"]["score_p"]) == first.p_value
+    lines = list(csv.DictReader(formats.comparisons_csv(table).splitlines()))
+    for line, each in zip(lines, table.verdicts, strict=True):
+        assert (line["reference"], line["method"]) == (each.reference, each.method)
+        assert line["question"] == each.comparison.question
+        values = float(line["reference_value"]), float(line["method_value"])
+        assert values == each.comparison.values
+        assert float(line["p_corrected"]) == each.comparison.p_adjusted
+        assert line["better"] == (
+            each.comparison.favours if each.comparison.shown else ""
+        )
+    notes = " ".join(table.notes)
+    assert "epochs (5 of cwgnc, adamw:epochs=5; 3 of adamw, cwgnc:epochs=3," in notes
+    assert "The score of mosbach is the best of 2 evaluations on the examples" in notes
+    alike = [each for each in runs if each["label"] in ("cwgnc", "adamw:epochs=5")]
+    notes = " ".join(tables.build(Design.of_records(alike), alike).notes)
+    assert "epochs" not in notes
+    assert "best of" not in notes
+
+
+@pytest.mark.parametrize(("unfreeze", "epochs"), [("gu", 72), ("restart", 3)])
+def test_epochs_of_stages_count_where_they_go_on(unfreeze, epochs):
+    # Three epochs in each of 24 stages.
+    history = [{"step": 9, "epoch": 72.0, "score": 60.0, "train_loss": 0.3}]
+    staged = {"unfreeze": unfreeze, "epochs": 3, "history": history}
+    runs = [
+        run(method, seed, 60.0 + seed, **changes)
+        for method, changes in (("cwgnc", {}), ("cwgnc:epochs=3", {}), ("gu", staged))
+        for seed in range(3)
+    ]
+    table = tables.build(Design.of_records(runs), runs)
+    pairs = {(each.reference, each.method) for each in table.verdicts}
+    assert (("cwgnc:epochs=3", "gu") in pairs) == (epochs == 3)
+    (note,) = [note for note in table.notes if note.startswith("Rows differ in their")]
+    assert (f"{epochs} of gu" in note) == (epochs == 72)
+    assert ("3 of cwgnc:epochs=3, gu" in note) == (epochs == 3)
+
+
+def test_why_nothing_is_compared():
+    def outcome(**scores):
+        runs = [
+            run(method, seed, score)
+            for method, of_method in scores.items()
+            for seed, score in enumerate(of_method)
+        ]
+        design = Design.of_records([run("cwgnc", 0, 0.0), run("adamw", 0, 0.0), *runs])
+        return tables.build(design, runs).outcome
+
+    nothing = "There is nothing to compare: "
+    reason = "it takes two methods with two runs each."
+    assert outcome(cwgnc=[60.0, 61.0], adamw=[50.0]) == nothing + reason
+    reason = "cwgnc, the reference, has no two runs yet."
+    two = [50.0, 51.0]
+    assert outcome(cwgnc=[60.0], adamw=two, devlin=two) == nothing + reason
+    other = [run("adamw", n, 50.0 + n, data_fingerprint="ffffffffffff") for n in (0, 1)]
+    runs = [*other, *(run("cwgnc", seed, 60.0) for seed in range(2))]
+    table = tables.build(Design.of_records(runs), runs)
+    reason = "no other method has two runs with what cwgnc was trained and scored on."
+    assert table.outcome == nothing + reason
+
+
+@pytest.mark.parametrize("name", ["model_fingerprint", "data_fingerprint"])
+def test_other_models_and_data_are_not_compared(name):
+    changed = {name: "ffffffffffff"}
+    runs = [
+        *(run("cwgnc", seed, 60.0 + seed) for seed in range(3)),
+        *(run("adamw", seed, 50.0 + seed) for seed in range(3)),
+        *(run("devlin", seed, 50.0 + seed, **changed) for seed in range(3)),
+    ]
+    table = tables.build(Design.of_records(runs), runs)
+    assert {each.method for each in table.verdicts} == {"adamw"}
+    assert any(note.startswith("Rows of cola are of several") for note in table.notes)
+    assert not any(table.best("cola"))
+    table = tables.build(Design.of_records(runs[:6]), runs)
+    assert not any(note.startswith("Rows of cola") for note in table.notes)
+
+
+def test_a_method_that_always_fails_is_not_the_most_stable():
+    scores = {"cwgnc": [60.0, 0.0, 61.0], "adamw": [50.0, 52.0, 54.0]}
+    failing = {"devlin": [0.0, -0.01, 0.0], "mixout": [-1.0, 0.0, -1.0]}
+
+    def table_of(scores):
+        runs = [
+            run(method, seed, score)
+            for method, of_method in scores.items()
+            for seed, score in enumerate(of_method)
+        ]
+        return tables.build(Design.of_records(runs), runs)
+
+    table = table_of(scores | failing)
+    assert table.best("cola")[0] == {"adamw"}
+    notes = [note for note in table.notes if note.startswith("All runs failed of ")]
+    assert len(notes) == 1
+    assert "of devlin on cola, mixout on cola:" in notes[0]
+    # Nor is its spread compared: the means of three methods, the spread of one.
+    asked = [(each.method, each.comparison.question) for each in table.verdicts]
+    assert asked == [
+        *(("adamw", "score"), ("adamw", "spread")),
+        *(("devlin", "score"), ("mixout", "score")),
+    ]
+    assert all(each.comparison.comparisons == 4 for each in table.verdicts)
+    answers = {
+        line[1]: line[3] for line in verdicts.brief_rows(table.verdicts, "cwgnc")
+    }
+    assert answers["devlin"] == answers["mixout"] == "not asked"
+    assert answers["adamw"].startswith("not shown (p = ")
+    # Nor is any spread compared with that of a reference that always fails.
+    reversed_ = table_of(failing | {"adamw": scores["adamw"]})
+    assert reversed_.design.reference == "devlin"
+    questions = [each.comparison.question for each in reversed_.verdicts]
+    assert questions == ["score", "score"]
+    # A single run has no spread at all.
+    single = table_of(scores | {"mosbach": [90.0]})
+    assert single.best("cola") == ({"adamw"}, {"adamw"}, {"cwgnc"})
+    (line,) = re.findall("^mosbach .*", formats.text(single), re.MULTILINE)
+    assert line.split()[1:5] == ["1", "-", "90.0", "90.0"]
+    alone = table_of({"mosbach": [90.0]})
+    assert alone.best("cola") == (set(), {"mosbach"}, {"mosbach"})
+    # Where nothing works, nothing is steady.
+    assert table_of(failing).best("cola") == (set(), {"devlin"}, {"devlin", "mixout"})
+    assert "-0.0" not in formats.text(table)
+    assert not any("All runs failed" in note for note in table_of(scores).notes)
+
+
+def test_shares_of_crossed_seeds():
+    # Rows add 0, 2, 4, columns 0, 6: variances 8/3 and 9 of 35/3.
+    grid = [
+        run("cwgnc", init, 50.0 + 2 * init + 6 * data, data_seed=data)
+        for init in range(3)
+        for data in range(2)
+    ]
+    shares = verdicts.shares(grid)
+    assert shares is not None
+    assert shares.init == pytest.approx(8 / 35)
+    assert shares.data == pytest.approx(27 / 35)
+    assert shares.both == pytest.approx(0, abs=1e-12)
+    assert verdicts.shares(grid[:-1]) is None
+    notes = tables.build(Design.of_records(grid), grid).notes
+    # By chance (3 - 1) / 5, (2 - 1) / 5 and the rest.
+    text = (
+        "of the variance 23% lie between initialisations (40% by chance), 77% between "
+        "data orders (20% by chance), 0% in their pairing (40% by chance)."
+    )
+    assert any(note.endswith(text) for note in notes)
+
+
+def test_shares_by_chance_are_those_of_scores_in_all_orders():
+    seen = [
+        verdicts.shares(
+            [
+                run("cwgnc", init, score, data_seed=data)
+                for (init, data), score in zip(
+                    itertools.product(range(3), range(2)), scores, strict=True
+                )
+            ]
+        )
+        for scores in itertools.permutations([52.7, 69.0, 70.0, 70.5, 71.0, 72.9])
+    ]
+    means = np.mean([dataclasses.astuple(each) for each in seen if each], axis=0)
+    init, data, both, init_by_chance, data_by_chance = means
+    # The mean over all orders is exact; rounding of scores near 70 is left.
+    assert init == pytest.approx(init_by_chance, rel=1e-9)
+    assert data == pytest.approx(data_by_chance, rel=1e-9)
+    assert both == pytest.approx(1 - init_by_chance - data_by_chance, rel=1e-9)

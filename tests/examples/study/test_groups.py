@@ -1,0 +1,270 @@
+"""Seeds side by side: planned by compiled memory, halved when that is short."""
+
+import dataclasses
+import types
+
+import finetune_glue
+import jax
+import numpy as np
+import pytest
+import tiny_bert
+from bert_glue.data import batching, load
+from bert_glue.devices import memory, mesh
+from bert_glue.model.bert import initial_params
+from bert_glue.records.run_records import RunRecords
+from bert_glue.study import groups, study
+from bert_glue.study.configuration import Configuration
+from bert_glue.study.groups import Groups, StudyStopped
+from bert_glue.study.progress import Progress
+from bert_glue.study.run_group import Group, Outcome
+from bert_glue.study.study import Study
+from bert_glue.training import subjects
+from bert_glue.training.methods import METHODS
+from bert_glue.training.seeds import Seed
+
+RECIPE = METHODS["cwgnc"].replace(batch_size=8, epochs=1, dropout=0.0)
+GIB = 1 << 30
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny_bert.save(folder / "model")
+    tiny_bert.write_tsv(folder / "train.tsv", 16, seed=0)
+    tiny_bert.write_tsv(folder / "dev.tsv", 8, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def configuration(folder):
+    data = load.load_files(folder / "train.tsv", folder / "dev.tsv")
+    subject = subjects.prepare(data, folder / "model")
+    return Configuration(subject, "tiny", RECIPE)
+
+
+def linear(fixed, each, used=None):
+    """Memory of groups, and which of them were compiled."""
+
+    def bytes_of(seeds):
+        if used is not None:
+            used.append(seeds)
+        return fixed + each * seeds
+
+    return bytes_of
+
+
+def test_the_largest_group_that_fits():
+    compiled = []
+    plan = memory.largest_group(linear(2 * GIB, 5 * GIB, compiled), 25, 70 * GIB)
+    # 13 fit, and 25 in two groups are 13 and 12.
+    assert plan.group_size == 13
+    assert compiled == [1, 2, 13]
+    assert "13 take 67.0 GiB of the 70.0 GiB that are free" in plan.reason
+    assert "2 groups" in plan.reason
+
+
+def test_all_seeds_are_tried_first_if_they_may_fit():
+    compiled = []
+    bytes_of = linear(GIB, GIB, compiled)
+    assert memory.largest_group(bytes_of, 5, 8 * GIB, all_first=True).group_size == 5
+    assert compiled == [5]
+    compiled.clear()
+    assert memory.largest_group(bytes_of, 9, 8 * GIB, all_first=True).group_size == 5
+    assert compiled == [9, 1, 2, 5]
+
+
+def test_what_is_compiled_counts_and_not_what_was_expected():
+    # From 8 on a seed takes more than two small groups tell.
+    def bytes_of(seeds):
+        return (seeds if seeds < 8 else 2 * seeds) * GIB
+
+    assert memory.largest_group(bytes_of, 12, 13 * GIB).group_size == 6
+    assert memory.largest_group(bytes_of, 10, 10 * GIB).group_size == 5
+
+
+def test_places_are_filled_evenly():
+    # 8 devices, of which each has room for 3 seeds.
+    def bytes_of(seeds):
+        assert seeds % 8 == 0
+        return (1 + 2 * seeds // 8) * GIB
+
+    plan = memory.largest_group(bytes_of, 30, 7 * GIB, places=8)
+    assert plan.group_size == 16
+    assert "of each device" in plan.reason
+    assert memory.largest_group(bytes_of, 20, 7 * GIB, places=8).group_size == 24
+    with pytest.raises(ValueError, match=r"takes 3.0 GiB of each device.*2.0 GiB are"):
+        memory.largest_group(bytes_of, 20, 2 * GIB, places=8)
+
+
+@pytest.mark.parametrize(
+    ("folder", "files", "free"),
+    [
+        # Version 2 of control groups, at the root and in groups within groups.
+        ("", ("max", "1000", "current", "900", "stat", "inactive_file 250"), 350),
+        ("", ("max", "1000", "current", "900", "stat", "anon 900"), 100),
+        ("", ("max", "max", "current", "900", "stat", "inactive_file 250"), 5000),
+        ("slurm", ("max", "1000", "current", "900"), 100),
+        ("slurm/job_7", ("max", "1000", "current", "900"), 100),
+        ("slurm/job_8", ("max", "1000", "current", "900"), 5000),
+        # Version 1.
+        (
+            "memory",
+            (
+                *("limit_in_bytes", "1000", "usage_in_bytes", "900"),
+                *("stat", "inactive_file 0\ntotal_inactive_file 250"),
+            ),
+            350,
+        ),
+        ("memory/pod", ("limit_in_bytes", "1000", "usage_in_bytes", "900"), 100),
+        ("", (), 5000),
+    ],
+)
+def test_memory_that_control_groups_leave(tmp_path, monkeypatch, folder, files, free):
+    import psutil
+
+    own = tmp_path / "own"
+    own.write_text("9:cpu,cpuacct:/other\n4:memory:/pod\n0::/slurm/job_7\n")
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    monkeypatch.setattr(memory, "_OWN_CGROUPS", own)
+    machine = types.SimpleNamespace(available=5000)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: machine)
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    for name, text in zip(files[::2], files[1::2], strict=True):
+        (tmp_path / folder / f"memory.{name}").write_text(text + "\n")
+    assert memory.free_bytes(types.SimpleNamespace(platform="cpu")) == free
+
+
+@pytest.mark.cpu
+@pytest.mark.slow
+def test_planned_by_the_programs_that_are_run(configuration, monkeypatch):
+    monkeypatch.setattr(mesh, "on_cpu", lambda: False)
+    said = []
+    planned = Groups(configuration, 4)
+    assert planned.plan.group_size == 4
+    one, two = (planned.trainers(size)[0].bytes_used for size in (1, 2))
+    assert 0 < one < two
+    # Room for a little more than three, by the line through the two.
+    available = one + 2 * (two - one) + (two - one) // 4
+    free = int(available / (1 - groups._RESERVE)) + 1
+    monkeypatch.setattr(memory, "free_bytes_each", lambda devices: free)
+    # The estimate is of a larger model's kind; it says that all might fit.
+    monkeypatch.setattr(groups, "_estimate", lambda configuration: 1 << 40)
+    # Three fit: 4 seeds are 2 and 2 then.
+    assert planned.settle(said.append) == 2
+    assert "seeds side by side: 2 (2 take" in said[-1]
+    assert "as compiled; 2 groups" in said[-1]
+    assert planned.settle(said.append) == 2
+    assert len(said) == 2
+
+
+class Machine:
+    """Stands for devices on which only so many seeds fit, and that train nothing."""
+
+    def __init__(self, monkeypatch, *, compiling=100, running=100, error=None):
+        self.message = error or "RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes."
+        self.compiling, self.running = compiling, running
+        self.groups = []
+        monkeypatch.setattr(groups, "make_trainers", self.make_trainers)
+        monkeypatch.setattr(study, "train_group", self.train_group)
+
+    def make_trainers(self, configuration, size, **settings):
+        if size > self.compiling:
+            raise jax.errors.JaxRuntimeError(self.message)
+        return (types.SimpleNamespace(steps=2, group_size=size, **settings),)
+
+    def train_group(self, trainers, seeds, score, progress, **options):
+        if len(seeds) > self.running:
+            raise jax.errors.JaxRuntimeError(self.message)
+        self.groups.append(len(seeds))
+        outcomes = [Outcome(seed, 60.0 + seed.init, 0.5, [], None) for seed in seeds]
+        return Group(outcomes, 1.0, None, {})
+
+
+def run_study(configuration, folder, seeds, wanted):
+    records = RunRecords(folder)
+    chosen = [Seed(seed, seed) for seed in range(seeds)]
+    progress = Progress(seeds, shown=False)
+    Study([configuration], chosen, records, parallel_seeds=wanted).run(progress)
+    return records
+
+
+@pytest.mark.parametrize(
+    ("limits", "sizes"),
+    [
+        ({"compiling": 7}, [5, 5, 1]),
+        ({"running": 3}, [2, 2, 2, 2, 2, 1]),
+        ({"compiling": 5, "running": 2}, [2, 2, 2, 2, 2, 1]),
+        ({"running": 1}, [1] * 11),
+    ],
+)
+def test_out_of_memory_halves_the_group(
+    configuration, tmp_path, monkeypatch, capsys, limits, sizes
+):
+    machine = Machine(monkeypatch, **limits)
+    records = run_study(configuration, tmp_path, 11, 11)
+    assert machine.groups == sizes
+    # No run is lost or done twice, in its order.
+    lines = (tmp_path / "runs.jsonl").read_text().splitlines()
+    assert [run["seed"] for run in records.read()] == list(range(11))
+    assert len(lines) == 11
+    assert "cwgnc" in (printed := capsys.readouterr().out)
+    assert "out of memory with 11 seeds side by side; now 5\n" in printed
+    assert not (tmp_path / ".claims").exists() or not any(
+        (tmp_path / ".claims").iterdir()
+    )
+
+
+def test_not_even_one_seed_fits(configuration, tmp_path, monkeypatch):
+    Machine(monkeypatch, running=0)
+    with pytest.raises(
+        StudyStopped, match="memory with the fewest seeds side by side, 1"
+    ):
+        run_study(configuration, tmp_path, 3, 3)
+    assert RunRecords(tmp_path).read() == []
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(
+    configuration, tmp_path, monkeypatch
+):
+    Machine(monkeypatch, running=0, error="INTERNAL: no")
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
+        run_study(configuration, tmp_path, 3, 3)
+
+
+def test_the_script_says_so_in_a_line(folder, tmp_path, monkeypatch, capsys):
+    Machine(monkeypatch, running=0)
+    arguments = ["--model", folder / "model", "--train-file", folder / "train.tsv"]
+    arguments += ["--eval-file", folder / "dev.tsv", "--output-dir", tmp_path]
+    arguments += ["--seeds", "2", "--parallel-seeds", "2", "--no-compilation-cache"]
+    assert finetune_glue.main([str(argument) for argument in arguments]) == 1
+    errors = capsys.readouterr().err
+    assert errors.startswith("finetune_glue.py: cwgnc: out of memory with the fewest")
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.cpu
+@pytest.mark.slow
+def test_rematerialisation_changes_memory_and_no_result(configuration):
+    config = dataclasses.replace(tiny_bert.CONFIG, num_hidden_layers=8)
+    params = initial_params(config, 2, jax.random.key(0))
+    batch = batching.take_batch(configuration.subject.train, np.arange(8), 24)
+    results, used = [], []
+    for remat in ("none", "cheap", "full"):
+        forward = subjects.make_forward(config, 2, "float32", remat)
+
+        def loss(params, forward=forward):
+            return forward(params, batch, None).sum()
+
+        compiled = jax.jit(jax.grad(loss)).lower(params).compile()
+        used.append(compiled.memory_analysis().temp_size_in_bytes)
+        results.append(compiled(params))
+    assert used[0] > 1.5 * used[1] > 2 * used[2]
+    for other in results[1:]:
+        # Gradients of about 1: what is computed twice fuses, and rounds, otherwise.
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+            other,
+            results[0],
+        )
+    with pytest.raises(ValueError, match="remat is 'half'; accepted are none, cheap"):
+        subjects.make_forward(config, 2, "float32", "half")(params, batch, None)

@@ -1,0 +1,163 @@
+"""What a study keeps beside the records of its runs."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import types
+
+import bert_glue
+import numpy as np
+import pytest
+import run_records
+from bert_glue.devices import environment, processes
+from bert_glue.records.run_records import RunRecords
+from bert_glue.study.groups import StudyStopped
+from bert_glue.study.progress import Progress
+from bert_glue.study.study import Study
+from bert_glue.training.seeds import Seed
+
+import cwgnc_jax
+
+
+def test_code_is_known_by_all_of_its_files(tmp_path):
+    package, other = tmp_path / "package", tmp_path / "other"
+    for folder in (package / "inner", other):
+        folder.mkdir(parents=True)
+        (folder / "a.py").write_text("x = 1\n")
+    names = [environment.code(package, other)]
+    (package / "notes.txt").write_text("no code")
+    assert environment.code(package, other) == names[0]
+    (package / "inner" / "a.py").write_text("x = 2\n")
+    names.append(environment.code(package, other))
+    (package / "inner" / "a.py").rename(package / "inner" / "b.py")
+    names.append(environment.code(package, other))
+    (other / "new.py").write_text("")
+    names.append(environment.code(package, other))
+    assert len(set(names)) == 4
+    # Every module of both packages is read, and nothing else.
+    assert environment.code() == environment.code(
+        pathlib.Path(bert_glue.__file__).parent, pathlib.Path(cwgnc_jax.__file__).parent
+    )
+
+
+def test_checkpoint_of_other_code_is_not_used(tmp_path, monkeypatch):
+    store, notes = RunRecords(tmp_path), []
+
+    def checkpoint():
+        study = Study([], [], store, checkpoint_minutes=1)
+        return study._checkpoints.of("adamw", [], [Seed(0, 0)], notes.append)
+
+    checkpoint().save(5, {"x": 1}, {"a": np.zeros(3)})
+    assert checkpoint().load(lambda facts: {"a": 0})[0] == {"x": 1}
+    now = environment.code()
+    monkeypatch.setattr(environment, "code", lambda: "0123456789ab")
+    assert checkpoint().load(lambda facts: {"a": 0}) is None
+    assert notes[-1].endswith(f"it was saved with code {now} instead of 0123456789ab")
+
+
+def test_processes_that_are_started_differently_are_found_out(tmp_path, monkeypatch):
+    def told(seeds=(0, 1), **options):
+        found = {}
+        monkeypatch.setattr(processes, "check_same", found.__setitem__)
+        Study([], [Seed(n, n) for n in seeds], RunRecords(tmp_path), **options)
+        return found
+
+    same = told()
+    assert told() == same
+    for options, what in (
+        ({"seeds": (2, 3)}, "seeds"),
+        ({"axes": {"seed": 2}}, "options"),
+        ({"parallel_seeds": 1}, "options"),
+        ({"checkpoint_minutes": 1}, "options"),
+        ({"recording": True}, "options"),
+    ):
+        differing = told(**options)
+        assert {name for name in same if differing[name] != same[name]} == {what}
+    monkeypatch.setattr(environment, "settings", lambda: {"jax_enable_x64": True})
+    assert (
+        told()["versions, code or JAX's settings"]
+        != same["versions, code or JAX's settings"]
+    )
+
+
+def test_a_process_that_does_not_answer_ends_the_study(tmp_path, monkeypatch):
+    study = Study([], [], RunRecords(tmp_path))
+
+    def broken(array):
+        # JAX's error where the connection to another process breaks.
+        raise ValueError("UNKNOWN: Gloo all-reduce failed: Connection closed by peer")
+
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    monkeypatch.setattr(processes.multihost_utils, "broadcast_one_to_all", broken)
+    monkeypatch.setattr(study, "_run", lambda progress: processes.agree(lambda: 1))
+    with pytest.raises(StudyStopped, match=r"has probably gone.*closed by peer"):
+        study.run(Progress(0, shown=False))
+
+
+def test_output_that_nobody_reads_ends_a_script_quietly():
+    script = """
+from bert_glue.devices import processes
+def main():
+    while True:
+        print("x" * 1000)
+processes.run_script(main)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(1) == b"x"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+def test_an_interrupted_group_is_taken_whole_or_not_at_all(tmp_path, monkeypatch):
+    seeds = [Seed(number, number) for number in range(4)]
+    store = RunRecords(tmp_path)
+    study = Study([], seeds, store)
+    configuration = types.SimpleNamespace(run=lambda seed: f"run-{seed.name}")
+    asked, taken = [], {"run-0"}
+
+    def claim(run, is_kept):
+        asked.append(run)
+        return run not in taken
+
+    monkeypatch.setattr(store, "claim", claim)
+    monkeypatch.setattr(study, "_interrupted", lambda *_: [seeds[:3]])
+
+    def found():
+        asked.clear()
+        return study._claim(configuration, seeds, 2, None)
+
+    # Another process has the first of the group, and gets the others as well.
+    assert found() == [seeds[1], seeds[2]]
+    assert asked == ["run-0", "run-0", "run-1", "run-2"]
+    taken.clear()
+    assert found() == seeds[:3]
+
+
+def test_summary_is_of_all_runs_though_others_finish_meanwhile(tmp_path, monkeypatch):
+    store = RunRecords(tmp_path)
+    store.append([run_records.run("cwgnc", 0, 40.0)])
+    study, write = Study([], [], store), store.write_json
+
+    def write_late(name, content):
+        if len(store.read()) == 1:
+            # Another process records a run, and is first to write.
+            other = RunRecords(tmp_path)
+            other.append([run_records.run("cwgnc", 1, 60.0)])
+            Study([], [], other).write_summary()
+        write(name, content)
+
+    monkeypatch.setattr(store, "write_json", write_late)
+    study.write_summary()
+    assert len(store.read()) == 2
+    (row,) = json.loads((tmp_path / "summary.json").read_text())
+    assert (row["runs"], row["mean"]) == (2, 50)

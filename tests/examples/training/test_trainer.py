@@ -1,0 +1,448 @@
+import copy
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_bert
+from bert_glue.data import batching, load, metrics, tokenization
+from bert_glue.devices import memory
+from bert_glue.study.progress import Progress
+from bert_glue.study.run_group import Outcome, stretches, train_group
+from bert_glue.training import evaluation, subjects
+from bert_glue.training.group_state import first_bad_step
+from bert_glue.training.methods import METHODS
+from bert_glue.training.order import epoch_order
+from bert_glue.training.seeds import Seed, seed_keys
+from bert_glue.training.subjects import Subject
+from bert_glue.training.trainer import Trainer
+
+# In float32, sums of another order differ by some 1e-7 relative, and Adam, which
+# divides by the root of the second moment, passes that on times the learning rate:
+# parameters moved by up to 0.1 in the 26 steps of 5e-3 here agree far better than 1e-4.
+ROUNDING = {"rtol": 2e-4, "atol": 1e-4}
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory) -> Subject:
+    folder = tmp_path_factory.mktemp("tiny")
+    model = tiny_bert.save(folder / "model")
+    train = tiny_bert.write_tsv(folder / "train.tsv", 100, seed=0)
+    dev = tiny_bert.write_tsv(folder / "dev.tsv", 41, seed=1)
+    return subjects.prepare(load.load_files(train, dev), model)
+
+
+RECIPE = METHODS["cwgnc"].replace(
+    learning_rate=5e-3, max_norm=1.0, batch_size=8, epochs=2, warmup_ratio=0.0
+)
+
+
+def seeds_of(*numbers: int) -> list[Seed]:
+    return [Seed(number, number) for number in numbers]
+
+
+def trainer_of(subject, recipe=RECIPE, group_size=1, buckets=(24,)) -> Trainer:
+    return Trainer(subject.workload(recipe), recipe, group_size, buckets=buckets)
+
+
+@pytest.fixture(scope="module")
+def single(subject) -> Trainer:
+    return trainer_of(subject)
+
+
+@pytest.fixture(scope="module")
+def triple(subject) -> Trainer:
+    return trainer_of(subject, group_size=3)
+
+
+def with_recipe(trainer, **settings) -> Trainer:
+    """The same compiled programs, called as another recipe says."""
+    other = copy.copy(trainer)
+    other.recipe = trainer.recipe.replace(**settings)
+    return other
+
+
+def trained(trainer, seeds, epochs=2, cuts=None):
+    """Parameters and losses after whole epochs, in stretches cut at some steps."""
+    keys = seed_keys(seeds)
+    state = trainer.start(keys.init)
+    losses = []
+    cuts = cuts or [0, trainer.steps_per_epoch]
+    for epoch in range(epochs):
+        order = trainer.order(keys.order, epoch)
+        record = trainer.new_log()
+        for start, stop in itertools.pairwise(cuts):
+            state, record = trainer.train(
+                state, record, keys.noise, order, epoch, start, stop
+            )
+        losses.append(np.asarray(record.losses))
+    return jax.device_get(state.params), np.concatenate(losses, axis=1)
+
+
+def assert_close(actual, expected):
+    paths = jax.tree_util.tree_leaves_with_path(expected)
+    for (path, leaf), got in zip(paths, jax.tree.leaves(actual), strict=True):
+        np.testing.assert_allclose(
+            got, leaf, **ROUNDING, err_msg=jax.tree_util.keystr(path)
+        )
+
+
+def numpy_adamw_step(method, recipe, params, grads, moments, step, steps):
+    """One step of a method on flat dicts of float64 arrays, as the papers have it."""
+    if method != "cwgnc":
+        norm = np.sqrt(sum(np.sum(grad**2) for grad in grads.values()))
+        grads = {
+            path: grad * min(1, recipe.max_norm / norm) for path, grad in grads.items()
+        }
+    rate = recipe.learning_rate * (1 - step / steps)
+    for path, grad in grads.items():
+        if method == "cwgnc":
+            stacked = path.startswith("['encoder']['layers']")
+            axes = tuple(range(1 if stacked else 0, grad.ndim))
+            norm = np.sqrt(np.sum(grad**2, axis=axes, keepdims=True))
+            with np.errstate(divide="ignore"):
+                grad = grad * np.minimum(1, recipe.max_norm / norm)
+        first, second = moments.get(path, (0.0, 0.0))
+        first = recipe.b1 * first + (1 - recipe.b1) * grad
+        second = recipe.b2 * second + (1 - recipe.b2) * grad**2
+        moments[path] = first, second
+        if method != "devlin":
+            first = first / (1 - recipe.b1 ** (step + 1))
+            second = second / (1 - recipe.b2 ** (step + 1))
+        update = first / (np.sqrt(second) + recipe.eps)
+        if "bias" not in path and "norm" not in path:
+            update = update + recipe.weight_decay * params[path]
+        params[path] = params[path] - rate * update
+
+
+@pytest.mark.parametrize("method", ["cwgnc", "adamw", "devlin"])
+def test_equals_a_plain_loop_with_numpy_optimizer(subject, method):
+    recipe = METHODS[method].replace(
+        learning_rate=5e-3,
+        max_norm=0.05,
+        batch_size=8,
+        epochs=2,
+        warmup_ratio=0.0,
+        dropout=0.0,
+    )
+    trainer = trainer_of(subject, recipe)
+    params, losses = trained(trainer, seeds_of(5))
+
+    keys = seed_keys(seeds_of(5))
+    initial = trainer.start(keys.init).params
+    structure = jax.tree.structure(initial)
+    flat = {
+        jax.tree_util.keystr(path): np.asarray(leaf[0], np.float64)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(initial)
+    }
+    forward = subject.forward(dropout=0.0)
+    data = jax.tree.map(np.asarray, subject.train)
+
+    @jax.jit
+    def value_and_grad(params, batch):
+        def loss(params):
+            log_p = jax.nn.log_softmax(forward(params, batch, None))
+            return -jnp.mean(log_p[jnp.arange(len(batch.labels)), batch.labels])
+
+        return jax.value_and_grad(loss)(params)
+
+    moments, expected = {}, []
+    for epoch in range(2):
+        order = np.asarray(trainer.order(keys.order, epoch))[0]
+        for step, indices in enumerate(order):
+            rows = indices[indices >= 0]
+            length = data.input_ids.shape[1]
+            batch = batching.Batch(
+                data.input_ids[rows],
+                data.token_type_ids[rows],
+                (np.arange(length) < data.lengths[rows, None]).astype(np.int32),
+                data.labels[rows],
+                np.ones(len(rows), np.float32),
+            )
+            tree = jax.tree.unflatten(
+                structure, [jnp.asarray(leaf, jnp.float32) for leaf in flat.values()]
+            )
+            loss, grads = value_and_grad(tree, batch)
+            expected.append(loss)
+            grads = {
+                path: np.asarray(leaf, np.float64)
+                for path, leaf in zip(flat, jax.tree.leaves(grads), strict=True)
+            }
+            step += 13 * epoch
+            numpy_adamw_step(method, recipe, flat, grads, moments, step, 26)
+    assert trainer.steps == len(expected) == 26
+    np.testing.assert_allclose(losses[0], expected, **ROUNDING)
+    assert_close(
+        jax.tree.map(lambda leaf: leaf[0], params),
+        jax.tree.unflatten(structure, list(flat.values())),
+    )
+
+
+def test_a_seed_is_the_same_alone_and_in_a_group(single, triple):
+    group, losses = trained(triple, seeds_of(4, 1, 2))
+    alone, loss = trained(single, seeds_of(1))
+    np.testing.assert_allclose(losses[1], loss[0], **ROUNDING)
+    assert_close(jax.tree.map(lambda leaf: leaf[1:2], group), alone)
+    assert not np.allclose(losses[0], losses[1], **ROUNDING)
+
+
+def test_length_of_padding_does_not_matter(subject, single):
+    wide, losses = trained(single, seeds_of(3))
+    cut, cut_losses = trained(trainer_of(subject, buckets=(16, 24)), seeds_of(3))
+    np.testing.assert_allclose(cut_losses, losses, **ROUNDING)
+    assert_close(cut, wide)
+
+
+def test_an_epoch_may_be_taken_in_stretches(single):
+    whole, losses = trained(single, seeds_of(3))
+    parts, part_losses = trained(single, seeds_of(3), cuts=[0, 1, 6, 13])
+    # The same program does the same arithmetic.
+    np.testing.assert_array_equal(part_losses, losses)
+    jax.tree.map(np.testing.assert_array_equal, parts, whole)
+
+
+def test_data_seed_moves_the_order_and_init_seed_the_head(triple):
+    seeds = [Seed(0, 0), Seed(0, 1), Seed(1, 0)]
+    heads = triple.start(seed_keys(seeds).init).params["classifier"]["kernel"]
+    heads = np.asarray(heads)
+    np.testing.assert_array_equal(heads[0], heads[1])
+    assert np.any(heads[0] != heads[2])
+    # BERT's initial deviation is 0.02; that of 32 numbers is within a half of it.
+    assert 0.01 < heads[0].std() < 0.03
+    _, losses = trained(triple, seeds, epochs=1)
+    assert np.all(np.abs(losses[0] - losses[1:]).max(axis=1) > 1e-3)
+
+
+def test_a_diverged_seed_leaves_its_neighbours_alone(subject, triple):
+    def sick_start(keys, *_):
+        state = triple.start(keys)
+        bias = state.params["classifier"]["bias"].at[1].set(jnp.nan)
+        classifier = state.params["classifier"] | {"bias": bias}
+        return state._replace(params=state.params | {"classifier": classifier})
+
+    sick = copy.copy(triple)
+    sick.start = sick_start
+    outcomes = outcomes_of(sick, subject, seeds_of(0, 1, 2))
+    healthy = outcomes_of(triple, subject, seeds_of(0, 1, 2))
+    assert [outcome.diverged_at for outcome in outcomes] == [None, 1, None]
+    assert [outcome.diverged_at for outcome in healthy] == [None, None, None]
+    assert np.isnan(outcomes[1].train_loss)
+    for number in (0, 2):
+        # The same program: not a bit may differ.
+        assert outcomes[number] == healthy[number]
+
+
+def test_where_a_run_diverged():
+    logits = np.zeros((5, 2), np.float32)
+    losses = np.array([0.7, 0.5, 0.4], np.float32)
+    assert first_bad_step(losses, logits, 9) is None
+    assert first_bad_step(losses, logits + np.nan, 9) == 9
+    losses[1:] = np.inf, np.nan
+    assert first_bad_step(losses, logits, 9) == 8
+
+
+def outcomes_of(trainer, subject, seeds) -> list[Outcome]:
+    return group_of(trainer, subject, seeds).outcomes
+
+
+def group_of(trainer, subject, seeds):
+    labels = np.asarray(subject.evaluation.labels)
+
+    def score(logits):
+        return metrics.score("accuracy", subject.predictions(logits), labels)
+
+    progress = Progress(len(seeds), shown=False)
+    return train_group([trainer], seeds, score, progress)
+
+
+def test_best_of_several_evaluations_is_kept(subject, triple):
+    trainer = with_recipe(triple, evaluations_per_epoch=3, keep="best", epochs=3)
+    group = group_of(trainer, subject, seeds_of(0, 1, 2))
+    labels = np.asarray(subject.evaluation.labels)
+    for outcome, logits in zip(
+        group.outcomes, trainer.evaluate(group.params), strict=True
+    ):
+        assert [each["step"] for each in outcome.history] == [
+            13 * epoch + step for epoch in range(3) for step in (4, 9, 13)
+        ]
+        assert outcome.score == max(each["score"] for each in outcome.history)
+        predictions = subject.predictions(logits)
+        assert metrics.score("accuracy", predictions, labels) == outcome.score
+
+
+def test_last_evaluation_is_kept_by_default(subject, triple):
+    group = group_of(triple, subject, seeds_of(0, 1, 2))
+    for outcome in group.outcomes:
+        assert [each["step"] for each in outcome.history] == [13, 26]
+        assert outcome.score == outcome.history[-1]["score"]
+        last = outcome.history[-1]["train_loss"]
+        assert outcome.train_loss == pytest.approx(last)
+    assert group.seconds > 0
+
+
+def test_transform_sees_the_initial_parameters_and_a_new_key_each_step(subject):
+    def noisy_initial(recipe, params, initial, key):
+        del recipe, params
+        kernel = initial["classifier"]["kernel"]
+        kernel = kernel + jax.random.normal(key, kernel.shape)
+        return initial | {"classifier": initial["classifier"] | {"kernel": kernel}}
+
+    recipe = RECIPE.replace(
+        transform=noisy_initial, weight_decay=0.0, dropout=0.0, batch_size=25
+    )
+    trainer = trainer_of(subject, recipe)
+    before = jax.device_get(trainer.start(seed_keys(seeds_of(0)).init).params)
+    after, losses = trained(trainer, seeds_of(0))
+    # The parameters have no part in the loss, so nothing moves them.
+    jax.tree.map(np.testing.assert_array_equal, after, before)
+    assert len(np.unique(losses)) == 8
+
+
+def test_evaluation_equals_the_plain_forward_pass(subject, triple):
+    params = triple.start(seed_keys(seeds_of(0, 1, 2)).init).params
+    logits = triple.evaluate(params)
+    assert logits.shape == (3, 41, 2)
+    data = subject.evaluation
+    batch = batching.take_batch(data, jnp.arange(41), data.input_ids.shape[1])
+    for number in range(3):
+        one = jax.tree.map(lambda leaf, at=number: leaf[at], params)
+        # Rounding of float32 in logits of about 0.1.
+        np.testing.assert_allclose(
+            logits[number], subject.forward()(one, batch, None), atol=1e-6
+        )
+
+
+def test_stages_that_share_an_evaluation_compile_it_once(subject):
+    traced = []
+
+    def forward(params, batch, key):
+        traced.append(batch)
+        return params["x"] * jnp.ones((len(batch.input_ids), 2))
+
+    evaluate = evaluation.Evaluator(forward, subject.evaluation)
+
+    def shapes(seeds):
+        return {"x": jax.ShapeDtypeStruct((seeds, 1, 1), jnp.float32)}
+
+    used = evaluate.compile(shapes(1))
+    assert traced
+    traced.clear()
+    assert evaluate.compile(shapes(1)) == used
+    assert not traced
+    evaluate.compile(shapes(2))
+    assert traced
+
+
+def test_regression(tmp_path, subject):
+    rows = [f"the dog\t{0.5 * (number % 3)}" for number in range(12)]
+    for name in ("train", "dev"):
+        (tmp_path / name).write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
+    data = load.load_files(tmp_path / "train", tmp_path / "dev")
+    regression = subjects.prepare(data, subject.folder)
+    recipe = RECIPE.replace(epochs=40, batch_size=12, dropout=0.0)
+    trainer = trainer_of(regression, recipe, buckets=(8,))
+    _, losses = trained(trainer, seeds_of(0), epochs=40)
+    # All texts are alike, so the best answer is the mean: variance 1/6.
+    assert losses[0, -1] == pytest.approx(1 / 6, abs=0.05)
+    assert losses[0, 0] > 0.3
+
+
+def test_batches_of_like_length_save_padding_and_learn_the_same_examples(subject):
+    lengths = np.asarray(subject.train.lengths)
+    buckets = batching.choose_groups(lengths, subject.train.width)
+    groups = np.searchsorted(buckets, lengths)
+    keys = seed_keys(seeds_of(0)).order
+    order = np.asarray(epoch_order(keys, 0, 100, 8, groups))
+    rows = order[order >= 0]
+    assert sorted(rows) == list(range(100))
+    uniform = np.asarray(epoch_order(seed_keys(seeds_of(0)).order, 0, 100, 8))
+    # Of 13 batches one is half empty, and two lie at a border of groups.
+    assert batching.padding_share(lengths, order, buckets) < 0.15
+    assert batching.padding_share(lengths, uniform, (24,)) > 0.4
+    # Two groups, which take less to compile, for the training itself.
+    recipe = RECIPE.replace(group_by_length=True, dropout=0.0)
+    grouped = trainer_of(subject, recipe, buckets=(8, 24))
+    taken = np.asarray(grouped.order(keys, 0))[0]
+    short = [np.all(lengths[each[each >= 0]] <= 8) for each in taken]
+    assert sum(short) == np.sum(lengths <= 8) // 8
+    _, losses = trained(grouped, seeds_of(0))
+    assert losses[0, :13].mean() > losses[0, 13:].mean()
+
+
+@pytest.mark.parametrize("task", ["rte", "mrpc", "cola"])
+def test_batches_of_like_length_are_padded_by_less_than_a_tenth(shared_dir, task):
+    data = load.load_task(task, shared_dir / "glue")
+    tokenizer = tokenization.load_tokenizer(shared_dir / "models/all-MiniLM-L6-v2")
+    lengths = tokenization.encode(data.train, tokenizer, 128).lengths
+    buckets = batching.choose_groups(lengths, 128)
+    groups = np.searchsorted(buckets, lengths)
+    keys = seed_keys(seeds_of(0, 1)).order
+    order = np.asarray(epoch_order(keys, 0, len(lengths), 16, groups))
+    assert batching.padding_share(lengths, order, buckets) < 0.1
+
+
+@pytest.mark.parametrize("buckets", [(8, 16), (24, 32)])
+def test_buckets_must_fit_the_data(subject, buckets):
+    with pytest.raises(ValueError, match="must hold the longest example, of 20 tokens"):
+        trainer_of(subject, buckets=buckets)
+
+
+def test_buckets_save_padding_and_fit_every_batch():
+    needs = np.random.default_rng(0).integers(5, 100, size=500)
+    for most in (1, 2, 3):
+        buckets = batching.choose_buckets(needs, 104, most=most)
+        assert len(buckets) == most
+        assert buckets[-1] >= needs.max()
+        assert list(buckets) == sorted(buckets)
+    brute = min(
+        sum(next(b for b in (x, y, 104) if b >= need) for need in needs)
+        for x in range(8, 104, 8)
+        for y in range(x + 8, 104, 8)
+    )
+    chosen = batching.choose_buckets(needs, 104, most=3)
+    assert sum(next(b for b in chosen if b >= need) for need in needs) == brute
+
+
+def test_buckets_that_save_nothing_are_not_made():
+    assert batching.choose_buckets([33, 36, 40], 64) == (40,)
+    assert batching.choose_buckets([61, 62], 62) == (62,)
+
+
+def test_every_example_is_in_one_batch_of_the_evaluation(subject):
+    batches = evaluation.sort_batches(subject.evaluation, 8)
+    rows = np.concatenate([indices.ravel() for _, indices in batches.by_length])
+    assert sorted(rows[rows >= 0]) == list(range(41))
+    np.testing.assert_array_equal(rows[batches.places], np.arange(41))
+    lengths = np.asarray(subject.evaluation.lengths)
+    for length, indices in batches.by_length:
+        assert lengths[indices[indices >= 0]].max() <= length
+
+
+@pytest.mark.cpu
+def test_memory_is_estimated_before_it_is_compiled(subject):
+    # Large enough for what is counted to outweigh what is not.
+    config = dataclasses.replace(
+        tiny_bert.CONFIG, hidden_size=128, intermediate_size=512
+    )
+    params = tiny_bert.parameters(config)
+    subject = dataclasses.replace(subject, config=config, pretrained=params)
+    recipe = RECIPE.replace(dropout=0.0)
+    estimate = memory.bytes_per_seed(
+        config, memory.count_parameters(params), recipe, 24, "float32"
+    )
+    assert 0.7 < estimate / trainer_of(subject, recipe).compile() < 1.6
+
+
+@pytest.mark.parametrize(
+    ("steps", "evaluations", "longest"),
+    [(13, 1, None), (13, 3, 2), (2, 5, None), (1, 1, 1), (100, 7, 9)],
+)
+def test_stretches_cover_an_epoch(steps, evaluations, longest):
+    cut = list(stretches(steps, evaluations, longest))
+    assert cut[0][0] == 0
+    assert cut[-1][1:] == (steps, True)
+    assert all(first[1] == second[0] for first, second in itertools.pairwise(cut))
+    assert all(0 < stop - start <= (longest or steps) for start, stop, _ in cut)
+    assert sum(is_evaluation for *_, is_evaluation in cut) == min(evaluations, steps)
