@@ -2,7 +2,7 @@
 
     python tests/data/record_bert_oracles.py                     # tiny random models
     python tests/data/record_bert_oracles.py --encoder FOLDER    # a real encoder
-    python tests/data/record_bert_oracles.py --check FOLDER      # a saved fine-tuned model
+    python tests/data/record_bert_oracles.py --check FOLDER      # a saved model
 
 Needs torch and transformers, in an environment of their own. Tiny models are written to
 ``tests/data/bert/NAME`` as Hugging Face checkpoints, with ``expected.npz`` beside them;

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from bert_glue.data import generated, hub, tasks
 from bert_glue.data.examples import Examples, TaskData
-from bert_glue.data.load import load_files, read_examples
-from bert_glue.data.tasks import TASKS, load_task
+from bert_glue.data.load import load_files, load_task, read_examples
+from bert_glue.data.tasks import TASKS
 from bert_glue.data.tsv import DataError
 
 _PARSES = (

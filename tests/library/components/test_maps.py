@@ -11,7 +11,8 @@ import oracles
 import pytest
 
 import cwgnc_jax
-from cwgnc_jax import Component, Split, _maps
+from cwgnc_jax import Component, Split
+from cwgnc_jax.components import _maps
 from cwgnc_jax.components._paths import flatten_with_paths
 
 

@@ -1,6 +1,6 @@
 """Kills a study again and again, and compares what it ends with to an undisturbed one.
 
-    python tests/kill_study.py --kills 20
+    python tests/helpers/kill_study.py --kills 20
 
 The study is the case study of gradual unfreezing with a tiny model: several stages,
 checkpoints inside the runs, recordings beside the records. Each kill is SIGKILL, at a
@@ -23,7 +23,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-PROJECT = pathlib.Path(__file__).resolve().parents[1]
+PROJECT = pathlib.Path(__file__).resolve().parents[2]
 # What differs from one execution of the same run to the next.
 _OF_THE_EXECUTION = ("seconds", "finished", "commit")
 
