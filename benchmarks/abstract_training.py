@@ -20,12 +20,12 @@ def workload(
     """A task of RTE's size, all of one length, and shapes of a model.
 
     Args:
-        config: sizes of the model.
-        stacks: number of stacks of one layer each; None for a single stack of all.
-        dtype: what is computed in.
+      config: sizes of the model.
+      stacks: number of stacks of one layer each; None for a single stack of all.
+      dtype: what is computed in.
 
     Returns:
-        The workload, whose parameters are shapes.
+      The workload, whose parameters are shapes.
     """
     tokens = jnp.zeros((EXAMPLES, LENGTH), jnp.int32)
     ones = jnp.ones(EXAMPLES, jnp.int32)

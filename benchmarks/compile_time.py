@@ -42,11 +42,11 @@ def lower(config: BertConfig, buckets: tuple[int, ...]) -> jax.stages.Lowered:
     """Traces a training program.
 
     Args:
-        config: sizes of the model.
-        buckets: lengths of batches that it is made for.
+      config: sizes of the model.
+      buckets: lengths of batches that it is made for.
 
     Returns:
-        The program, ready to be compiled.
+      The program, ready to be compiled.
     """
     task = workload(config, dtype="float32")
     return Trainer(task, METHODS["cwgnc"], 1, buckets=buckets).lower()

@@ -47,13 +47,13 @@ def fine_tune(
     """Trains and scores a method from some seeds, side by side.
 
     Args:
-        subject: model and task.
-        recipe: the method.
-        seeds: the seeds.
-        pretrained: whether to begin from the checkpoint rather than at random.
+      subject: model and task.
+      recipe: the method.
+      seeds: the seeds.
+      pretrained: whether to begin from the checkpoint rather than at random.
 
     Returns:
-        Scores in per cent, one for each seed, and the seconds that all took.
+      Scores in per cent, one for each seed, and the seconds that all took.
     """
     work = subject.workload(recipe)
     if not pretrained:

@@ -18,7 +18,7 @@ def one_stage(methods: Mapping[str, Any]) -> list[str]:
     """Names of the recipes of one stage, which a benchmark's one trainer can train.
 
     Args:
-        methods: recipes by name; of gradual unfreezing they have several stages.
+      methods: recipes by name; of gradual unfreezing they have several stages.
     """
     return [name for name in sorted(methods) if methods[name].unfreeze is None]
 

@@ -58,11 +58,11 @@ class Case:
     """A program to compile.
 
     Attributes:
-        shape: a key of :data:`CONFIGS`.
-        method: a key of the scripts' methods; of gradual unfreezing its first stage.
-        seeds: seeds side by side.
-        topology: name of the slice.
-        axes: sizes of the mesh's axes; all chips are in it.
+      shape: a key of :data:`CONFIGS`.
+      method: a key of the scripts' methods; of gradual unfreezing its first stage.
+      seeds: seeds side by side.
+      topology: name of the slice.
+      axes: sizes of the mesh's axes; all chips are in it.
     """
 
     shape: str
@@ -95,13 +95,13 @@ def make_trainer(
     """The scripts' trainer of a case.
 
     Args:
-        case: what to compile.
-        clipped: whether the gradient is clipped at all.
-        layers: number of layers, each a stack of its own; None for the model's, in one
-            stack.
+      case: what to compile.
+      clipped: whether the gradient is clipped at all.
+      layers: number of layers, each a stack of its own; None for the model's, in one
+        stack.
 
     Returns:
-        A trainer that can be lowered.
+      A trainer that can be lowered.
     """
     recipe = METHODS[case.method]
     if not clipped:

@@ -53,7 +53,7 @@ def write_tokenizer(folder: pathlib.Path) -> None:
     """Writes a lower-casing WordPiece tokenizer of the grammar's vocabulary.
 
     Args:
-        folder: Where tokenizer.json, vocab.txt and tokenizer_config.json go.
+      folder: Where tokenizer.json, vocab.txt and tokenizer_config.json go.
     """
     from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 
@@ -70,12 +70,12 @@ def encode_corpus(seed: int, size: int, folder: pathlib.Path) -> list[Batch]:
     """Makes the text and sorts it by length.
 
     Args:
-        seed: of the text.
-        size: number of examples, each one sentence or two.
-        folder: holds the tokenizer.
+      seed: of the text.
+      size: number of examples, each one sentence or two.
+      folder: holds the tokenizer.
 
     Returns:
-        For each padded length (a multiple of 8) the examples that fit it.
+      For each padded length (a multiple of 8) the examples that fit it.
     """
     texts = list(itertools.islice(generated.corpus(seed), size))
     encoded = tokenization.encode(
@@ -99,12 +99,12 @@ def corrupt(key: Array, pieces: Array, share: float) -> tuple[Array, Array]:
     what a small model is to learn is to notice a word that does not fit.
 
     Args:
-        key: of the random choices.
-        pieces: int32 of shape (batch, length).
-        share: probability that a piece is chosen.
+      key: of the random choices.
+      pieces: int32 of shape (batch, length).
+      share: probability that a piece is chosen.
 
     Returns:
-        The corrupted pieces, and whether each is to be predicted.
+      The corrupted pieces, and whether each is to be predicted.
     """
     choose, fate, draw = jax.random.split(key, 3)
     chosen = jax.random.uniform(choose, pieces.shape) < share

@@ -90,10 +90,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the script.
 
     Args:
-        arguments: the command line; that of the process by default.
+      arguments: the command line; that of the process by default.
 
     Returns:
-        The exit code.
+      The exit code.
     """
     parser = make_parser()
     options = parser.parse_args(arguments)

@@ -10,7 +10,7 @@ def run(name: str) -> None:
     """Fails, with what was printed, if one of the tests in the file does.
 
     Args:
-        name: of a file in this folder.
+      name: of a file in this folder.
     """
     tests = pathlib.Path(__file__).with_name(name)
     flags = os.environ.get("XLA_FLAGS", "")

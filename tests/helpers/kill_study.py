@@ -55,7 +55,7 @@ def runs_of(folder: pathlib.Path) -> dict[str, dict[str, Any]]:
     """The runs of an output directory by name, without what differs anyway.
 
     Raises:
-        AssertionError: if a run is there twice, or a line is no record.
+      AssertionError: if a run is there twice, or a line is no record.
     """
     path = folder / "runs.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []

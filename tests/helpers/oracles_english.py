@@ -165,12 +165,12 @@ def holds(clause: Clause, world: World) -> bool | None:
     own only bearer.
 
     Args:
-        clause: a clause with a verb, without recipient, complement, pronouns or
-            relative clauses.
-        world: where it is tried.
+      clause: a clause with a verb, without recipient, complement, pronouns or
+        relative clauses.
+      world: where it is tried.
 
     Returns:
-        The truth; None where the subject or the object speaks of what does not exist.
+      The truth; None where the subject or the object speaks of what does not exist.
     """
 
     def named(phrase: Phrase) -> list[int]:

@@ -24,13 +24,13 @@ def run(
     """The record of a run: by default of the paper's own setting.
 
     Args:
-        method: as on the command line.
-        seed: seed of the run.
-        score: its score in per cent.
-        task: a task of the paper.
-        data_seed: its data seed; the same as the seed by default.
-        diverged_at: step at which it diverged.
-        **changes: other fields.
+      method: as on the command line.
+      seed: seed of the run.
+      score: its score in per cent.
+      task: a task of the paper.
+      data_seed: its data seed; the same as the seed by default.
+      diverged_at: step at which it diverged.
+      **changes: other fields.
     """
     recipe = parse_methods(method)[0]
     train, scored = SIZES[task]

@@ -20,14 +20,14 @@ def recipes(
     """The recipes that the user asks for.
 
     Args:
-        arguments: with the options of :func:`cli.add_method_options`.
-        model_defaults: settings that suit the model, weaker than the user's.
+      arguments: with the options of :func:`cli.add_method_options`.
+      model_defaults: settings that suit the model, weaker than the user's.
 
     Returns:
-        The recipes.
+      The recipes.
 
     Raises:
-        ValueError: if a setting is out of its range.
+      ValueError: if a setting is out of its range.
     """
     names = (
         "learning_rate",
@@ -56,13 +56,13 @@ def check_subject(
     """Checks what can be checked about model and data without reading them.
 
     Args:
-        arguments: with the options of :func:`cli.add_subject_options`; the default task
-            is filled in.
-        default: the task, or for a script that takes several the tasks, if the user
-            names none.
+      arguments: with the options of :func:`cli.add_subject_options`; the default task
+        is filled in.
+      default: the task, or for a script that takes several the tasks, if the user
+        names none.
 
     Raises:
-        ValueError: if options do not go together, or a folder lacks what it must have.
+      ValueError: if options do not go together, or a folder lacks what it must have.
     """
     own = arguments.train_file is not None or arguments.eval_file is not None
     if own and arguments.train_file is None:
@@ -105,13 +105,13 @@ def seeds(arguments: argparse.Namespace) -> list[Seed]:
     """The seeds that the user asks for.
 
     Args:
-        arguments: with the options of :func:`cli.add_run_options`.
+      arguments: with the options of :func:`cli.add_run_options`.
 
     Returns:
-        The seeds: equal pairs, or all pairs of --init-seeds and --data-seeds.
+      The seeds: equal pairs, or all pairs of --init-seeds and --data-seeds.
 
     Raises:
-        ValueError: if both ways are used at once.
+      ValueError: if both ways are used at once.
     """
     init, data = arguments.init_seeds, arguments.data_seeds
     if init is None and data is None:

@@ -35,12 +35,12 @@ def make_parser(script: str, description: str, examples: str) -> Parser:
     """A parser without options.
 
     Args:
-        script: name of the script's file.
-        description: what the script does, for the top of its help.
-        examples: commands with a line of explanation each, for its end.
+      script: name of the script's file.
+      description: what the script does, for the top of its help.
+      examples: commands with a line of explanation each, for its end.
 
     Returns:
-        The parser.
+      The parser.
     """
     return Parser(
         prog=pathlib.Path(script).name,
@@ -57,8 +57,8 @@ def add_subject_options(
     """Which model, on which data.
 
     Args:
-        parser: gets the options.
-        several: if the script takes several tasks, which ones it does by default.
+      parser: gets the options.
+      several: if the script takes several tasks, which ones it does by default.
     """
     group = parser.add_argument_group("model and task")
     group.add_argument(
@@ -139,9 +139,9 @@ def add_method_options(
     """Which methods, with which settings.
 
     Args:
-        parser: gets the options.
-        default: the methods if the user names none; None if the script decides later.
-        shown: the default in words, if it is not one text.
+      parser: gets the options.
+      default: the methods if the user names none; None if the script decides later.
+      shown: the default in words, if it is not one text.
     """
     group = parser.add_argument_group(
         "methods and their settings",

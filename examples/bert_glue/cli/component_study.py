@@ -27,13 +27,13 @@ def add_options(
     """All options of a script that records.
 
     Args:
-        parser: gets the options.
-        methods: the methods by default.
-        seeds: number of seeds by default.
-        folder: where records go by default; a folder for each task in it.
+      parser: gets the options.
+      methods: the methods by default.
+      seeds: number of seeds by default.
+      folder: where records go by default; a folder for each task in it.
 
     Returns:
-        The group of options about figures, for the script's own.
+      The group of options about figures, for the script's own.
     """
     group = parser.add_argument_group("figures")
     group.add_argument(
@@ -62,15 +62,15 @@ def main(
     """Does the runs that are missing, and draws the figures.
 
     Args:
-        parser: the script's parser.
-        options: its options.
-        command: the command line.
-        draw: draws the figures.
-        check: raises a ValueError if the script's own options do not go with a model
-            of so many layers.
+      parser: the script's parser.
+      options: its options.
+      command: the command line.
+      draw: draws the figures.
+      check: raises a ValueError if the script's own options do not go with a model
+        of so many layers.
 
     Returns:
-        The exit code.
+      The exit code.
     """
     if options.report_only:
         return _report_only(parser, options, draw)

@@ -11,7 +11,7 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
     """Where the seeds are trained, and what their memory is spent on.
 
     Args:
-        parser: gets the options.
+      parser: gets the options.
     """
     group = parser.add_argument_group("devices")
     group.add_argument(
@@ -56,10 +56,10 @@ def connect(options: argparse.Namespace) -> None:
     """Joins the other processes, if there are any; before any use of a device.
 
     Args:
-        options: with those of :func:`add_device_options`.
+      options: with those of :func:`add_device_options`.
 
     Raises:
-        ValueError: if options do not go together, or the others cannot be reached.
+      ValueError: if options do not go together, or the others cannot be reached.
     """
     by_hand = (options.coordinator, options.num_processes, options.process_id)
     if options.distributed or by_hand != (None, None, None):

@@ -16,7 +16,7 @@ def run_script(main: Callable[[], int]) -> NoReturn:
     others, who wait for it.
 
     Args:
-        main: returns the exit code.
+      main: returns the exit code.
     """
     try:
         code = main()

@@ -45,13 +45,13 @@ def load_subject(options: argparse.Namespace) -> Subject:
     """Reads model and data.
 
     Args:
-        options: with those of :func:`command_line.add_subject_options`, checked.
+      options: with those of :func:`command_line.add_subject_options`, checked.
 
     Returns:
-        The model and the task.
+      The model and the task.
 
     Raises:
-        ValueError: if one of them cannot be used.
+      ValueError: if one of them cannot be used.
     """
     if options.train_file is not None:
         data = load.load_files(
@@ -94,10 +94,10 @@ def model_defaults(model: str) -> Mapping[str, Any]:
     """Settings that suit a model better than the paper's.
 
     Args:
-        model: what the user called the model.
+      model: what the user called the model.
 
     Returns:
-        Values of a recipe's fields; none for a model that is not the embedded one.
+      Values of a recipe's fields; none for a model that is not the embedded one.
     """
     if model != command_line.EMBEDDED:
         return {}
@@ -109,14 +109,14 @@ def load_subjects(options: argparse.Namespace, names: Sequence[str]) -> list[Sub
     """Reads a model and several tasks; the model's weights are there once.
 
     Args:
-        options: with those of :func:`command_line.add_subject_options`, checked.
-        names: the tasks.
+      options: with those of :func:`command_line.add_subject_options`, checked.
+      names: the tasks.
 
     Returns:
-        The model with each task.
+      The model with each task.
 
     Raises:
-        ValueError: as :func:`load_subject`.
+      ValueError: as :func:`load_subject`.
     """
     subjects: list[Subject] = []
     for name in names:
@@ -133,14 +133,14 @@ def open_records(
     """Opens the output directory.
 
     Args:
-        options: with those of :func:`command_line.add_run_options`.
-        default: the directory if the user names none; ``runs/TASK`` by default.
+      options: with those of :func:`command_line.add_run_options`.
+      default: the directory if the user names none; ``runs/TASK`` by default.
 
     Returns:
-        The records in it, those of the directories to merge included.
+      The records in it, those of the directories to merge included.
 
     Raises:
-        RecordsError: if a directory cannot be used.
+      RecordsError: if a directory cannot be used.
     """
     folder: str | os.PathLike[str] | None = options.output_dir or default
     records = open_records_of(folder or pathlib.Path("runs") / options.task)
@@ -158,13 +158,13 @@ def configure(
     """Every method on every task, each configuration once.
 
     Args:
-        model: what the user calls the model.
-        subjects: the model with each task.
-        recipes: the methods. One whose settings are those of one before it is left
-            out, as a matched budget is where the budgets match anyway.
+      model: what the user calls the model.
+      subjects: the model with each task.
+      recipes: the methods. One whose settings are those of one before it is left
+        out, as a matched budget is where the budgets match anyway.
 
     Returns:
-        The configurations, task by task.
+      The configurations, task by task.
     """
     found: dict[str, Configuration] = {}
     for subject in subjects:
@@ -185,19 +185,19 @@ def design_table(
     """Every method on every task.
 
     Args:
-        number: number of the table.
-        model: what the user calls the model.
-        subjects: the model with each task.
-        recipes: the methods.
-        seeds: the seeds of each.
-        reference: label of the row to compare with; chosen if None.
+      number: number of the table.
+      model: what the user calls the model.
+      subjects: the model with each task.
+      recipes: the methods.
+      seeds: the seeds of each.
+      reference: label of the row to compare with; chosen if None.
 
     Returns:
-        The configurations as :func:`configure` gives them, and the table that they
-        make.
+      The configurations as :func:`configure` gives them, and the table that they
+      make.
 
     Raises:
-        ValueError: if the reference is no row.
+      ValueError: if the reference is no row.
     """
     configurations = configure(model, subjects, recipes)
     cells = {
@@ -229,10 +229,10 @@ def write_config(
     """Adds a command to ``manifest.json``: what someone needs to repeat it.
 
     Args:
-        records: the output directory.
-        command: the command line.
-        configurations: what it runs.
-        design: the table that it makes, if it makes one.
+      records: the output directory.
+      command: the command line.
+      configurations: what it runs.
+      design: the table that it makes, if it makes one.
     """
     entry = {
         "command": shlex.join(command),
@@ -275,14 +275,14 @@ def run_study(
     """Does what is missing of a study, reports, and lets go of its records.
 
     Args:
-        parser: the script's parser.
-        options: its options.
-        study: what is to be run.
-        report: says what came of it, and writes that, once all is done.
-        failures: errors that end the script with a line.
+      parser: the script's parser.
+      options: its options.
+      study: what is to be run.
+      report: says what came of it, and writes that, once all is done.
+      failures: errors that end the script with a line.
 
     Returns:
-        The script's exit code.
+      The script's exit code.
     """
     progress = Progress(study.runs_missing())
     announce(progress.note, options, study)
@@ -308,9 +308,9 @@ def announce(say: Say, options: argparse.Namespace, study: Study) -> None:
     """Tells the user what is going to be run, before it is.
 
     Args:
-        say: prints a line.
-        options: the script's options.
-        study: what is run.
+      say: prints a line.
+      options: the script's options.
+      study: what is run.
     """
     shown = None
     for configuration in study.configurations:

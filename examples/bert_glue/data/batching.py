@@ -27,10 +27,10 @@ class Data(NamedTuple):
     """The examples of a split, tokenised.
 
     Attributes:
-        input_ids: tokens, padded at the end, int32 of shape (examples, length).
-        token_type_ids: 0 or 1 for the first or second text, int32, of that shape.
-        lengths: number of real tokens, int32 of shape (examples,).
-        labels: class, int32, or value, float32, of shape (examples,).
+      input_ids: tokens, padded at the end, int32 of shape (examples, length).
+      token_type_ids: 0 or 1 for the first or second text, int32, of that shape.
+      lengths: number of real tokens, int32 of shape (examples,).
+      labels: class, int32, or value, float32, of shape (examples,).
     """
 
     input_ids: Int[Array, "examples length"]
@@ -48,12 +48,12 @@ class Batch(NamedTuple):
     """Some examples, cut to a length.
 
     Attributes:
-        input_ids: int32 of shape (batch, length).
-        token_type_ids: int32 of shape (batch, length).
-        attention_mask: 1 for real tokens, int32 of shape (batch, length).
-        labels: of shape (batch,).
-        weights: 1 for examples, 0 for those that only fill up the batch; float32 of
-            shape (batch,).
+      input_ids: int32 of shape (batch, length).
+      token_type_ids: int32 of shape (batch, length).
+      attention_mask: 1 for real tokens, int32 of shape (batch, length).
+      labels: of shape (batch,).
+      weights: 1 for examples, 0 for those that only fill up the batch; float32 of
+        shape (batch,).
     """
 
     input_ids: Int[Array, "batch length"]
@@ -67,12 +67,12 @@ def take_batch(data: Data, indices: Int[Array, " batch"], length: int) -> Batch:
     """Gathers a batch.
 
     Args:
-        data: the examples.
-        indices: which of them, int32 of shape (batch,); -1 for none.
-        length: number of tokens to keep of each.
+      data: the examples.
+      indices: which of them, int32 of shape (batch,); -1 for none.
+      length: number of tokens to keep of each.
 
     Returns:
-        The batch. Where the index is -1 it repeats the first example, with weight 0.
+      The batch. Where the index is -1 it repeats the first example, with weight 0.
     """
     rows = jnp.maximum(indices, 0)
     positions = jnp.arange(length, dtype=jnp.int32)
@@ -108,21 +108,21 @@ def choose_buckets(
     """The lengths to compile for, so that little padding is computed.
 
     Args:
-        needed: lengths that batches need, as many as make a fair sample.
-        limit: length of the padded data; the largest need is never above it.
-        most: largest number of buckets.
-        saving: share of the computed tokens that a further bucket must save, to be
-            worth its compilation.
-        multiple: buckets are multiples of it.
+      needed: lengths that batches need, as many as make a fair sample.
+      limit: length of the padded data; the largest need is never above it.
+      most: largest number of buckets.
+      saving: share of the computed tokens that a further bucket must save, to be
+        worth its compilation.
+      multiple: buckets are multiples of it.
 
     Returns:
-        Buckets in increasing order; the last fits every batch.
+      Buckets in increasing order; the last fits every batch.
 
     Examples:
-        >>> choose_buckets([9, 12, 15, 16, 14, 61], limit=128)
-        (16, 64)
-        >>> choose_buckets([9, 12, 15, 16, 14, 61], limit=128, most=1)
-        (64,)
+      >>> choose_buckets([9, 12, 15, 16, 14, 61], limit=128)
+      (16, 64)
+      >>> choose_buckets([9, 12, 15, 16, 14, 61], limit=128, most=1)
+      (64,)
     """
     rounded = np.array([round_up(int(length), limit, multiple) for length in needed])
     candidates, counts = np.unique(rounded, return_counts=True)
@@ -159,12 +159,12 @@ def sample_needs(
     """Lengths that random batches need: the longest of ``rows`` examples.
 
     Args:
-        lengths: numbers of tokens of the examples.
-        rows: examples that are computed together, in all seeds of a group.
-        samples: number of batches to draw.
+      lengths: numbers of tokens of the examples.
+      rows: examples that are computed together, in all seeds of a group.
+      samples: number of batches to draw.
 
     Returns:
-        Lengths, shape (samples,), the longest of all examples among them.
+      Lengths, shape (samples,), the longest of all examples among them.
     """
     rng = np.random.default_rng(0)
     drawn = rng.integers(len(lengths), size=(samples, min(rows, len(lengths))))
@@ -177,11 +177,11 @@ def choose_groups(lengths: NDArray[np.integer], limit: int) -> tuple[int, ...]:
     """The lengths to compile for where batches are of examples of like length.
 
     Args:
-        lengths: numbers of tokens of the examples, shape (examples,).
-        limit: length of the padded data.
+      lengths: numbers of tokens of the examples, shape (examples,).
+      limit: length of the padded data.
 
     Returns:
-        Buckets in increasing order; examples of one bucket make up a batch.
+      Buckets in increasing order; examples of one bucket make up a batch.
     """
     return choose_buckets(
         lengths, limit, most=MOST_GROUPS, saving=0.02, multiple=GROUPED_MULTIPLE
@@ -196,18 +196,18 @@ def padding_share(
     """Share of the tokens of some batches that are computed for nothing.
 
     Args:
-        lengths: numbers of tokens of the examples, shape (examples,).
-        order: batches, shape (seeds, steps, batch), -1 for no example; all seeds of a
-            step are cut to one length.
-        buckets: the lengths that batches are cut to, increasing.
+      lengths: numbers of tokens of the examples, shape (examples,).
+      order: batches, shape (seeds, steps, batch), -1 for no example; all seeds of a
+        step are cut to one length.
+      buckets: the lengths that batches are cut to, increasing.
 
     Returns:
-        The share, from 0 to 1.
+      The share, from 0 to 1.
 
     Examples:
-        >>> order = np.array([[[0, 1], [2, -1]]])
-        >>> padding_share(np.array([3, 4, 8]), order, buckets=(4, 8))
-        0.375
+      >>> order = np.array([[[0, 1], [2, -1]]])
+      >>> padding_share(np.array([3, 4, 8]), order, buckets=(4, 8))
+      0.375
     """
     real = np.where(order >= 0, lengths[np.maximum(order, 0)], 0)
     needs = real.max(axis=(0, 2))

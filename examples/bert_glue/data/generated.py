@@ -37,9 +37,9 @@ class Row(NamedTuple):
     """An example and how it was made.
 
     Attributes:
-        texts: one sentence or two.
-        label: index of the class.
-        made: which edit of the grammar made it; '' for an untouched sentence.
+      texts: one sentence or two.
+      label: index of the class.
+      made: which edit of the grammar made it; '' for an untouched sentence.
     """
 
     texts: tuple[str, ...]
@@ -74,17 +74,17 @@ def load(
     """Makes a task.
 
     Args:
-        name: 'acceptability', 'paraphrase' or 'entailment'.
-        train_size: number of training examples.
-        evaluation_size: number of examples to score, the first of `EVALUATION_SIZE`.
-        seed: 0 for the published task; others make like ones (for choosing
-            hyperparameters), which share no sentence with its evaluation examples.
+      name: 'acceptability', 'paraphrase' or 'entailment'.
+      train_size: number of training examples.
+      evaluation_size: number of examples to score, the first of `EVALUATION_SIZE`.
+      seed: 0 for the published task; others make like ones (for choosing
+        hyperparameters), which share no sentence with its evaluation examples.
 
     Returns:
-        The task's data.
+      The task's data.
 
     Raises:
-        ValueError: for an unknown name or a size out of range.
+      ValueError: for an unknown name or a size out of range.
 
     >>> for text in load("entailment", train_size=9).evaluation.texts[0]:
     ...     print(text)
@@ -111,17 +111,17 @@ def rows(name: str, split: str, size: int, seed: int = 0) -> tuple[Row, ...]:
     """Makes the rows of a split.
 
     Args:
-        name: 'acceptability', 'paraphrase' or 'entailment'.
-        split: 'evaluation' or 'train'. A training row shares no sentence with the
-            `held_out` ones of seed 0 and of its own seed.
-        size: number of rows.
-        seed: as for `load`. A larger split does not begin with the rows of a smaller.
+      name: 'acceptability', 'paraphrase' or 'entailment'.
+      split: 'evaluation' or 'train'. A training row shares no sentence with the
+        `held_out` ones of seed 0 and of its own seed.
+      size: number of rows.
+      seed: as for `load`. A larger split does not begin with the rows of a smaller.
 
     Returns:
-        The rows, in a random order of their labels.
+      The rows, in a random order of their labels.
 
     Raises:
-        ValueError: for an unknown task or split, or a size below 1.
+      ValueError: for an unknown task or split, or a size below 1.
 
     >>> for row in rows("acceptability", "evaluation", 2):
     ...     print(row.label, *row.texts)
@@ -167,10 +167,10 @@ def corpus(seed: int) -> Iterator[tuple[str, ...]]:
     a label, and no sentence is in the evaluation split of a task (of seeds 0 and 1).
 
     Args:
-        seed: of the stream.
+      seed: of the stream.
 
     Yields:
-        One sentence, or two.
+      One sentence, or two.
     """
     kept_out = frozenset().union(*(held_out(n, s) for n in SHARES for s in (0, 1)))
     dice = Dice("corpus", seed)

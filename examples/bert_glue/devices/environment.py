@@ -78,10 +78,10 @@ def code(*folders: pathlib.Path) -> str:
     A commit does not tell: it may be of other files, and changes may not be committed.
 
     Args:
-        *folders: where the code is; by default the examples' package and cwgnc_jax.
+      *folders: where the code is; by default the examples' package and cwgnc_jax.
 
     Returns:
-        Twelve hexadecimal digits, the same on every machine.
+      Twelve hexadecimal digits, the same on every machine.
     """
     if not folders:
         package = pathlib.Path(__file__).resolve().parents[1]

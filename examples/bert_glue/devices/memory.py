@@ -17,11 +17,11 @@ def free_bytes(device: Any = None) -> int:
     """Memory that this process may still take.
 
     Args:
-        device: a jax device; the first device by default.
+      device: a jax device; the first device by default.
 
     Returns:
-        Bytes: of the accelerator, or for a CPU of the machine or of the container that
-        the process runs in, whichever is less.
+      Bytes: of the accelerator, or for a CPU of the machine or of the container that
+      the process runs in, whichever is less.
     """
     device = jax.devices()[0] if device is None else device
     stats = device.memory_stats() if device.platform != "cpu" else None
@@ -42,10 +42,10 @@ def program_bytes(compiled: Any) -> int:
     """Memory of each device that a compiled program takes while it runs.
 
     Args:
-        compiled: a compiled program (``jax.stages.Compiled``).
+      compiled: a compiled program (``jax.stages.Compiled``).
 
     Returns:
-        Bytes of arguments, results and temporaries; 0 where the compiler does not say.
+      Bytes of arguments, results and temporaries; 0 where the compiler does not say.
     """
     used = compiled.memory_analysis()
     if used is None:
@@ -74,10 +74,10 @@ def free_bytes_each(devices: Sequence[Any]) -> int:
     """Memory that each of some devices may still take.
 
     Args:
-        devices: jax devices of this process. Those of a CPU share one memory.
+      devices: jax devices of this process. Those of a CPU share one memory.
 
     Returns:
-        Bytes, of the device that has least.
+      Bytes, of the device that has least.
     """
     shared = len(devices) if devices[0].platform == "cpu" else 1
     return min(map(free_bytes, devices)) // shared

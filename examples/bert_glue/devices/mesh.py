@@ -39,8 +39,8 @@ class Placement:
     the arrays will lie.
 
     Attributes:
-        mesh: the devices; None for JAX's default device, where everything lies and no
-            program says anything of places.
+      mesh: the devices; None for JAX's default device, where everything lies and no
+        program says anything of places.
     """
 
     mesh: Mesh | None = None
@@ -98,11 +98,11 @@ class Placement:
         """The arrays as NumPy's, whole, in every process.
 
         Args:
-            tree: pytree of arrays of this placement. With several processes all of
-                them must call this, as the parts are exchanged.
+          tree: pytree of arrays of this placement. With several processes all of
+            them must call this, as the parts are exchanged.
 
         Returns:
-            The same tree of NumPy arrays.
+          The same tree of NumPy arrays.
         """
         leaves = [leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array)]
         if all(leaf.is_fully_addressable for leaf in leaves):
@@ -118,12 +118,12 @@ class Placement:
         memory, where :meth:`fetch` takes that of all.
 
         Args:
-            tree: pytree of arrays with a leading seed axis, or of NumPy's, which stay
-                as they are. All processes must call this.
+          tree: pytree of arrays with a leading seed axis, or of NumPy's, which stay
+            as they are. All processes must call this.
 
         Returns:
-            The same tree of NumPy arrays; in the other processes JAX's arrays stay as
-            they are, and with a single process all.
+          The same tree of NumPy arrays; in the other processes JAX's arrays stay as
+          they are, and with a single process all.
         """
         if processes.count() == 1 or self.mesh is None:
             return tree
@@ -179,17 +179,17 @@ def parse_mesh(text: str) -> Mapping[str, int]:
     """Reads sizes of axes.
 
     Args:
-        text: such as ``seed=4,data=2``.
+      text: such as ``seed=4,data=2``.
 
     Returns:
-        Sizes by axis, of those named.
+      Sizes by axis, of those named.
 
     Raises:
-        ValueError: if it is not that.
+      ValueError: if it is not that.
 
     Examples:
-        >>> parse_mesh("seed=4,data=2")
-        {'seed': 4, 'data': 2}
+      >>> parse_mesh("seed=4,data=2")
+      {'seed': 4, 'data': 2}
     """
     sizes: dict[str, int] = {}
     for item in text.split(","):
@@ -218,21 +218,21 @@ def choose(
     devices that are left over share the batches.
 
     Args:
-        wanted: sizes of the axes that the user has named; ``seed`` takes what the
-            others leave over. None to choose.
-        seeds: number of seeds in the group.
-        batch_size: examples in a batch.
-        devices: what there is; by default all devices of all processes.
+      wanted: sizes of the axes that the user has named; ``seed`` takes what the
+        others leave over. None to choose.
+      seeds: number of seeds in the group.
+      batch_size: examples in a batch.
+      devices: what there is; by default all devices of all processes.
 
     Returns:
-        The placement.
+      The placement.
 
     Raises:
-        ValueError: if the axes do not fit the devices, or cannot cut the batch evenly.
+      ValueError: if the axes do not fit the devices, or cannot cut the batch evenly.
 
     Examples:
-        >>> choose(None, seeds=25, batch_size=16).name is None  # a single device
-        True
+      >>> choose(None, seeds=25, batch_size=16).name is None  # a single device
+      True
     """
     if devices is None:
         devices = all_devices()

@@ -35,13 +35,13 @@ def connect(
     """Joins the other processes of this program; comes before any use of a device.
 
     Args:
-        coordinator: address and port of the first process, which the others can reach.
-        number: number of processes.
-        index: which one this is, from 0. What is None JAX takes from the surroundings:
-            a TPU slice, SLURM, Open MPI, Kubernetes.
+      coordinator: address and port of the first process, which the others can reach.
+      number: number of processes.
+      index: which one this is, from 0. What is None JAX takes from the surroundings:
+        a TPU slice, SLURM, Open MPI, Kubernetes.
 
     Raises:
-        ValueError: if the surroundings do not tell, or the others cannot be reached.
+      ValueError: if the surroundings do not tell, or the others cannot be reached.
     """
     # JAX would wait for somebody to ask whether SIGTERM came, and go on meanwhile.
     jax.config.update("jax_enable_preemption_service", False)
@@ -80,14 +80,14 @@ def agree(decide: Callable[[], T]) -> T:
     """Lets the first process decide for all; all of them must come here.
 
     Args:
-        decide: finds the answer; called in the first process alone.
+      decide: finds the answer; called in the first process alone.
 
     Returns:
-        The answer, in every process.
+      The answer, in every process.
 
     Raises:
-        Exception: whatever the first process raised, in every process.
-        Gone: if another process does not answer.
+      Exception: whatever the first process raised, in every process.
+      Gone: if another process does not answer.
     """
     global _is_deciding
     if count() == 1 or _is_deciding:
@@ -113,10 +113,10 @@ def what_happened(error: BaseException) -> str:
     """What to tell the user when a program of several processes has failed.
 
     Args:
-        error: of JAX.
+      error: of JAX.
 
     Returns:
-        A sentence.
+      A sentence.
     """
     reason = str(error).strip().splitlines()[0]
     if "RESOURCE_EXHAUSTED" in reason:
@@ -133,11 +133,11 @@ def check_same(what: str, value: Any) -> None:
     """Makes sure that all processes have read the same.
 
     Args:
-        what: what it is, for the message.
-        value: anything that can be compared.
+      what: what it is, for the message.
+      value: anything that can be compared.
 
     Raises:
-        ValueError: in the processes where it differs from the first one's.
+      ValueError: in the processes where it differs from the first one's.
     """
     if agree(lambda: value) != value:
         raise ValueError(
@@ -150,11 +150,11 @@ def from_first(tree: T | None, shapes: Any) -> T | None:
     """A tree of arrays that the first process has, for all.
 
     Args:
-        tree: the arrays, or None where it has none; what the others give is not used.
-        shapes: tree of ``jax.ShapeDtypeStruct``, the same in all processes.
+      tree: the arrays, or None where it has none; what the others give is not used.
+      shapes: tree of ``jax.ShapeDtypeStruct``, the same in all processes.
 
     Returns:
-        The arrays, or None, in every process.
+      The arrays, or None, in every process.
     """
     if count() == 1:
         return tree
@@ -171,10 +171,10 @@ def arrays_from_first(
     """Arrays that the first process has, for all, to the last bit.
 
     Args:
-        arrays: the arrays, or None where it has none; what the others give is not used.
+      arrays: the arrays, or None where it has none; what the others give is not used.
 
     Returns:
-        The arrays, or None, in every process.
+      The arrays, or None, in every process.
     """
     if count() == 1:
         return None if arrays is None else list(arrays)

@@ -377,10 +377,10 @@ def layer_components(first_layer: int = 0) -> cwgnc_jax.ComponentMap:
     """The paper's components of the example BERT: each matrix and bias of each layer.
 
     Args:
-        first_layer: number of the lowest layer of the stack, which may have been cut.
+      first_layer: number of the lowest layer of the stack, which may have been cut.
 
     Returns:
-        The map.
+      The map.
     """
     return cwgnc_jax.stacked(f"{LAYERS}/.*", start=first_layer)
 

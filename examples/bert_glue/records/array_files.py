@@ -16,11 +16,11 @@ def write(folder: pathlib.Path, arrays: Sequence[Any]) -> None:
     """Writes arrays; of several processes the one that calls this does it alone.
 
     Args:
-        folder: made anew.
-        arrays: NumPy's or JAX's; of several processes NumPy's.
+      folder: made anew.
+      arrays: NumPy's or JAX's; of several processes NumPy's.
 
     Raises:
-        Exception: of many kinds, as TensorStore has them.
+      Exception: of many kinds, as TensorStore has them.
     """
     # Imported here, as most runs are too short for a checkpoint.
     import orbax.checkpoint as ocp
@@ -39,14 +39,14 @@ def read(folder: pathlib.Path, count: int) -> list[np.ndarray]:
     """Reads arrays; of several processes the one that calls this does it alone.
 
     Args:
-        folder: where :func:`write` wrote them.
-        count: how many.
+      folder: where :func:`write` wrote them.
+      count: how many.
 
     Returns:
-        The arrays, in their order.
+      The arrays, in their order.
 
     Raises:
-        Exception: of many kinds, if they are damaged.
+      Exception: of many kinds, if they are damaged.
     """
     import orbax.checkpoint as ocp
 

@@ -36,11 +36,11 @@ class Recording:
     """What was recorded of a run.
 
     Attributes:
-        names: names of all components.
-        groups: the group of each, from :func:`cwgnc_jax.component_groups`.
-        sizes: how many parameters each has, int64 of shape (components,).
-        trained: for each stage, numbers of the components that it trained.
-        arrays: the arrays of :class:`runs.Group`, those of this run.
+      names: names of all components.
+      groups: the group of each, from :func:`cwgnc_jax.component_groups`.
+      sizes: how many parameters each has, int64 of shape (components,).
+      trained: for each stage, numbers of the components that it trained.
+      arrays: the arrays of :class:`runs.Group`, those of this run.
     """
 
     names: tuple[str, ...]
@@ -63,10 +63,10 @@ class Recording:
         """Norms or scales at all steps.
 
         Args:
-            name: 'norms' or 'scales'.
+          name: 'norms' or 'scales'.
 
         Returns:
-            The values, shape (steps, components), NaN where a component was frozen.
+          The values, shape (steps, components), NaN where a component was frozen.
         """
         parts = []
         for stage, trained in enumerate(self.trained):
@@ -80,10 +80,10 @@ class Recording:
         """What was measured after each stage.
 
         Args:
-            name: as :func:`measure` calls it.
+          name: as :func:`measure` calls it.
 
         Returns:
-            The values, shape (stages, components).
+          The values, shape (stages, components).
         """
         return np.stack(
             [self.arrays[f"{name}/{stage}"] for stage in range(self.stages)]
@@ -93,10 +93,10 @@ class Recording:
         """Share of what was trained that each step clipped.
 
         Args:
-            of_parameters: whether to count parameters rather than components.
+          of_parameters: whether to count parameters rather than components.
 
         Returns:
-            The shares, from 0 to 1, shape (steps,).
+          The shares, from 0 to 1, shape (steps,).
         """
         return np.concatenate(
             [
@@ -115,10 +115,10 @@ class Recordings:
     """The recordings of an output directory; of several processes, of the first.
 
     Args:
-        folder: the output directory.
+      folder: the output directory.
 
     Attributes:
-        folder: where the recordings are, in it.
+      folder: where the recordings are, in it.
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
@@ -136,12 +136,12 @@ class Recordings:
         """Writes the recording of a finished run, whole or not at all.
 
         Args:
-            run: its name.
-            arrays: what :meth:`load` reads, by name; norms and scales of the gradients
-                are shortened to what a figure shows.
+          run: its name.
+          arrays: what :meth:`load` reads, by name; norms and scales of the gradients
+            are shortened to what a figure shows.
 
         Raises:
-            RecordsError: if it cannot be written.
+          RecordsError: if it cannot be written.
         """
         content = io.BytesIO()
         shortened = {name: _shorten(name, values) for name, values in arrays.items()}
@@ -154,13 +154,13 @@ class Recordings:
         """Reads the recording of a run.
 
         Args:
-            run: its name.
+          run: its name.
 
         Returns:
-            The recording.
+          The recording.
 
         Raises:
-            RecordsError: if there is none, or it cannot be read.
+          RecordsError: if there is none, or it cannot be read.
         """
         path = self.path(run)
         try:
@@ -194,11 +194,11 @@ class Recordings:
         """Copies the recordings of other output directories that are not here.
 
         Args:
-            folders: the other output directories, of the first process if there are
-                several; all must come here.
+          folders: the other output directories, of the first process if there are
+            several; all must come here.
 
         Raises:
-            RecordsError: if one cannot be read or written.
+          RecordsError: if one cannot be read or written.
         """
         processes.agree(lambda: self._copy_from(folders))
 
@@ -232,8 +232,8 @@ class RecordedRun(NamedTuple):
     """A finished run.
 
     Attributes:
-        record: its line among the records.
-        recording: what its components did.
+      record: its line among the records.
+      recording: what its components did.
     """
 
     record: Record
@@ -251,9 +251,9 @@ class RecordedMethod(NamedTuple):
     """The finished runs of one configuration.
 
     Attributes:
-        label: what to call it; no two in a figure are called the same.
-        settings: what its runs have in common.
-        runs: its runs, by seed.
+      label: what to call it; no two in a figure are called the same.
+      settings: what its runs have in common.
+      runs: its runs, by seed.
     """
 
     label: str
@@ -272,12 +272,12 @@ def gather(
     """Puts runs and what was recorded of them together, method by method.
 
     Args:
-        runs: records of runs of one model and task.
-        load: reads the recording of a run.
+      runs: records of runs of one model and task.
+      load: reads the recording of a run.
 
     Returns:
-        The methods, in the order of their first runs. Where two have the same label,
-        what differs between them is added to it.
+      The methods, in the order of their first runs. Where two have the same label,
+      what differs between them is added to it.
     """
     found: dict[str, list[Record]] = {}
     for record in runs:

@@ -18,12 +18,12 @@ class Design:
     """The rows and columns of a table, and the runs in each cell.
 
     Attributes:
-        number: '1' or '2' as in the paper, or :data:`ALL`.
-        methods: labels of the rows.
-        tasks: names of the columns.
-        configurations: short name of the configuration of each task and method.
-        seeds: seeds of the runs of each cell.
-        reference: label of the row that the others are compared with.
+      number: '1' or '2' as in the paper, or :data:`ALL`.
+      methods: labels of the rows.
+      tasks: names of the columns.
+      configurations: short name of the configuration of each task and method.
+      seeds: seeds of the runs of each cell.
+      reference: label of the row that the others are compared with.
     """
 
     number: str
@@ -56,14 +56,14 @@ class Design:
         """Reads what :meth:`to_json` made.
 
         Args:
-            number: number of the table.
-            saved: its design.
+          number: number of the table.
+          saved: its design.
 
         Returns:
-            The design.
+          The design.
 
         Raises:
-            RecordsError: if it is none.
+          RecordsError: if it is none.
         """
         try:
             return cls(
@@ -86,16 +86,16 @@ class Design:
         """The table of both, such as of two parts of the runs.
 
         Args:
-            other: a design of the same table.
+          other: a design of the same table.
 
         Returns:
-            All rows, columns and seeds of both; a row that is another by another name
-            is left out. The reference is that of the other, or else of this one, that
-            is not the usual choice among its rows; if there is none, the usual choice
-            among all.
+          All rows, columns and seeds of both; a row that is another by another name
+          is left out. The reference is that of the other, or else of this one, that
+          is not the usual choice among its rows; if there is none, the usual choice
+          among all.
 
         Raises:
-            RecordsError: if a row has other settings in the other.
+          RecordsError: if a row has other settings in the other.
         """
         for cell, name in other.configurations.items():
             if self.configurations.get(cell, name) != name:
@@ -135,11 +135,11 @@ class Design:
         """The table of whatever runs there are.
 
         Args:
-            runs: records, at least one.
+          runs: records, at least one.
 
         Returns:
-            A row for each label; where several configurations of a task have one
-            label, a row for each, which names the settings that differ.
+          A row for each label; where several configurations of a task have one
+          label, a row for each, which names the settings that differ.
         """
         runs = list(runs)
         firsts = {run["configuration"]: run for run in reversed(runs)}
@@ -162,16 +162,16 @@ def choose_reference(methods: Sequence[str]) -> str:
     """The row to compare with: the paper's method at the paper's threshold.
 
     Args:
-        methods: labels of the rows.
+      methods: labels of the rows.
 
     Returns:
-        One of them; the first if the paper's method is not among them.
+      One of them; the first if the paper's method is not among them.
 
     Examples:
-        >>> choose_reference(["adamw", "cwgnc:epochs=3", "cwgnc"])
-        'cwgnc'
-        >>> choose_reference(["cwgnc:max_norm=0.01", "cwgnc:max_norm=0.05"])
-        'cwgnc:max_norm=0.05'
+      >>> choose_reference(["adamw", "cwgnc:epochs=3", "cwgnc"])
+      'cwgnc'
+      >>> choose_reference(["cwgnc:max_norm=0.01", "cwgnc:max_norm=0.05"])
+      'cwgnc:max_norm=0.05'
     """
     for wanted in ("cwgnc", "cwgnc:max_norm=0.05"):
         if wanted in methods:

@@ -25,17 +25,17 @@ def identity(fields: Mapping[str, Any]) -> str:
     """Short name of whatever the fields describe, such as a configuration.
 
     Args:
-        fields: values that JSON can hold. Their order does not matter; whether a
-            number is written 1 or 1.0 does not either.
+      fields: values that JSON can hold. Their order does not matter; whether a
+        number is written 1 or 1.0 does not either.
 
     Returns:
-        Twelve hexadecimal digits: the same for equal fields, on every machine.
+      Twelve hexadecimal digits: the same for equal fields, on every machine.
 
     Examples:
-        >>> identity({"task": "cola", "epochs": 3})
-        'aaceb1db2360'
-        >>> identity({"epochs": 3.0, "task": "cola"})
-        'aaceb1db2360'
+      >>> identity({"task": "cola", "epochs": 3})
+      'aaceb1db2360'
+      >>> identity({"epochs": 3.0, "task": "cola"})
+      'aaceb1db2360'
     """
     text = json.dumps(plain(fields), sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -45,11 +45,11 @@ def replace_file(path: pathlib.Path, content: bytes) -> None:
     """Writes a file so that at any moment it is the old one or the new one, whole.
 
     Args:
-        path: the file; its folder is made where it is missing.
-        content: what is to be in it.
+      path: the file; its folder is made where it is missing.
+      content: what is to be in it.
 
     Raises:
-        RecordsError: if it cannot be written.
+      RecordsError: if it cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,11 +83,11 @@ def sweep(paths: Iterable[pathlib.Path]) -> list[pathlib.Path]:
     """Removes what processes left that were killed while they wrote it.
 
     Args:
-        paths: files and folders that were not finished. Others may be writing one at
-            this moment, but nobody stops for ten minutes in between.
+      paths: files and folders that were not finished. Others may be writing one at
+        this moment, but nobody stops for ten minutes in between.
 
     Returns:
-        Those that were removed.
+      Those that were removed.
     """
     removed = []
     for path in paths:

@@ -16,18 +16,18 @@ class Claims:
     process, however that ends; it never has to be cleaned up by hand.
 
     Args:
-        folder: where the files are; made when the first name is claimed.
+      folder: where the files are; made when the first name is claimed.
 
     Examples:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     mine, yours = Claims(pathlib.Path(folder)), Claims(pathlib.Path(folder))
-        ...     taken = mine.take("run-1"), yours.take("run-1")
-        ...     mine.release("run-1")
-        ...     later = yours.take("run-1")
-        ...     yours.release("run-1")
-        >>> taken, later
-        ((True, False), True)
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     mine, yours = Claims(pathlib.Path(folder)), Claims(pathlib.Path(folder))
+      ...     taken = mine.take("run-1"), yours.take("run-1")
+      ...     mine.release("run-1")
+      ...     later = yours.take("run-1")
+      ...     yours.release("run-1")
+      >>> taken, later
+      ((True, False), True)
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
@@ -38,11 +38,11 @@ class Claims:
         """Claims a name, without waiting.
 
         Args:
-            name: anything that can be a file's name.
+          name: anything that can be a file's name.
 
         Returns:
-            Whether the name is now held by this object; False if it was held already,
-            here or by another process.
+          Whether the name is now held by this object; False if it was held already,
+          here or by another process.
         """
         if name in self._files:
             return False
@@ -101,10 +101,10 @@ def exclusive(path: pathlib.Path) -> Iterator[None]:
     """Holds a lock on a file while the block runs; waits for it if need be.
 
     Args:
-        path: file to lock; made if it does not exist, and left there.
+      path: file to lock; made if it does not exist, and left there.
 
     Yields:
-        Nothing.
+      Nothing.
     """
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:

@@ -19,13 +19,13 @@ def read(folder: pathlib.Path) -> Config:
     """What is known of a folder; nothing if it has no such file.
 
     Args:
-        folder: an output directory.
+      folder: an output directory.
 
     Returns:
-        The file's content, every part of it there.
+      The file's content, every part of it there.
 
     Raises:
-        RecordsError: if the file cannot be read.
+      RecordsError: if the file cannot be read.
     """
     path = folder / NAME
     empty: Config = {"commands": [], "configurations": {}, "tables": {}}
@@ -49,11 +49,11 @@ def change(records: RunRecords, what: Callable[[Config], None]) -> None:
     """Changes the file, so that processes do not lose each other's changes.
 
     Args:
-        records: the output directory.
-        what: changes the content that it is given.
+      records: the output directory.
+      what: changes the content that it is given.
 
     Raises:
-        RecordsError: if the file cannot be read or written.
+      RecordsError: if the file cannot be read or written.
     """
     with records.locked():
         content = read(records.folder)

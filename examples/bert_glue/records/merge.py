@@ -14,15 +14,15 @@ def merge(into: RunRecords, folders: Sequence[pathlib.Path]) -> int:
     The others are only read, so that they may be write-protected, or in use.
 
     Args:
-        into: the records that get the runs.
-        folders: the other directories.
+      into: the records that get the runs.
+      folders: the other directories.
 
     Returns:
-        Number of runs that were copied; one that is there already is not. A note of
-        ``into`` tells of those whose scores disagree.
+      Number of runs that were copied; one that is there already is not. A note of
+      ``into`` tells of those whose scores disagree.
 
     Raises:
-        RecordsError: if a directory holds no records, or its tables contradict.
+      RecordsError: if a directory holds no records, or its tables contradict.
     """
     # All are read before anything is written.
     runs = [record for folder in folders for record in _runs_of(folder)]

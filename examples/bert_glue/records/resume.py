@@ -41,11 +41,11 @@ class Checkpoint:
     """The checkpoint of a group of seeds.
 
     Args:
-        folder: its folder; made when it is first saved.
-        about: the group, and what its result depends on beside the group: a checkpoint
-            of anything else is not used. Values that JSON can hold.
-        minutes: least time between two savings.
-        note: tells the user something, in a line.
+      folder: its folder; made when it is first saved.
+      about: the group, and what its result depends on beside the group: a checkpoint
+        of anything else is not used. Values that JSON can hold.
+      minutes: least time between two savings.
+      note: tells the user something, in a line.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class Checkpoint:
         """Whether what is saved about a group may be of this one.
 
         Args:
-            about: what was saved; where the group lay does not count.
+          about: what was saved; where the group lay does not count.
 
         Returns:
-            Whether all else is the same.
+          Whether all else is the same.
         """
         return {**about, "layout": None} == {**self._about, "layout": None}
 
@@ -85,10 +85,10 @@ class Checkpoint:
         before stays and a note says why.
 
         Args:
-            step: number of steps that are done.
-            facts: what :meth:`load` is to give back; values that JSON can hold.
-            arrays: likewise; pytrees of arrays by name. Of several processes what the
-                first gives is saved, NumPy's arrays, and all must come here.
+          step: number of steps that are done.
+          facts: what :meth:`load` is to give back; values that JSON can hold.
+          arrays: likewise; pytrees of arrays by name. Of several processes what the
+            first gives is saved, NumPy's arrays, and all must come here.
         """
         processes.agree(lambda: self._save(step, facts, arrays))
 
@@ -134,12 +134,12 @@ class Checkpoint:
         """What was saved last and can be read.
 
         Args:
-            template: given the facts, a pytree like the arrays, of shapes or, where
-                shapes are not known, of anything.
+          template: given the facts, a pytree like the arrays, of shapes or, where
+            shapes are not known, of anything.
 
         Returns:
-            The facts, and the arrays as NumPy has them; None if there is nothing to go
-            on from. Several processes, all of which must come here, get the same.
+          The facts, and the arrays as NumPy has them; None if there is nothing to go
+          on from. Several processes, all of which must come here, get the same.
         """
         leaves = None
 
@@ -209,10 +209,10 @@ class Checkpoints:
     """The checkpoints of an output directory.
 
     Args:
-        folder: the output directory.
-        minutes: least time between two checkpoints of a group; 0 for none at all.
-        surroundings: versions, hardware and the like. A result that is the same to the
-            last bit needs the same.
+      folder: the output directory.
+      minutes: least time between two checkpoints of a group; 0 for none at all.
+      surroundings: versions, hardware and the like. A result that is the same to the
+        last bit needs the same.
     """
 
     def __init__(
@@ -235,14 +235,14 @@ class Checkpoints:
         """The checkpoint of a group, whether it has been saved or not.
 
         Args:
-            configuration: short name of the configuration.
-            recorded: what is recorded of the runs beside their scores.
-            seeds: the group.
-            note: tells the user something, in a line.
-            layout: where the group lies, and what else a last bit depends on.
+          configuration: short name of the configuration.
+          recorded: what is recorded of the runs beside their scores.
+          seeds: the group.
+          note: tells the user something, in a line.
+          layout: where the group lies, and what else a last bit depends on.
 
         Returns:
-            The checkpoint; None if there are to be none.
+          The checkpoint; None if there are to be none.
         """
         if not self._minutes:
             return None
@@ -267,14 +267,14 @@ class Checkpoints:
         cannot form again as some of its runs were done otherwise.
 
         Args:
-            configuration: short name of their configuration.
-            recorded: what is recorded of their runs beside their scores.
-            is_done: whether a run is recorded.
-            most: seeds side by side at most; None for any number.
-            note: tells the user something, in a line.
+          configuration: short name of their configuration.
+          recorded: what is recorded of their runs beside their scores.
+          is_done: whether a run is recorded.
+          most: seeds side by side at most; None for any number.
+          note: tells the user something, in a line.
 
         Yields:
-            Their seeds.
+          Their seeds.
         """
         _sweep(self._folder)
         for folder in sorted(self._folder.glob(f"{configuration}-*")):

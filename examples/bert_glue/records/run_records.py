@@ -62,24 +62,24 @@ class RunRecords:
     """The finished runs of a folder, and who is doing which run.
 
     Args:
-        folder: the output directory. If it does not exist it is made when the first
-            file is written: a command that is refused leaves nothing behind.
+      folder: the output directory. If it does not exist it is made when the first
+        file is written: a command that is refused leaves nothing behind.
 
     Attributes:
-        folder: the same.
-        notes: things found in the file that a user should hear of, each a sentence.
+      folder: the same.
+      notes: things found in the file that a user should hear of, each a sentence.
 
     Raises:
-        RecordsError: if the folder cannot be made or written to.
+      RecordsError: if the folder cannot be made or written to.
 
     Examples:
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     records = RunRecords(folder)
-        ...     if records.claim("cola-7"):
-        ...         records.append([{"run": "cola-7", "score": 41.5}])
-        ...         records.release(["cola-7"])
-        ...     [record["score"] for record in records.read()]
-        [41.5]
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     records = RunRecords(folder)
+      ...     if records.claim("cola-7"):
+      ...         records.append([{"run": "cola-7", "score": 41.5}])
+      ...         records.release(["cola-7"])
+      ...     [record["score"] for record in records.read()]
+      [41.5]
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -110,11 +110,11 @@ class RunRecords:
         to it, and a note says so.
 
         Returns:
-            One dict for each run, each with the key 'run'; only the first line if a
-            run is there twice.
+          One dict for each run, each with the key 'run'; only the first line if a
+          run is there twice.
 
         Raises:
-            RecordsError: if a line is no record, or one of another version.
+          RecordsError: if a line is no record, or one of another version.
         """
         if not os.path.lexists(self.folder):
             return []
@@ -126,11 +126,11 @@ class RunRecords:
         """Adds finished runs: all of them, or none if that fails.
 
         Args:
-            records: one mapping for each run, with a key 'run' that names it. Values
-                that JSON can hold; NaN and infinity are written as null.
+          records: one mapping for each run, with a key 'run' that names it. Values
+            that JSON can hold; NaN and infinity are written as null.
 
         Raises:
-            RecordsError: if the disk is full or the file cannot be written.
+          RecordsError: if the disk is full or the file cannot be written.
         """
         lines = [
             json.dumps({"format": FORMAT} | plain(record), allow_nan=False) + "\n"
@@ -162,11 +162,11 @@ class RunRecords:
         """Whether this process may do the run: not done, and nobody at it.
 
         Args:
-            run: name of the run.
-            is_kept: whether a run that is recorded counts as done.
+          run: name of the run.
+          is_kept: whether a run that is recorded counts as done.
 
         Returns:
-            True if it is now this process's, until :meth:`release` or its end.
+          True if it is now this process's, until :meth:`release` or its end.
         """
         with self._explained("written to"):
             if not self._claims.take(run):
@@ -190,11 +190,11 @@ class RunRecords:
         """Writes a JSON file of the folder, whole or not at all.
 
         Args:
-            name: the file's name, such as 'summary.json'.
-            content: what JSON can hold; NaN and infinity become null.
+          name: the file's name, such as 'summary.json'.
+          content: what JSON can hold; NaN and infinity become null.
 
         Raises:
-            RecordsError: if it cannot be written.
+          RecordsError: if it cannot be written.
         """
         text = json.dumps(plain(content), indent=2, allow_nan=False) + "\n"
         replace_file(self.folder / name, text.encode())
@@ -258,13 +258,13 @@ def read_only(folder: pathlib.Path) -> list[Record]:
     """Finished runs of a folder in which nothing is changed, not even locks.
 
     Args:
-        folder: an output directory, perhaps one that a process is working in.
+      folder: an output directory, perhaps one that a process is working in.
 
     Returns:
-        As :meth:`RunRecords.read`; a last line that is not whole is passed over.
+      As :meth:`RunRecords.read`; a last line that is not whole is passed over.
 
     Raises:
-        RecordsError: if there are no records, or they cannot be read.
+      RecordsError: if there are no records, or they cannot be read.
     """
     path = folder / RUNS
     try:

@@ -15,15 +15,15 @@ def open_records(folder: str | os.PathLike[str]) -> RunRecords:
     """Records that the first process keeps.
 
     Args:
-        folder: the output directory; only the first process must be able to write to
-            it.
+      folder: the output directory; only the first process must be able to write to
+        it.
 
     Returns:
-        The records. In the other processes they are those of the first, and other
-        files of the folder go to one that is removed in the end.
+      The records. In the other processes they are those of the first, and other
+      files of the folder go to one that is removed in the end.
 
     Raises:
-        RecordsError: if the first process cannot use the folder.
+      RecordsError: if the first process cannot use the folder.
     """
     return RunRecords(folder) if count() == 1 else _Told(folder)
 

@@ -20,12 +20,12 @@ def dots(column: dict[str, Cell], unit: str) -> str:
     """Every run as a dot, a line for each method.
 
     Args:
-        column: the cells of a task by the label of their method.
-        unit: what the scores are, for the axis.
+      column: the cells of a task by the label of their method.
+      unit: what the scores are, for the axis.
 
     Returns:
-        HTML. A dot's title names its run; failed runs are crosses; a band shows one
-        standard deviation about the mean, a dashed line the majority classifier.
+      HTML. A dot's title names its run; failed runs are crosses; a band shows one
+      standard deviation about the mean, a dashed line the majority classifier.
     """
     rows = [cell.row for cell in column.values()]
     scores = [score for row in rows for score in row.scores.values()]
@@ -68,13 +68,13 @@ def curves(column: dict[str, Cell], value: str, unit: str) -> str:
     """What each run's evaluations found, a small figure for each method.
 
     Args:
-        column: the cells of a task by the label of their method.
-        value: what to draw of the history, such as 'score'.
-        unit: what it is, for the axis.
+      column: the cells of a task by the label of their method.
+      value: what to draw of the history, such as 'score'.
+      unit: what it is, for the axis.
 
     Returns:
-        HTML. A line's title names its run; those of failed runs are dashed. A line
-        ends where a value is not finite.
+      HTML. A line's title names its run; those of failed runs are dashed. A line
+      ends where a value is not finite.
     """
     points = {
         label: [(run, _points(run, value)) for run in cell.runs]
@@ -118,9 +118,9 @@ class Scale:
     """Values along an axis.
 
     Args:
-        low: value at its start.
-        high: value at its end.
-        ticks: round values between them.
+      low: value at its start.
+      high: value at its end.
+      ticks: round values between them.
     """
 
     def __init__(self, low: float, high: float, ticks: Sequence[float]) -> None:
@@ -132,15 +132,15 @@ class Scale:
         """An axis with room for some values, and four to eight ticks.
 
         Args:
-            values: finite numbers, at least one.
-            at_least: smallest difference between the ends.
+          values: finite numbers, at least one.
+          at_least: smallest difference between the ends.
 
         Returns:
-            The scale.
+          The scale.
 
         Examples:
-            >>> Scale.over([0.0, 41.5]).ticks
-            [0.0, 10.0, 20.0, 30.0, 40.0]
+          >>> Scale.over([0.0, 41.5]).ticks
+          [0.0, 10.0, 20.0, 30.0, 40.0]
         """
         values = list(values)
         low, high = min(values), max(values)

@@ -18,10 +18,10 @@ def text(table: Table) -> str:
     """The table to print, a block for each task.
 
     Args:
-        table: the table, with at least one run.
+      table: the table, with at least one run.
 
     Returns:
-        Lines: blocks with a star at the best of each column, what is shown, notes.
+      Lines: blocks with a star at the best of each column, what is shown, notes.
     """
     blocks = []
     for task in table.tasks:
@@ -63,10 +63,10 @@ def markdown(table: Table) -> str:
     """The table in Markdown, with failed runs and comparisons.
 
     Args:
-        table: the table, with at least one run.
+      table: the table, with at least one run.
 
     Returns:
-        A Markdown document. The best of each column is bold.
+      A Markdown document. The best of each column is bold.
     """
 
     def bold(value: str, is_best: bool) -> str:
@@ -134,10 +134,10 @@ def latex(table: Table) -> str:
     """The table as the paper sets it, in LaTeX.
 
     Args:
-        table: the table, with at least one run.
+      table: the table, with at least one run.
 
     Returns:
-        A fragment for a document that uses the package booktabs.
+      A fragment for a document that uses the package booktabs.
     """
 
     def bold(value: str, is_best: bool) -> str:
@@ -178,11 +178,11 @@ def csv_text(table: Table) -> str:
     """Every number of the table, unrounded: a line for each method and task.
 
     Args:
-        table: the table.
+      table: the table.
 
     Returns:
-        A CSV file with a header; what is unknown or was not asked is empty. Of the
-        comparisons it has those with the reference; :func:`comparisons_csv` has all.
+      A CSV file with a header; what is unknown or was not asked is empty. Of the
+      comparisons it has those with the reference; :func:`comparisons_csv` has all.
     """
     answers = {
         (each.task, each.method, each.comparison.question): each.comparison
@@ -218,11 +218,11 @@ def comparisons_csv(table: Table) -> str:
     """Every comparison of the table, unrounded: a line for each.
 
     Args:
-        table: the table.
+      table: the table.
 
     Returns:
-        A CSV file with a header. The reference of a line is that of the table, or its
-        variant that has as many epochs as the method.
+      A CSV file with a header. The reference of a line is that of the table, or its
+      variant that has as many epochs as the method.
     """
     lines = []
     for each in table.verdicts:
@@ -265,10 +265,10 @@ def sureness(cell: Cell) -> tuple[str, ...]:
     """The cells of :data:`SURENESS`.
 
     Args:
-        cell: a method on a task.
+      cell: a method on a task.
 
     Returns:
-        As many texts.
+      As many texts.
     """
     interval, rate = cell.row.summary.std_interval, cell.failure_rate
     # Too few runs, or all alike but for one, bound no spread from above; what an

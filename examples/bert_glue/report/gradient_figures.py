@@ -24,19 +24,19 @@ def choose_layer(wanted: int | None, layers: int) -> int:
     """Number of the layer to show, from 0.
 
     Args:
-        wanted: what the user asks for; None for a layer as high up as the paper's,
-            which is the 22nd of 24.
-        layers: how many there are.
+      wanted: what the user asks for; None for a layer as high up as the paper's,
+        which is the 22nd of 24.
+      layers: how many there are.
 
     Returns:
-        The number.
+      The number.
 
     Raises:
-        ValueError: if there is no such layer.
+      ValueError: if there is no such layer.
 
     Examples:
-        >>> [choose_layer(None, layers) for layers in (24, 12, 6, 3, 1)]
-        [21, 10, 4, 1, 0]
+      >>> [choose_layer(None, layers) for layers in (24, 12, 6, 3, 1)]
+      [21, 10, 4, 1, 0]
     """
     if wanted is None:
         return max(0, layers * 22 // 24 - 1)
@@ -52,10 +52,10 @@ def choose_runs(method: RecordedMethod) -> dict[str, RecordedRun]:
     """The failed run with the worst score, and the successful one with the best.
 
     Args:
-        method: its runs.
+      method: its runs.
 
     Returns:
-        The runs by what to call them; one alone if all failed or none did.
+      The runs by what to call them; one alone if all failed or none did.
     """
 
     def score(run: RecordedRun) -> tuple[bool, float]:
@@ -113,15 +113,15 @@ def draw(
     """Draws Figure 3 of the paper, and the plots of its released code.
 
     Args:
-        folder: the output directory; the figures go to ``figures`` in it.
-        methods: the methods.
-        layer: layer of Figure 3; None for a layer as high up as the paper's.
+      folder: the output directory; the figures go to ``figures`` in it.
+      methods: the methods.
+      layer: layer of Figure 3; None for a layer as high up as the paper's.
 
     Returns:
-        The files, and folders of files.
+      The files, and folders of files.
 
     Raises:
-        ValueError: if there is no such layer.
+      ValueError: if there is no such layer.
     """
     target = folder / "figures"
     written = []

@@ -15,11 +15,11 @@ def page(tables: Sequence[Table], config: Config) -> str:
     """A page that needs nothing but itself: no network, no script, no other file.
 
     Args:
-        tables: tables with at least one run each.
-        config: what made the runs.
+      tables: tables with at least one run each.
+      config: what made the runs.
 
     Returns:
-        HTML.
+      HTML.
     """
     style = (pathlib.Path(__file__).parent / "page.css").read_text()
     title = " and ".join(table.title for table in tables)

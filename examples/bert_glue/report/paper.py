@@ -26,9 +26,9 @@ class Published(NamedTuple):
     """A cell of the paper's tables, in per cent.
 
     Attributes:
-        std: standard deviation of the scores.
-        mean: their mean.
-        max: the best of them.
+      std: standard deviation of the scores.
+      mean: their mean.
+      max: the best of them.
     """
 
     std: float
@@ -82,10 +82,10 @@ def published(run: Mapping[str, Any]) -> Published | None:
     """The paper's numbers for the setting of a run.
 
     Args:
-        run: the record of a run.
+      run: the record of a run.
 
     Returns:
-        The numbers; None if the model, the data or any setting of the method differs.
+      The numbers; None if the model, the data or any setting of the method differs.
     """
     if differences(run) or run["method"] not in METHODS:
         return None
@@ -105,10 +105,10 @@ def recipe_differences(run: Mapping[str, Any]) -> list[str]:
     """Settings of a run that are not the paper's, and that its label does not name.
 
     Args:
-        run: the record of a run.
+      run: the record of a run.
 
     Returns:
-        Each setting in a few words; none for a method that is not in Table 1.
+      Each setting in a few words; none for a method that is not in Table 1.
     """
     if run["method"] not in APPROACHES:
         return []
@@ -125,16 +125,16 @@ def differences(run: Mapping[str, Any]) -> list[str]:
     """What about the model and the data of a run is not as in the paper.
 
     Args:
-        run: the record of a run.
+      run: the record of a run.
 
     Returns:
-        Each difference in a few words, for a heading; none if there is none.
+      Each difference in a few words, for a heading; none if there is none.
 
     Examples:
-        >>> run = {"model": "models/MiniLM", "task": "cola", "train_examples": 1000,
-        ...        "eval_examples": 1043, "dtype": "float32", "max_length": 128}
-        >>> print("; ".join(differences(run)))
-        the model is MiniLM and not bert-large-uncased; 1,000 of 8,551 training examples
+      >>> run = {"model": "models/MiniLM", "task": "cola", "train_examples": 1000,
+      ...        "eval_examples": 1043, "dtype": "float32", "max_length": 128}
+      >>> print("; ".join(differences(run)))
+      the model is MiniLM and not bert-large-uncased; 1,000 of 8,551 training examples
     """
     found = []
     name = pathlib.PurePath(run["model"]).name

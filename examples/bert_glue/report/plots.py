@@ -20,11 +20,11 @@ def plot_runs(rows: Sequence[Row]) -> Figure:
     """Every run as a dot, a column for each method.
 
     Args:
-        rows: rows of one task.
+      rows: rows of one task.
 
     Returns:
-        The figure: dots, a bar at each method's mean, a line at the score of the
-        majority classifier; runs that failed are crosses.
+      The figure: dots, a bar at each method's mean, a line at the score of the
+      majority classifier; runs that failed are crosses.
     """
     # A label has a line for each setting, the longest of which must find room.
     labels = [row.label.replace(":", "\n") for row in rows]
@@ -102,11 +102,11 @@ def save(figure: Figure, path: pathlib.Path) -> None:
     """Writes a figure as PNG.
 
     Args:
-        figure: the figure.
-        path: the file; its folder is made where it is missing.
+      figure: the figure.
+      path: the file; its folder is made where it is missing.
 
     Raises:
-        RecordsError: if it cannot be written.
+      RecordsError: if it cannot be written.
     """
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=150, metadata={"Software": None})

@@ -22,9 +22,9 @@ class Cell:
     """A method on a task.
 
     Attributes:
-        row: what the runs come to.
-        runs: the runs, in the order of their seeds.
-        published: the paper's numbers, if they are of the same setting.
+      row: what the runs come to.
+      runs: the runs, in the order of their seeds.
+      published: the paper's numbers, if they are of the same setting.
     """
 
     row: Row
@@ -57,9 +57,9 @@ class Table:
     """One of the paper's tables, or whatever runs there are.
 
     Attributes:
-        design: rows, columns and seeds that it is to have.
-        cells: what there is of it, by task and label of the method.
-        verdicts: what the differences from the reference are worth.
+      design: rows, columns and seeds that it is to have.
+      cells: what there is of it, by task and label of the method.
+      verdicts: what the differences from the reference are worth.
     """
 
     design: Design
@@ -95,10 +95,10 @@ class Table:
         """The cells of a task by the label of their method, in order.
 
         Args:
-            task: one of the tasks.
+          task: one of the tasks.
 
         Returns:
-            The cells of which there are runs.
+          The cells of which there are runs.
         """
         return {
             label: self.cells[task, label]
@@ -110,12 +110,12 @@ class Table:
         """Which methods are the best of a task, for each of :data:`COLUMNS`.
 
         Args:
-            task: one of the tasks.
+          task: one of the tasks.
 
         Returns:
-            Labels of those whose printed number nobody beats. A method of a single run
-            does not count unless there is no other; its spread, and that of one that
-            always fails, never do. None, if methods were not scored on the same.
+          Labels of those whose printed number nobody beats. A method of a single run
+          does not count unless there is no other; its spread, and that of one that
+          always fails, never do. None, if methods were not scored on the same.
         """
         column = self.column(task)
         if self._is_mixed(task):
@@ -140,11 +140,11 @@ class Table:
         """What a column shows, in a line.
 
         Args:
-            task: one of the tasks.
+          task: one of the tasks.
 
         Returns:
-            Task, and what all rows have in common of metric, size of the data and
-            score of the majority classifier.
+          Task, and what all rows have in common of metric, size of the data and
+          score of the majority classifier.
         """
         return summaries.heading([cell.row for cell in self.column(task).values()])
 
@@ -319,11 +319,11 @@ def build(design: Design, records: Iterable[Record]) -> Table:
     """Makes a table.
 
     Args:
-        design: its rows, columns and seeds.
-        records: finished runs, of this table and of others.
+      design: its rows, columns and seeds.
+      records: finished runs, of this table and of others.
 
     Returns:
-        The table of those runs that belong to it.
+      The table of those runs that belong to it.
     """
     by_configuration: dict[str, list[Record]] = {}
     seeds = set(design.seeds)
@@ -353,14 +353,14 @@ def approach(label: str) -> str:
     """A row's label with the paper's name for it, where it has one.
 
     Args:
-        label: label of a row.
+      label: label of a row.
 
     Returns:
-        What to print.
+      What to print.
 
     Examples:
-        >>> approach("mixout"), approach("adamw:epochs=5")
-        ('mixout, Lee et al. (2019)', 'adamw:epochs=5')
+      >>> approach("mixout"), approach("adamw:epochs=5")
+      ('mixout, Lee et al. (2019)', 'adamw:epochs=5')
     """
     name = paper.APPROACHES.get(label)
     return f"{label}, {name}" if name and name.lower() != label else label

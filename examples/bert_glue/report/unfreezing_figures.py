@@ -23,10 +23,10 @@ class Movement(NamedTuple):
     """One of the paper's figures of how far layers moved.
 
     Attributes:
-        figure: its number in the paper.
-        measure: what it shows, as :func:`recordings.measure` calls it.
-        ylabel: the same in words.
-        reference: what the parameters are compared with, in words.
+      figure: its number in the paper.
+      measure: what it shows, as :func:`recordings.measure` calls it.
+      ylabel: the same in words.
+      reference: what the parameters are compared with, in words.
     """
 
     figure: str
@@ -66,12 +66,12 @@ def movement_by_stage(
     """How far the component that moved farthest in each layer did, after each stage.
 
     Args:
-        method: its runs; those that diverged are left out.
-        measure: as :func:`recordings.measure` calls it.
+      method: its runs; those that diverged are left out.
+      measure: as :func:`recordings.measure` calls it.
 
     Returns:
-        The mean of the runs for each group, from the embeddings up to the head, shape
-        (stages,); nothing if all runs diverged.
+      The mean of the runs for each group, from the embeddings up to the head, shape
+      (stages,); nothing if all runs diverged.
     """
     sound = [run.recording for run in method.runs if run.record["diverged_at"] is None]
     if not sound:
@@ -91,12 +91,12 @@ def racing(method: RecordedMethod) -> dict[str, NDArray[np.float64]]:
     """How unequally the components of each run moved.
 
     Args:
-        method: its runs; those that diverged are left out.
+      method: its runs; those that diverged are left out.
 
     Returns:
-        :func:`cwgnc_jax.convergence_racing` of each run, shape (runs,): 'whole run',
-        from how far each component came in all, and for GU 'stage by stage', where
-        components that take turns race too.
+      :func:`cwgnc_jax.convergence_racing` of each run, shape (runs,): 'whole run',
+      from how far each component came in all, and for GU 'stage by stage', where
+      components that take turns race too.
     """
 
     def of(movement: Callable[[RecordedRun], NDArray[np.float32]]) -> NDArray:
@@ -173,13 +173,13 @@ def draw(folder: pathlib.Path, methods: Sequence[RecordedMethod]) -> list[pathli
     """Draws Figures 1, 2a, 2b, 4 and 5 of the paper.
 
     Args:
-        folder: the output directory; the figures go to ``figures`` in it.
-        methods: the methods. Figures 2, 4 and 5 are drawn for each that has stages,
-            beside the first that has none; 2b and 4 not if stages restart, because a
-            stage's start is then the pretrained model.
+      folder: the output directory; the figures go to ``figures`` in it.
+      methods: the methods. Figures 2, 4 and 5 are drawn for each that has stages,
+        beside the first that has none; 2b and 4 not if stages restart, because a
+        stage's start is then the pretrained model.
 
     Returns:
-        The files.
+      The files.
     """
     target = folder / "figures"
     written = [target / "figure_1.png"]

@@ -15,11 +15,11 @@ class Verdict:
     """A method and the reference on one task: one of two questions.
 
     Attributes:
-        task: the task.
-        method: label of the method that is compared with the reference.
-        reference: label of the reference, or of the variant of its method that has as
-            many epochs as the other.
-        comparison: the answer, corrected for all that were asked together.
+      task: the task.
+      method: label of the method that is compared with the reference.
+      reference: label of the reference, or of the variant of its method that has as
+        many epochs as the other.
+      comparison: the answer, corrected for all that were asked together.
     """
 
     task: str
@@ -63,11 +63,11 @@ def brief_rows(found: Sequence[Verdict], reference: str) -> list[tuple[str, ...]
     """The verdicts in short, a line for each task and pair of methods.
 
     Args:
-        found: as :func:`compare` returns them.
-        reference: the reference, which is not named in each line.
+      found: as :func:`compare` returns them.
+      reference: the reference, which is not named in each line.
 
     Returns:
-        The cells of each line, as :data:`HEAD` names them.
+      The cells of each line, as :data:`HEAD` names them.
     """
     lines: dict[tuple[str, str], dict[str, str]] = {}
     for verdict in found:
@@ -86,10 +86,10 @@ def always_failed(runs: Sequence[Record]) -> bool:
     """Whether runs have no spread that says anything about stability.
 
     Args:
-        runs: finished runs of a configuration.
+      runs: finished runs of a configuration.
 
     Returns:
-        Whether there are several, and all failed (majority classifier).
+      Whether there are several, and all failed (majority classifier).
     """
     return len(runs) > 1 and all(run["failed"] for run in runs)
 
@@ -98,10 +98,10 @@ def subject(runs: Sequence[Record]) -> tuple[str, str]:
     """Fingerprints of the model and the data of a configuration's runs.
 
     Args:
-        runs: finished runs of a configuration, at least one.
+      runs: finished runs of a configuration, at least one.
 
     Returns:
-        Those of all of them; only runs with the same are compared.
+      Those of all of them; only runs with the same are compared.
     """
     return runs[0]["model_fingerprint"], runs[0]["data_fingerprint"]
 
@@ -120,13 +120,13 @@ def compare(
     another model or on other data are not compared.
 
     Args:
-        runs: finished runs by task and label of the method.
-        reference: label of the method that the others are compared with.
+      runs: finished runs by task and label of the method.
+      reference: label of the method that the others are compared with.
 
     Returns:
-        Two verdicts for each pair of methods on a task of which two runs each are
-        there, mean first; one, of the mean, where all runs of either failed, as no
-        method is steadier than one that always fails.
+      Two verdicts for each pair of methods on a task of which two runs each are
+      there, mean first; one, of the mean, where all runs of either failed, as no
+      method is steadier than one that always fails.
     """
     asked = []
     # Enough that the smallest p-value that exchanges can give, 2 / (resamples + 1), is
@@ -180,11 +180,11 @@ class Shares:
     """Where the spread of crossed seeds comes from; shares of the variance, sum 1.
 
     Attributes:
-        init: between initialisations.
-        data: between data orders.
-        both: what only a certain pair of the two does.
-        init_by_chance: mean of ``init`` if neither seed by itself does anything.
-        data_by_chance: that of ``data``.
+      init: between initialisations.
+      data: between data orders.
+      both: what only a certain pair of the two does.
+      init_by_chance: mean of ``init`` if neither seed by itself does anything.
+      data_by_chance: that of ``data``.
     """
 
     init: float
@@ -210,11 +210,11 @@ def shares(runs: Sequence[Record]) -> Shares | None:
     freedom, on average over all orders, whatever their distribution.
 
     Args:
-        runs: finished runs of a configuration.
+      runs: finished runs of a configuration.
 
     Returns:
-        The shares; None unless the runs are all pairs of at least two init seeds and
-        two data seeds, with scores that differ.
+      The shares; None unless the runs are all pairs of at least two init seeds and
+      two data seeds, with scores that differ.
     """
     scores = {(run["init_seed"], run["data_seed"]): run["score"] for run in runs}
     inits, datas = (sorted({key[place] for key in scores}) for place in (0, 1))
@@ -234,11 +234,11 @@ def epochs(run: Record) -> int:
     """How many epochs the model that was scored has been trained for, in all.
 
     Args:
-        run: a finished run.
+      run: a finished run.
 
     Returns:
-        The number. Settings give that of a stage: what unfreezes layers goes on from
-        the stage before, unless it restarts.
+      The number. Settings give that of a stage: what unfreezes layers goes on from
+      the stage before, unless it restarts.
     """
     if run.get("unfreeze") == "gu" and run["history"]:
         return round(run["history"][-1]["epoch"])

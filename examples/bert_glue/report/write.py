@@ -22,19 +22,19 @@ def read(
     """The tables of a folder.
 
     Args:
-        records: the folder.
-        number: number of the one table that is wanted, :data:`ALL` for one of all runs;
-            by default all tables that are known.
-        reference: label of the method that others are compared with, if not the one
-            that was chosen when the runs were made.
+      records: the folder.
+      number: number of the one table that is wanted, :data:`ALL` for one of all runs;
+        by default all tables that are known.
+      reference: label of the method that others are compared with, if not the one
+        that was chosen when the runs were made.
 
     Returns:
-        The tables that have runs, in the order of their numbers; for a folder of which
-        no table is known, one of all its runs.
+      The tables that have runs, in the order of their numbers; for a folder of which
+      no table is known, one of all its runs.
 
     Raises:
-        RecordsError: if there are no runs, or none of the table that is wanted.
-        ValueError: if the reference is no row of a table.
+      RecordsError: if there are no runs, or none of the table that is wanted.
+      ValueError: if the reference is no row of a table.
     """
     runs = records.read()
     known = manifest.read(records.folder)["tables"]
@@ -57,11 +57,11 @@ def left_over(records: RunRecords, found: Sequence[Table]) -> str:
     """Says which runs of a folder are in none of its tables.
 
     Args:
-        records: the folder.
-        found: its tables.
+      records: the folder.
+      found: its tables.
 
     Returns:
-        A sentence; empty if there are none.
+      A sentence; empty if there are none.
     """
     shown = {
         run["run"]
@@ -87,14 +87,14 @@ def write(records: RunRecords, found: Sequence[Table]) -> list[pathlib.Path]:
     """Writes the tables' files and the page, each whole or not at all.
 
     Args:
-        records: the folder.
-        found: tables with at least one run each.
+      records: the folder.
+      found: tables with at least one run each.
 
     Returns:
-        The files, the page last.
+      The files, the page last.
 
     Raises:
-        RecordsError: if one cannot be written.
+      RecordsError: if one cannot be written.
     """
     content = {}
     for table in found:

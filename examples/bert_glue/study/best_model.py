@@ -38,9 +38,9 @@ class BestModel:
     """Keeps the parameters of the best run of a study.
 
     Args:
-        records: the study's records.
-        subject: the model and the task.
-        saved: whether to save the parameters too, in the layout of Hugging Face.
+      records: the study's records.
+      subject: the model and the task.
+      saved: whether to save the parameters too, in the layout of Hugging Face.
     """
 
     def __init__(self, records: RunRecords, subject: Subject, *, saved: bool) -> None:
@@ -65,10 +65,10 @@ class BestModel:
         """Looks whether one of some finished runs is the best so far.
 
         Args:
-            configuration: their configuration.
-            runs: their records.
-            trainers: what trained them.
-            group: what became of them.
+          configuration: their configuration.
+          runs: their records.
+          trainers: what trained them.
+          group: what became of them.
         """
         del configuration
         sound = [
@@ -90,16 +90,16 @@ class BestModel:
         A run whose parameters are not at hand is trained once more.
 
         Args:
-            study: the study, with all its runs done.
-            progress: where to show a run that is done again.
+          study: the study, with all its runs done.
+          progress: where to show a run that is done again.
 
         Returns:
-            The record of the best run, and its parameters. If its method leaves out
-            segment ids, all ids mean what 0 means, to whoever uses the model.
+          The record of the best run, and its parameters. If its method leaves out
+          segment ids, all ids mean what 0 means, to whoever uses the model.
 
         Raises:
-            NoBestRun: if every run diverged.
-            RecordsError: if the model cannot be saved.
+          NoBestRun: if every run diverged.
+          RecordsError: if the model cannot be saved.
         """
         record, configuration = _best_run(study)
         params = processes.from_first(self._parameters(record), self._subject.shapes)
@@ -165,12 +165,12 @@ def predict(subject: Subject, params: Params, examples: Examples) -> str:
     """Answers for examples without labels.
 
     Args:
-        subject: the model and the task.
-        params: parameters of the model, without a seed axis.
-        examples: what to predict.
+      subject: the model and the task.
+      params: parameters of the model, without a seed axis.
+      examples: what to predict.
 
     Returns:
-        A TSV file: index from 0, prediction, and for classes its probability.
+      A TSV file: index from 0, prediction, and for classes its probability.
     """
     data = subject.encode(examples)
     with_axis = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], params)

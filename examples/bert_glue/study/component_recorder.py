@@ -27,14 +27,14 @@ def keep_components(
     Of several processes the first writes; all must come here.
 
     Args:
-        recordings: where they go.
-        configuration: their configuration.
-        runs: their records.
-        trainers: what trained them, recording.
-        group: what became of them.
+      recordings: where they go.
+      configuration: their configuration.
+      runs: their records.
+      trainers: what trained them, recording.
+      group: what became of them.
 
     Raises:
-        RecordsError: if they cannot be written.
+      RecordsError: if they cannot be written.
     """
     shapes, components = configuration.subject.shapes, layer_components()
     names = cwgnc_jax.component_names(shapes, components)

@@ -17,9 +17,9 @@ class Configuration:
     """Everything that decides a run's result but its seed.
 
     Attributes:
-        subject: model and task.
-        model: what the user called the model.
-        recipe: the method and its settings.
+      subject: model and task.
+      model: what the user called the model.
+      recipe: the method and its settings.
     """
 
     subject: Subject

@@ -30,18 +30,18 @@ class Groups:
     """The groups of one configuration.
 
     Args:
-        configuration: what is trained.
-        seeds: number of seeds that are to be done.
-        wanted: how many of them side by side; None to choose.
-        axes: sizes of the mesh's axes that the user has named; None to choose.
-        recording: whether to record norms and scales of the gradients' components.
-        copies: copies of the parameters that are kept beside the training.
+      configuration: what is trained.
+      seeds: number of seeds that are to be done.
+      wanted: how many of them side by side; None to choose.
+      axes: sizes of the mesh's axes that the user has named; None to choose.
+      recording: whether to record norms and scales of the gradients' components.
+      copies: copies of the parameters that are kept beside the training.
 
     Raises:
-        ValueError: if there is not enough memory, or the mesh does not fit.
+      ValueError: if there is not enough memory, or the mesh does not fit.
 
     Attributes:
-        plan: how many seeds run side by side, as far as known.
+      plan: how many seeds run side by side, as far as known.
     """
 
     def __init__(
@@ -71,13 +71,13 @@ class Groups:
         """How many seeds run side by side, found out by compiling where that is due.
 
         Args:
-            say: tells the user what was chosen.
+          say: tells the user what was chosen.
 
         Returns:
-            Their number.
+          Their number.
 
         Raises:
-            StudyStopped: if not even one fits.
+          StudyStopped: if not even one fits.
         """
         if not self._is_settled:
             self._is_settled = True
@@ -88,10 +88,10 @@ class Groups:
         """Compiled programs for so many seeds, one trainer for each stage.
 
         Args:
-            seeds: number of seeds; the group may have places for more.
+          seeds: number of seeds; the group may have places for more.
 
         Returns:
-            The trainers.
+          The trainers.
         """
         placement = self.placement(seeds)
         size = placement.round_up(seeds)
@@ -109,10 +109,10 @@ class Groups:
         """Where seeds lie.
 
         Args:
-            seeds: how many.
+          seeds: how many.
 
         Returns:
-            Their places on the mesh.
+          Their places on the mesh.
         """
         return mesh.choose(self._axes, seeds, self._configuration.recipe.batch_size)
 
@@ -120,11 +120,11 @@ class Groups:
         """Makes groups smaller after one was out of memory.
 
         Args:
-            seeds: number of seeds of that one.
-            say: tells the user.
+          seeds: number of seeds of that one.
+          say: tells the user.
 
         Raises:
-            StudyStopped: if it was the smallest already.
+          StudyStopped: if it was the smallest already.
         """
         self.close()
         name = self._configuration.recipe.label
@@ -201,17 +201,17 @@ def plan(
     """Chooses how many seeds of a configuration run side by side.
 
     Args:
-        configuration: what they run.
-        seeds: number of seeds.
-        wanted: what the user asks for; None to choose.
-        places: devices, or sets of them, that seeds are dealt to.
+      configuration: what they run.
+      seeds: number of seeds.
+      wanted: what the user asks for; None to choose.
+      places: devices, or sets of them, that seeds are dealt to.
 
     Returns:
-        The plan. On a CPU it is settled, by an estimate; on an accelerator all seeds
-        unless the user says otherwise, and the compiled programs tell how many fit.
+      The plan. On a CPU it is settled, by an estimate; on an accelerator all seeds
+      unless the user says otherwise, and the compiled programs tell how many fit.
 
     Raises:
-        ValueError: if there is not enough memory.
+      ValueError: if there is not enough memory.
     """
     if not mesh.on_cpu():
         if wanted is not None:
@@ -240,14 +240,14 @@ def make_trainers(
     """Compiles the programs for a group of seeds, one trainer for each stage.
 
     Args:
-        configuration: what is trained.
-        group_size: number of seeds side by side.
-        recording: whether to record norms and scales of the gradients' components.
-        placement: where the group lies.
-        workload: the configuration's workload, if it lies there already.
+      configuration: what is trained.
+      group_size: number of seeds side by side.
+      recording: whether to record norms and scales of the gradients' components.
+      placement: where the group lies.
+      workload: the configuration's workload, if it lies there already.
 
     Returns:
-        The trainers.
+      The trainers.
     """
     subject, recipe = configuration.subject, configuration.recipe
     lengths = np.asarray(subject.train.lengths)

@@ -13,8 +13,8 @@ class Plan:
     """How many seeds run side by side.
 
     Attributes:
-        group_size: number of seeds in a group.
-        reason: why, as a sentence for the user.
+      group_size: number of seeds in a group.
+      reason: why, as a sentence for the user.
     """
 
     group_size: int
@@ -34,26 +34,26 @@ def plan_groups(
     """Chooses how many seeds to train side by side.
 
     Args:
-        seeds: number of seeds to train.
-        bytes_per_seed: memory that one seed's training takes.
-        bytes_shared: memory that is needed once: the data, the checkpoint.
-        bytes_available: free memory of a device.
-        gain: whether seeds side by side are faster than one after the other.
-        wanted: what the user asks for; None to choose here.
-        places: devices, or sets of them, that seeds are dealt to; a group has a
-            multiple of it.
+      seeds: number of seeds to train.
+      bytes_per_seed: memory that one seed's training takes.
+      bytes_shared: memory that is needed once: the data, the checkpoint.
+      bytes_available: free memory of a device.
+      gain: whether seeds side by side are faster than one after the other.
+      wanted: what the user asks for; None to choose here.
+      places: devices, or sets of them, that seeds are dealt to; a group has a
+        multiple of it.
 
     Returns:
-        The plan.
+      The plan.
 
     Raises:
-        ValueError: if not even one seed fits, or the number wanted does not.
+      ValueError: if not even one seed fits, or the number wanted does not.
 
     Examples:
-        >>> plan = plan_groups(25, bytes_per_seed=5 << 30, bytes_shared=1 << 30,
-        ...                    bytes_available=78 << 30, gain=True)
-        >>> plan.group_size, plan.reason
-        (13, '15 seeds of 5.0 GiB fit in the 78.0 GiB that are free; 2 groups')
+      >>> plan = plan_groups(25, bytes_per_seed=5 << 30, bytes_shared=1 << 30,
+      ...                    bytes_available=78 << 30, gain=True)
+      >>> plan.group_size, plan.reason
+      (13, '15 seeds of 5.0 GiB fit in the 78.0 GiB that are free; 2 groups')
     """
     fit = places * (max(0, bytes_available - bytes_shared) // max(1, bytes_per_seed))
     each, free = gibibytes(bytes_per_seed), gibibytes(bytes_available)
@@ -101,14 +101,14 @@ def bytes_per_seed(
     the optimizer and the backward pass keep.
 
     Args:
-        config: sizes of the model.
-        parameters: number of parameters.
-        recipe: the method.
-        length: tokens that batches are cut to, at most.
-        dtype: name of the dtype that is computed in.
+      config: sizes of the model.
+      parameters: number of parameters.
+      recipe: the method.
+      length: tokens that batches are cut to, at most.
+      dtype: name of the dtype that is computed in.
 
     Returns:
-        Bytes.
+      Bytes.
     """
     # Parameters, two moments, the gradient, and the gradient of the embeddings again
     # while it is being summed.
@@ -134,24 +134,24 @@ def largest_group(
     small groups tell both, and the size that follows is compiled and checked.
 
     Args:
-        bytes_of: memory of each device that a group of a given size takes.
-        seeds: number of seeds to train.
-        available: free memory of each device, in bytes.
-        places: devices, or sets of them, that seeds are dealt to; a group has a
-            multiple of it.
-        all_first: whether to try first if all seeds fit at once, as there is reason to
-            think so.
+      bytes_of: memory of each device that a group of a given size takes.
+      seeds: number of seeds to train.
+      available: free memory of each device, in bytes.
+      places: devices, or sets of them, that seeds are dealt to; a group has a
+        multiple of it.
+      all_first: whether to try first if all seeds fit at once, as there is reason to
+        think so.
 
     Returns:
-        The plan.
+      The plan.
 
     Raises:
-        ValueError: if not even one seed on each place fits.
+      ValueError: if not even one seed on each place fits.
 
     Examples:
-        >>> plan = largest_group(lambda seeds: (2 + 5 * seeds) << 30, 25, 70 << 30)
-        >>> plan.group_size, plan.reason
-        (13, '13 take 67.0 GiB of the 70.0 GiB that are free, as compiled; 2 groups')
+      >>> plan = largest_group(lambda seeds: (2 + 5 * seeds) << 30, 25, 70 << 30)
+      >>> plan.group_size, plan.reason
+      (13, '13 take 67.0 GiB of the 70.0 GiB that are free, as compiled; 2 groups')
     """
     most = math.ceil(seeds / places)
     used: dict[int, int] = {}

@@ -14,11 +14,11 @@ class Progress:
     """The bars of a study: its runs, and the steps of those that are under way.
 
     Args:
-        runs: number of runs to do.
-        shown: whether to draw; by default only if the error output is a terminal.
+      runs: number of runs to do.
+      shown: whether to draw; by default only if the error output is a terminal.
 
     Attributes:
-        shown: whether bars are drawn; of several processes, by the first.
+      shown: whether bars are drawn; of several processes, by the first.
     """
 
     def __init__(self, runs: int, *, shown: bool | None = None) -> None:
@@ -45,8 +45,8 @@ class Progress:
         """Some steps are done.
 
         Args:
-            steps: how many.
-            **values: means over the group to show, such as loss or score.
+          steps: how many.
+          **values: means over the group to show, such as loss or score.
         """
         self._shown_values.update(
             {name: f"{value:.4g}" for name, value in values.items()}

@@ -30,14 +30,14 @@ class Outcome:
     """What became of one run.
 
     Attributes:
-        seed: its seeds.
-        score: its score in per cent: of the last evaluation, or of the best if the
-            recipe keeps that.
-        train_loss: mean loss of the steps of the last epoch; NaN if it diverged.
-        history: one dict for each evaluation: step, epoch, score, the mean loss of
-            the steps since the one before, and the stage where there are several.
-        diverged_at: number of the first step (from 1) whose loss was not finite, or
-            after which the logits were not; None if there was none.
+      seed: its seeds.
+      score: its score in per cent: of the last evaluation, or of the best if the
+        recipe keeps that.
+      train_loss: mean loss of the steps of the last epoch; NaN if it diverged.
+      history: one dict for each evaluation: step, epoch, score, the mean loss of
+        the steps since the one before, and the stage where there are several.
+      diverged_at: number of the first step (from 1) whose loss was not finite, or
+        after which the logits were not; None if there was none.
     """
 
     seed: Seed
@@ -52,15 +52,15 @@ class Group:
     """What became of a group.
 
     Attributes:
-        outcomes: those of its runs.
-        seconds: time that the whole group took; compilation excluded, but for what
-            starts the later stages of several.
-        params: parameters behind the scores, with a leading seed axis; its last places
-            may be no runs.
-        recorded: arrays with a leading seed axis by name: 'losses' of all steps; for
-            each stage 'norms/STAGE' and 'scales/STAGE', of shape (seeds, steps,
-            components), if the trainers record them; and 'NAME/STAGE' for what was
-            measured after it.
+      outcomes: those of its runs.
+      seconds: time that the whole group took; compilation excluded, but for what
+        starts the later stages of several.
+      params: parameters behind the scores, with a leading seed axis; its last places
+        may be no runs.
+      recorded: arrays with a leading seed axis by name: 'losses' of all steps; for
+        each stage 'norms/STAGE' and 'scales/STAGE', of shape (seeds, steps,
+        components), if the trainers record them; and 'NAME/STAGE' for what was
+        measured after it.
     """
 
     outcomes: list[Outcome]
@@ -81,15 +81,15 @@ def train_group(
     """Trains and scores some seeds side by side.
 
     Args:
-        trainers: compiled programs for at least as many seeds, one for each stage.
-        seeds: the seeds.
-        score: scores the logits of a run.
-        progress: where to show how far it is.
-        measure: measures the parameters after each stage.
-        checkpoint: where to go on from if it was interrupted, and what to save to.
+      trainers: compiled programs for at least as many seeds, one for each stage.
+      seeds: the seeds.
+      score: scores the logits of a run.
+      progress: where to show how far it is.
+      measure: measures the parameters after each stage.
+      checkpoint: where to go on from if it was interrupted, and what to save to.
 
     Returns:
-        The outcomes, in the order of the seeds.
+      The outcomes, in the order of the seeds.
     """
     recipe = trainers[0].recipe
     began = time.perf_counter()
@@ -188,11 +188,11 @@ def itinerary(trainers: Sequence[Trainer], *, cut: bool) -> Iterator[Stretch]:
     """All stretches of a run, in their order.
 
     Args:
-        trainers: one for each stage.
-        cut: whether to look at the losses a few times an epoch, which costs a stop.
+      trainers: one for each stage.
+      cut: whether to look at the losses a few times an epoch, which costs a stop.
 
     Yields:
-        The stretches.
+      The stretches.
     """
     before = 0
     for stage, trainer in enumerate(trainers):
@@ -215,16 +215,16 @@ def stretches(
     """Cuts an epoch where something has to happen between two steps.
 
     Args:
-        steps: steps of the epoch.
-        evaluations: evaluations in it, evenly spread, the last one at its end.
-        longest: most steps of a stretch; None for no limit.
+      steps: steps of the epoch.
+      evaluations: evaluations in it, evenly spread, the last one at its end.
+      longest: most steps of a stretch; None for no limit.
 
     Yields:
-        First step, last step (exclusive), and whether an evaluation follows.
+      First step, last step (exclusive), and whether an evaluation follows.
 
     Examples:
-        >>> list(stretches(10, evaluations=2, longest=3))
-        [(0, 3, False), (3, 5, True), (5, 8, False), (8, 10, True)]
+      >>> list(stretches(10, evaluations=2, longest=3))
+      [(0, 3, False), (3, 5, True), (5, 8, False), (8, 10, True)]
     """
     stops = {
         round(steps * (number + 1) / evaluations) for number in range(evaluations)

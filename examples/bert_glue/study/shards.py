@@ -16,8 +16,8 @@ class Shard(NamedTuple):
     """One of several parts.
 
     Attributes:
-        number: which one, from 1.
-        of: how many there are.
+      number: which one, from 1.
+      of: how many there are.
     """
 
     number: int
@@ -28,17 +28,17 @@ def parse_shard(text: str) -> Shard:
     """Reads which part of how many.
 
     Args:
-        text: such as ``2/8``: the second of eight.
+      text: such as ``2/8``: the second of eight.
 
     Returns:
-        The part.
+      The part.
 
     Raises:
-        ValueError: if it is none.
+      ValueError: if it is none.
 
     Examples:
-        >>> parse_shard("2/8")
-        Shard(number=2, of=8)
+      >>> parse_shard("2/8")
+      Shard(number=2, of=8)
     """
     number, slash, of = text.partition("/")
     if slash and number.isdecimal() and of.isdecimal():
@@ -55,15 +55,15 @@ def deal(costs: Sequence[int], shard: Shard) -> list[int]:
     the same. Every piece belongs to exactly one part.
 
     Args:
-        costs: cost of each piece, above 0, in any unit.
-        shard: the part.
+      costs: cost of each piece, above 0, in any unit.
+      shard: the part.
 
     Returns:
-        Numbers of its pieces, from 0.
+      Numbers of its pieces, from 0.
 
     Examples:
-        >>> [deal([1, 1, 1, 1, 4], Shard(number, 2)) for number in (1, 2)]
-        [[0, 1, 2, 3], [4]]
+      >>> [deal([1, 1, 1, 1, 4], Shard(number, 2)) for number in (1, 2)]
+      [[0, 1, 2, 3], [4]]
     """
     total, before, chosen = sum(costs), 0, []
     for number, cost in enumerate(costs):
@@ -82,12 +82,12 @@ def share(
     """The runs of a study that belong to a part.
 
     Args:
-        configurations: those of the study.
-        seeds: its seeds.
-        shard: the part.
+      configurations: those of the study.
+      seeds: its seeds.
+      shard: the part.
 
     Returns:
-        A function from a configuration to the seeds that the part runs of it.
+      A function from a configuration to the seeds that the part runs of it.
     """
     costs = [cost for each in configurations for cost in [_tokens(each)] * len(seeds)]
     runs: dict[str, list[Seed]] = {each.name: [] for each in configurations}

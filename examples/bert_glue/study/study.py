@@ -37,26 +37,26 @@ class Study:
     """The runs of several configurations with the same seeds.
 
     Args:
-        configurations: methods on one model and task.
-        seeds: seeds of each.
-        records: where finished runs are kept.
-        parallel_seeds: how many seeds to train side by side; None to choose.
-        on_group: is shown finished runs.
-        seeds_of: seeds of a configuration that are this process's to do, if others do
-            the rest; all by default.
-        recording: whether norms and scales of the gradients' components are recorded.
-        make_measure: what to measure of the parameters after each stage.
-        is_kept: whether what is wanted of a recorded run is at hand; a run is done
-            again if it is not. By default its record is all that is wanted.
-        axes: sizes of the axes of the mesh that groups of seeds lie on, by name; None
-            to choose.
-        checkpoint_minutes: least time between two checkpoints of the runs that are
-            under way; 0 for none.
+      configurations: methods on one model and task.
+      seeds: seeds of each.
+      records: where finished runs are kept.
+      parallel_seeds: how many seeds to train side by side; None to choose.
+      on_group: is shown finished runs.
+      seeds_of: seeds of a configuration that are this process's to do, if others do
+        the rest; all by default.
+      recording: whether norms and scales of the gradients' components are recorded.
+      make_measure: what to measure of the parameters after each stage.
+      is_kept: whether what is wanted of a recorded run is at hand; a run is done
+        again if it is not. By default its record is all that is wanted.
+      axes: sizes of the axes of the mesh that groups of seeds lie on, by name; None
+        to choose.
+      checkpoint_minutes: least time between two checkpoints of the runs that are
+        under way; 0 for none.
 
     Raises:
-        ValueError: if there is not enough memory, the mesh does not fit, a recipe has
-            more stages than the model layers, or another process that runs this
-            program with us has read other files.
+      ValueError: if there is not enough memory, the mesh does not fit, a recipe has
+        more stages than the model layers, or another process that runs this
+        program with us has read other files.
     """
 
     def __init__(
@@ -138,11 +138,11 @@ class Study:
         """Does all runs that are missing, and waits for those that others do.
 
         Args:
-            progress: where to show how far it is.
+          progress: where to show how far it is.
 
         Raises:
-            StudyStopped: if there is not enough memory after all, or another process
-                that runs this program with us has gone.
+          StudyStopped: if there is not enough memory after all, or another process
+            that runs this program with us has gone.
         """
         try:
             self._run(progress)

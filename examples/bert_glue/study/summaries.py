@@ -21,15 +21,15 @@ class Row:
     """All runs of a configuration, and what they come to.
 
     Attributes:
-        configuration: short name of the configuration.
-        label: the method, with what was changed about it.
-        settings: what all runs have in common.
-        scores: score of each run in per cent, by the name of its seed, in order.
-        failed: which of these did not beat the majority classifier, or diverged.
-        failed_released: number of runs that failed by the threshold of the paper's
-            code; None where it has none.
-        diverged: number of runs whose loss became NaN or infinite.
-        summary: spread, mean, best, worst.
+      configuration: short name of the configuration.
+      label: the method, with what was changed about it.
+      settings: what all runs have in common.
+      scores: score of each run in per cent, by the name of its seed, in order.
+      failed: which of these did not beat the majority classifier, or diverged.
+      failed_released: number of runs that failed by the threshold of the paper's
+        code; None where it has none.
+      diverged: number of runs whose loss became NaN or infinite.
+      summary: spread, mean, best, worst.
     """
 
     configuration: str
@@ -70,10 +70,10 @@ def summarize(records: Iterable[Record]) -> list[Row]:
     """One row for each configuration among the runs.
 
     Args:
-        records: finished runs.
+      records: finished runs.
 
     Returns:
-        The rows, in the order of their first runs.
+      The rows, in the order of their first runs.
     """
     groups: dict[str, list[Record]] = {}
     for record in records:
@@ -85,10 +85,10 @@ def format_table(rows: Sequence[Row]) -> str:
     """The rows as a table to print, scores in per cent.
 
     Args:
-        rows: rows of one task.
+      rows: rows of one task.
 
     Returns:
-        Lines of text, the heading first.
+      Lines of text, the heading first.
     """
     head = ("method", "runs", "Std", "Mean", "Max", "failed", "failed (released)")
     table: list[tuple[str, ...]] = [head]
@@ -113,11 +113,11 @@ def numbers(summary: stability.RunSummary, digits: int) -> tuple[str, str, str]:
     """Std, Mean and Max of runs as the paper prints them.
 
     Args:
-        summary: what the runs come to.
-        digits: digits after the point.
+      summary: what the runs come to.
+      digits: digits after the point.
 
     Returns:
-        The texts; that of the spread of a single run is a dash.
+      The texts; that of the spread of a single run is a dash.
     """
     std, mean, best = (
         f"{number:z.{digits}f}" for number in (summary.std, summary.mean, summary.max)
@@ -129,10 +129,10 @@ def align(table: Sequence[Sequence[str]]) -> str:
     """Cells in columns, the first to the left and the others to the right.
 
     Args:
-        table: lines of equally many cells.
+      table: lines of equally many cells.
 
     Returns:
-        The lines as text.
+      The lines as text.
     """
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = []
@@ -155,11 +155,11 @@ def heading(rows: Sequence[Row]) -> str:
     """What is scored on what, in a line.
 
     Args:
-        rows: rows of one task.
+      rows: rows of one task.
 
     Returns:
-        What all of them have in common of metric, size of the data and score of the
-        majority classifier.
+      What all of them have in common of metric, size of the data and score of the
+      majority classifier.
     """
     first, *others = map(facts, rows)
     metric, size, majority = (

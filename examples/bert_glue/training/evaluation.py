@@ -27,10 +27,10 @@ class Evaluator:
     examples of like length.
 
     Args:
-        forward: the model.
-        data: the examples.
-        batch_size: examples in a batch, at most.
-        placement: where parameters and data lie.
+      forward: the model.
+      data: the examples.
+      batch_size: examples in a batch, at most.
+      placement: where parameters and data lie.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class Evaluator:
         """Compiles the program, unless that was done for parameters of these shapes.
 
         Args:
-            params: parameters or their shapes, with a leading seed axis.
+          params: parameters or their shapes, with a leading seed axis.
 
         Returns:
-            Bytes of each device's memory that it takes; 0 where the compiler does not
-            say.
+          Bytes of each device's memory that it takes; 0 where the compiler does not
+          say.
         """
         shapes = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), params)
         if shapes != self._compiled_for:
@@ -67,10 +67,10 @@ class Evaluator:
         """Computes logits.
 
         Args:
-            params: parameters, with a leading seed axis.
+          params: parameters, with a leading seed axis.
 
         Returns:
-            Logits of shape (seeds, examples, labels), in the order of the data.
+          Logits of shape (seeds, examples, labels), in the order of the data.
         """
         return self._placement.fetch(self._logits(params, self._data))
 
@@ -96,9 +96,9 @@ class SortedBatches(NamedTuple):
     """Batches of examples of like length.
 
     Attributes:
-        by_length: for each bucket its length, and the indices of the examples of its
-            batches, int32 of shape (batches, batch), -1 for none.
-        places: where each example is among all of these, shape (examples,).
+      by_length: for each bucket its length, and the indices of the examples of its
+        batches, int32 of shape (batches, batch), -1 for none.
+      places: where each example is among all of these, shape (examples,).
     """
 
     by_length: list[tuple[int, NDArray[np.int32]]]
@@ -109,12 +109,12 @@ def sort_batches(data: Data, batch_size: int, parts: int = 1) -> SortedBatches:
     """Batches for a pass whose order does not matter.
 
     Args:
-        data: the examples.
-        batch_size: examples in a batch.
-        parts: number of equal parts that a batch must have.
+      data: the examples.
+      batch_size: examples in a batch.
+      parts: number of equal parts that a batch must have.
 
     Returns:
-        The batches; all examples are in one.
+      The batches; all examples are in one.
     """
     lengths = np.asarray(data.lengths)
     batch_size = -(-min(batch_size, len(lengths)) // parts) * parts
@@ -139,11 +139,11 @@ def over_seeds(function: Callable[..., Tree], *arguments: Any) -> Tree:
     """Maps over the leading seed axis of all arguments; one seed pays no vmap.
 
     Args:
-        function: what to do for one seed.
-        *arguments: pytrees of arrays, each with a leading seed axis.
+      function: what to do for one seed.
+      *arguments: pytrees of arrays, each with a leading seed axis.
 
     Returns:
-        The function's results, stacked on a leading seed axis.
+      The function's results, stacked on a leading seed axis.
     """
     leaves = jax.tree.leaves(arguments)
     if leaves[0].shape[0] > 1:

@@ -18,14 +18,14 @@ class Stretch(NamedTuple):
     """Some steps of a run between which nothing has to happen.
 
     Attributes:
-        stage: number of the stage.
-        epoch: number of the epoch in the stage.
-        start: first step, counted within the epoch.
-        stop: the step after the last.
-        is_evaluation: whether an evaluation follows.
-        done: steps of the whole run that are done after it.
-        ends_epoch: whether it is the last of its epoch.
-        ends_stage: whether it is the last of its stage.
+      stage: number of the stage.
+      epoch: number of the epoch in the stage.
+      start: first step, counted within the epoch.
+      stop: the step after the last.
+      is_evaluation: whether an evaluation follows.
+      done: steps of the whole run that are done after it.
+      ends_epoch: whether it is the last of its epoch.
+      ends_stage: whether it is the last of its stage.
     """
 
     stage: int
@@ -42,14 +42,14 @@ class Journal:
     """What is written down of each run at its evaluations.
 
     Args:
-        runs: number of runs.
-        several_stages: whether an entry says in which stage it was made.
+      runs: number of runs.
+      several_stages: whether an entry says in which stage it was made.
 
     Attributes:
-        history: for each run one dict for each evaluation.
-        diverged: number of the first step of each run that was not finite, or None.
-        scores: those of the last evaluation.
-        last_losses: mean losses of the epoch of the last evaluation, up to it.
+      history: for each run one dict for each evaluation.
+      diverged: number of the first step of each run that was not finite, or None.
+      scores: those of the last evaluation.
+      last_losses: mean losses of the epoch of the last evaluation, up to it.
     """
 
     def __init__(self, runs: int, *, several_stages: bool) -> None:
@@ -71,12 +71,12 @@ class Journal:
         """Adds an evaluation.
 
         Args:
-            trainer: what trained the runs.
-            stretch: what it follows.
-            losses: of the epoch, shape (runs, steps), filled in up to it.
-            logits: of the evaluation examples, shape (runs, examples, labels).
-            since: step of the epoch of the evaluation before; 0 for none.
-            scores: of the runs, in per cent.
+          trainer: what trained the runs.
+          stretch: what it follows.
+          losses: of the epoch, shape (runs, steps), filled in up to it.
+          logits: of the evaluation examples, shape (runs, examples, labels).
+          since: step of the epoch of the evaluation before; 0 for none.
+          scores: of the runs, in per cent.
         """
         epochs = stretch.stage * trainer.recipe.epochs + stretch.epoch
         self.scores = list(scores)
@@ -100,7 +100,7 @@ class Best:
     """The best evaluation of each seed so far, and its parameters.
 
     Args:
-        seeds: number of seeds.
+      seeds: number of seeds.
     """
 
     def __init__(self, seeds: int) -> None:
@@ -111,8 +111,8 @@ class Best:
         """Keeps what is better than before.
 
         Args:
-            scores: of the seeds.
-            params: their parameters, with a leading seed axis.
+          scores: of the seeds.
+          params: their parameters, with a leading seed axis.
         """
         better = [new > old for new, old in zip(scores, self.scores, strict=True)]
         self.scores = list(np.maximum(scores, self.scores))
@@ -128,16 +128,16 @@ class Course:
     """Where a group is between two stretches, with all that it needs to go on.
 
     Attributes:
-        journal: what is written down of its runs.
-        best: their best evaluations, if the recipe keeps those.
-        done: number of steps that are done.
-        since: step of the epoch of the last evaluation.
-        state: ``TrainState`` of the stage; None before the first.
-        log: ``TrainLog`` of the epoch.
-        before: all parameters before the stage or, once it is done, after it.
-        initial: all parameters before the first stage, if they are measured against.
-        recorded: parts of the recorded arrays, to be put together along the steps.
-        seconds: time that it took, in earlier processes if it was interrupted.
+      journal: what is written down of its runs.
+      best: their best evaluations, if the recipe keeps those.
+      done: number of steps that are done.
+      since: step of the epoch of the last evaluation.
+      state: ``TrainState`` of the stage; None before the first.
+      log: ``TrainLog`` of the epoch.
+      before: all parameters before the stage or, once it is done, after it.
+      initial: all parameters before the first stage, if they are measured against.
+      recorded: parts of the recorded arrays, to be put together along the steps.
+      seconds: time that it took, in earlier processes if it was interrupted.
     """
 
     journal: Journal
@@ -172,12 +172,12 @@ class Course:
         """What a checkpoint holds, after an evaluation.
 
         Args:
-            stretch: the last one.
-            seconds: time that the group took so far.
+          stretch: the last one.
+          seconds: time that the group took so far.
 
         Returns:
-            What JSON can hold, and pytrees of arrays by name; :meth:`resume` takes
-            them. Random keys are not among them: they follow from the seeds.
+          What JSON can hold, and pytrees of arrays by name; :meth:`resume` takes
+          them. Random keys are not among them: they follow from the seeds.
         """
         arrays: dict[str, Any] = {"state": self.state, "initial": self.initial}
         if not stretch.ends_epoch:
@@ -210,9 +210,9 @@ class Course:
         """Goes back to where a group was.
 
         Args:
-            trainers: one for each stage.
-            facts: as :meth:`save` gave them.
-            arrays: likewise.
+          trainers: one for each stage.
+          facts: as :meth:`save` gave them.
+          arrays: likewise.
         """
         self.journal.history = facts["history"]
         self.journal.diverged = facts["diverged"]
@@ -236,11 +236,11 @@ def template(trainers: Sequence[Trainer], facts: Mapping[str, Any]) -> dict[str,
     """How the arrays of :meth:`Course.save` are structured.
 
     Args:
-        trainers: one for each stage.
-        facts: what was saved beside the arrays.
+      trainers: one for each stage.
+      facts: what was saved beside the arrays.
 
     Returns:
-        Pytrees of shapes, or of anything where shapes are not known before.
+      Pytrees of shapes, or of anything where shapes are not known before.
     """
     trainer = trainers[facts["stage"]]
     state = trainer.shapes()
@@ -267,18 +267,18 @@ def first_bad_step(
     """Where a run diverged.
 
     Args:
-        losses: losses of the last steps, shape (steps,).
-        logits: what the model says after them.
-        done: number of steps of the run so far.
+      losses: losses of the last steps, shape (steps,).
+      logits: what the model says after them.
+      done: number of steps of the run so far.
 
     Returns:
-        Number of the first step, from 1, whose loss is not finite, or of the last if
-        only the logits are not; None if the run is sound.
+      Number of the first step, from 1, whose loss is not finite, or of the last if
+      only the logits are not; None if the run is sound.
 
     Examples:
-        >>> losses = np.array([0.7, np.inf, np.nan], np.float32)
-        >>> first_bad_step(losses, np.zeros((2, 2), np.float32), done=13)
-        12
+      >>> losses = np.array([0.7, np.inf, np.nan], np.float32)
+      >>> first_bad_step(losses, np.zeros((2, 2), np.float32), done=13)
+      12
     """
     bad = np.flatnonzero(~np.isfinite(losses))
     if bad.size:

@@ -74,21 +74,21 @@ def parse_methods(text: str) -> tuple[Recipe, ...]:
     """Reads the methods that a user asks for.
 
     Args:
-        text: names separated by commas, each perhaps with settings of its own:
-            ``cwgnc,adamw:epochs=5:weight_decay=0``.
+      text: names separated by commas, each perhaps with settings of its own:
+        ``cwgnc,adamw:epochs=5:weight_decay=0``.
 
     Returns:
-        Their recipes.
+      Their recipes.
 
     Raises:
-        ValueError: if a method or a setting is unknown, a value is none, or a method
-            is there twice.
+      ValueError: if a method or a setting is unknown, a value is none, or a method
+        is there twice.
 
     Examples:
-        >>> [recipe.label for recipe in parse_methods("cwgnc,adamw:epochs=5")]
-        ['cwgnc', 'adamw:epochs=5']
-        >>> parse_methods("cwgnc:unfreeze=gu")[0].unfreeze
-        'gu'
+      >>> [recipe.label for recipe in parse_methods("cwgnc,adamw:epochs=5")]
+      ['cwgnc', 'adamw:epochs=5']
+      >>> parse_methods("cwgnc:unfreeze=gu")[0].unfreeze
+      'gu'
     """
     recipes = tuple(_parse_method(item.strip()) for item in text.split(","))
     labels = [recipe.label for recipe in recipes]
@@ -102,15 +102,15 @@ def describe(recipe: Recipe) -> str:
     """The settings of a recipe in a line, for the user.
 
     Args:
-        recipe: any recipe.
+      recipe: any recipe.
 
     Returns:
-        The settings that every method has, and of the others those that it sets.
+      The settings that every method has, and of the others those that it sets.
 
     Examples:
-        >>> print(describe(METHODS["devlin"]))
-        devlin: learning rate 2e-05, 3 epochs, batch 16, global norm <= 1, decay 0.01,
-            warm-up 10%, bias correction off
+      >>> print(describe(METHODS["devlin"]))
+      devlin: learning rate 2e-05, 3 epochs, batch 16, global norm <= 1, decay 0.01,
+          warm-up 10%, bias correction off
     """
     norm = {
         "component": f"norm of each component <= {recipe.max_norm:g}",

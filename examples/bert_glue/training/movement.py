@@ -18,13 +18,13 @@ def measure(now: Params, initial: Params, before: Params) -> dict[str, jax.Array
     """How far each component of each seed has moved.
 
     Args:
-        now: parameters, with a leading seed axis, as all arguments.
-        initial: what they were before the run.
-        before: what they were before the stage.
+      now: parameters, with a leading seed axis, as all arguments.
+      initial: what they were before the run.
+      before: what they were before the stage.
 
     Returns:
-        Root-mean-square difference and cosine distance from either, float32 of shape
-        (seeds, components): 'rmsd_from_initial', 'cosine_distance_from_before' ...
+      Root-mean-square difference and cosine distance from either, float32 of shape
+      (seeds, components): 'rmsd_from_initial', 'cosine_distance_from_before' ...
     """
     return {
         f"{name}_from_{reference}": distance(now, params, layer_components())

@@ -16,19 +16,19 @@ def watch_component_norms(
     Clipping to infinity would show the same, at the price of writing every update.
 
     Args:
-        components: which component each leaf belongs to.
+      components: which component each leaf belongs to.
 
     Returns:
-        The transformation. Its state is that of
-        :func:`cwgnc_jax.clip_by_component_norm`, with scales of 1.
+      The transformation. Its state is that of
+      :func:`cwgnc_jax.clip_by_component_norm`, with scales of 1.
 
     Examples:
-        >>> tx = watch_component_norms(cwgnc_jax.by_leaf)
-        >>> params = {"bias": jnp.zeros(1), "kernel": jnp.zeros(2)}
-        >>> updates = {"bias": jnp.array([2.0]), "kernel": jnp.array([3.0, 4.0])}
-        >>> _, state = tx.update(updates, tx.init(params))
-        >>> cwgnc_jax.get_clip_state(state).norms.tolist()
-        [2.0, 5.0]
+      >>> tx = watch_component_norms(cwgnc_jax.by_leaf)
+      >>> params = {"bias": jnp.zeros(1), "kernel": jnp.zeros(2)}
+      >>> updates = {"bias": jnp.array([2.0]), "kernel": jnp.array([3.0, 4.0])}
+      >>> _, state = tx.update(updates, tx.init(params))
+      >>> cwgnc_jax.get_clip_state(state).norms.tolist()
+      [2.0, 5.0]
     """
 
     def init_fn(params: Any) -> cwgnc_jax.ClipByComponentNormState:

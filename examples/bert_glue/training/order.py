@@ -23,26 +23,26 @@ def epoch_order(
     """Which examples make up each batch of an epoch: all of them, each once.
 
     Args:
-        keys: keys of the order, shape (seeds,).
-        epoch: number of the epoch, from 0; each has an order of its own.
-        examples: number of examples.
-        batch_size: examples in a batch.
-        groups: number of each example's group, such as its length. Batches are then
-            drawn within groups (but for those at a border of two), and come in an
-            order that is random but the same for all seeds, so that a step is of one
-            group in all of them.
+      keys: keys of the order, shape (seeds,).
+      epoch: number of the epoch, from 0; each has an order of its own.
+      examples: number of examples.
+      batch_size: examples in a batch.
+      groups: number of each example's group, such as its length. Batches are then
+        drawn within groups (but for those at a border of two), and come in an
+        order that is random but the same for all seeds, so that a step is of one
+        group in all of them.
 
     Returns:
-        Indices of the examples, int32 of shape (seeds, steps, batch): uniformly random
-        for each seed, or within the groups. One batch is filled up with -1, the last
-        one without groups.
+      Indices of the examples, int32 of shape (seeds, steps, batch): uniformly random
+      for each seed, or within the groups. One batch is filled up with -1, the last
+      one without groups.
 
     Examples:
-        >>> from bert_glue.training.seeds import Seed, seed_keys
-        >>> keys = seed_keys([Seed(0, 0)]).order
-        >>> order = epoch_order(keys, 0, examples=5, batch_size=2)
-        >>> order.shape, sorted(order.ravel().tolist())
-        ((1, 3, 2), [-1, 0, 1, 2, 3, 4])
+      >>> from bert_glue.training.seeds import Seed, seed_keys
+      >>> keys = seed_keys([Seed(0, 0)]).order
+      >>> order = epoch_order(keys, 0, examples=5, batch_size=2)
+      >>> order.shape, sorted(order.ravel().tolist())
+      ((1, 3, 2), [-1, 0, 1, 2, 3, 4])
     """
     steps = math.ceil(examples / batch_size)
 

@@ -45,54 +45,54 @@ class Recipe:
     """One method of fine-tuning with all its settings.
 
     Attributes:
-        name: what the user calls it.
-        summary: a line for the help.
-        clipping: what ``max_norm`` bounds: the gradient of each component, the whole
-            (global) one, or none.
-        max_norm: largest norm of that gradient.
-        learning_rate: peak of the schedule.
-        batch_size: examples in a step.
-        epochs: how often each example is seen; in each stage, where there are several.
-        warmup_ratio: share of the steps in which the learning rate rises from 0.
-        weight_decay: decoupled weight decay; none on biases and LayerNorms.
-        b1: decay of Adam's first moment.
-        b2: decay of Adam's second moment.
-        eps: Adam's epsilon.
-        dropout: dropout rate in all places; None for what the model says.
-        evaluations_per_epoch: how often the development set is scored.
-        keep: which of a run's evaluations is its result: the last or the best.
-        bias_correction: whether Adam corrects its moments for their start at 0.
-        schedule: a key of :data:`SCHEDULES`.
-        group_by_length: whether batches are of examples of like length, rather than
-            uniformly random: cheaper, as little is padded.
-        segment_ids: whether the model is told the first text from the second.
-        mixout: probability with which a weight falls back to its initial value.
-        mixout_gradient: 'released', as in the released code, or 'exact'.
-        mixout_output_layer: whether the classifier is mixed as well.
-        unfreeze: 'gu' trains the layers from the top, one more in each stage;
-            'restart' begins each stage with the initial parameters again; None trains
-            everything in one stage.
-        stages: number of stages of gradual unfreezing, from the first; None for all,
-            one for each layer, of which the last is full fine-tuning.
-        carry_optimizer: whether optimizer and schedule go on from stage to stage
-            rather than start anew.
-        optimizer: given (recipe, schedule, map of components), the optimizer. It is
-            recorded by its name, as is ``transform``: functions that do different
-            things need different names.
-        transform: given (recipe, parameters, initial parameters, key), the parameters
-            that the forward pass of a training step uses; None for Mixout where
-            ``mixout`` is above 0, and else the parameters themselves.
-        changed: names of the settings that :meth:`replace` has set.
+      name: what the user calls it.
+      summary: a line for the help.
+      clipping: what ``max_norm`` bounds: the gradient of each component, the whole
+        (global) one, or none.
+      max_norm: largest norm of that gradient.
+      learning_rate: peak of the schedule.
+      batch_size: examples in a step.
+      epochs: how often each example is seen; in each stage, where there are several.
+      warmup_ratio: share of the steps in which the learning rate rises from 0.
+      weight_decay: decoupled weight decay; none on biases and LayerNorms.
+      b1: decay of Adam's first moment.
+      b2: decay of Adam's second moment.
+      eps: Adam's epsilon.
+      dropout: dropout rate in all places; None for what the model says.
+      evaluations_per_epoch: how often the development set is scored.
+      keep: which of a run's evaluations is its result: the last or the best.
+      bias_correction: whether Adam corrects its moments for their start at 0.
+      schedule: a key of :data:`SCHEDULES`.
+      group_by_length: whether batches are of examples of like length, rather than
+        uniformly random: cheaper, as little is padded.
+      segment_ids: whether the model is told the first text from the second.
+      mixout: probability with which a weight falls back to its initial value.
+      mixout_gradient: 'released', as in the released code, or 'exact'.
+      mixout_output_layer: whether the classifier is mixed as well.
+      unfreeze: 'gu' trains the layers from the top, one more in each stage;
+        'restart' begins each stage with the initial parameters again; None trains
+        everything in one stage.
+      stages: number of stages of gradual unfreezing, from the first; None for all,
+        one for each layer, of which the last is full fine-tuning.
+      carry_optimizer: whether optimizer and schedule go on from stage to stage
+        rather than start anew.
+      optimizer: given (recipe, schedule, map of components), the optimizer. It is
+        recorded by its name, as is ``transform``: functions that do different
+        things need different names.
+      transform: given (recipe, parameters, initial parameters, key), the parameters
+        that the forward pass of a training step uses; None for Mixout where
+        ``mixout`` is above 0, and else the parameters themselves.
+      changed: names of the settings that :meth:`replace` has set.
 
     Raises:
-        ValueError: if a setting is out of its range, or ``optimizer`` or ``transform``
-            is anything but a function that its name tells from all others.
+      ValueError: if a setting is out of its range, or ``optimizer`` or ``transform``
+        is anything but a function that its name tells from all others.
 
     Examples:
-        >>> recipe = Recipe("mine", "as I like it", clipping="component", max_norm=0.1)
-        >>> variant = recipe.replace(epochs=5)
-        >>> variant.label, variant.max_norm, variant.learning_rate
-        ('mine:epochs=5', 0.1, 2e-05)
+      >>> recipe = Recipe("mine", "as I like it", clipping="component", max_norm=0.1)
+      >>> variant = recipe.replace(epochs=5)
+      >>> variant.label, variant.max_norm, variant.learning_rate
+      ('mine:epochs=5', 0.1, 2e-05)
     """
 
     name: str
@@ -167,13 +167,13 @@ class Recipe:
         """A variant, whose label names what is different about it.
 
         Args:
-            **settings: new values of fields.
+          **settings: new values of fields.
 
         Returns:
-            The variant.
+          The variant.
 
         Raises:
-            ValueError: if a value is out of its range.
+          ValueError: if a value is out of its range.
         """
         changed = dict.fromkeys((*self.changed, *settings))
         return dataclasses.replace(self, **settings, changed=tuple(changed))
@@ -182,11 +182,11 @@ class Recipe:
         """The recipe with other defaults; its label stays the same.
 
         Args:
-            **settings: values of fields; None leaves the field alone, and so does a
-                field that :meth:`replace` has set.
+          **settings: values of fields; None leaves the field alone, and so does a
+            field that :meth:`replace` has set.
 
         Returns:
-            The recipe.
+          The recipe.
         """
         wanted = {
             name: value
@@ -234,11 +234,11 @@ class Recipe:
         """The optimizer of a run.
 
         Args:
-            steps: number of steps that the schedule is for.
-            first_layer: number of the lowest layer among the parameters.
+          steps: number of steps that the schedule is for.
+          first_layer: number of the lowest layer among the parameters.
 
         Returns:
-            An optax optimizer.
+          An optax optimizer.
         """
         make_schedule = SCHEDULES[self.schedule]
         schedule = make_schedule(self.learning_rate, self.warmup_steps(steps), steps)
@@ -248,8 +248,8 @@ class Recipe:
         """What the forward pass of a training step makes of the parameters.
 
         Returns:
-            A function of parameters, initial parameters and key; None if it uses the
-            parameters as they are.
+          A function of parameters, initial parameters and key; None if it uses the
+          parameters as they are.
         """
         transform = self.transform
         if transform is None and self.mixout > 0:
@@ -271,20 +271,20 @@ def parse_setting(name: str, text: str) -> Any:
     """Reads a setting's value as a user writes it.
 
     Args:
-        name: of the setting, a key of :func:`rules`.
-        text: its value; 'none' where the default is None.
+      name: of the setting, a key of :func:`rules`.
+      text: its value; 'none' where the default is None.
 
     Returns:
-        The value.
+      The value.
 
     Raises:
-        ValueError: if it is not of the setting's type.
+      ValueError: if it is not of the setting's type.
 
     Examples:
-        >>> parse_setting("epochs", "3"), parse_setting("dropout", "none")
-        (3, None)
-        >>> parse_setting("bias_correction", "false")
-        False
+      >>> parse_setting("epochs", "3"), parse_setting("dropout", "none")
+      (3, None)
+      >>> parse_setting("bias_correction", "false")
+      False
     """
     rule = rules()[name]
     if text.lower() == "none" and _may_be_none(name):
@@ -303,14 +303,14 @@ def tidy_label(label: str) -> str:
     """A label as :attr:`Recipe.label` writes it, whoever wrote it.
 
     Args:
-        label: of a recipe, perhaps from an old record, or of anything else.
+      label: of a recipe, perhaps from an old record, or of anything else.
 
     Returns:
-        The same label with each number written as short as can be.
+      The same label with each number written as short as can be.
 
     Examples:
-        >>> tidy_label("cwgnc:max_norm=100000.0:epochs=3"), tidy_label("my run: a=1.0")
-        ('cwgnc:max_norm=100000:epochs=3', 'my run: a=1.0')
+      >>> tidy_label("cwgnc:max_norm=100000.0:epochs=3"), tidy_label("my run: a=1.0")
+      ('cwgnc:max_norm=100000:epochs=3', 'my run: a=1.0')
     """
     method, *parts = label.split(":")
     for place, part in enumerate(parts):
@@ -327,12 +327,12 @@ def make_adamw(
     """AdamW after the clipping that the recipe asks for: all methods of the paper.
 
     Args:
-        recipe: the settings.
-        schedule: of the learning rate.
-        components: of the parameters, where the recipe clips by component.
+      recipe: the settings.
+      schedule: of the learning rate.
+      components: of the parameters, where the recipe clips by component.
 
     Returns:
-        The optimizer.
+      The optimizer.
     """
     adamw = contrib.bert_adamw(
         schedule,
@@ -353,13 +353,13 @@ def mix_out(recipe: Recipe, params: Params, initial: Params, key: jax.Array) -> 
     """Mixout with the recipe's settings, at a step of training.
 
     Args:
-        recipe: the settings.
-        params: the parameters.
-        initial: what they were before the first step.
-        key: of the step's masks.
+      recipe: the settings.
+      params: the parameters.
+      initial: what they were before the first step.
+      key: of the step's masks.
 
     Returns:
-        The parameters that the forward pass is to use.
+      The parameters that the forward pass is to use.
     """
     return contrib.mixout(
         params,

@@ -30,8 +30,8 @@ class Seed(NamedTuple):
     """The seeds of a run.
 
     Attributes:
-        init: of the new parameters.
-        data: of the order of the examples, and of dropout.
+      init: of the new parameters.
+      data: of the order of the examples, and of dropout.
     """
 
     init: int
@@ -47,9 +47,9 @@ class SeedKeys(NamedTuple):
     """Random keys of a group of seeds, each of shape (seeds,).
 
     Attributes:
-        init: for the new parameters.
-        order: for the order of the examples.
-        noise: for dropout and the like.
+      init: for the new parameters.
+      order: for the order of the examples.
+      noise: for dropout and the like.
     """
 
     init: Key[Array, "seeds"]
@@ -70,10 +70,10 @@ def seed_keys(seeds: Sequence[Seed]) -> SeedKeys:
     """Keys of a group of seeds; a seed's do not depend on the others.
 
     Args:
-        seeds: the group.
+      seeds: the group.
 
     Returns:
-        Their keys.
+      Their keys.
     """
 
     def keys(values: list[int], purpose: int) -> Key[Array, "seeds"]:
@@ -89,18 +89,18 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """Reads a count of seeds, or a list of them.
 
     Args:
-        text: a count (``5`` means the seeds 0 to 4), or seeds and ranges separated by
-            commas (``3,7,10-12``; a single seed is written ``7,``).
+      text: a count (``5`` means the seeds 0 to 4), or seeds and ranges separated by
+        commas (``3,7,10-12``; a single seed is written ``7,``).
 
     Returns:
-        The seeds in the order given.
+      The seeds in the order given.
 
     Raises:
-        ValueError: if it is neither, or a seed is there twice.
+      ValueError: if it is neither, or a seed is there twice.
 
     Examples:
-        >>> parse_seeds("5"), parse_seeds("3,7,10-12"), parse_seeds("7,")
-        ((0, 1, 2, 3, 4), (3, 7, 10, 11, 12), (7,))
+      >>> parse_seeds("5"), parse_seeds("3,7,10-12"), parse_seeds("7,")
+      ((0, 1, 2, 3, 4), (3, 7, 10, 11, 12), (7,))
     """
     accepted = "a count such as 5, or seeds such as 3,7,10-12"
     items = [item.strip() for item in text.split(",")]
@@ -132,18 +132,18 @@ def cross(init: Sequence[int], data: Sequence[int]) -> list[Seed]:
     """Every init seed with every data seed, to tell their shares in the spread apart.
 
     Args:
-        init: seeds of the new parameters.
-        data: seeds of the order of the examples.
+      init: seeds of the new parameters.
+      data: seeds of the order of the examples.
 
     Returns:
-        The seeds of the runs.
+      The seeds of the runs.
 
     Examples:
-        >>> [seed.name for seed in cross([0, 1], [0, 1])]
-        ['0', '0-1', '1-0', '1']
+      >>> [seed.name for seed in cross([0, 1], [0, 1])]
+      ['0', '0-1', '1-0', '1']
 
     References:
-        Dodge et al., "Fine-Tuning Pretrained Language Models: Weight Initializations,
-        Data Orders, and Early Stopping", 2020.
+      Dodge et al., "Fine-Tuning Pretrained Language Models: Weight Initializations,
+      Data Orders, and Early Stopping", 2020.
     """
     return [Seed(each, other) for each in init for other in data]

@@ -11,9 +11,9 @@ class Rule(NamedTuple):
     """What a setting may be.
 
     Attributes:
-        kind: type of its values, beside None where that is the default.
-        accepted: the same in words.
-        is_valid: whether a value of that type is accepted.
+      kind: type of its values, beside None where that is the default.
+      accepted: the same in words.
+      is_valid: whether a value of that type is accepted.
     """
 
     kind: type

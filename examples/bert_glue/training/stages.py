@@ -17,13 +17,13 @@ class Stage:
     """What a stage of training updates.
 
     Attributes:
-        number: its number, from 0.
-        count: how many stages the run has.
-        groups: groups of the parameters, for gradual unfreezing; None if all
-            parameters are trained.
-        restarts: whether it begins with the initial parameters.
-        epochs_before: number of its first epoch, by which the order of the examples
-            and the noise are drawn. A stage that restarts is a run of its own, from 0.
+      number: its number, from 0.
+      count: how many stages the run has.
+      groups: groups of the parameters, for gradual unfreezing; None if all
+        parameters are trained.
+      restarts: whether it begins with the initial parameters.
+      epochs_before: number of its first epoch, by which the order of the examples
+        and the noise are drawn. A stage that restarts is a run of its own, from 0.
     """
 
     number: int = 0
@@ -64,14 +64,14 @@ def make_stages(recipe: Recipe, params: Params) -> tuple[Stage, ...]:
     """The stages of a run.
 
     Args:
-        recipe: the method.
-        params: parameters of one run, or their shapes.
+      recipe: the method.
+      params: parameters of one run, or their shapes.
 
     Returns:
-        The stages in their order.
+      The stages in their order.
 
     Raises:
-        ValueError: if the recipe asks for more stages than there are layers.
+      ValueError: if the recipe asks for more stages than there are layers.
     """
     if recipe.unfreeze is None:
         return (Stage(),)

@@ -18,13 +18,13 @@ class Workload:
     """What is trained on what, whatever the method.
 
     Attributes:
-        forward: logits of a batch, float32 of shape (batch, labels), from parameters,
-            batch and the key of dropout (None for none).
-        init: a seed's initial parameters from the pretrained ones and its key.
-        pretrained: the checkpoint's parameters.
-        train: examples to learn from, on the device.
-        evaluation: examples to be scored on, on the device.
-        regression: whether labels are values rather than classes.
+      forward: logits of a batch, float32 of shape (batch, labels), from parameters,
+        batch and the key of dropout (None for none).
+      init: a seed's initial parameters from the pretrained ones and its key.
+      pretrained: the checkpoint's parameters.
+      train: examples to learn from, on the device.
+      evaluation: examples to be scored on, on the device.
+      regression: whether labels are values rather than classes.
     """
 
     forward: Forward
@@ -39,11 +39,11 @@ class TrainState(NamedTuple):
     """State of a group in a stage; every array has a leading seed axis.
 
     Attributes:
-        params: the parameters that are trained.
-        opt_state: the optimizer's state.
-        initial: what they were before the run, for methods that look back to that,
-            else None.
-        frozen: the other parameters; None if all are trained.
+      params: the parameters that are trained.
+      opt_state: the optimizer's state.
+      initial: what they were before the run, for methods that look back to that,
+        else None.
+      frozen: the other parameters; None if all are trained.
     """
 
     params: Params
@@ -56,10 +56,10 @@ class TrainLog(NamedTuple):
     """What is written down at each step of an epoch.
 
     Attributes:
-        losses: float32 of shape (seeds, steps).
-        norms: norms of the gradient's components before clipping, float32 of shape
-            (seeds, steps, components); None if they are not recorded.
-        scales: factors of the components, of the same shape; None likewise.
+      losses: float32 of shape (seeds, steps).
+      norms: norms of the gradient's components before clipping, float32 of shape
+        (seeds, steps, components); None if they are not recorded.
+      scales: factors of the components, of the same shape; None likewise.
     """
 
     losses: Float[Array, "seeds steps"]

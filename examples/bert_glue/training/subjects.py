@@ -34,23 +34,23 @@ class Subject:
     """A model and a task, before a method is chosen.
 
     Attributes:
-        task: what is learnt, and how it is scored.
-        config: sizes of the model.
-        folder: folder of the checkpoint.
-        pretrained: its parameters, on the device.
-        fresh: parts of the model that the checkpoint does not hold.
-        train: examples to learn from.
-        evaluation: examples to be scored on.
-        max_length: most tokens of an example.
-        dtype: name of what is computed in.
-        majority_score: score of the classifier that always gives the commonest answer,
-            in per cent.
-        model_fingerprint: changes with any weight or setting of the checkpoint.
-        data_fingerprint: changes with any token or label of the examples.
-        remat: what the backward pass computes anew to save memory, a key of
-            :data:`remat.REMAT`; it decides no result beyond rounding.
-        held_out: share of the task's training examples that ``evaluation`` is; 0 if
-            it has examples of its own.
+      task: what is learnt, and how it is scored.
+      config: sizes of the model.
+      folder: folder of the checkpoint.
+      pretrained: its parameters, on the device.
+      fresh: parts of the model that the checkpoint does not hold.
+      train: examples to learn from.
+      evaluation: examples to be scored on.
+      max_length: most tokens of an example.
+      dtype: name of what is computed in.
+      majority_score: score of the classifier that always gives the commonest answer,
+        in per cent.
+      model_fingerprint: changes with any weight or setting of the checkpoint.
+      data_fingerprint: changes with any token or label of the examples.
+      remat: what the backward pass computes anew to save memory, a key of
+        :data:`remat.REMAT`; it decides no result beyond rounding.
+      held_out: share of the task's training examples that ``evaluation`` is; 0 if
+        it has examples of its own.
     """
 
     task: Task
@@ -72,12 +72,12 @@ class Subject:
         """What the recipe is to train on what.
 
         Args:
-            recipe: the method; its dropout rate overrides the model's, and it may
-                leave out segment ids.
-            placement: where it is to lie. The data are small: every device has them.
+          recipe: the method; its dropout rate overrides the model's, and it may
+            leave out segment ids.
+          placement: where it is to lie. The data are small: every device has them.
 
         Returns:
-            The workload.
+          The workload.
         """
 
         def seen(data: Data) -> Data:
@@ -100,11 +100,11 @@ class Subject:
         """The forward pass.
 
         Args:
-            dropout: rate of dropout in all places; None for what the model says.
-            placement: where parameters and batches lie.
+          dropout: rate of dropout in all places; None for what the model says.
+          placement: where parameters and batches lie.
 
         Returns:
-            A function of parameters, batch and key.
+          A function of parameters, batch and key.
         """
         config = self.config
         if dropout is not None:
@@ -131,10 +131,10 @@ class Subject:
         """Tokenises further examples, such as those to predict.
 
         Args:
-            examples: with labels or without.
+          examples: with labels or without.
 
         Returns:
-            The examples, on the device; labels are 0 where there were none.
+          The examples, on the device; labels are 0 where there were none.
         """
         return _encode(examples, self.folder, self.config, self.max_length)
 
@@ -156,18 +156,18 @@ def prepare(
     """Reads a checkpoint and tokenises a task with its tokenizer.
 
     Args:
-        data: the task's examples.
-        model: folder of a BERT checkpoint, or its name on the hub.
-        max_length: most tokens of an example; 128 by default, as in the paper, or what
-            the model can take.
-        dtype: a key of :data:`DTYPES`; parameters are float32 in any case.
-        remat: a key of :data:`remat.REMAT`.
+      data: the task's examples.
+      model: folder of a BERT checkpoint, or its name on the hub.
+      max_length: most tokens of an example; 128 by default, as in the paper, or what
+        the model can take.
+      dtype: a key of :data:`DTYPES`; parameters are float32 in any case.
+      remat: a key of :data:`remat.REMAT`.
 
     Returns:
-        Everything that training needs but a method.
+      Everything that training needs but a method.
 
     Raises:
-        ValueError: if the checkpoint, its tokenizer or the length cannot be used.
+      ValueError: if the checkpoint, its tokenizer or the length cannot be used.
     """
     folder = checkpoints.find(model)
     config = checkpoints.read_config(folder)
@@ -220,15 +220,15 @@ def make_forward(
     """The forward pass of the classifier as a pure function.
 
     Args:
-        config: sizes of the model.
-        num_labels: outputs; 1 for regression.
-        dtype: a key of :data:`DTYPES`.
-        remat: a key of :data:`remat.REMAT`.
-        placement: where parameters and batches lie.
+      config: sizes of the model.
+      num_labels: outputs; 1 for regression.
+      dtype: a key of :data:`DTYPES`.
+      remat: a key of :data:`remat.REMAT`.
+      placement: where parameters and batches lie.
 
     Returns:
-        A function of parameters, batch and dropout key. The parameters' layers may be
-        cut into several stacks, by number from the bottom up.
+      A function of parameters, batch and dropout key. The parameters' layers may be
+      cut into several stacks, by number from the bottom up.
     """
 
     @functools.cache
@@ -264,12 +264,12 @@ def make_init(config: BertConfig, num_labels: int, fresh: tuple[str, ...]) -> In
     """The initial parameters of a seed.
 
     Args:
-        config: sizes of the model.
-        num_labels: outputs.
-        fresh: parts of the model that are drawn at random: pooler, classifier.
+      config: sizes of the model.
+      num_labels: outputs.
+      fresh: parts of the model that are drawn at random: pooler, classifier.
 
     Returns:
-        A function of the pretrained parameters and a key.
+      A function of the pretrained parameters and a key.
     """
     # The heads are drawn beside a single layer: they must not depend on the depth, nor
     # on how the layers are stacked.

@@ -35,27 +35,27 @@ class Trainer:
     """Compiled programs for groups of seeds in a stage of training by one recipe.
 
     Args:
-        workload: what is trained on what.
-        recipe: the method and its settings.
-        group_size: number of seeds side by side.
-        buckets: lengths that training batches are cut to, increasing. Where the recipe
-            groups by length, examples of one bucket make up a batch.
-        stage: what is trained; by default everything, in a single stage.
-        recording: whether to log norms and scales of the gradient's components. Where
-            the optimizer does not clip by component they are taken before it.
-        evaluator: the compiled evaluation of another stage's trainer, to share.
-        placement: where the group lies, and the workload with it.
+      workload: what is trained on what.
+      recipe: the method and its settings.
+      group_size: number of seeds side by side.
+      buckets: lengths that training batches are cut to, increasing. Where the recipe
+        groups by length, examples of one bucket make up a batch.
+      stage: what is trained; by default everything, in a single stage.
+      recording: whether to log norms and scales of the gradient's components. Where
+        the optimizer does not clip by component they are taken before it.
+      evaluator: the compiled evaluation of another stage's trainer, to share.
+      placement: where the group lies, and the workload with it.
 
     Raises:
-        ValueError: if the last bucket does not fit the data.
+      ValueError: if the last bucket does not fit the data.
 
     Attributes:
-        evaluate: computes the logits of the evaluation examples.
-        buckets: lengths that training batches are cut to.
-        steps_per_epoch: batches in an epoch, the last one perhaps not full.
-        steps: all steps of the stage.
-        component_names: what the log's norms are of; empty if it has none.
-        bytes_used: what :meth:`compile` returned; 0 before.
+      evaluate: computes the logits of the evaluation examples.
+      buckets: lengths that training batches are cut to.
+      steps_per_epoch: batches in an epoch, the last one perhaps not full.
+      steps: all steps of the stage.
+      component_names: what the log's norms are of; empty if it has none.
+      bytes_used: what :meth:`compile` returned; 0 before.
     """
 
     def __init__(
@@ -124,8 +124,8 @@ class Trainer:
         """Compiles the programs, so that no time of a run goes into that.
 
         Returns:
-            Bytes of each device's memory that training and evaluation take, the data
-            included; 0 where the compiler does not say.
+          Bytes of each device's memory that training and evaluation take, the data
+          included; 0 where the compiler does not say.
         """
         place, pretrained = self.placement, self.workload.pretrained
         keys, state = self._key_shapes(), self.shapes()
@@ -169,13 +169,13 @@ class Trainer:
         """State of a group before the stage's first step.
 
         Args:
-            keys: keys of the initial parameters, shape (seeds,).
-            params: all parameters after the stage before; by default the initial ones.
-            opt_state: the optimizer's state after it, to go on with; by default it
-                starts anew.
+          keys: keys of the initial parameters, shape (seeds,).
+          params: all parameters after the stage before; by default the initial ones.
+          opt_state: the optimizer's state after it, to go on with; by default it
+            starts anew.
 
         Returns:
-            The state.
+          The state.
         """
         return self._start(self.workload.pretrained, keys, params, opt_state)
 
@@ -213,16 +213,16 @@ class Trainer:
         """Takes some steps of an epoch; the state and the log given are used up.
 
         Args:
-            state: the group's state.
-            log: log of the epoch's steps, filled in up to ``start``.
-            keys: keys of the noise, shape (seeds,).
-            order: the epoch's batches, from :meth:`order`.
-            epoch: number of the epoch, from 0, that the noise depends on.
-            start: first step to take, counted within the epoch.
-            stop: where to stop, exclusive.
+          state: the group's state.
+          log: log of the epoch's steps, filled in up to ``start``.
+          keys: keys of the noise, shape (seeds,).
+          order: the epoch's batches, from :meth:`order`.
+          epoch: number of the epoch, from 0, that the noise depends on.
+          start: first step to take, counted within the epoch.
+          stop: where to stop, exclusive.
 
         Returns:
-            The new state, and the log filled in up to ``stop``.
+          The new state, and the log filled in up to ``stop``.
         """
         first = epoch * self.steps_per_epoch
         return self._train(

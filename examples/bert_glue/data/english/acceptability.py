@@ -5,7 +5,7 @@ out of its place, an argument that its verb lacks or cannot take. What the viola
 leaves behind is still made of the same words, so that no single word tells.
 
 References:
-    Warstadt et al., "Neural Network Acceptability Judgments", TACL 2019.
+  Warstadt et al., "Neural Network Acceptability Judgments", TACL 2019.
 """
 
 from __future__ import annotations
@@ -211,11 +211,11 @@ def unacceptable(dice: Dice, taste: Taste | None = None) -> tuple[str, str]:
     """Draws an unacceptable sentence.
 
     Args:
-        dice: source of the random choices.
-        taste: how often the sentence has what before it is spoilt.
+      dice: source of the random choices.
+      taste: how often the sentence has what before it is spoilt.
 
     Returns:
-        The sentence and the name of its violation, a key of `VIOLATIONS`.
+      The sentence and the name of its violation, a key of `VIOLATIONS`.
     """
     name = dice.weighted({name: weight for name, (_, weight) in VIOLATIONS.items()})
     violate = VIOLATIONS[name][0]
@@ -232,11 +232,11 @@ def acceptable(dice: Dice, taste: Taste | None = None) -> str:
     are picked alike, so that the pick says nothing about the label.
 
     Args:
-        dice: source of the random choices.
-        taste: how often the sentence has what.
+      dice: source of the random choices.
+      taste: how often the sentence has what.
 
     Returns:
-        The sentence.
+      The sentence.
     """
     name = dice.weighted({name: weight for name, (_, weight) in VIOLATIONS.items()})
     violate = VIOLATIONS[name][0]

@@ -16,7 +16,7 @@ class Dice:
     but not what `choice` or `shuffle` make of it; so those are made here.
 
     Args:
-        *key: what the choices depend on; its parts are joined as text.
+      *key: what the choices depend on; its parts are joined as text.
 
     >>> Dice("demo", 0).pick("abcdef"), Dice("demo", 1).pick("abcdef")
     ('d', 'c')

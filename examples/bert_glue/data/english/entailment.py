@@ -8,9 +8,9 @@ relative clauses, on verbs that do or do not vouch for what they report, and on
 quantifiers, conjunctions and comparatives.
 
 References:
-    van Benthem, "Essays in Logical Semantics", 1986.
-    MacCartney and Manning, "Natural logic for textual inference", 2007.
-    Dagan et al., "The PASCAL Recognising Textual Entailment Challenge", 2006.
+  van Benthem, "Essays in Logical Semantics", 1986.
+  MacCartney and Manning, "Natural logic for textual inference", 2007.
+  Dagan et al., "The PASCAL Recognising Textual Entailment Challenge", 2006.
 """
 
 from __future__ import annotations
@@ -290,12 +290,12 @@ def pair(dice: Dice, follows: bool, taste: Taste | None = None) -> tuple[str, st
     """Draws a premise and a hypothesis.
 
     Args:
-        dice: source of the random choices.
-        follows: whether the hypothesis is to follow from the premise.
-        taste: how often sentences have what.
+      dice: source of the random choices.
+      follows: whether the hypothesis is to follow from the premise.
+      taste: how often sentences have what.
 
     Returns:
-        Premise and hypothesis, which differ, and a key of `KINDS`.
+      Premise and hypothesis, which differ, and a key of `KINDS`.
     """
     if taste is None:
         taste = Taste(quantified=0.35)

@@ -6,8 +6,8 @@ synonyms. What is no paraphrase has been through the same, after one change of w
 said: who did it to whom, whether it happened, when, to how many.
 
 References:
-    Dolan and Brockett, "Automatically Constructing a Corpus of Sentential
-    Paraphrases", IWP 2005.
+  Dolan and Brockett, "Automatically Constructing a Corpus of Sentential
+  Paraphrases", IWP 2005.
 """
 
 from __future__ import annotations
@@ -169,12 +169,12 @@ def change(dice: Dice, clause: Clause) -> tuple[Clause, str] | None:
     """Says something else in like words.
 
     Args:
-        dice: source of the random choices.
-        clause: an `unambiguous` clause.
+      dice: source of the random choices.
+      clause: an `unambiguous` clause.
 
     Returns:
-        The clause after one edit of `CHANGED`, and that edit's name; None where the
-        edit drawn does not apply.
+      The clause after one edit of `CHANGED`, and that edit's name; None where the
+      edit drawn does not apply.
     """
     if clause.complement is not None and dice.chance(0.7):
         inner = change(dice, clause.complement)
@@ -190,13 +190,13 @@ def pair(dice: Dice, same: bool, taste: Taste | None = None) -> tuple[str, str, 
     """Draws a pair of sentences.
 
     Args:
-        dice: source of the random choices.
-        same: whether the second sentence is to say the same as the first.
-        taste: how often sentences have what.
+      dice: source of the random choices.
+      same: whether the second sentence is to say the same as the first.
+      taste: how often sentences have what.
 
     Returns:
-        The two sentences, which differ, and the name of what was changed ('' if the
-        second says the same).
+      The two sentences, which differ, and the name of what was changed ('' if the
+      second says the same).
     """
     # One edit is drawn for both kinds of pairs, so that the sentences which an edit can
     # be done to are as frequent in both.

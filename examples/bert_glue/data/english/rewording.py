@@ -167,11 +167,11 @@ def reword(dice: Dice, clause: Clause) -> Clause:
     """Says the same in other words.
 
     Args:
-        dice: source of the random choices.
-        clause: an `unambiguous` clause.
+      dice: source of the random choices.
+      clause: an `unambiguous` clause.
 
     Returns:
-        The clause after some of the edits of `SAME`; itself where none applies.
+      The clause after some of the edits of `SAME`; itself where none applies.
     """
     said = clause
     for edit, probability in SAME.values():

@@ -85,8 +85,8 @@ class Sampler:
     """Draws the clauses of one sentence: no noun or name comes twice in it.
 
     Args:
-        dice: source of the random choices.
-        taste: how often sentences have what.
+      dice: source of the random choices.
+      taste: how often sentences have what.
     """
 
     def __init__(self, dice: Dice, taste: Taste):
@@ -126,12 +126,12 @@ class Sampler:
         """Draws a noun phrase.
 
         Args:
-            kind: what the phrase must name, as the lexicon's verbs put it.
-            subject: whether it is to be a subject, which more often has modifiers.
-            depth: how many relative clauses may still be nested.
+          kind: what the phrase must name, as the lexicon's verbs put it.
+          subject: whether it is to be a subject, which more often has modifiers.
+          depth: how many relative clauses may still be nested.
 
         Returns:
-            The phrase.
+          The phrase.
         """
         dice, taste = self.dice, self.taste
         person = kind in ("human", "being")
@@ -209,11 +209,11 @@ class Sampler:
         """Draws a clause.
 
         Args:
-            frame: a frame of `FRAMES`; drawn too where it is empty.
-            depth: how many clauses may still be nested.
+          frame: a frame of `FRAMES`; drawn too where it is empty.
+          depth: how many clauses may still be nested.
 
         Returns:
-            The clause.
+          The clause.
         """
         dice, taste = self.dice, self.taste
         if not frame:
@@ -317,13 +317,13 @@ def sample(
     """Draws a sentence of at most `MAX_WORDS` words.
 
     Args:
-        dice: source of the random choices.
-        taste: how often sentences have what.
-        frame: a frame of `FRAMES`; any where it is empty.
-        accept: what else must hold of the sentence; it is drawn until it does.
+      dice: source of the random choices.
+      taste: how often sentences have what.
+      frame: a frame of `FRAMES`; any where it is empty.
+      accept: what else must hold of the sentence; it is drawn until it does.
 
     Returns:
-        What the sentence says.
+      What the sentence says.
     """
     while True:
         clause = Sampler(dice, taste or Taste()).clause(frame)

@@ -19,13 +19,13 @@ class Phrase:
     """A noun phrase.
 
     Attributes:
-        head: a noun's singular, a name, a pronoun (as a subject) or a reflexive.
-        det: determiner of a noun; empty for names and pronouns.
-        plural: whether the noun is plural.
-        adjectives: adjectives before the noun.
-        near: a preposition and the phrase of a place.
-        relative: a relative clause.
-        partner: a conjunction ('and' or 'or') and a second phrase.
+      head: a noun's singular, a name, a pronoun (as a subject) or a reflexive.
+      det: determiner of a noun; empty for names and pronouns.
+      plural: whether the noun is plural.
+      adjectives: adjectives before the noun.
+      near: a preposition and the phrase of a place.
+      relative: a relative clause.
+      partner: a conjunction ('and' or 'or') and a second phrase.
     """
 
     head: str
@@ -54,8 +54,8 @@ class Relative:
     """A relative clause: a whole clause of which one argument is left unsaid.
 
     Attributes:
-        clause: the clause; one of its arguments is the noun that it modifies.
-        gap: which one, by its place in the sentence: 'subject' or 'object'.
+      clause: the clause; one of its arguments is the noun that it modifies.
+      gap: which one, by its place in the sentence: 'subject' or 'object'.
     """
 
     clause: Clause
@@ -67,22 +67,22 @@ class Clause:
     """A clause.
 
     Attributes:
-        subject: who acts; None leaves the agent of a passive unsaid.
-        verb: base form of a verb, or 'be' with a predicate.
-        object: whom or what the action befalls, or what a comparison compares with.
-        recipient: to whom something is given (or from whom it is received).
-        complement: the clause that a verb such as 'know' introduces.
-        predicate: adjective after 'be'; a comparative where there is an object.
-        tense: 'present', 'past', 'future', 'perfect', 'progressive' or
-            'past progressive'.
-        negated: whether the verb is negated with 'not'.
-        passive: whether the clause is in the passive.
-        double: whether the recipient stands before the object, without 'to'.
-        manner: adverb of manner.
-        frequency: adverb of frequency.
-        near: a preposition and the phrase of the place where it happens.
-        time: adverbial of time.
-        front: whether the adverbial of time (else of place) comes first.
+      subject: who acts; None leaves the agent of a passive unsaid.
+      verb: base form of a verb, or 'be' with a predicate.
+      object: whom or what the action befalls, or what a comparison compares with.
+      recipient: to whom something is given (or from whom it is received).
+      complement: the clause that a verb such as 'know' introduces.
+      predicate: adjective after 'be'; a comparative where there is an object.
+      tense: 'present', 'past', 'future', 'perfect', 'progressive' or
+        'past progressive'.
+      negated: whether the verb is negated with 'not'.
+      passive: whether the clause is in the passive.
+      double: whether the recipient stands before the object, without 'to'.
+      manner: adverb of manner.
+      frequency: adverb of frequency.
+      near: a preposition and the phrase of the place where it happens.
+      time: adverbial of time.
+      front: whether the adverbial of time (else of place) comes first.
     """
 
     subject: Phrase | None
@@ -106,11 +106,11 @@ def rename(node: T, names: dict[str, str]) -> T:
     """Replaces words throughout a clause or phrase.
 
     Args:
-        node: a `Clause`, a `Phrase` or a part of one.
-        names: new word of each word that is to be replaced.
+      node: a `Clause`, a `Phrase` or a part of one.
+      names: new word of each word that is to be replaced.
 
     Returns:
-        The same structure with its words replaced.
+      The same structure with its words replaced.
 
     >>> rename(Clause(Phrase("poodle", "a"), "doze"), {"poodle": "dog"}).subject.head
     'dog'

@@ -16,11 +16,11 @@ class Word(NamedTuple):
     """A word of a sentence.
 
     Attributes:
-        text: how it is spelt.
-        slot: what it is there: 'finite', 'nonfinite', 'not', 'det', 'adjective',
-            'noun', 'name', 'pronoun', 'reflexive', 'preposition', 'relative', 'that',
-            'adverb', 'time', 'comparative', 'than' or 'conjunction'.
-        wrong: forms that would be ungrammatical in its place.
+      text: how it is spelt.
+      slot: what it is there: 'finite', 'nonfinite', 'not', 'det', 'adjective',
+        'noun', 'name', 'pronoun', 'reflexive', 'preposition', 'relative', 'that',
+        'adverb', 'time', 'comparative', 'than' or 'conjunction'.
+      wrong: forms that would be ungrammatical in its place.
     """
 
     text: str
@@ -89,11 +89,11 @@ def verb_group(clause: Clause, number: str) -> list[Word]:
     """Spells the verb with its auxiliaries, 'not' and adverb of frequency.
 
     Args:
-        clause: the clause, of which tense, voice, polarity and verb count.
-        number: the grammatical subject's number, as `Phrase.number` gives it.
+      clause: the clause, of which tense, voice, polarity and verb count.
+      number: the grammatical subject's number, as `Phrase.number` gives it.
 
     Returns:
-        The words.
+      The words.
 
     >>> clause = Clause(None, "steal", tense="perfect", negated=True, passive=True)
     >>> " ".join(word.text for word in verb_group(clause, "plural"))
@@ -175,12 +175,12 @@ def words(clause: Clause, gap: str = "") -> list[Word]:
     """Spells a clause, word by word.
 
     Args:
-        clause: what is to be said.
-        gap: 'subject' leaves the grammatical subject unsaid, 'object' the object of an
-            active clause, as relative clauses do; the verb still agrees with it.
+      clause: what is to be said.
+      gap: 'subject' leaves the grammatical subject unsaid, 'object' the object of an
+        active clause, as relative clauses do; the verb still agrees with it.
 
     Returns:
-        The words in their order, without capitals or full stop ('a' is not yet 'an').
+      The words in their order, without capitals or full stop ('a' is not yet 'an').
     """
     subject, obj, recipient = clause.subject, clause.object, _recipient(clause)
     agent: list[Word] = []
@@ -225,10 +225,10 @@ def text(spoken: list[Word]) -> str:
     """Writes words as a sentence.
 
     Args:
-        spoken: the words in order.
+      spoken: the words in order.
 
     Returns:
-        The sentence, with a capital, 'an' where it belongs and a full stop.
+      The sentence, with a capital, 'an' where it belongs and a full stop.
 
     >>> text([Word(t, "") for t in "a owl saw a useful map on monday".split()])
     'An owl saw a useful map on Monday.'

@@ -28,9 +28,9 @@ def vocabulary() -> list[str]:
     'baking' are one piece.
 
     Returns:
-        Special pieces, punctuation, letters and digits at the start of a word and (with
-        '##') inside one, endings, then words in alphabetical order. A piece's place is
-        its identifier.
+      Special pieces, punctuation, letters and digits at the start of a word and (with
+      '##') inside one, endings, then words in alphabetical order. A piece's place is
+      its identifier.
 
     >>> pieces = vocabulary()
     >>> "geese" in pieces, "dogs" in pieces, len(pieces) == len(set(pieces))
