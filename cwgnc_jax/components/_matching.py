@@ -1,12 +1,17 @@
 """Which entry of a map of components belongs to which leaf."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
 from jax.tree_util import all_leaves
 
 from cwgnc_jax.components._component import Component, ComponentMap, ComponentTree
-from cwgnc_jax.components._paths import flatten_with_paths, is_masked, list_offenders
+from cwgnc_jax.components._paths import (
+    is_masked,
+    leaves_with_paths,
+    list_offenders,
+    nearest_entry,
+)
 
 Maker = TypeVar("Maker", bound=Callable[..., Any])
 
@@ -72,7 +77,7 @@ def match_components(tree: Any, components: ComponentMap) -> Components:
       ValueError: if map and leaves do not fit.
       TypeError: if it is no map.
     """
-    nodes = flatten_with_paths(tree, is_leaf=lambda x: x is None or is_masked(x))
+    nodes = leaves_with_paths(tree, is_leaf=lambda x: x is None or is_masked(x))
     paths = [path for path, leaf in nodes if not (leaf is None or is_masked(leaf))]
     check_map("components", components)
     # A callable module may be a tree of components; a function is a leaf.
@@ -105,19 +110,12 @@ def match_components(tree: Any, components: ComponentMap) -> Components:
     return found
 
 
-def nearest_entry(path: str, entries: Mapping[str, Any]) -> str | None:
-    """The path itself or the nearest above it that has an entry, None without one."""
-    while path and path not in entries:
-        path = path.rpartition("/")[0]
-    return path if path in entries else None
-
-
 def _read_entries(tree: ComponentTree) -> Components:
     def is_entry(node: Any) -> bool:
         return node is None or isinstance(node, Component)
 
     entries: Components = {}
-    for path, entry in flatten_with_paths(tree, is_leaf=is_entry):
+    for path, entry in leaves_with_paths(tree, is_leaf=is_entry):
         entry = Component(entry) if isinstance(entry, str) else entry
         if not is_entry(entry):
             raise TypeError(

@@ -13,7 +13,7 @@ import pytest
 import cwgnc_jax
 from cwgnc_jax import Component, Split
 from cwgnc_jax.components import _maps
-from cwgnc_jax.components._paths import flatten_with_paths
+from cwgnc_jax.components._paths import leaves_with_paths
 
 
 def ones(**shapes):
@@ -51,7 +51,7 @@ class TestPaths:
 
     def test_order_is_that_of_the_leaves(self):
         tree = {"b": [1.0, (2.0, {"z": 3.0, "y": 4.0})], "a": 5.0, "none": None}
-        leaves = [leaf for _, leaf in flatten_with_paths(tree)]
+        leaves = [leaf for _, leaf in leaves_with_paths(tree)]
         assert leaves == jax.tree.leaves(tree)
 
     def test_a_box_takes_no_part_in_the_path(self):
@@ -63,7 +63,7 @@ class TestPaths:
 
         assert cwgnc_jax.component_names({"kernel": Box(jnp.ones(2))}) == ("kernel",)
         masked = {"kernel": Box(optax.MaskedNode())}  # pyright: ignore
-        [(path, _)] = flatten_with_paths(
+        [(path, _)] = leaves_with_paths(
             masked, is_leaf=lambda x: isinstance(x, optax.MaskedNode)
         )
         assert path == "kernel"
@@ -98,7 +98,7 @@ class TestPaths:
 class TestMaps:
     def test_each_leaf_is_a_component_by_default(self):
         names = cwgnc_jax.component_names(bert())
-        assert names == tuple(path for path, _ in flatten_with_paths(bert()))
+        assert names == tuple(path for path, _ in leaves_with_paths(bert()))
         assert names == cwgnc_jax.component_names(bert(), cwgnc_jax.by_leaf)
 
     def test_by_module(self):
