@@ -105,29 +105,13 @@ def clip_by_component_norm(
         if ``components`` is no map, such as the name of one or :func:`stacked` itself.
 
     Notes:
-      **Numbers.** Squares are summed in float32, or float64 for 64 bits, and updates
-      keep their dtype. A component whose norm is at most its threshold, within
-      rounding, keeps every bit. A component with a NaN becomes NaN; one with an
-      infinity becomes NaN there and 0 elsewhere; the others never notice, and
-      ``optax.apply_if_finite`` around the optimizer skips such a step. A finite
-      gradient whose squared norm float32 cannot hold (entries above some 1e19)
-      becomes 0 and its recorded norm infinite. A traced threshold cannot be checked:
-      below 0 it acts as 0, and NaN makes its components NaN. Derivatives of the
-      clipped gradient are finite, at 0 too.
+      Below its threshold a component keeps every bit. NaN and infinity stay in their
+      own component. Inside ``optax.MultiSteps``, masks and ``optax.partition`` it sees
+      what they show it; sharded arrays under ``jit`` need no ``specs``. For numbers,
+      places in a chain, shards and costs in full, see ``docs/clipping.md``.
 
-      **Where it belongs.** After the gradient is unscaled, if the loss was scaled;
-      after gradients were averaged over devices (clipping first gives another mean);
-      inside ``optax.MultiSteps``, which accumulates before it, unless each
-      micro-batch is to be clipped. A clipping before a mask or ``optax.partition``
-      keeps the gradients of frozen leaves alive for the sake of their recorded
-      norms; inside the mask, frozen leaves cost nothing.
-
-      **Sharded arrays** under jit need no ``specs``, whether the axes of the mesh are
-      explicit or left to the compiler: it combines the sums of all components that are
-      sharded over the same mesh axes into one all-reduce.
-
-      **Hyperparameters.** ``optax.inject_hyperparams`` takes a callable for a schedule
-      of its own: name the others, ``static_args=("components", "specs")``.
+      ``optax.inject_hyperparams`` takes a callable for a schedule of its own: name the
+      others, ``static_args=("components", "specs")``.
 
     Examples:
       The paper's threshold, before Adam:
@@ -221,15 +205,16 @@ def clip(
       The clipped updates, and the state after.
     """
     layout, leaves, treedef, squares = gradients
+    # Block by block, each of its own shape and dtype, so that the norm of a component
+    # is all that its leaves wait for.
     scales = [
         None if limit.fixed is True else scales_of(square, limit)
         for square, limit in zip(squares, limits, strict=True)
     ]
     leaves = scale_blocks(leaves, layout, scales)
-    # Once more, all in one vector, for the state alone. Taking the leaves' scales out
-    # of that vector instead would make each leaf wait for the norms of all others, and
-    # cost a kernel for each; stacking the leaves' scales would write each to memory.
-    # Computed anew from squares that are there, they cost two kernels in all.
+    # Once more, all in one vector, for the state alone: scales of leaves that are indexed
+    # back out of that vector make each leaf wait for all norms, cost a kernel for each,
+    # and compile slowly.
     square = stack_blocks(squares)
     if together is None:
         together = stack_limits(limits, layout)
@@ -288,6 +273,8 @@ def get_clip_state(
       >>> get_clip_state(opt_state).norms.tolist()
       [1.4142135381698608, 2.0]
     """
+    # Found by its fields, not its type: a restored state is a dict, and the adaptive
+    # transformations have more of them.
     found = {
         path: node
         for path, node in leaves_with_paths(opt_state, is_leaf=is_clip_state)
@@ -315,6 +302,7 @@ def _paths_at(where: str, paths: Collection[str]) -> list[str]:
     """The path itself, else those that it begins, else those that it is a part of."""
     if where in paths:
         return [where]
+    # Between slashes, so that "a" is no part of "a_b".
     key = f"/{where}/"
     return [path for path in paths if f"/{path}/".startswith(key)] or [
         path for path in paths if key in f"/{path}/"

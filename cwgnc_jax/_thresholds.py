@@ -153,6 +153,7 @@ def stack_limits(limits: Sequence[Limit], layout: Layout) -> Limit:
     if not limits:
         return Limit.of(jnp.zeros(()))
     first = limits[0]
+    # The very same objects, which is what one threshold, or one rule, gave each block.
     # One scalar for all components stays one, rather than a vector to be read.
     if first.value.ndim == 0 and all(limit is first for limit in limits):
         return first
@@ -167,6 +168,7 @@ def stack_limits(limits: Sequence[Limit], layout: Layout) -> Limit:
         )
 
     values, squares, inside, fixed = zip(*limits, strict=True)
+    # What is fixed is known while tracing: numpy's, and so no operation.
     return Limit(
         stack(values, jnp), stack(squares, jnp), stack(inside, jnp), stack(fixed, np)
     )
@@ -178,6 +180,8 @@ def _of_block(
     """The limit of a block whose components have these rules."""
     if len(set(rules)) == 1:
         return limits[rules[0]]
+    # Rules are known while tracing, thresholds need not be: one gather of a constant
+    # index out of as many numbers as there are rules.
     index = np.array(rules, dtype=np.int32).reshape(shape)
     values, squares, inside, fixed = zip(*limits, strict=True)
     return Limit(
@@ -191,6 +195,7 @@ def _of_block(
 def _evaluate(rule: Rule, count: jax.Array, dtype: Any) -> Limit:
     value = rule.threshold
     if value is None:
+        # Infinite for the state's scales; `fixed` lets even a NaN pass.
         return Limit.of(jnp.asarray(math.inf, dtype), fixed=True)
     if callable(value):
         value = value(count)

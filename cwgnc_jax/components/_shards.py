@@ -46,9 +46,10 @@ def read_specs(tree: Any, specs: Specs) -> dict[str, WholeLeaf]:
             names = entry if isinstance(entry, tuple) else (entry,)
             for name in names:
                 if not isinstance(name, str):
-                    continue
+                    continue  # None: no mesh axis. Or a constraint on the compiler.
                 if name not in sizes:
                     sizes[name] = _axis_size(name)
+                # With shard_map over some mesh axes, the compiler sees to the others.
                 if sizes[name]:
                     shape[axis] *= sizes[name]
                     axes[axis] = (*axes[axis], name)
@@ -82,6 +83,9 @@ def own_share(sums: jax.Array, member: Member, mesh_axes: tuple[str, ...]) -> ja
     """
     for position, axis in enumerate(member.order):
         if names := member.spec_of(axis):
+            # Axes that are summed over need no place: their sums are added up. Those
+            # that are kept, by index or by part, stand one after the other, in the
+            # order of the devices along all the mesh axes that shard them.
             length = sums.shape[position]
             shape = list(sums.shape)
             shape[position] = member.shape[axis]
@@ -104,6 +108,7 @@ def sum_over_shards(
     longer than the step. Blocks that every device holds whole are complete.
     """
     chosen = [i for i, block in enumerate(layout.blocks) if block.is_sharded]
+    # One float64 block makes the vector wide; the others come back as they were.
     widest = jnp.result_type(*(totals[i] for i in chosen))
     vector = jnp.concatenate([totals[i].astype(widest).ravel() for i in chosen])
     vector = jax.lax.psum(vector, mesh_axes)
@@ -121,6 +126,7 @@ def own_part(factor: jax.Array, member: Member, shape: tuple[int, ...]) -> jax.A
     for axis, length in enumerate(shape):
         # An axis of 1 broadcasts over the shard as it does over the leaf.
         if (names := member.spec_of(axis)) and axis in member.order:
+            # Taken, not spread by a mask: each device has some of the whole factor.
             offset = jax.lax.axis_index(names) * length
             factor = jax.lax.dynamic_slice_in_dim(factor, offset, length, axis)
     return factor
@@ -143,6 +149,7 @@ def shard_alike(mask: jax.Array, leaf: jax.Array) -> jax.Array:
     sharding = _explicit_sharding(leaf)
     if sharding is None or mask.ndim == 0:
         return mask
+    # A select wants all of its operands sharded alike.
     return jax.sharding.reshard(jnp.broadcast_to(mask, leaf.shape), sharding)
 
 
@@ -153,6 +160,7 @@ class _LeafAndSpec(NamedTuple):
 
 def _match(tree: Any, specs: Specs) -> dict[str, _LeafAndSpec]:
     entries: dict[str, PartitionSpec] = {}
+    # None is no leaf for jax.
     for path, spec in leaves_with_paths(
         specs, is_leaf=lambda x: x is None or isinstance(x, PartitionSpec)
     ):
@@ -182,6 +190,8 @@ def _axis_size(name: str) -> int:
         # Of a Python number, psum is the number of devices, known while tracing.
         return jax.lax.psum(1, name)
     except NameError:
+        # A name that no mesh has is a misspelling. One of a mesh that maps nothing here
+        # is the same specs under jit, where arrays are whole.
         known = jax.sharding.get_abstract_mesh().axis_names
         if known and name not in known:
             raise ValueError(
@@ -202,6 +212,7 @@ def _count_once(
     copies = tuple(name for name in mesh_axes if name not in sharded)
     if not copies:
         return sums
+    # Exact, where dividing by their number would round.
     return jnp.where(jax.lax.axis_index(copies) == 0, sums, jnp.zeros_like(sums))
 
 
@@ -209,6 +220,7 @@ def _explicit_sharding(array: jax.Array) -> NamedSharding | None:
     """How an array is sharded over mesh axes of type Explicit, None if it is not."""
     if not hasattr(jax.sharding, "reshard"):  # Before jax 0.7 or so.
         return None
+    # Axes of type Auto are in no type: the compiler knows of them, we need not.
     sharding = getattr(jax.typeof(array), "sharding", None)
     if not isinstance(sharding, NamedSharding) or not any(sharding.spec):
         return None
