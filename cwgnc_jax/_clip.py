@@ -212,7 +212,7 @@ def clip(
         for square, limit in zip(squares, limits, strict=True)
     ]
     leaves = scale_blocks(leaves, layout, scales)
-    # Once more, all in one vector, for the state alone: scales of leaves that are indexed
+    # Once more, all in one vector, for the state alone: leaves' scales that are indexed
     # back out of that vector make each leaf wait for all norms, cost a kernel for each,
     # and compile slowly.
     square = stack_blocks(squares)

@@ -1,6 +1,7 @@
 """Groups of parameters from top to bottom: the head, the layers, the embeddings."""
 
 import dataclasses
+import operator
 import re
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
@@ -244,7 +245,8 @@ def unfreezing_groups(
             patterns[argument] = compile_pattern(argument, expression)
     members = _gather(shapes, patterns, optional="head" if head == HEAD else None)
     if stacked or not pattern.groups:
-        numbers, spans = _stacked_layers(members["layers"], shapes, layer_axis)
+        axis = operator.index(layer_axis)
+        numbers, spans = _stacked_layers(members["layers"], shapes, axis)
     else:
         numbers, spans = _single_layers(members["layers"])
     spans |= dict.fromkeys(members.get("head", ()), Span(len(numbers) + 1))
