@@ -275,20 +275,20 @@ def get_clip_state(
     """
     # Found by its fields, not its type: a restored state is a dict, and the adaptive
     # transformations have more of them.
-    found = {
+    states = {
         path: node
         for path, node in leaves_with_paths(opt_state, is_leaf=is_clip_state)
         if is_clip_state(node)
     }
-    chosen = list(found) if where is None else _paths_at(str(where), found)
+    chosen = list(states) if where is None else _paths_at(str(where), states)
     if len(chosen) != 1:
         scope = "opt_state" if where is None else f"opt_state at {where!r}"
         raise ValueError(
             f"{scope} must hold one state of a clipping by component, got {len(chosen)}"
-            + ("; name a path, or a key in it, as `where`:" if found else "")
-            + list_offenders(chosen or found)
+            + ("; name a path, or a key in it, as `where`:" if states else "")
+            + list_offenders(chosen or states)
         )
-    state = found[chosen[0]]
+    state = states[chosen[0]]
     fields = state if isinstance(state, Mapping) else state._asdict()
     # An array may be wrapped, as nnx.Optimizer does.
     arrays = {

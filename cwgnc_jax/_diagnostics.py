@@ -183,7 +183,7 @@ def component_groups(
       ('embeddings', 'head', 'layer 0', 'layer 1', 'layer 2')
     """
     groups = unfreezing_groups(params) if groups is None else groups
-    found = []
+    group_names = []
     for block in make_layout(params, components).blocks:
         levels: list[set[int]] = [set() for _ in range(block.size)]
         for member in block.members:
@@ -204,8 +204,8 @@ def component_groups(
                 "components must lie in one group each (stacked() keeps layers apart), "
                 "these lie in several:" + list_offenders(several)
             )
-        found += [groups.name(level) for [level] in levels]
-    return tuple(found)
+        group_names += [groups.name(level) for [level] in levels]
+    return tuple(group_names)
 
 
 def extremes_by_group(

@@ -86,7 +86,8 @@ def read_max_norm(max_norm: MaxNorm) -> list[Rule]:
     if isinstance(max_norm, Mapping | Sequence) and not isinstance(max_norm, str):
         rules = [Rule(*pair) for pair in compile_rules("max_norm", max_norm)]
     else:
-        rules = [Rule(None, max_norm)]
+        threshold: Any = max_norm  # A str, too: it is refused below.
+        rules = [Rule(None, threshold)]
     for rule in rules:
         alone = rule.pattern is not None and rule.threshold is None
         if not (alone or callable(rule.threshold)):
@@ -109,7 +110,7 @@ def match_thresholds(rules: Sequence[Rule], layout: Layout) -> list[list[int]]:
     patterns = [rule.pattern for rule in rules if rule.pattern is not None]
     if not patterns:  # One threshold for all, whatever they are called.
         return [[0]] * len(layout.blocks)
-    found = iter(
+    numbered = iter(
         match_rules(
             "max_norm",
             patterns,
@@ -118,7 +119,7 @@ def match_thresholds(rules: Sequence[Rule], layout: Layout) -> list[list[int]]:
             kinds=("component", "components"),
         )
     )
-    return [[next(found) for _ in range(block.size)] for block in layout.blocks]
+    return [[next(numbered) for _ in range(block.size)] for block in layout.blocks]
 
 
 def limits_at(

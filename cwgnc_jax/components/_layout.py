@@ -287,12 +287,12 @@ def make_layout(
     return Layout(blocks, masked=len(leaves) < len(nodes))
 
 
-def _gather(members: Sequence[Member], found: Components) -> tuple[Block, ...]:
+def _gather(members: Sequence[Member], by_path: Components) -> tuple[Block, ...]:
     """Joins leaves of one label, and keeps apart what their components keep apart."""
     blocks: dict[tuple[Any, ...], list[Member]] = {}
     problems: list[str] = []
     for member in members:
-        component = found[member.path]
+        component = by_path[member.path]
         if component is None:
             continue
         try:
@@ -341,13 +341,12 @@ def _with_axes(member: Member, component: Component) -> Member:
     split_axis, sizes = None, ()
     if component.split is not None:
         split_axis = normalise(component.split.axis)
-        found = component.split.sizes(shape[split_axis])
-        if found is None:
+        sizes = component.split.sizes(shape[split_axis])
+        if sizes is None:
             raise ValueError(
                 f"axis {component.split.axis} of shape {shape} cannot be cut into "
                 f"the parts {component.split.describe()}"
             )
-        sizes = found
     member = dataclasses.replace(member, axes=axes, split_axis=split_axis, sizes=sizes)
     if len(set(member.order)) < len(member.order):
         raise ValueError(f"axes {component.axes} and split name an axis twice")
@@ -369,7 +368,7 @@ def _check_labels(blocks: Sequence[Block]) -> None:
         ranks.setdefault(block.label, set()).add(len(block.shape))
     names = Counter(name for block in blocks for name in block.names())
     repeated = [name for name, times in names.items() if times > 1]
-    repeated += [label for label, found in ranks.items() if len(found) > 1]
+    repeated += [label for label, held in ranks.items() if len(held) > 1]
     if repeated:
         raise ValueError(
             "components: leaves of one label must keep axes of the same lengths and "

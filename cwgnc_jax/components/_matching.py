@@ -84,20 +84,20 @@ def match_components(tree: Any, components: ComponentMap) -> Components:
     if callable(components) and all_leaves([components]):
         components = components(tree)
     entries = _read_entries(components)
-    found: Components = {}
+    matched: Components = {}
     used = set()
     for path in paths:
         entry = nearest_entry(path, entries)
         if entry is not None:
             used.add(entry)
-            found[path] = entries[entry]
-    missing = [path for path in paths if path not in found]
+            matched[path] = entries[entry]
+    missing = [path for path in paths if path not in matched]
     if missing:
         raise ValueError(
             "components: no component for these leaves (None leaves a leaf out on "
             "purpose):" + list_offenders(missing)
         )
-    hidden = {path for path, leaf in nodes if path not in found}
+    hidden = {path for path, leaf in nodes if path not in matched}
     unused = [
         path
         for path, entry in entries.items()
@@ -107,7 +107,7 @@ def match_components(tree: Any, components: ComponentMap) -> Components:
         raise ValueError(
             "components: entries that belong to no leaf:" + list_offenders(unused)
         )
-    return found
+    return matched
 
 
 def _read_entries(tree: ComponentTree) -> Components:

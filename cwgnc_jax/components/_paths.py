@@ -169,20 +169,21 @@ def match_rules(
         first match of no name: it is misspelt, or comes after one that takes all.
     """
     one, several = kinds
-    matched = [
-        next((rule for rule, p in enumerate(patterns) if p.fullmatch(name)), None)
-        for name in names
-    ]
-    found = [rule for rule in matched if rule is not None]
-    if len(found) < len(matched):
-        missed = [
-            name for name, rule in zip(names, matched, strict=True) if rule is None
-        ]
+    matched = []
+    missed = []
+    for name in names:
+        for rule, pattern in enumerate(patterns):
+            if pattern.fullmatch(name):
+                matched.append(rule)
+                break
+        else:
+            missed.append(name)
+    if missed:
         raise ValueError(
             f"{argument}: no rule matches the {several}:" + list_offenders(missed)
         )
-    used = set(found)
-    unused = [p.pattern for rule, p in enumerate(patterns) if rule not in used]
+    used = set(matched)
+    unused = [p.pattern for i, p in enumerate(patterns) if i not in used]
     if unused and names and not partial:
         raise ValueError(
             f"{argument}: no {one} is left for the rules (the first match wins):"
@@ -190,7 +191,7 @@ def match_rules(
             + f"\nThe {several} are:"
             + list_offenders(names)
         )
-    return found
+    return matched
 
 
 def _walk(

@@ -169,7 +169,7 @@ def _match(tree: Any, specs: Specs) -> dict[str, _LeafAndSpec]:
                 f"specs must hold jax.sharding.PartitionSpec, got {spec!r} at {path!r}"
             )
         entries[path] = PartitionSpec() if spec is None else spec
-    found: dict[str, _LeafAndSpec] = {}
+    matched: dict[str, _LeafAndSpec] = {}
     problems = []
     for path, leaf in leaves_with_paths(tree):
         entry = nearest_entry(path, entries)
@@ -178,10 +178,10 @@ def _match(tree: Any, specs: Specs) -> dict[str, _LeafAndSpec]:
         elif len(entries[entry]) > jnp.ndim(leaf):
             problems.append(f"{path}: {entries[entry]} for shape {jnp.shape(leaf)}")
         else:
-            found[path] = _LeafAndSpec(leaf, entries[entry])
+            matched[path] = _LeafAndSpec(leaf, entries[entry])
     if problems:
         raise ValueError("specs do not fit the leaves:" + list_offenders(problems))
-    return found
+    return matched
 
 
 def _axis_size(name: str) -> int:

@@ -102,9 +102,9 @@ def mixout(
         if not 0 <= p <= 1:
             raise ValueError(f"p must lie between 0 and 1, got {p}")
     mix = _mix if gradient == "exact" else _mix_with_released_gradient
-    found = leaves_with_paths(params)
-    paths = [path for path, _ in found]
-    values = [leaf for _, leaf in found]
+    flat = leaves_with_paths(params)
+    paths = [path for path, _ in flat]
+    values = [leaf for _, leaf in flat]
     chosen = _choose(paths, values, leaves, output_layer)
     originals = _originals(pretrained, {paths[i]: values[i] for i in chosen})
     for i in chosen:

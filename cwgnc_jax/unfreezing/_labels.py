@@ -189,7 +189,7 @@ def _partition(
         labels = label_paths([path for path, _ in leaves_with_paths(tree)], tree)
         return jax.tree.unflatten(jax.tree.structure(tree), labels)
 
-    return optax.partition(transforms, labels_of)
+    return optax.partition({**transforms}, labels_of)
 
 
 def _read_labels(labels: Any) -> dict[str, Any]:
