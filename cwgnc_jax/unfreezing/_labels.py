@@ -168,11 +168,13 @@ def freeze(
 
     def label_paths(paths: Sequence[str], tree: Any) -> list[str]:
         by_path = _read_labels(labels(tree)) if read is None else read
-        entries = {path: nearest_entry(path, by_path) for path in paths}
-        missing = [path for path, entry in entries.items() if entry is None]
+        entries = [nearest_entry(path, by_path) for path in paths]
+        missing = [
+            path for path, entry in zip(paths, entries, strict=True) if entry is None
+        ]
         if missing:
             raise ValueError("labels: none for the leaves:" + list_offenders(missing))
-        return [by_path[entry] for entry in entries.values() if entry is not None]
+        return [by_path[entry] for entry in entries if entry is not None]
 
     return _partition({TRAINABLE: optimizer, FROZEN: _keep()}, label_paths)
 
