@@ -10,18 +10,15 @@ from cwgnc_jax._clip import (
     get_clip_state,
 )
 from cwgnc_jax._diagnostics import (
-    component_cosine,
+    clip_rate,
     component_cosine_distance,
+    component_groups,
     component_rmsd,
     component_sizes,
-)
-from cwgnc_jax._optimizers import cwgnc_adamw, decay_mask
-from cwgnc_jax._summaries import (
-    clip_rate,
-    component_groups,
     convergence_racing,
     extremes_by_group,
 )
+from cwgnc_jax._optimizers import cwgnc_adamw, decay_mask
 from cwgnc_jax._thresholds import MaxNorm
 from cwgnc_jax.components._component import Component, ComponentMap, Split
 from cwgnc_jax.components._layout import component_names, describe_components
@@ -35,16 +32,16 @@ from cwgnc_jax.components._maps import (
     whole_tree,
 )
 from cwgnc_jax.components._norms import component_norms
+from cwgnc_jax.components._paths import leaves_with_paths
+from cwgnc_jax.unfreezing._carry import carry_opt_state
 from cwgnc_jax.unfreezing._groups import UnfreezingGroups, unfreezing_groups
-from cwgnc_jax.unfreezing._labels import carry_opt_state, freeze
-from cwgnc_jax.unfreezing._stages import (
-    SplitParams,
-    UnfreezingStage,
-    gradual_unfreezing,
-    join_params,
-    split_params,
+from cwgnc_jax.unfreezing._labels import (
+    freeze,
+    partition_by_path,
     unfreezing_labels,
 )
+from cwgnc_jax.unfreezing._split import SplitParams, join_params, split_params
+from cwgnc_jax.unfreezing._stages import UnfreezingStage, gradual_unfreezing
 
 __all__ = [
     "ClipByComponentNormState",
@@ -62,7 +59,6 @@ __all__ = [
     "carry_opt_state",
     "clip_by_component_norm",
     "clip_rate",
-    "component_cosine",
     "component_cosine_distance",
     "component_groups",
     "component_names",
@@ -79,6 +75,8 @@ __all__ = [
     "get_clip_state",
     "gradual_unfreezing",
     "join_params",
+    "leaves_with_paths",
+    "partition_by_path",
     "split_params",
     "stacked",
     "unfreezing_groups",

@@ -8,26 +8,28 @@ import jax.numpy as jnp
 import optax
 
 from cwgnc_jax._thresholds import (
-    BlockThreshold,
+    Limit,
     MaxNorm,
-    block_thresholds,
-    check_thresholds,
-    match_rules,
-    stack_thresholds,
+    limits_at,
+    match_thresholds,
+    read_max_norm,
+    stack_limits,
 )
 from cwgnc_jax.components._component import ComponentMap
 from cwgnc_jax.components._layout import Layout
 from cwgnc_jax.components._norms import (
-    block_squares,
-    norms_dtype,
+    Measured,
+    measure,
+    norm_dtype,
     resolve,
     safe_sqrt,
-    scale_leaf,
+    scale_blocks,
     select,
     stack_blocks,
+    widest_dtype,
 )
-from cwgnc_jax.components._paths import flatten_with_paths, list_offenders
-from cwgnc_jax.components._specs import Specs
+from cwgnc_jax.components._paths import leaves_with_paths, list_offenders
+from cwgnc_jax.components._shards import Specs
 
 
 class ClipByComponentNormState(NamedTuple):
@@ -103,29 +105,13 @@ def clip_by_component_norm(
         if ``components`` is no map, such as the name of one or :func:`stacked` itself.
 
     Notes:
-      **Numbers.** Squares are summed in float32, or float64 for 64 bits, and updates
-      keep their dtype. A component whose norm is at most its threshold, within
-      rounding, keeps every bit. A component with a NaN becomes NaN; one with an
-      infinity becomes NaN there and 0 elsewhere; the others never notice, and
-      ``optax.apply_if_finite`` around the optimizer skips such a step. A finite
-      gradient whose squared norm float32 cannot hold (entries above some 1e19)
-      becomes 0 and its recorded norm infinite. A traced threshold cannot be checked:
-      below 0 it acts as 0, and NaN makes its components NaN. Derivatives of the
-      clipped gradient are finite, at 0 too.
+      Below its threshold a component keeps every bit. NaN and infinity stay in their
+      own component. Inside ``optax.MultiSteps``, masks and ``optax.partition`` it sees
+      what they show it; sharded arrays under ``jit`` need no ``specs``. For numbers,
+      places in a chain, shards and costs in full, see ``docs/clipping.md``.
 
-      **Where it belongs.** After the gradient is unscaled, if the loss was scaled;
-      after gradients were averaged over devices (clipping first gives another mean);
-      inside ``optax.MultiSteps``, which accumulates before it, unless each
-      micro-batch is to be clipped. A clipping before a mask or ``optax.partition``
-      keeps the gradients of frozen leaves alive for the sake of their recorded
-      norms; inside the mask, frozen leaves cost nothing.
-
-      **Sharded arrays** under jit need no ``specs``, whether the axes of the mesh are
-      explicit or left to the compiler: it combines the sums of all components that are
-      sharded over the same mesh axes into one all-reduce.
-
-      **Hyperparameters.** ``optax.inject_hyperparams`` takes a callable for a schedule
-      of its own: name the others, ``static_args=("components", "specs")``.
+      ``optax.inject_hyperparams`` takes a callable for a schedule of its own: name the
+      others, ``static_args=("components", "specs")``.
 
     Examples:
       The paper's threshold, before Adam:
@@ -165,84 +151,96 @@ def clip_by_component_norm(
       Component-Wise Gradient Norm Clipping <https://arxiv.org/abs/2210.10325>`_,
       2022, section 3
     """
-    thresholds = check_thresholds("max_norm", max_norm)
+    rules = read_max_norm(max_norm)
 
     def init_fn(params: optax.Params) -> ClipByComponentNormState:
         layout = resolve(params, components, specs)
-        if isinstance(thresholds, list):
-            # Rules that do not fit are to show at once, not in the first update.
-            match_rules("max_norm", [pattern for pattern, _ in thresholds], layout)
-        dtype = norms_dtype(jax.tree.leaves(params), layout)
-        return ClipByComponentNormState(*initial_record(layout, dtype))
+        # Rules that do not fit are to show at once, not in the first update.
+        match_thresholds(rules, layout)
+        return initial_state(params, layout)
 
     def update_fn(
         updates: optax.Updates, state: Any, params: optax.Params | None = None
     ) -> tuple[optax.Updates, ClipByComponentNormState]:
         del params
-        layout = resolve(updates, components, specs)
-        leaves, treedef = jax.tree.flatten(updates)
-        dtype = norms_dtype(leaves, layout)
-        limits = block_thresholds("max_norm", thresholds, layout, state.count, dtype)
-        squares = block_squares(leaves, layout)
-        leaves = clip_leaves(leaves, layout, squares, limits)
-        # For the state alone: scales indexed back out of a vector compile slowly.
-        stack = stack_blocks(squares, dtype)
-        return jax.tree.unflatten(treedef, leaves), ClipByComponentNormState(
-            count=jnp.asarray(optax.safe_increment(state.count)),
-            norms=safe_sqrt(stack).astype(state.norms.dtype),
-            scales=clip_scales(stack, stack_thresholds(limits, layout)).astype(
-                state.scales.dtype
-            ),
-        )
+        gradients = measure(updates, components, specs)
+        limits = limits_at(rules, gradients.layout, state.count, gradients.dtype)
+        return clip(gradients, limits, state)
 
     return optax.GradientTransformation(init_fn, update_fn)
 
 
-def initial_record(layout: Layout, dtype: Any) -> tuple[jax.Array, ...]:
-    """Count, norms and scales before the first step.
-
-    Each is a buffer of its own: two that share one cannot both be donated.
-    """
-    return (
-        jnp.zeros((), jnp.int32),
-        jnp.zeros((layout.size,), dtype),
-        jnp.ones((layout.size,), dtype),
+def initial_state(params: optax.Params, layout: Layout) -> ClipByComponentNormState:
+    """The state before the first step."""
+    leaves = jax.tree.leaves(params)
+    dtype = widest_dtype(
+        norm_dtype(leaves[member.position])
+        for block in layout.blocks
+        for member in block.members
+    )
+    # Each is a buffer of its own: two that share one cannot both be donated.
+    return ClipByComponentNormState(
+        count=jnp.zeros((), jnp.int32),
+        norms=jnp.zeros((layout.size,), dtype),
+        scales=jnp.ones((layout.size,), dtype),
     )
 
 
-def clip_leaves(
-    leaves: Sequence[Any],
-    layout: Layout,
-    squares: Sequence[jax.Array],
-    limits: Sequence[BlockThreshold],
-) -> list[Any]:
-    """Scales the leaves of each block down to its thresholds."""
-    clipped = list(leaves)
-    for block, square, limit in zip(layout.blocks, squares, limits, strict=True):
-        if limit.alone is True:
-            continue
-        scale = clip_scales(square, limit)
-        for member in block.members:
-            leaf = leaves[member.position]
-            clipped[member.position] = scale_leaf(leaf, scale, member)
-    return clipped
+def clip(
+    gradients: Measured,
+    limits: Sequence[Limit],
+    state: Any,
+    together: Limit | None = None,
+) -> tuple[optax.Updates, ClipByComponentNormState]:
+    """Scales components down to their limits; all that clips by component ends here.
 
+    Args:
+      gradients: the updates and their squared norms.
+      limits: the limits of each block.
+      state: the state before, or one with its fields and more.
+      together: limits of all components, in the order of their names, where they are
+        at hand.
 
-def clip_scales(squares: jax.Array, limit: BlockThreshold) -> jax.Array:
-    """min(1, limit / norm) of the squared norms; 0 / 0 is 0, inf / inf is 1.
-
-    The comparison is one of squares, so that the root has a single use and fuses.
+    Returns:
+      The clipped updates, and the state after.
     """
-    value, square, below = (
-        x.astype(squares.dtype) for x in (limit.value, limit.square, limit.below)
+    layout, leaves, treedef, squares = gradients
+    # Block by block, each of its own shape and dtype, so that the norm of a component
+    # is all that its leaves wait for.
+    scales = [
+        None if limit.fixed is True else scales_of(square, limit)
+        for square, limit in zip(squares, limits, strict=True)
+    ]
+    leaves = scale_blocks(leaves, layout, scales)
+    # Once more, all in one vector, for the state alone: leaves' scales that are indexed
+    # back out of that vector make each leaf wait for all norms, cost a kernel for each,
+    # and compile slowly.
+    square = stack_blocks(squares)
+    if together is None:
+        together = stack_limits(limits, layout)
+    return jax.tree.unflatten(treedef, leaves), ClipByComponentNormState(
+        # Stops at the largest integer instead of going on with the smallest.
+        count=jnp.asarray(optax.safe_increment(state.count)),
+        # In the state's dtypes, so that a scan can carry it whatever the gradients are.
+        norms=safe_sqrt(square).astype(state.norms.dtype),
+        scales=scales_of(square, together).astype(state.scales.dtype),
     )
-    # Where it is not needed the root is that of a positive constant: its derivative
-    # stays finite. Few operations, for there may be hundreds of leaves to compile.
+
+
+def scales_of(squares: jax.Array, limit: Limit) -> jax.Array:
+    """min(1, limit / norm) of the squared norms; 0 / 0 is 0, inf / inf is 1."""
+    value, square, inside = (
+        x.astype(squares.dtype) for x in (limit.value, limit.square, limit.inside)
+    )
+    # Squares are compared, so that the root has a single use and fuses. Where it is not
+    # needed it is that of a positive constant: its derivative stays finite. Few
+    # operations, for there may be hundreds of leaves to compile.
     scales = value / jnp.sqrt(jnp.maximum(squares, square))
     within = squares <= square
-    if limit.alone is not False:
-        within = within | limit.alone
-    return select(within, below, scales)
+    if limit.fixed is not False:
+        within = within | limit.fixed
+    # A NaN is not within: it becomes the scale, and so the whole component.
+    return select(within, inside, scales)
 
 
 def get_clip_state(
@@ -275,20 +273,22 @@ def get_clip_state(
       >>> get_clip_state(opt_state).norms.tolist()
       [1.4142135381698608, 2.0]
     """
-    found = {
+    # Found by its fields, not its type: a restored state is a dict, and the adaptive
+    # transformations have more of them.
+    states = {
         path: node
-        for path, node in flatten_with_paths(opt_state, is_leaf=is_clip_state)
+        for path, node in leaves_with_paths(opt_state, is_leaf=is_clip_state)
         if is_clip_state(node)
     }
-    chosen = list(found) if where is None else _paths_at(str(where), found)
+    chosen = list(states) if where is None else _paths_at(str(where), states)
     if len(chosen) != 1:
         scope = "opt_state" if where is None else f"opt_state at {where!r}"
         raise ValueError(
             f"{scope} must hold one state of a clipping by component, got {len(chosen)}"
-            + ("; name a path, or a key in it, as `where`:" if found else "")
-            + list_offenders(chosen or found)
+            + ("; name a path, or a key in it, as `where`:" if states else "")
+            + list_offenders(chosen or states)
         )
-    state = found[chosen[0]]
+    state = states[chosen[0]]
     fields = state if isinstance(state, Mapping) else state._asdict()
     # An array may be wrapped, as nnx.Optimizer does.
     arrays = {
@@ -302,6 +302,7 @@ def _paths_at(where: str, paths: Collection[str]) -> list[str]:
     """The path itself, else those that it begins, else those that it is a part of."""
     if where in paths:
         return [where]
+    # Between slashes, so that "a" is no part of "a_b".
     key = f"/{where}/"
     return [path for path in paths if f"/{path}/".startswith(key)] or [
         path for path in paths if key in f"/{path}/"

@@ -1,6 +1,7 @@
-"""How far components moved from a reference: difference and angle."""
+"""How components move and are clipped: Figures 2 to 5 of the paper in numbers."""
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +11,12 @@ from cwgnc_jax.components._component import ComponentMap
 from cwgnc_jax.components._layout import Layout, make_layout
 from cwgnc_jax.components._norms import (
     block_squares,
-    norms_dtype,
     safe_sqrt,
-    scale_leaf,
+    scale_blocks,
     stack_blocks,
 )
-from cwgnc_jax.components._paths import flatten_with_paths, list_offenders
+from cwgnc_jax.components._paths import leaves_with_paths, list_offenders
+from cwgnc_jax.unfreezing._groups import UnfreezingGroups, unfreezing_groups
 
 
 def component_sizes(tree: Any, components: ComponentMap | None = None) -> np.ndarray:
@@ -39,14 +40,10 @@ def component_sizes(tree: Any, components: ComponentMap | None = None) -> np.nda
       >>> component_sizes(params, stacked(".*")).tolist()
       [8, 8, 32, 32]
     """
-    sizes = []
-    for block in make_layout(tree, components).blocks:
-        total = np.zeros(block.shape, np.int64)
-        for member in block.members:
-            kept = {*member.axes, member.split_axis}
-            rest = [n for axis, n in enumerate(member.shape) if axis not in kept]
-            total += np.prod(rest, dtype=np.int64) * np.asarray(member.sizes or 1)
-        sizes.append(total.ravel())
+    sizes = [
+        np.ravel(sum(member.entries for member in block.members))
+        for block in make_layout(tree, components).blocks
+    ]
     return np.concatenate([np.zeros(0, np.int64), *sizes])
 
 
@@ -89,7 +86,7 @@ def component_rmsd(
     """
     layout, leaves, others = _pair(tree, reference, components)
     moved = [a - b for a, b in zip(leaves, others, strict=True)]
-    squares = stack_blocks(block_squares(moved, layout), norms_dtype(moved, layout))
+    squares = stack_blocks(block_squares(moved, layout))
     sizes = np.maximum(component_sizes(tree, components), 1)
     return safe_sqrt(squares / sizes.astype(squares.dtype))
 
@@ -154,35 +151,228 @@ def component_cosine_distance(
     ):
         distance = jnp.where(count == 0, 0, jnp.minimum(square / 2, 2))
         distances.append(jnp.where(zero != other, 1, distance).astype(square.dtype))
-    return stack_blocks(distances, norms_dtype(apart, layout))
+    return stack_blocks(distances)
 
 
-def component_cosine(
-    tree: Any, reference: Any, components: ComponentMap | None = None
-) -> jax.Array:
-    """Cosine similarity of each component and a reference.
+def component_groups(
+    params: Any,
+    components: ComponentMap | None = None,
+    groups: UnfreezingGroups | None = None,
+) -> tuple[str, ...]:
+    """The group in which each component lies: head, a layer, or embeddings.
 
     Args:
-      tree: parameters, a pytree of arrays.
-      reference: what to compare with, matched by path; it may hold other leaves too.
+      params: parameters, a pytree of arrays or of ``jax.ShapeDtypeStruct``.
       components: which component each leaf belongs to; by default each leaf is one.
+      groups: groups of the parameters, by default those of
+        :func:`unfreezing_groups`.
 
     Returns:
-      The similarities, from -1 to 1, shape (components,): 1 minus
-      :func:`component_cosine_distance`, which tells apart what is close to 1. Two
-      components of zeros have 1, zeros and anything else 0.
+      The group's name for each component, in the order of :func:`component_names`.
 
     Raises:
-      ValueError: as :func:`component_rmsd`.
+      ValueError: if a component lies in several groups, as that of a stack does whose
+        layers are not kept apart.
 
     Examples:
       >>> import jax.numpy as jnp
-      >>> from cwgnc_jax import component_cosine
-      >>> before = {"bias": jnp.zeros(2), "kernel": jnp.array([3.0, 4.0])}
-      >>> component_cosine({"bias": jnp.zeros(2), "kernel": -before["kernel"]}, before)
-      Array([ 1., -1.], dtype=float32)
+      >>> from cwgnc_jax import component_groups, stacked
+      >>> params = {"embed": jnp.ones((9, 2)), "head": jnp.ones((2, 2)),
+      ...           "layers": {"kernel": jnp.ones((3, 2, 2))}}
+      >>> component_groups(params, stacked("layers/.*"))
+      ('embeddings', 'head', 'layer 0', 'layer 1', 'layer 2')
     """
-    return 1 - component_cosine_distance(tree, reference, components)
+    groups = unfreezing_groups(params) if groups is None else groups
+    group_names = []
+    for block in make_layout(params, components).blocks:
+        levels: list[set[int]] = [set() for _ in range(block.size)]
+        for member in block.members:
+            span = groups.span(member.path, member.shape)
+            kept = span.layers > 0 and span.axis in member.axes
+            for flat, index in enumerate(np.ndindex(block.shape)):
+                if kept:
+                    levels[flat].add(span.level + index[member.axes.index(span.axis)])
+                else:
+                    levels[flat].update(range(span.level, span.end))
+        several = [
+            name
+            for name, held in zip(block.names(), levels, strict=True)
+            if len(held) > 1
+        ]
+        if several:
+            raise ValueError(
+                "components must lie in one group each (stacked() keeps layers apart), "
+                "these lie in several:" + list_offenders(several)
+            )
+        group_names += [groups.name(level) for [level] in levels]
+    return tuple(group_names)
+
+
+def extremes_by_group(
+    values: jax.typing.ArrayLike,
+    groups: Sequence[str],
+    kind: Literal["max", "min"] = "max",
+) -> dict[str, jax.Array]:
+    """The largest or smallest value among the components of each layer.
+
+    The paper shows the largest root-mean-square difference and the smallest cosine
+    similarity, because components of different sizes have no common mean.
+
+    Args:
+      values: what was measured, shape (..., components).
+      groups: the group of each component, from :func:`component_groups`; or any other
+        name to gather by.
+      kind: 'max' or 'min'.
+
+    Returns:
+      An array of shape (...) for each group, from the embeddings up to the head if
+      the groups are those, and else in the order in which they come. A NaN shows.
+
+    Raises:
+      ValueError: if the numbers of values and groups differ, or for another kind.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from cwgnc_jax import extremes_by_group
+      >>> moved = jnp.array([0.1, 0.5, 0.3])
+      >>> {name: float(x) for name, x in extremes_by_group(
+      ...     moved, ("head", "layer 0", "layer 0")).items()}
+      {'layer 0': 0.5, 'head': 0.10000000149011612}
+    """
+    if kind not in ("max", "min"):
+        raise ValueError(f"kind must be 'max' or 'min', got {kind!r}")
+    values = jnp.asarray(values)
+    if values.shape[-1:] != (len(groups),):
+        raise ValueError(
+            f"values must have an entry for each of {len(groups)} groups on the last "
+            f"axis, got the shape {values.shape}"
+        )
+    reduce: Callable[..., jax.Array] = jnp.max if kind == "max" else jnp.min
+    return {
+        name: reduce(
+            values[..., np.flatnonzero([group == name for group in groups])], axis=-1
+        )
+        for name in sorted(dict.fromkeys(groups), key=_height)
+    }
+
+
+def clip_rate(
+    scales: jax.typing.ArrayLike, sizes: jax.typing.ArrayLike | None = None
+) -> jax.Array:
+    """Share of the components, or of the parameters, that were clipped.
+
+    Norms and scales of a run are in the state of its optimizer at each step
+    (:func:`get_clip_state`), so that a record of them costs no second pass.
+
+    Args:
+      scales: factors of the components, shape (..., components), such as those of all
+        steps. What is below 1 was clipped; NaN was not.
+      sizes: weights of the components, shape (components,):
+        :func:`component_sizes` gives the share of the parameters. By default
+        components count alike.
+
+    Returns:
+      The shares, float32 of shape (...).
+
+    Raises:
+      ValueError: if sizes and scales differ in the number of components.
+
+    Examples:
+      The rate over four steps; then of each component, over all steps:
+
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> from cwgnc_jax import (
+      ...     clip_by_component_norm, clip_rate, component_sizes, get_clip_state)
+      >>> params = {"bias": jnp.zeros(2), "kernel": jnp.zeros((3, 2))}
+      >>> tx = optax.chain(clip_by_component_norm(2.0), optax.adam(0.1))
+      >>> def step(opt_state, size):
+      ...     gradients = jax.tree.map(lambda leaf: leaf + size, params)
+      ...     _, opt_state = tx.update(gradients, opt_state)
+      ...     return opt_state, get_clip_state(opt_state).scales
+      >>> _, scales = jax.lax.scan(step, tx.init(params), jnp.arange(4.0))
+      >>> clip_rate(scales).tolist()
+      [0.0, 0.5, 1.0, 1.0]
+      >>> clip_rate(scales, component_sizes(params)).tolist()
+      [0.0, 0.75, 1.0, 1.0]
+      >>> clip_rate(scales.T).tolist()
+      [0.5, 0.75]
+    """
+    clipped = (jnp.asarray(scales) < 1).astype(jnp.float32)
+    if sizes is None:
+        return jnp.mean(clipped, axis=-1)
+    weights = jnp.asarray(sizes, jnp.float32)
+    if weights.shape != clipped.shape[-1:]:
+        raise ValueError(
+            f"sizes must have shape {clipped.shape[-1:]}, one for each component, got "
+            f"{weights.shape}"
+        )
+    return jnp.sum(clipped * weights, axis=-1) / jnp.sum(weights)
+
+
+def convergence_racing(movements: jax.typing.ArrayLike) -> jax.Array:
+    r"""How unequally the components of a run move: 0 for alike, 1 for one alone.
+
+    It is the Gini coefficient of the components' movements :math:`m_{ti}`, of which
+    interval :math:`t` of the run has its share by how much moves in it:
+
+    .. math::
+      \frac{\sum_t \sum_{i, j} |m_{ti} - m_{tj}|}
+        {2 (n - 1) \sum_t \sum_i m_{ti}}
+
+    In words: how far two components drawn at random are apart, over twice the
+    movement of one, corrected so that n components can reach 1. That is what
+    racing needs of a measure:
+
+    - *Components that take turns race*, even if all have come equally far in the end.
+      Movements are compared interval by interval, so pass several; a single one
+      measures only how far they came.
+    - A learning rate or a schedule common to all components does not count: all
+      movements scaled by one factor give the same number.
+    - A component that moves a thousandth as much as others has stopped, and one that
+      moves a millionth has not stopped more. A spread of logarithms would be ruled by
+      such components, and infinite for frozen ones; here they count as 0.
+    - Runs of larger and smaller models compare: the number of components hardly
+      counts, nor do their sizes if movements are root mean squares. These are the
+      right unit under Adam, which moves every entry by about the learning rate,
+      however large its gradient: components differ by what their gradients agree on.
+      Under plain SGD movements differ by as much as gradients do.
+
+    It does depend on what a component is: compare runs by one map of components.
+
+    Args:
+      movements: how far each component moved, at least 0, shape (components,) for one
+        interval or (intervals, components): :func:`component_rmsd` from the stage,
+        epoch or step before. Leading axes before these two are independent runs.
+
+    Returns:
+      The number, from 0 to 1, shape of the leading axes. 0 if nothing moves or there
+      is one component; NaN if a movement is.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from cwgnc_jax import convergence_racing
+      >>> alike = jnp.array([[1.0, 1.0], [0.1, 0.1]])
+      >>> turns = jnp.array([[1.0, 0.0], [0.0, 1.0]])
+      >>> double = jnp.array([[2.0, 1.0], [2.0, 1.0]])
+      >>> [round(float(convergence_racing(x)), 3) for x in (alike, turns, double)]
+      [0.0, 1.0, 0.333]
+    """
+    moved = jnp.asarray(movements, jnp.float32)
+    if moved.ndim < 1:
+        raise ValueError("movements must have an axis of components, got a scalar")
+    moved = moved[None] if moved.ndim == 1 else moved
+    count = moved.shape[-1]
+    if count < 2:
+        return jnp.zeros(moved.shape[:-2]) + 0 * jnp.sum(moved, axis=(-2, -1))
+    # Of the sorted values, the one of rank k is the larger of a pair k times and the
+    # smaller one n - 1 - k times.
+    rank = 2 * jnp.arange(count, dtype=moved.dtype) - (count - 1)
+    differences = jnp.sum(rank * jnp.sort(moved, axis=-1), axis=(-2, -1))
+    total = (count - 1) * jnp.sum(moved, axis=(-2, -1))
+    none = total == 0
+    return jnp.where(none, 0, differences / jnp.where(none, 1, total))
 
 
 def _pair(
@@ -190,10 +380,10 @@ def _pair(
 ) -> tuple[Layout, list[jax.Array], list[jax.Array]]:
     """The layout, and the leaves of both trees in at least 32 bits."""
     layout = make_layout(tree, components)
-    by_path = dict(flatten_with_paths(reference))
+    by_path = dict(leaves_with_paths(reference))
     chosen = {member.path for block in layout.blocks for member in block.members}
     leaves, others, wrong = [], [], []
-    for path, leaf in flatten_with_paths(tree):
+    for path, leaf in leaves_with_paths(tree):
         other = by_path.get(path) if path in chosen else leaf
         if other is None or jnp.shape(other) != jnp.shape(leaf):
             shape = "missing" if other is None else jnp.shape(other)
@@ -214,14 +404,17 @@ def _units(
     leaves: list[jax.Array], layout: Layout
 ) -> tuple[list[jax.Array], list[jax.Array]]:
     """Leaves over the norms of their components, and which of these are 0."""
-    units = list(leaves)
-    zeros = []
-    squares = block_squares(leaves, layout)
-    for block, square in zip(layout.blocks, squares, strict=True):
-        norm = safe_sqrt(square)
-        zeros.append(norm == 0)
-        scale = 1 / jnp.where(norm == 0, 1, norm)
-        for member in block.members:
-            leaf = leaves[member.position]
-            units[member.position] = scale_leaf(leaf, scale, member)
-    return units, zeros
+    norms = [safe_sqrt(square) for square in block_squares(leaves, layout)]
+    zeros = [norm == 0 for norm in norms]
+    scales = [1 / jnp.where(norm == 0, 1, norm) for norm in norms]
+    return scale_blocks(leaves, layout, scales), zeros
+
+
+def _height(group: str) -> tuple[int, int]:
+    """From the bottom up; groups of other names keep their order."""
+    kind, _, number = group.partition(" ")
+    if group == "embeddings":
+        return 0, 0
+    if kind == "layer" and number.isdecimal():
+        return 1, int(number)
+    return 2, 0

@@ -37,9 +37,15 @@ def known_number(
         return None
 
 
-def check_number(argument: str, value: Any, largest: float = math.inf) -> None:
+def check_number(
+    argument: str,
+    value: Any,
+    largest: float = math.inf,
+    accepted: str = "a number or a jax scalar",
+) -> None:
     """Raises an error unless a value is a scalar from 0 to ``largest``, or traced."""
-    number = known_number(argument, value)
+    number = known_number(argument, value, accepted)
+    # Written so that NaN, which compares with nothing, is refused.
     if number is not None and not 0 <= number <= largest:
-        accepted = "at least 0" if largest == math.inf else f"from 0 to {largest:g}"
-        raise ValueError(f"{argument} must be {accepted}, got {number:g}")
+        bounds = "at least 0" if largest == math.inf else f"from 0 to {largest:g}"
+        raise ValueError(f"{argument} must be {bounds}, got {number:g}")

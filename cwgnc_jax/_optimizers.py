@@ -10,8 +10,8 @@ import optax
 from cwgnc_jax._clip import clip_by_component_norm
 from cwgnc_jax._thresholds import MaxNorm
 from cwgnc_jax.components._component import ComponentMap
-from cwgnc_jax.components._paths import flatten_with_paths, is_step
-from cwgnc_jax.components._specs import Specs
+from cwgnc_jax.components._paths import is_step, leaves_with_paths
+from cwgnc_jax.components._shards import Specs
 
 _BIAS = re.compile(r"b|bias|beta|offset|.*_bias")
 _NORM = re.compile(r".*norm.*|(ln|bn|gn)([a-z]|\d+|_\w+)?", re.IGNORECASE)
@@ -58,7 +58,7 @@ def decay_mask(params: optax.Params) -> Any:
         )
     marks = [
         jnp.ndim(leaf) > 1 and not _is_spared(path.split("/"))
-        for path, leaf in flatten_with_paths(params)
+        for path, leaf in leaves_with_paths(params)
     ]
     return jax.tree.unflatten(jax.tree.structure(params), marks)
 

@@ -12,7 +12,7 @@ import optax
 
 from cwgnc_jax._numbers import check_number
 from cwgnc_jax.components._layout import Layout
-from cwgnc_jax.components._paths import compile_rules, list_offenders
+from cwgnc_jax.components._paths import compile_rules, match_rules
 
 Threshold: TypeAlias = jax.typing.ArrayLike | optax.Schedule
 """A number, a jax scalar (which may be traced), or a schedule of the step."""
@@ -23,186 +23,187 @@ MaxNorm: TypeAlias = (
 """A threshold for all components, or ordered rules from names to thresholds."""
 
 
-class BlockThreshold(NamedTuple):
-    """Thresholds of the components of a block.
+class Limit(NamedTuple):
+    """Thresholds of the components of a block, ready to be compared with squares.
 
     Attributes:
       value: the threshold, a scalar or an array of the block's shape; finite, so that
         derivatives are.
-      square: its square and a little more, so that rounding never clips what has just
-        this norm, nor takes the quotient above 1; positive, and finite unless the
-        threshold is infinite.
-      below: the scale of a component whose square is at most that: 1, or 0 where the
+      square: its square and a little more; positive, and finite unless the threshold
+        is infinite.
+      inside: the scale of a component whose square is at most that: 1, or 0 where the
         threshold is 0, which stops even what is too small to have a square.
-      alone: which components are left alone: all, none, or an array of the block's
-        shape that says it of each.
+      fixed: which components have the scale ``inside`` whatever their norms: none, an
+        array of the block's shape, or True if the block is not even to be looked at.
     """
 
     value: jax.Array
     square: jax.Array
-    below: jax.Array
-    alone: bool | np.ndarray = False
+    inside: jax.Array
+    fixed: bool | np.ndarray | jax.Array = False
 
     @classmethod
-    def of(cls, value: jax.Array, alone: bool | np.ndarray = False) -> Self:
+    def of(cls, value: jax.Array, fixed: bool = False) -> Self:
         """Completes a threshold of at least 0 (or NaN)."""
         info = jnp.finfo(value.dtype)
+        # The square is off by half a unit in the last place, the sum of squares by some
+        # more, and value / sqrt(square) by one: with a margin of 6 units neither is a
+        # component clipped that has just this norm, nor is a scale above 1.
         margin, smallest, largest = (
             jnp.asarray(x, value.dtype) for x in (1 + 6 * info.eps, info.tiny, info.max)
         )
+        # The slope of 1 / sqrt(inf) is 0, and that of inf / sqrt(x) is not: their
+        # product would be NaN in derivatives of what is never clipped.
         finite = jnp.minimum(value, largest)
+        # The square of 1e-20 is 0 in float32, and that of 1e20 infinite. Its root is
+        # drawn of what is at least this, so that 0 / 0 cannot be.
         square = jnp.clip(jnp.square(finite) * margin, smallest, largest)
         square = jnp.where(jnp.isinf(value), value, square)
         # No scale moves with it: it only says which are clipped.
         square = jax.lax.stop_gradient(square)
-        return cls(finite, square, jnp.sign(value), alone)
+        return cls(finite, square, jnp.sign(value), fixed)
 
 
-def check_thresholds(argument: str, max_norm: MaxNorm) -> list[tuple[Any, Any]] | Any:
-    """Checks what can be known of the thresholds before there is a tree.
+class Rule(NamedTuple):
+    """A threshold, and the names of the components that it is for.
 
-    Args:
-      argument: name of the argument, for messages.
-      max_norm: what the user gave.
-
-    Returns:
-      Compiled rules as a list, or the one threshold.
+    Attributes:
+      pattern: expression for their whole names; None for all components.
+      threshold: None to leave them alone.
     """
+
+    pattern: re.Pattern[str] | None
+    threshold: Threshold | None
+
+    @property
+    def argument(self) -> str:
+        """What the threshold is called in messages."""
+        return "max_norm" + (f" of {self.pattern.pattern!r}" if self.pattern else "")
+
+
+def read_max_norm(max_norm: MaxNorm) -> list[Rule]:
+    """Checks what can be known of the thresholds before there is a tree."""
     if isinstance(max_norm, Mapping | Sequence) and not isinstance(max_norm, str):
-        rules = compile_rules(argument, max_norm)
-        for pattern, value in rules:
-            if value is not None:
-                _check_threshold(f"{argument} of {pattern.pattern!r}", value)
-        return rules
-    _check_threshold(argument, max_norm)
-    return max_norm
-
-
-def block_thresholds(
-    argument: str, max_norm: Any, layout: Layout, count: jax.Array, dtype: Any
-) -> list[BlockThreshold]:
-    """The thresholds of every block at a step.
-
-    Args:
-      argument: name of the argument, for messages.
-      max_norm: what `check_thresholds` returned.
-      layout: the components.
-      count: the step, for schedules.
-      dtype: dtype of the thresholds.
-
-    Returns:
-      Thresholds of at least 0 (or NaN), one for each block.
-    """
-    if not isinstance(max_norm, list):
-        value = _evaluate(argument, max_norm, count, dtype)
-        return [BlockThreshold.of(value)] * len(layout.blocks)
-    matched = match_rules(argument, [pattern for pattern, _ in max_norm], layout)
-    limits = [
-        BlockThreshold.of(jnp.asarray(math.inf, dtype), True)
-        if value is None
-        else BlockThreshold.of(
-            _evaluate(f"{argument} of {pattern.pattern!r}", value, count, dtype)
-        )
-        for pattern, value in max_norm
-    ]
-    thresholds = []
-    for block, rules in zip(layout.blocks, matched, strict=True):
-        if len(set(rules)) == 1:
-            thresholds.append(limits[rules[0]])
-            continue
-        index = np.array(rules, dtype=np.int32).reshape(block.shape)
-        values, squares, below, alone = zip(*limits, strict=True)
-        thresholds.append(
-            BlockThreshold(
-                jnp.stack(values)[index],
-                jnp.stack(squares)[index],
-                jnp.stack(below)[index],
-                np.array(alone)[index],
+        rules = [Rule(*pair) for pair in compile_rules("max_norm", max_norm)]
+    else:
+        threshold: Any = max_norm  # A str, too: it is refused below.
+        rules = [Rule(None, threshold)]
+    for rule in rules:
+        alone = rule.pattern is not None and rule.threshold is None
+        if not (alone or callable(rule.threshold)):
+            check_number(
+                rule.argument,
+                rule.threshold,
+                accepted="a number, a jax scalar, a schedule or rules of "
+                "(regular expression, threshold)",
             )
-        )
-    return thresholds
+    return rules
 
 
-def stack_thresholds(
-    thresholds: Sequence[BlockThreshold], layout: Layout
-) -> BlockThreshold:
-    """The thresholds of all components, in the order of their names."""
-    if all(limit is thresholds[0] for limit in thresholds):
-        return thresholds[0] if thresholds else BlockThreshold.of(jnp.zeros(()))
-    sizes = [block.size for block in layout.blocks]
-
-    def stack(values: Sequence[Any], library: Any) -> Any:
-        return library.concatenate(
-            [
-                library.broadcast_to(library.ravel(value), size)
-                for value, size in zip(values, sizes, strict=True)
-            ]
-        )
-
-    return BlockThreshold(
-        stack([limit.value for limit in thresholds], jnp),
-        stack([limit.square for limit in thresholds], jnp),
-        stack([limit.below for limit in thresholds], jnp),
-        stack([limit.alone for limit in thresholds], np),
-    )
-
-
-def match_rules(
-    argument: str, patterns: Sequence[re.Pattern[str]], layout: Layout
-) -> list[list[int]]:
-    """The number of the first rule that matches each component, block by block.
+def match_thresholds(rules: Sequence[Rule], layout: Layout) -> list[list[int]]:
+    """The number of the rule of each component, block by block.
 
     Raises:
       ValueError: if a component is matched by no rule or, unless a mask hides
         leaves, a rule is the first match of no component.
     """
-    matched = []
-    missed = []
-    used = set()
-    for block in layout.blocks:
-        rules = []
-        for name in block.names():
-            for rule, pattern in enumerate(patterns):
-                if pattern.fullmatch(name):
-                    rules.append(rule)
-                    used.add(rule)
-                    break
-            else:
-                missed.append(name)
-        matched.append(rules)
-    if missed:
-        raise ValueError(
-            f"{argument}: no rule matches the components:" + list_offenders(missed)
+    patterns = [rule.pattern for rule in rules if rule.pattern is not None]
+    if not patterns:  # One threshold for all, whatever they are called.
+        return [[0]] * len(layout.blocks)
+    numbered = iter(
+        match_rules(
+            "max_norm",
+            patterns,
+            layout.names(),
+            partial=layout.masked,
+            kinds=("component", "components"),
         )
-    unused = [p.pattern for rule, p in enumerate(patterns) if rule not in used]
-    if unused and layout.blocks and not layout.masked:
-        raise ValueError(
-            f"{argument}: no component is left for the rules (the first match wins):"
-            + list_offenders(unused)
-            + "\nThe components are:"
-            + list_offenders(layout.names())
+    )
+    return [[next(numbered) for _ in range(block.size)] for block in layout.blocks]
+
+
+def limits_at(
+    rules: Sequence[Rule], layout: Layout, count: jax.Array, dtype: Any
+) -> list[Limit]:
+    """The thresholds of every block at a step.
+
+    Args:
+      rules: what :func:`read_max_norm` returned.
+      layout: the components.
+      count: the step, for schedules.
+      dtype: dtype of the thresholds.
+
+    Returns:
+      Limits of at least 0 (or NaN), one for each block.
+    """
+    matched = match_thresholds(rules, layout)
+    limits = [_evaluate(rule, count, dtype) for rule in rules]
+    return [
+        _of_block(limits, numbers, layout.blocks[i].shape)
+        for i, numbers in enumerate(matched)
+    ]
+
+
+def at_least_zero(value: jax.typing.ArrayLike, dtype: Any) -> jax.Array:
+    """A number as an array; below 0, where only a traced one can be, it acts as 0."""
+    return jnp.maximum(jnp.asarray(value, dtype), jnp.zeros((), dtype))
+
+
+def stack_limits(limits: Sequence[Limit], layout: Layout) -> Limit:
+    """The limits of all components, in the order of their names."""
+    if not limits:
+        return Limit.of(jnp.zeros(()))
+    first = limits[0]
+    # The very same objects, which is what one threshold, or one rule, gave each block.
+    # One scalar for all components stays one, rather than a vector to be read.
+    if first.value.ndim == 0 and all(limit is first for limit in limits):
+        return first
+    sizes = [block.size for block in layout.blocks]
+
+    def stack(values: Sequence[Any], library: Any) -> Any:
+        return library.concatenate(
+            [
+                library.broadcast_to(library.ravel(value), (size,))
+                for value, size in zip(values, sizes, strict=True)
+            ]
         )
-    return matched
+
+    values, squares, inside, fixed = zip(*limits, strict=True)
+    # What is fixed is known while tracing: numpy's, and so no operation.
+    return Limit(
+        stack(values, jnp), stack(squares, jnp), stack(inside, jnp), stack(fixed, np)
+    )
 
 
-def _check_threshold(argument: str, value: Any) -> None:
-    if callable(value):
-        return
-    if isinstance(value, str | bool) or not hasattr(value, "__float__"):
-        raise TypeError(
-            f"{argument} must be a number, a jax scalar, a schedule or rules of "
-            f"(regular expression, threshold), got {value!r}"
-        )
-    check_number(argument, value)
+def _of_block(
+    limits: Sequence[Limit], rules: Sequence[int], shape: tuple[int, ...]
+) -> Limit:
+    """The limit of a block whose components have these rules."""
+    if len(set(rules)) == 1:
+        return limits[rules[0]]
+    # Rules are known while tracing, thresholds need not be: one gather of a constant
+    # index out of as many numbers as there are rules.
+    index = np.array(rules, dtype=np.int32).reshape(shape)
+    values, squares, inside, fixed = zip(*limits, strict=True)
+    return Limit(
+        jnp.stack(values)[index],
+        jnp.stack(squares)[index],
+        jnp.stack(inside)[index],
+        np.array(fixed)[index],
+    )
 
 
-def _evaluate(argument: str, value: Any, count: jax.Array, dtype: Any) -> jax.Array:
+def _evaluate(rule: Rule, count: jax.Array, dtype: Any) -> Limit:
+    value = rule.threshold
+    if value is None:
+        # Infinite for the state's scales; `fixed` lets even a NaN pass.
+        return Limit.of(jnp.asarray(math.inf, dtype), fixed=True)
     if callable(value):
         value = value(count)
         if jnp.ndim(value) != 0:
             raise ValueError(
-                f"{argument} must return a scalar, got an array of shape "
+                f"{rule.argument} must return a scalar, got an array of shape "
                 f"{jnp.shape(value)}"
             )
-    # A traced value below 0 cannot be refused; NaN passes through.
-    return jnp.maximum(jnp.asarray(value, dtype), jnp.zeros((), dtype))
+    # NaN passes through: it shows.
+    return Limit.of(at_least_zero(value, dtype))

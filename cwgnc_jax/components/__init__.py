@@ -1,1 +1,1 @@
-"""What a component is, and the arithmetic of its norm."""
+"""What a component is (paths, maps, layout), and the arithmetic of its norm."""

@@ -44,6 +44,11 @@ class Split:
         object.__setattr__(self, "axis", axis)
         object.__setattr__(self, "parts", tuple(pairs))
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the parts."""
+        return tuple(name for name, _ in self.parts)
+
     def sizes(self, length: int) -> tuple[int, ...] | None:
         """Sizes of the parts of an axis, or None if they do not fit its length."""
         if self.parts[0][1] is None:

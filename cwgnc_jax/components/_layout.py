@@ -5,14 +5,29 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
+import numpy as np
 
 from cwgnc_jax.components._component import Component, ComponentMap
-from cwgnc_jax.components._maps import by_leaf
-from cwgnc_jax.components._matching import match_components
-from cwgnc_jax.components._paths import flatten_with_paths, is_masked, list_offenders
+from cwgnc_jax.components._matching import Components, match_components
+from cwgnc_jax.components._paths import is_masked, leaves_with_paths, list_offenders
+
+LeafSpec: TypeAlias = tuple[tuple[str, ...], ...]
+"""The mesh axes that shard each axis of a leaf; empty for a leaf that is whole."""
+
+
+class WholeLeaf(NamedTuple):
+    """The leaf of which a shard is seen inside ``shard_map``.
+
+    Attributes:
+      shape: its whole shape, over all shards.
+      spec: mesh axes that shard each of its axes.
+    """
+
+    shape: tuple[int, ...]
+    spec: LeafSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +47,15 @@ class Member:
     path: str
     position: int
     shape: tuple[int, ...]
-    spec: tuple[tuple[str, ...], ...]
-    axes: tuple[int, ...]
-    split_axis: int | None
-    sizes: tuple[int, ...]
+    spec: LeafSpec = ()
+    axes: tuple[int, ...] = ()
+    split_axis: int | None = None
+    sizes: tuple[int, ...] = ()
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Axes that are not summed over, in the order of the block's: parts last."""
+        return self.axes if self.split_axis is None else (*self.axes, self.split_axis)
 
     @property
     def index_shape(self) -> tuple[int, ...]:
@@ -44,13 +64,15 @@ class Member:
         return lengths if self.split_axis is None else (*lengths, len(self.sizes))
 
     @property
-    def largest_part(self) -> int:
-        """Number of entries of the leaf in one component, the largest of its parts."""
-        rest = [n for axis, n in enumerate(self.shape) if axis not in self.axes]
-        if self.split_axis is None:
-            return math.prod(rest)
-        others = set(range(len(self.shape))) - {*self.axes, self.split_axis}
-        return math.prod(self.shape[axis] for axis in others) * max(self.sizes)
+    def entries(self) -> np.ndarray:
+        """Numbers of entries in the leaf's components, of the shape of its norms."""
+        rest = [n for axis, n in enumerate(self.shape) if axis not in self.order]
+        of_parts = np.asarray(self.sizes or 1, np.int64) * math.prod(rest)
+        return np.broadcast_to(of_parts, self.index_shape)
+
+    def spec_of(self, axis: int) -> tuple[str, ...]:
+        """Mesh axes that shard an axis of the leaf."""
+        return self.spec[axis] if self.spec else ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +100,11 @@ class Block:
     def size(self) -> int:
         """Number of components in the block."""
         return math.prod(self.shape)
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether devices hold shards of one of its leaves."""
+        return any(member.spec for member in self.members)
 
     def names(self) -> list[str]:
         """Full names of the components, in row-major order of the index."""
@@ -124,6 +151,11 @@ class Layout:
     def size(self) -> int:
         """Number of components."""
         return sum(block.size for block in self.blocks)
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether devices hold shards of any leaf."""
+        return any(block.is_sharded for block in self.blocks)
 
     def names(self) -> tuple[str, ...]:
         """Full names of all components."""
@@ -207,7 +239,7 @@ def describe_components(tree: Any, components: ComponentMap | None = None) -> st
     layout = make_layout(tree, components)
     rows = [("component", "count", "entries", "leaves")]
     for block in layout.blocks:
-        entries = sum(member.largest_part for member in block.members)
+        entries = sum(np.max(member.entries, initial=0) for member in block.members)
         leaves = [f"{member.path} {member.shape}" for member in block.members]
         rows.append((block.summary(), f"{block.size}", f"{entries:,}", leaves[0]))
         rows += [("", "", "", leaf) for leaf in leaves[1:]]
@@ -227,46 +259,48 @@ def describe_components(tree: Any, components: ComponentMap | None = None) -> st
 def make_layout(
     tree: Any,
     components: ComponentMap | None = None,
-    specs: Mapping[str, tuple[tuple[str, ...], ...]] | None = None,
-    shards: Mapping[str, int] | None = None,
+    whole: Mapping[str, WholeLeaf] | None = None,
 ) -> Layout:
     """Applies a map of components to the leaves that are there.
 
     Args:
       tree: parameters or updates.
-      components: the map.
-      specs: mesh axes that shard each axis of a leaf, by path; by default none.
-      shards: number of shards along each of those mesh axes.
+      components: the map; by default each leaf is a component, and none is matched.
+      whole: the whole leaves of which those of the tree are shards, by path.
 
     Returns:
       The components of the tree. Leaves that are not of floating-point numbers
       (integers, random keys, functions) have none.
     """
-    nodes = flatten_with_paths(tree, is_leaf=is_masked)
+    nodes = leaves_with_paths(tree, is_leaf=is_masked)
     leaves = [(path, value) for path, value in nodes if not is_masked(value)]
+    members = []
+    for position, (path, leaf) in enumerate(leaves):
+        if _is_inexact(leaf):
+            shape, spec = whole[path] if whole else (jnp.shape(leaf), ())
+            members.append(Member(path, position, shape, spec))
     _check_paths([path for path, _ in leaves])
-    found = match_components(tree, by_leaf if components is None else components)
+    if components is None:
+        blocks = tuple(Block(m.path, 0, (), (m,)) for m in members)
+    else:
+        blocks = _gather(members, match_components(tree, components))
+    return Layout(blocks, masked=len(leaves) < len(nodes))
 
+
+def _gather(members: Sequence[Member], by_path: Components) -> tuple[Block, ...]:
+    """Joins leaves of one label, and keeps apart what their components keep apart."""
     blocks: dict[tuple[Any, ...], list[Member]] = {}
     problems: list[str] = []
-    for position, (path, leaf) in enumerate(leaves):
-        component = found[path]
-        if component is None or not _is_inexact(leaf):
+    for member in members:
+        component = by_path[member.path]
+        if component is None:
             continue
-        lengths = jnp.shape(leaf)
-        spec = (specs or {}).get(path, ())
-        spec = (*spec, *((),) * (len(lengths) - len(spec)))
-        shape = tuple(
-            length * math.prod((shards or {})[name] for name in names)
-            for length, names in zip(lengths, spec, strict=True)
-        )
         try:
-            member = _make_member(path, position, shape, spec, component)
+            member = _with_axes(member, component)
         except ValueError as error:
-            problems.append(f"{path}: {error}")
+            problems.append(f"{member.path}: {error}")
             continue
-        split = component.split
-        parts = () if split is None else tuple(name for name, _ in split.parts)
+        parts = () if component.split is None else component.split.names
         key = (component.label, component.start, parts, member.index_shape)
         blocks.setdefault(key, []).append(member)
     if problems:
@@ -274,15 +308,12 @@ def make_layout(
             "components: axes or splits that do not fit their leaves:"
             + list_offenders(problems)
         )
-    layout = Layout(
-        tuple(
-            Block(label, start, parts, tuple(members))
-            for (label, start, parts, _), members in blocks.items()
-        ),
-        masked=len(leaves) < len(nodes),
+    joined = tuple(
+        Block(label, start, parts, tuple(of_block))
+        for (label, start, parts, _), of_block in blocks.items()
     )
-    _check_labels(layout)
-    return layout
+    _check_labels(joined)
+    return joined
 
 
 def dtype_of(leaf: Any) -> Any:
@@ -297,13 +328,10 @@ def _is_inexact(leaf: Any) -> bool:
         return False
 
 
-def _make_member(
-    path: str,
-    position: int,
-    shape: tuple[int, ...],
-    spec: tuple[tuple[str, ...], ...],
-    component: Component,
-) -> Member:
+def _with_axes(member: Member, component: Component) -> Member:
+    """A leaf with the axes and the split of its component, checked."""
+    shape = member.shape
+
     def normalise(axis: int) -> int:
         if not -len(shape) <= axis < len(shape):
             raise ValueError(f"no axis {axis} in shape {shape}")
@@ -313,17 +341,16 @@ def _make_member(
     split_axis, sizes = None, ()
     if component.split is not None:
         split_axis = normalise(component.split.axis)
-        found = component.split.sizes(shape[split_axis])
-        if found is None:
+        sizes = component.split.sizes(shape[split_axis])
+        if sizes is None:
             raise ValueError(
                 f"axis {component.split.axis} of shape {shape} cannot be cut into "
                 f"the parts {component.split.describe()}"
             )
-        sizes = found
-    used = axes if split_axis is None else (*axes, split_axis)
-    if len(set(used)) < len(used):
+    member = dataclasses.replace(member, axes=axes, split_axis=split_axis, sizes=sizes)
+    if len(set(member.order)) < len(member.order):
         raise ValueError(f"axes {component.axes} and split name an axis twice")
-    return Member(path, position, shape, spec, axes, split_axis, sizes)
+    return member
 
 
 def _check_paths(paths: Sequence[str]) -> None:
@@ -334,13 +361,14 @@ def _check_paths(paths: Sequence[str]) -> None:
         )
 
 
-def _check_labels(layout: Layout) -> None:
+def _check_labels(blocks: Sequence[Block]) -> None:
     """Leaves of one label must add up, or have no index in common."""
     ranks: dict[str, set[int]] = {}
-    for block in layout.blocks:
+    for block in blocks:
         ranks.setdefault(block.label, set()).add(len(block.shape))
-    repeated = [name for name, times in Counter(layout.names()).items() if times > 1]
-    repeated += [label for label, found in ranks.items() if len(found) > 1]
+    names = Counter(name for block in blocks for name in block.names())
+    repeated = [name for name, times in names.items() if times > 1]
+    repeated += [label for label, held in ranks.items() if len(held) > 1]
     if repeated:
         raise ValueError(
             "components: leaves of one label must keep axes of the same lengths and "

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cwgnc_jax.components._component import Component, ComponentMap, Split
+from cwgnc_jax.components._layers import LISTED, NUMBERED, topmost_match
 from cwgnc_jax.components._matching import (
     Components,
     check_map,
@@ -14,16 +15,14 @@ from cwgnc_jax.components._matching import (
 )
 from cwgnc_jax.components._paths import (
     PathLeaf,
+    compile_pattern,
     compile_rules,
-    flatten_with_paths,
     is_masked,
     is_step,
+    leaves_with_paths,
     list_offenders,
+    match_rules,
 )
-
-# A number of its own (lists, NNX, Equinox) or one at the end of a word for a layer:
-# layer_3, layers_3, TransformerBlock_3, h3.
-_LAYER = re.compile(r"\d+|(\w*(layers?|blocks?)|h)_?\d+", re.IGNORECASE)
 
 
 def by_leaf(tree: Any) -> Components:
@@ -96,11 +95,8 @@ def by_layer(tree: Any) -> Components:
     """
     components = by_module(tree)
     for path in components:
-        keys = path.split("/")
-        for depth, key in enumerate(keys, start=1):
-            if _LAYER.fullmatch(key):
-                components[path] = Component("/".join(keys[:depth]))
-                break
+        if layer := topmost_match(path, (NUMBERED, LISTED)):
+            components[path] = Component(layer)
     return components
 
 
@@ -160,46 +156,25 @@ def by_rules(
     compiled = compile_rules("rules", rules)
     for pattern, choice in compiled:
         check_map(f"rules of {pattern.pattern!r}", choice)
+    patterns = [pattern for pattern, _ in compiled]
 
     def components_by_rules(tree: Any) -> Components:
         nodes = _leaves_of(tree, is_leaf=is_masked)
         leaves = {path: leaf for path, leaf in nodes if not is_masked(leaf)}
-        matched: list[dict[str, re.Match[str]]] = [{} for _ in compiled]
-        missed = []
-        for path in leaves:
-            for (pattern, _), taken in zip(compiled, matched, strict=True):
-                if match := pattern.fullmatch(path):
-                    taken[path] = match
-                    break
-            else:
-                missed.append(path)
-        if missed:
-            raise ValueError(
-                "rules: no rule matches the leaves:" + list_offenders(missed)
-            )
-        unused = [
-            pattern.pattern
-            for (pattern, _), taken in zip(compiled, matched, strict=True)
-            if not taken
-        ]
-        if unused and len(leaves) == len(nodes) and leaves:
-            raise ValueError(
-                "rules: no leaf is left for the rules (the first match wins):"
-                + list_offenders(unused)
-            )
+        hidden = {path: node for path, node in nodes if is_masked(node)}
+        matched = match_rules("rules", patterns, list(leaves), partial=bool(hidden))
         components: Components = {}
-        for (_, choice), taken in zip(compiled, matched, strict=True):
+        for rule, (pattern, choice) in enumerate(compiled):
+            taken = [p for p, r in zip(leaves, matched, strict=True) if r == rule]
             if isinstance(choice, str):
                 components |= {
-                    path: Component(_expand(match, choice))
-                    for path, match in taken.items()
+                    path: Component(_expand(pattern, path, choice)) for path in taken
                 }
             elif choice is None:
                 components |= dict.fromkeys(taken)
             elif taken:
-                part = {path: leaves[path] for path in taken}
                 # The map is not to miss what a mask hides.
-                part |= {path: node for path, node in nodes if is_masked(node)}
+                part = {path: leaves[path] for path in taken} | hidden
                 components |= match_components(part, choice)
         return components
 
@@ -338,7 +313,7 @@ def _modified(
             f"{maker}: pattern must be a regular expression (str), got an object of "
             f"type {type(pattern).__name__}"
         )
-    [(compiled, _)] = compile_rules("pattern", [(pattern, None)])
+    compiled = compile_pattern("pattern", pattern)
 
     def modified_components(tree: Any) -> Components:
         components = match_components(tree, base)
@@ -347,7 +322,7 @@ def _modified(
             for path, component in components.items()
             if component is not None and compiled.fullmatch(path)
         }
-        nodes = flatten_with_paths(tree, is_leaf=is_masked)
+        nodes = leaves_with_paths(tree, is_leaf=is_masked)
         hidden = [path for path, node in nodes if is_masked(node)]
         if not matched and nodes and not hidden:
             raise ValueError(
@@ -371,17 +346,19 @@ def _leaves_of(
             "optax.inject_hyperparams needs "
             'static_args=("components", "specs") to tell maps from schedules'
         )
-    return flatten_with_paths(tree, is_leaf)
+    return leaves_with_paths(tree, is_leaf)
 
 
-def _expand(match: re.Match[str], label: str) -> str:
+def _expand(pattern: re.Pattern[str], path: str, label: str) -> str:
     """A label with the groups of the match filled in."""
+    match = pattern.fullmatch(path)
+    assert match is not None
     try:
         return match.expand(label)
     except (re.error, IndexError) as error:
         raise ValueError(
             f"rules: the label {label!r} does not fit the expression "
-            f"{match.re.pattern!r}: {error}"
+            f"{pattern.pattern!r}: {error}"
         ) from error
 
 

@@ -1,12 +1,17 @@
 """Which entry of a map of components belongs to which leaf."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
 from jax.tree_util import all_leaves
 
 from cwgnc_jax.components._component import Component, ComponentMap, ComponentTree
-from cwgnc_jax.components._paths import flatten_with_paths, is_masked, list_offenders
+from cwgnc_jax.components._paths import (
+    is_masked,
+    leaves_with_paths,
+    list_offenders,
+    nearest_entry,
+)
 
 Maker = TypeVar("Maker", bound=Callable[..., Any])
 
@@ -72,27 +77,27 @@ def match_components(tree: Any, components: ComponentMap) -> Components:
       ValueError: if map and leaves do not fit.
       TypeError: if it is no map.
     """
-    nodes = flatten_with_paths(tree, is_leaf=lambda x: x is None or is_masked(x))
+    nodes = leaves_with_paths(tree, is_leaf=lambda x: x is None or is_masked(x))
     paths = [path for path, leaf in nodes if not (leaf is None or is_masked(leaf))]
     check_map("components", components)
     # A callable module may be a tree of components; a function is a leaf.
     if callable(components) and all_leaves([components]):
         components = components(tree)
     entries = _read_entries(components)
-    found: Components = {}
+    matched: Components = {}
     used = set()
     for path in paths:
         entry = nearest_entry(path, entries)
         if entry is not None:
             used.add(entry)
-            found[path] = entries[entry]
-    missing = [path for path in paths if path not in found]
+            matched[path] = entries[entry]
+    missing = [path for path in paths if path not in matched]
     if missing:
         raise ValueError(
             "components: no component for these leaves (None leaves a leaf out on "
             "purpose):" + list_offenders(missing)
         )
-    hidden = {path for path, leaf in nodes if path not in found}
+    hidden = {path for path, leaf in nodes if path not in matched}
     unused = [
         path
         for path, entry in entries.items()
@@ -102,14 +107,7 @@ def match_components(tree: Any, components: ComponentMap) -> Components:
         raise ValueError(
             "components: entries that belong to no leaf:" + list_offenders(unused)
         )
-    return found
-
-
-def nearest_entry(path: str, entries: Mapping[str, Any]) -> str | None:
-    """The path itself or the nearest above it that has an entry, None without one."""
-    while path and path not in entries:
-        path = path.rpartition("/")[0]
-    return path if path in entries else None
+    return matched
 
 
 def _read_entries(tree: ComponentTree) -> Components:
@@ -117,7 +115,7 @@ def _read_entries(tree: ComponentTree) -> Components:
         return node is None or isinstance(node, Component)
 
     entries: Components = {}
-    for path, entry in flatten_with_paths(tree, is_leaf=is_entry):
+    for path, entry in leaves_with_paths(tree, is_leaf=is_entry):
         entry = Component(entry) if isinstance(entry, str) else entry
         if not is_entry(entry):
             raise TypeError(

@@ -1,20 +1,19 @@
-"""Norms of components, and their leaves scaled: the arithmetic, sharded or not."""
+"""Norms of components, and their leaves scaled: the arithmetic of whole arrays."""
 
 import functools
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
 
+from cwgnc_jax.components import _shards
 from cwgnc_jax.components._component import ComponentMap
-from cwgnc_jax.components._layout import Block, Layout, Member, dtype_of, make_layout
-from cwgnc_jax.components._specs import Specs, read_specs
+from cwgnc_jax.components._layout import Layout, Member, dtype_of, make_layout
 
 
 def component_norms(
-    tree: Any, components: ComponentMap | None = None, *, specs: Specs = None
+    tree: Any, components: ComponentMap | None = None, *, specs: _shards.Specs = None
 ) -> jax.Array:
     r"""L2 norm of each component of a tree of parameters, gradients or updates.
 
@@ -39,68 +38,83 @@ def component_norms(
       >>> dict(zip(component_names(gradients), norms.tolist(), strict=True))
       {'bias': 5.0, 'kernel': 4.0}
     """
+    return safe_sqrt(stack_blocks(measure(tree, components, specs).squares))
+
+
+class Measured(NamedTuple):
+    """A tree in its components, and how large these are.
+
+    Attributes:
+      layout: the components.
+      leaves: the leaves of the tree, as ``jax.tree.flatten`` gives them.
+      treedef: its structure.
+      squares: squared norms of the components of each block.
+    """
+
+    layout: Layout
+    leaves: list[Any]
+    treedef: Any
+    squares: list[jax.Array]
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of all norms together."""
+        return widest_dtype(square.dtype for square in self.squares)
+
+
+def measure(
+    tree: Any, components: ComponentMap | None, specs: _shards.Specs
+) -> Measured:
+    """The squared norms of the components of a tree."""
     layout = resolve(tree, components, specs)
-    leaves = jax.tree.leaves(tree)
-    norms = [safe_sqrt(total) for total in block_squares(leaves, layout)]
-    return stack_blocks(norms, norms_dtype(leaves, layout))
+    leaves, treedef = jax.tree.flatten(tree)
+    return Measured(layout, leaves, treedef, block_squares(leaves, layout))
 
 
-def resolve(tree: Any, components: ComponentMap | None, specs: Specs) -> Layout:
+def resolve(tree: Any, components: ComponentMap | None, specs: _shards.Specs) -> Layout:
     """The layout of a tree, whose leaves may be shards inside ``shard_map``."""
-    if specs is None:
-        return make_layout(tree, components)
-    by_path, sizes = read_specs(tree, specs)
-    return make_layout(tree, components, by_path, sizes)
+    whole = None if specs is None else _shards.read_specs(tree, specs)
+    return make_layout(tree, components, whole)
 
 
 def block_squares(leaves: Sequence[Any], layout: Layout) -> list[jax.Array]:
     """Sums of squares of the components of each block, over all shards."""
-    mesh_axes = tuple(
-        dict.fromkeys(
-            name
-            for block in layout.blocks
-            for member in block.members
-            for names in member.spec
-            for name in names
-        )
-    )
+    mesh_axes = _shards.mesh_axes(layout) if layout.is_sharded else ()
     totals = []
     for block in layout.blocks:
-        sharded = any(name for member in block.members for name in member.spec)
         squares = []
         for member in block.members:
-            square = _leaf_squares(leaves[member.position], member)
-            if sharded:
-                square = _place(square, member)
-                square = _count_once(square, member, mesh_axes)
-            squares.append(square)
-        widest = _widest(square.dtype for square in squares)
+            sums = _index_sums(leaves[member.position], member)
+            if block.is_sharded:
+                sums = _shards.own_share(sums, member, mesh_axes)
+            squares.append(_part_sums(sums, member))
+        # One wide leaf makes its component wide, and leaves the others as they are.
+        widest = widest_dtype(square.dtype for square in squares)
         squares = [square.astype(widest) for square in squares]
         totals.append(functools.reduce(jnp.add, squares))
-    return _sum_over_shards(totals, layout, mesh_axes) if mesh_axes else totals
+    return _shards.sum_over_shards(totals, layout, mesh_axes) if mesh_axes else totals
 
 
-def scale_leaf(leaf: Any, scale: jax.Array, member: Member) -> jax.Array:
-    """Multiplies the parts of a leaf by the scales of their components.
+def scale_blocks(
+    leaves: Sequence[Any], layout: Layout, scales: Sequence[jax.Array | None]
+) -> list[Any]:
+    """Multiplies the leaves of each block by the scales of their components.
 
     Args:
-      leaf: the leaf, or this device's shard of it.
-      scale: scales of the leaf's block, in its shape.
-      member: where the leaf belongs.
+      leaves: leaves of the tree, or this device's shards of them.
+      layout: the components.
+      scales: scales of each block, in its shape, or None to leave the block alone.
 
     Returns:
-      The scaled leaf, in its own dtype; where the scale is 1, the same to the bit.
+      The scaled leaves, in their own dtypes; where a scale is 1, the same to the bit.
     """
-    leaf = jnp.asarray(leaf)
-    wide = _accumulator(leaf.dtype)
-    factor = _spread(scale.astype(wide), jnp.shape(leaf), member)
-    if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
-        # A complex product would carry NaN from one part into the other.
-        scaled = jax.lax.complex(jnp.real(leaf) * factor, jnp.imag(leaf) * factor)
-    else:
-        scaled = (leaf.astype(wide) * factor).astype(leaf.dtype)
-    # Even a product with 1 may turn subnormal numbers into 0.
-    return select(_sharded_like(leaf, factor == 1), leaf, scaled)
+    scaled = list(leaves)
+    for block, scale in zip(layout.blocks, scales, strict=True):
+        # Leaves of no block, and of those left alone, are not even looked at.
+        if scale is not None:
+            for member in block.members:
+                scaled[member.position] = _scale(leaves[member.position], scale, member)
+    return scaled
 
 
 def select(mask: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
@@ -112,13 +126,16 @@ def select(mask: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:
 
 def safe_sqrt(squares: jax.Array) -> jax.Array:
     """Square root whose derivative at 0 is 0."""
+    # The root of 0 has an infinite slope, and infinity times a 0 from above is NaN:
+    # its argument is exchanged, not only its result.
     zero = squares == 0
     root = jnp.sqrt(jnp.where(zero, jnp.ones_like(squares), squares))
     return jnp.where(zero, jnp.zeros_like(squares), root)
 
 
-def stack_blocks(blocks: Sequence[jax.Array], dtype: Any) -> jax.Array:
+def stack_blocks(blocks: Sequence[jax.Array]) -> jax.Array:
     """One vector of the values of all blocks, in the order of the names."""
+    dtype = widest_dtype(block.dtype for block in blocks)
     if not blocks:
         return jnp.zeros((0,), dtype)
     return jnp.concatenate([block.astype(dtype).ravel() for block in blocks])
@@ -134,86 +151,60 @@ def unstack_blocks(vector: jax.Array, layout: Layout) -> list[jax.Array]:
     return blocks
 
 
-def norms_dtype(leaves: Sequence[Any], layout: Layout) -> Any:
-    """The dtype in which norms are summed: float32, or float64 for 64-bit leaves."""
-    dtypes = [
-        _accumulator(dtype_of(leaves[member.position]))
-        for block in layout.blocks
-        for member in block.members
-    ]
-    return _widest(dtypes)
-
-
-def _widest(dtypes: Iterable[Any]) -> Any:
+def widest_dtype(dtypes: Iterable[Any]) -> Any:
     """The widest of several real dtypes; float32 if there are none."""
+    # By size, for `jnp.result_type` of none is an error, and of halves is no float32.
     single = jnp.dtype(jnp.float32)
     return max([single, *dtypes], key=lambda dtype: dtype.itemsize)
 
 
-def _accumulator(dtype: Any) -> Any:
-    return jnp.dtype(jnp.float64 if jnp.finfo(dtype).bits > 32 else jnp.float32)
+def norm_dtype(leaf: Any) -> Any:
+    """The dtype in which squares are summed: float32, or float64 for 64-bit leaves."""
+    # The square of 300 overflows float16; bfloat16 stops counting equal terms at 256.
+    wide = jnp.finfo(dtype_of(leaf)).bits > 32
+    return jnp.dtype(jnp.float64 if wide else jnp.float32)
 
 
-def _leaf_squares(leaf: Any, member: Member) -> jax.Array:
-    """Sums of squares of a leaf (or shard) for each of its indices and parts."""
+def _index_sums(leaf: Any, member: Member) -> jax.Array:
+    """Sums of squares for each index of ``member.order``, in that order."""
     leaf = jnp.asarray(leaf)
-    wide = _accumulator(leaf.dtype)
     if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+        # Not abs(leaf) ** 2: its root would be drawn, differentiated and squared.
         squares = jnp.square(jnp.real(leaf)) + jnp.square(jnp.imag(leaf))
     else:
-        squares = jnp.square(leaf.astype(wide))
-    order = member.axes
-    if member.split_axis is not None:
-        order = (*order, member.split_axis)
+        # Cast before squaring, not after. Cast, square and sum become one loop over
+        # the leaf: none of them is written to memory.
+        squares = jnp.square(leaf.astype(norm_dtype(leaf)))
+    order = member.order
     rest = tuple(axis for axis in range(leaf.ndim) if axis not in order)
-    squares = _whole(jnp.sum(squares, axis=rest))
-    squares = jnp.transpose(squares, [sorted(order).index(axis) for axis in order])
+    sums = jnp.sum(squares, axis=rest)
+    if _is_explicit(sums):
+        sums = _shards.replicate(sums)
+    # The sum leaves the axes in the leaf's order; members that add up, and names, have
+    # them in the component's. What is transposed is small.
+    return jnp.transpose(sums, [sorted(order).index(axis) for axis in order])
+
+
+def _part_sums(sums: jax.Array, member: Member) -> jax.Array:
+    """Gathers the last axis of such sums, that of a split, into its parts."""
     if member.split_axis is None:
-        return squares
-    part = _part_of_each(leaf.shape[member.split_axis], member)
-    inside = part[:, None] == jnp.arange(len(member.sizes))[None, :]
-    # Not a product with 0 and 1: NaN and inf stay in their own part.
+        return sums
+    parts = jnp.arange(len(member.sizes))
+    inside = _part_of_each(member)[:, None] == parts[None, :]
+    # A mask and a sum, for slices of unequal parts would be a kernel each. And not a
+    # product with 0 and 1: NaN and inf stay in their own part.
     spread = jnp.where(
         inside.reshape((1,) * len(member.axes) + inside.shape),
-        squares[..., None],
-        jnp.zeros((), wide),
+        sums[..., None],
+        jnp.zeros((), sums.dtype),
     )
     return jnp.sum(spread, axis=-2)
 
 
-def _whole(squares: jax.Array) -> jax.Array:
-    """The same on every device, where the type of an array says how it is sharded."""
-    sharding = _explicit_sharding(squares)
-    if sharding is None:
-        return squares
-    return jax.sharding.reshard(squares, NamedSharding(sharding.mesh, PartitionSpec()))
-
-
-def _sharded_like(leaf: jax.Array, mask: jax.Array) -> jax.Array:
-    """A mask of a leaf's entries, sharded as the leaf's type says."""
-    sharding = _explicit_sharding(leaf)
-    if sharding is None or mask.ndim == 0:
-        return mask
-    return jax.sharding.reshard(jnp.broadcast_to(mask, leaf.shape), sharding)
-
-
-def _explicit_sharding(array: jax.Array) -> NamedSharding | None:
-    """How an array is sharded over mesh axes of type Explicit, None if it is not."""
-    if not hasattr(jax.sharding, "reshard"):  # Before jax 0.7 or so.
-        return None
-    sharding = getattr(jax.typeof(array), "sharding", None)
-    if not isinstance(sharding, NamedSharding) or not any(sharding.spec):
-        return None
-    return sharding
-
-
-def _part_of_each(length: int, member: Member) -> jax.Array:
+def _part_of_each(member: Member) -> jax.Array:
     """The number of the part in which each index of the split axis lies."""
-    assert member.split_axis is not None
-    indices = jnp.arange(length)
-    names = member.spec[member.split_axis]
-    if names:
-        indices += jax.lax.axis_index(names) * length
+    # Counted, not a constant of the program: it fuses, and a constant would be read.
+    indices = jnp.arange(member.shape[member.order[-1]])
     part = jnp.zeros_like(indices)
     end = 0
     for size in member.sizes[:-1]:
@@ -222,67 +213,42 @@ def _part_of_each(length: int, member: Member) -> jax.Array:
     return part
 
 
-def _spread(scale: jax.Array, shape: tuple[int, ...], member: Member) -> jax.Array:
-    """Scales of a block in a shape that broadcasts over a leaf (or shard)."""
-    if not member.index_shape:
+def _scale(leaf: Any, scale: jax.Array, member: Member) -> jax.Array:
+    """Multiplies the parts of a leaf, or of a shard of it, by their scales."""
+    leaf = jnp.asarray(leaf)
+    # In the wide dtype: a scale of 1e-6 is 0 in float16 long before the product is.
+    wide = norm_dtype(leaf)
+    factor = _spread(scale.astype(wide), member)
+    if member.spec:
+        factor = _shards.own_part(factor, member, leaf.shape)
+    if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+        # A complex product would carry NaN from one part into the other.
+        scaled = jax.lax.complex(jnp.real(leaf) * factor, jnp.imag(leaf) * factor)
+    else:
+        scaled = (leaf.astype(wide) * factor).astype(leaf.dtype)
+    same = factor == 1
+    if _is_explicit(leaf):
+        same = _shards.shard_alike(same, leaf)
+    # Even a product with 1 may turn subnormal numbers into 0.
+    return select(same, leaf, scaled)
+
+
+def _spread(scale: jax.Array, member: Member) -> jax.Array:
+    """Scales of a block in a shape that broadcasts over the whole leaf."""
+    order = member.order
+    if not order:
         return scale
-    order = member.axes
-    for position, axis in enumerate(member.axes):
-        if member.spec[axis]:
-            offset = jax.lax.axis_index(member.spec[axis]) * shape[axis]
-            scale = jax.lax.dynamic_slice_in_dim(scale, offset, shape[axis], position)
     if member.split_axis is not None:
-        order = (*order, member.split_axis)
-        scale = scale[..., _part_of_each(shape[member.split_axis], member)]
+        # Each column takes the scale of its part.
+        scale = scale[..., _part_of_each(member)]
+    # Back from the component's order of axes to the leaf's, with 1 for those summed.
     scale = jnp.transpose(scale, [order.index(axis) for axis in sorted(order)])
     return scale.reshape(
-        [length if axis in order else 1 for axis, length in enumerate(shape)]
+        [length if axis in order else 1 for axis, length in enumerate(member.shape)]
     )
 
 
-def _place(square: jax.Array, member: Member) -> jax.Array:
-    """Puts a shard's sums at their indices among those of the whole leaf."""
-    for position, axis in enumerate(member.axes):
-        if names := member.spec[axis]:
-            length = square.shape[position]
-            shape = list(square.shape)
-            shape[position] = member.shape[axis]
-            square = jax.lax.dynamic_update_slice_in_dim(
-                jnp.zeros(shape, square.dtype),
-                square,
-                jax.lax.axis_index(names) * length,
-                position,
-            )
-    return square
-
-
-def _count_once(
-    square: jax.Array, member: Member, mesh_axes: tuple[str, ...]
-) -> jax.Array:
-    """Keeps a leaf's sums on one of the devices that hold the same copy of it."""
-    sharded = {name for names in member.spec for name in names}
-    copies = tuple(name for name in mesh_axes if name not in sharded)
-    if not copies:
-        return square
-    return jnp.where(jax.lax.axis_index(copies) == 0, square, jnp.zeros_like(square))
-
-
-def _sum_over_shards(
-    totals: list[jax.Array], layout: Layout, mesh_axes: tuple[str, ...]
-) -> list[jax.Array]:
-    """Adds up the sums of all shards: one psum, of one vector."""
-
-    def is_sharded(block: Block) -> bool:
-        return any(names for member in block.members for names in member.spec)
-
-    chosen = [i for i, block in enumerate(layout.blocks) if is_sharded(block)]
-    widest = _widest(totals[i].dtype for i in chosen)
-    vector = jnp.concatenate([totals[i].astype(widest).ravel() for i in chosen])
-    vector = jax.lax.psum(vector, mesh_axes)
-    totals = list(totals)
-    end = 0
-    for i in chosen:
-        start, end = end, end + totals[i].size
-        part = vector[start:end].reshape(totals[i].shape)
-        totals[i] = part.astype(totals[i].dtype)
-    return totals
+def _is_explicit(array: jax.Array) -> bool:
+    """Whether the type of an array says that axes of a mesh shard it."""
+    sharding = getattr(jax.typeof(array), "sharding", None)
+    return any(getattr(sharding, "spec", None) or ())

@@ -1,4 +1,4 @@
-"""One spelling of a parameter's path, whatever kind of tree holds the parameter."""
+"""One spelling of a parameter's path, whatever kind of tree holds it, and its rules."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,10 +30,10 @@ class PathLeaf(NamedTuple):
     value: Any
 
 
-def flatten_with_paths(
+def leaves_with_paths(
     tree: Any, is_leaf: Callable[[Any], bool] | None = None
 ) -> list[PathLeaf]:
-    """Leaves of a tree with normalised paths, in the order of ``jax.tree.leaves``.
+    """Leaves of a tree with their paths, as all rules of this library see them.
 
     Keys, indices and attribute names are joined by slashes. A node that only wraps a
     leaf in an attribute ``value`` (a Flax variable or a box of metadata) takes no
@@ -45,7 +45,15 @@ def flatten_with_paths(
         is returned if this says so.
 
     Returns:
-      The leaves with their paths; the path of a tree that is a leaf is empty.
+      The leaves with their paths, in the order of ``jax.tree.leaves``; the path of a
+      tree that is a leaf is empty.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from cwgnc_jax import leaves_with_paths
+      >>> params = {"layers": [{"kernel": jnp.ones((3, 2))}], "bias": jnp.ones(2)}
+      >>> [(path, leaf.shape) for path, leaf in leaves_with_paths(params)]
+      [('bias', (2,)), ('layers/0/kernel', (3, 2))]
     """
     return [PathLeaf("/".join(keys), leaf) for keys, leaf in _walk(tree, is_leaf, ())]
 
@@ -65,6 +73,34 @@ def is_step(tree: Any) -> bool:
         and jnp.ndim(tree) == 0
         and jnp.issubdtype(jnp.result_type(tree), jnp.integer)
     )
+
+
+def nearest_entry(path: str, entries: Mapping[str, Any]) -> str | None:
+    """The path itself or the nearest above it that has an entry, None without one."""
+    while path and path not in entries:
+        path = path.rpartition("/")[0]
+    return path if path in entries else None
+
+
+def node_at(tree: Any, path: str) -> Any:
+    """The node of a path, or None if there is no such node."""
+    if not path:
+        return tree
+    # Keys may hold slashes themselves, so that several can begin the path.
+    for key, child in _children(tree) or ():
+        name = _spell(key)
+        if f"{path}/".startswith(f"{name}/"):
+            node = node_at(child, path[len(name) + 1 :])
+            if node is not None:
+                return node
+    return None
+
+
+def nodes_above(path: str) -> Iterator[str]:
+    """The nodes above a leaf from the top, and the leaf itself."""
+    keys = path.split("/")
+    for depth in range(1, len(keys) + 1):
+        yield "/".join(keys[:depth])
 
 
 def list_offenders(offenders: Iterable[str], limit: int = 12) -> str:
@@ -94,13 +130,68 @@ def compile_rules(
                 f"{argument} must be pairs of a regular expression (str) and a value,"
                 f" got {rule!r}"
             )
-        try:
-            compiled.append((re.compile(rule[0]), rule[1]))
-        except re.error as error:
-            raise ValueError(
-                f"{argument}: {rule[0]!r} is not a regular expression: {error}"
-            ) from error
+        compiled.append((compile_pattern(argument, rule[0]), rule[1]))
     return compiled
+
+
+def compile_pattern(argument: str, expression: str) -> re.Pattern[str]:
+    """A regular expression that a user gave; ``argument`` names it in errors."""
+    try:
+        return re.compile(expression)
+    except re.error as error:
+        raise ValueError(
+            f"{argument}: {expression!r} is not a regular expression: {error}"
+        ) from error
+
+
+def match_rules(
+    argument: str,
+    patterns: Sequence[re.Pattern[str]],
+    names: Sequence[str],
+    *,
+    partial: bool,
+    kinds: tuple[str, str] = ("leaf", "leaves"),
+) -> list[int]:
+    """The number of the first rule that matches each whole name.
+
+    Args:
+      argument: what the rules are called, for messages.
+      patterns: expressions of the rules, in their order.
+      names: what they are for.
+      partial: whether a mask hides further names, for which a rule may be.
+      kinds: what a name, and several, stand for, for messages.
+
+    Returns:
+      An index into ``patterns`` for each name.
+
+    Raises:
+      ValueError: if no rule matches a name or, unless ``partial``, a rule is the
+        first match of no name: it is misspelt, or comes after one that takes all.
+    """
+    one, several = kinds
+    matched = []
+    missed = []
+    for name in names:
+        for rule, pattern in enumerate(patterns):
+            if pattern.fullmatch(name):
+                matched.append(rule)
+                break
+        else:
+            missed.append(name)
+    if missed:
+        raise ValueError(
+            f"{argument}: no rule matches the {several}:" + list_offenders(missed)
+        )
+    used = set(matched)
+    unused = [p.pattern for i, p in enumerate(patterns) if i not in used]
+    if unused and names and not partial:
+        raise ValueError(
+            f"{argument}: no {one} is left for the rules (the first match wins):"
+            + list_offenders(unused)
+            + f"\nThe {several} are:"
+            + list_offenders(names)
+        )
+    return matched
 
 
 def _walk(
@@ -121,6 +212,7 @@ def _walk(
 
 def _children(node: Any) -> list[tuple[Any, Any]] | None:
     """Keys and children of a node, or None for a leaf."""
+    # One level alone: whatever is not the node itself counts as a leaf of it.
     children, _ = tree_flatten_with_path(node, is_leaf=lambda other: other is not node)
     if len(children) == 1 and not children[0][0]:
         return None
@@ -128,6 +220,8 @@ def _children(node: Any) -> list[tuple[Any, Any]] | None:
 
 
 def _is_box(children: list[tuple[Any, Any]]) -> bool:
+    # nnx.Optimizer initialises with variables and updates with arrays: paths with and
+    # without their `value` must be spelt alike, or no rule holds for both.
     if len(children) != 1:
         return False
     [(key, child)] = children

@@ -1,10 +1,7 @@
 """Methods of others on the same components, to compare with."""
 
-from cwgnc_jax.contrib._adaptive import (
-    AdaGCState,
-    adagc,
-    adaptive_clip_by_component_norm,
-)
+from cwgnc_jax.contrib._adagc import AdaGCState, adagc
+from cwgnc_jax.contrib._agc import adaptive_clip_by_component_norm
 from cwgnc_jax.contrib._bert_adam import (
     ScaleByBertAdamState,
     bert_adamw,

@@ -11,7 +11,7 @@ from jax.core import Tracer
 
 from cwgnc_jax.components._paths import (
     compile_rules,
-    flatten_with_paths,
+    leaves_with_paths,
     list_offenders,
 )
 
@@ -102,9 +102,9 @@ def mixout(
         if not 0 <= p <= 1:
             raise ValueError(f"p must lie between 0 and 1, got {p}")
     mix = _mix if gradient == "exact" else _mix_with_released_gradient
-    found = flatten_with_paths(params)
-    paths = [path for path, _ in found]
-    values = [leaf for _, leaf in found]
+    flat = leaves_with_paths(params)
+    paths = [path for path, _ in flat]
+    values = [leaf for _, leaf in flat]
     chosen = _choose(paths, values, leaves, output_layer)
     originals = _originals(pretrained, {paths[i]: values[i] for i in chosen})
     for i in chosen:
@@ -180,7 +180,7 @@ def _choose(
 
 def _originals(pretrained: Any, mixed: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """The pretrained values of the leaves to be mixed, by path."""
-    originals = dict(flatten_with_paths(pretrained))
+    originals = dict(leaves_with_paths(pretrained))
     missing = [path for path in mixed if path not in originals]
     if missing:
         raise ValueError(

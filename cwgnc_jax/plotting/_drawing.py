@@ -56,13 +56,13 @@ def new_figure(
 
 
 def as_array(argument: str, name: str, values: ArrayLike, axes: Sequence[int]) -> Any:
-    found = np.asarray(values, np.float64)
-    if found.ndim not in axes or not found.size:
+    checked = np.asarray(values, np.float64)
+    if checked.ndim not in axes or not checked.size:
         raise ValueError(
             f"{argument}: {name!r} must have {' or '.join(map(str, axes))} axes and "
-            f"not be empty, got the shape {found.shape}"
+            f"not be empty, got the shape {checked.shape}"
         )
-    return found
+    return checked
 
 
 def thin(
@@ -112,7 +112,7 @@ def without_rounding(panels: Sequence[Any]) -> Any:
     it is rounding, and an axis that has room for it has little for anything else.
     """
     highest = np.max(
-        [np.max(np.nan_to_num(each, posinf=0), axis=0) for each in panels], axis=0
+        [np.max(np.nan_to_num(series, posinf=0), axis=0) for series in panels], axis=0
     )
     return highest > _ROUNDING * np.max(highest, initial=0)
 
@@ -137,7 +137,7 @@ def color_bar(
     figure: Figure, axes: Axes, colors: ListedColormap, numbers: Any, label: str
 ) -> None:
     """A bar of one block for each line; not every block has its number written."""
-    places = np.arange(len(numbers))
+    positions = np.arange(len(numbers))
     bar = figure.colorbar(
         ScalarMappable(
             BoundaryNorm(np.arange(len(numbers) + 1) - 0.5, len(numbers)), colors
@@ -148,8 +148,8 @@ def color_bar(
         pad=0.02,
     )
     every = -(-len(numbers) // 12)
-    shown = places[::every].tolist()
-    bar.set_ticks(shown, labels=[str(numbers[place]) for place in shown])
+    shown = positions[::every].tolist()
+    bar.set_ticks(shown, labels=[str(numbers[index]) for index in shown])
     bar.minorticks_off()
     bar.ax.tick_params(length=0)
     bar.outline.set_visible(False)

@@ -57,29 +57,30 @@ def plot_scores(
       2022, Figure 1
     """
     values = {
-        name: as_array("scores", name, each, (1, 2)) for name, each in scores.items()
+        name: as_array("scores", name, series, (1, 2))
+        for name, series in scores.items()
     }
     if not values:
         raise ValueError("scores must have at least one method, got none")
-    stages = max(len(each) if each.ndim == 2 else 1 for each in values.values())
+    stages = max(len(series) if series.ndim == 2 else 1 for series in values.values())
     figure, [axes] = new_figure(title=title, width=4.2 + 0.22 * stages)
-    staged = [name for name, each in values.items() if each.ndim == 2]
-    for number, (name, each) in enumerate(values.items()):
+    staged = [name for name, series in values.items() if series.ndim == 2]
+    for number, (name, series) in enumerate(values.items()):
         color = COLORS[number % len(COLORS)]
-        mean, spread = each.mean(axis=-1), each.std(axis=-1)
-        if each.ndim == 1:
+        mean, spread = series.mean(axis=-1), series.std(axis=-1)
+        if series.ndim == 1:
             axes.axhspan(mean - spread, mean + spread, color=color, alpha=0.15, lw=0)
             axes.axhline(mean, color=color, ls=(0, (5, 1.5)), label=name)
             continue
         # Methods stand beside each other, so that no bar hides another.
         step = min(0.16, 0.8 / len(staged))
         aside = step * (staged.index(name) - (len(staged) - 1) / 2)
-        places = 1 + np.arange(len(each)) + aside
+        positions = 1 + np.arange(len(series)) + aside
         # Where colours are used again, they have other markers.
         marker = MARKERS[(number + number // len(COLORS)) % len(MARKERS)]
         axes.plot(
-            np.repeat(places, each.shape[1]),
-            each.ravel(),
+            np.repeat(positions, series.shape[1]),
+            series.ravel(),
             linestyle="none",
             marker=marker,
             markersize=3,
@@ -88,7 +89,7 @@ def plot_scores(
             alpha=0.4,
         )
         axes.errorbar(
-            places,
+            positions,
             mean,
             spread,
             color=color,
@@ -160,21 +161,23 @@ def plot_updates(
       Component-Wise Gradient Norm Clipping <https://arxiv.org/abs/2210.10325>`_,
       2022, Figures 2, 4 and 5
     """
-    columns = [as_array("updates", name, each, (1,)) for name, each in updates.items()]
-    if not columns or len({each.size for each in columns}) > 1:
+    columns = [
+        as_array("updates", name, series, (1,)) for name, series in updates.items()
+    ]
+    if not columns or len({series.size for series in columns}) > 1:
         raise ValueError(
             "updates must have as many stages for each group, got "
             f"{[each.size for each in columns]}"
         )
     values = np.stack(columns, axis=1)
     others = {
-        name: np.array([np.asarray(each.get(group, 0), float) for group in updates])
-        for name, each in (beside or {}).items()
+        name: np.array([np.asarray(series.get(group, 0), float) for group in updates])
+        for name, series in (beside or {}).items()
     }
     values, *dashed = (
-        np.where(each > 0, each, np.nan) for each in (values, *others.values())
+        np.where(series > 0, series, np.nan) for series in (values, *others.values())
     )
-    everything = np.concatenate([values, *(each[None] for each in dashed)])
+    everything = np.concatenate([values, *(series[None] for series in dashed)])
     moved = np.flatnonzero(~np.isnan(everything).all(axis=0))
     first = moved[0] if moved.size else 0
     labels = [short_name(name) for name in updates][first:]

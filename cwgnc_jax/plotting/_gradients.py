@@ -72,8 +72,12 @@ def plot_gradient_norms(
       Component-Wise Gradient Norm Clipping <https://arxiv.org/abs/2210.10325>`_,
       2022, Figure 3
     """
-    panels = {name: as_array("norms", name, each, (2,)) for name, each in norms.items()}
-    wrong = [each.shape for each in panels.values() if each.shape[1] != len(names)]
+    panels = {
+        name: as_array("norms", name, series, (2,)) for name, series in norms.items()
+    }
+    wrong = [
+        series.shape for series in panels.values() if series.shape[1] != len(names)
+    ]
     if not panels or wrong:
         raise ValueError(
             f"norms must have a column for each of {len(names)} names, got "
@@ -90,13 +94,13 @@ def plot_gradient_norms(
         kind: DASHES[number % len(DASHES)]
         for number, kind in enumerate(sorted(set(kinds), key=kind_order))
     }
-    for axes, (name, each) in zip(all_axes, panels.items(), strict=True):
-        places, values = thin(each, steps, smooth)
+    for axes, (name, series) in zip(all_axes, panels.items(), strict=True):
+        thinned_steps, values = thin(series, steps, smooth)
         for module, kind, column in compress(
             zip(modules, kinds, values.T, strict=True), shown
         ):
             axes.plot(
-                places,
+                thinned_steps,
                 np.where(column > 0, column, np.nan),
                 color=module_colors[module],
                 linestyle=dashes[kind],
@@ -104,9 +108,11 @@ def plot_gradient_norms(
             )
         axes.set_title(name, fontsize="medium")
         axes.set_xlabel("step")
-    log_axis(all_axes[0], np.concatenate([each[:, shown] for each in panels.values()]))
+    log_axis(
+        all_axes[0], np.concatenate([series[:, shown] for series in panels.values()])
+    )
     all_axes[0].set_ylabel(ylabel)
-    hidden = [f"{modules[place]} {kinds[place]}" for place in np.flatnonzero(~shown)]
+    hidden = [f"{modules[index]} {kinds[index]}" for index in np.flatnonzero(~shown)]
     entries = [
         Line2D([], [], color=color, linewidth=2.2, label=module)
         for module, color in module_colors.items()
@@ -168,10 +174,14 @@ def plot_layer_norms(
       24
     """
     runs = norms if isinstance(norms, Mapping) else {"": norms}
-    panels = {name: as_array("norms", name, each, (2,)) for name, each in runs.items()}
-    count = next((each.shape[1] for each in panels.values()), 0)
+    panels = {
+        name: as_array("norms", name, series, (2,)) for name, series in runs.items()
+    }
+    count = next((series.shape[1] for series in panels.values()), 0)
     numbers = np.arange(count) if layers is None else np.asarray(layers)
-    wrong = [each.shape for each in panels.values() if each.shape[1] != len(numbers)]
+    wrong = [
+        series.shape for series in panels.values() if series.shape[1] != len(numbers)
+    ]
     if not panels or wrong:
         raise ValueError(
             f"norms must have a column for each of {len(numbers)} layers, got "
@@ -181,13 +191,13 @@ def plot_layer_norms(
         len(panels), title=title, width=2.8 + 3.2 * len(panels)
     )
     colors = sequence(len(numbers))
-    for axes, (name, each) in zip(all_axes, panels.items(), strict=True):
-        places, values = thin(each, steps, smooth)
+    for axes, (name, series) in zip(all_axes, panels.items(), strict=True):
+        thinned_steps, values = thin(series, steps, smooth)
         for position, (number, column) in enumerate(
             zip(numbers, values.T, strict=True)
         ):
             axes.plot(
-                places,
+                thinned_steps,
                 np.where(column > 0, column, np.nan),
                 color=colors(position),
                 linewidth=1.1,
@@ -234,11 +244,11 @@ def plot_clip_rate(
       [100.0, 50.0]
     """
     figure, [axes] = new_figure(title=title)
-    for number, (name, each) in enumerate(rates.items()):
-        values = as_array("rates", name, each, (1,))[:, None]
-        places, values = thin(values, steps, smooth, average=np.mean)
+    for number, (name, series) in enumerate(rates.items()):
+        values = as_array("rates", name, series, (1,))[:, None]
+        thinned_steps, values = thin(values, steps, smooth, average=np.mean)
         axes.plot(
-            places,
+            thinned_steps,
             100 * values[:, 0],
             color=COLORS[number % len(COLORS)],
             linestyle=DASHES[number // len(COLORS) % len(DASHES)],

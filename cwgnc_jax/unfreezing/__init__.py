@@ -1,1 +1,1 @@
-"""Gradual unfreezing, section 2 and Algorithm 1 of the paper."""
+"""Gradual unfreezing, section 2 and Algorithm 1: groups, labels, parts, stages."""

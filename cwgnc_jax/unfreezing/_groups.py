@@ -1,41 +1,67 @@
 """Groups of parameters from top to bottom: the head, the layers, the embeddings."""
 
 import dataclasses
+import operator
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
+from cwgnc_jax.components._layers import NUMBERED, STACKED, topmost_match
 from cwgnc_jax.components._paths import (
-    compile_rules,
-    flatten_with_paths,
+    compile_pattern,
+    leaves_with_paths,
     list_offenders,
+    nodes_above,
 )
 
-HEAD = r"(?i)(.*/)?(pooler|\w*classifier|(\w+_)?head|cls|score|qa_outputs)"
+# What stands above the layers, the last normalisation of a decoder included; one that
+# belongs to a layer or to the embeddings lies below a node of theirs.
+HEAD = (
+    r"(?i)(.*/)?(pooler|\w*classifier|(\w+_)?head|cls|score|qa_outputs|unembed\w*"
+    r"|norm|(final|last|encoder|decoder)_(layer_?)?norm|ln_f|final_ln|logits_dense)"
+)
 EMBEDDINGS = r"(?i)(.*/)?(\w*embed\w*|wte|wpe)"
-# layers/3, layer/11, layer_3, EncoderBlock_3, h3; or one node of stacked layers.
-_NUMBERED = r"(?i)(?:.*/)?(?:\w*(?:layer|block)s?|h)[_/]?(\d+)"
-_STACKED = r"(?i)(?:.*/)?(?:\w*(?:layers|blocks)|h)"
 
 
-class Place(NamedTuple):
-    """Where a leaf lies between bottom and top.
+class Span(NamedTuple):
+    """The levels between bottom and top that a leaf takes up.
 
     Attributes:
       level: 0 for embeddings, 1 for the lowest layer, and so on up to the head; for a
         stack, that of its first layer.
-      layers: number of layers stacked on the leaf's first axis; 0 if none are.
+      layers: number of layers stacked in the leaf; 0 if none are.
+      axis: the axis that they are stacked on.
     """
 
     level: int
     layers: int = 0
+    axis: int = 0
 
     @property
     def end(self) -> int:
         """The level above."""
         return self.level + max(1, self.layers)
+
+    def cut(self, leaf: Any, layers: int) -> tuple[Any, Any]:
+        """So many of the lowest layers of a leaf, and the others."""
+        before = (slice(None),) * self.axis
+        return leaf[*before, :layers], leaf[*before, layers:]
+
+    def join(self, lower: Any, upper: Any) -> jax.Array:
+        """Lower and upper layers in one leaf."""
+        return jnp.concatenate([lower, upper], axis=self.axis)
+
+    def are_cuts(self, shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
+        """Whether two shapes differ in nothing but the number of layers."""
+        shapes = [list(shape), list(other)]
+        if len(shape) != len(other) or len(shape) <= self.axis:
+            return False
+        for lengths in shapes:
+            del lengths[self.axis]
+        return shapes[0] == shapes[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,11 +73,11 @@ class UnfreezingGroups:
     Attributes:
       layers: numbers of the layers as the tree has them, from the lowest up; those of
         a stack count from 0.
-      places: where each leaf lies, by path.
+      spans: the levels of each leaf, by path.
     """
 
     layers: tuple[int, ...]
-    places: Mapping[str, Place]
+    spans: Mapping[str, Span]
 
     @property
     def stages(self) -> int:
@@ -61,8 +87,12 @@ class UnfreezingGroups:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the groups that have leaves, from the top: 'head', 'layer 11' ..."""
-        found = {level for each in self.places.values() for level in _levels(each)}
-        return tuple(self.name(level) for level in sorted(found, reverse=True))
+        levels = {
+            level
+            for span in self.spans.values()
+            for level in range(span.level, span.end)
+        }
+        return tuple(self.name(level) for level in sorted(levels, reverse=True))
 
     def name(self, level: int) -> str:
         """The name of the group at a level."""
@@ -113,13 +143,19 @@ class UnfreezingGroups:
             )
         return 0 if stage == self.stages - 1 else self.stages - stage
 
-    def place(self, path: str) -> Place:
-        """Where a leaf lies."""
-        if path not in self.places:
+    def span(self, path: str, shape: tuple[int, ...] | None = None) -> Span:
+        """The levels of a leaf, which must have its layers where they were found."""
+        if path not in self.spans:
             raise ValueError(
                 f"groups: they were found in another tree, which has no leaf {path!r}"
             )
-        return self.places[path]
+        span = self.spans[path]
+        if span.layers and shape is not None and shape[span.axis] != span.layers:
+            raise ValueError(
+                f"groups: they were found in another tree, whose leaf {path!r} has "
+                f"{span.layers} layers on axis {span.axis}; here its shape is {shape}"
+            )
+        return span
 
 
 def unfreezing_groups(
@@ -129,6 +165,7 @@ def unfreezing_groups(
     layers: str | None = None,
     embeddings: str | None = EMBEDDINGS,
     stacked: bool | None = None,
+    layer_axis: int = 0,
 ) -> UnfreezingGroups:
     r"""Finds head, layers and embeddings in a tree of parameters.
 
@@ -139,16 +176,19 @@ def unfreezing_groups(
 
     Args:
       params: parameters, a pytree of arrays or of ``jax.ShapeDtypeStruct``.
-      head: nodes of the head; by default pooler, classifier and the like. None if
-        there is no head.
+      head: nodes of the head; by default pooler, classifier and the like, and the last
+        normalisation. A model has none if its head is tied to the embeddings, or if
+        this is None.
       layers: nodes of the layers. Its first group, ``encoder/layer_(\d+)``, is the
         layer's number. Without a group, ``encoder/layers``, it names nodes whose
-        leaves have the layers stacked on their first axis. By default numbered nodes
-        called layer, block or h are looked for and, if there are none, such a stack.
+        leaves have the layers stacked on an axis. By default numbered nodes called
+        layer, block or h are looked for and, if there are none, such a stack.
       embeddings: nodes of the embeddings; by default those with ``embed`` in their
         name. None if there are none.
-      stacked: True if numbered nodes hold several layers each, stacked on the first
-        axis, from the bottom up: a stack that was cut.
+      stacked: True if numbered nodes hold several layers each, stacked on an axis,
+        from the bottom up: a stack that was cut.
+      layer_axis: the axis on which layers are stacked, in all leaves of a stack: 1 for
+        MaxText's, whose kernels have the shape (inputs, layers, outputs).
 
     Returns:
       The groups.
@@ -156,7 +196,8 @@ def unfreezing_groups(
     Raises:
       ValueError: if an expression matches no node above a leaf, a leaf is in no
         group, stacked leaves do not have the same number of layers, or layers are
-        found below several nodes and none was chosen.
+        found below several nodes and none was chosen. A default that matches no head
+        is no error: leaves that are in no group are.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -178,94 +219,100 @@ def unfreezing_groups(
       ...     params, head="norm|out", layers="encoder", embeddings="tokens")
       >>> groups.stages, groups.lowest_layer(0)
       (12, 11)
+
+      Layers on axis 1, and a head that is tied to the embeddings:
+
+      >>> stack = {"kernel": jnp.ones((3, 12, 3)), "scale": jnp.ones((3, 12))}
+      >>> params = {"embedder": dense, "layers": stack, "final_norm": dense}
+      >>> unfreezing_groups(params, layer_axis=1).stages
+      12
     """
-    leaves = flatten_with_paths(params)
+    leaves = leaves_with_paths(params)
     shapes = {path: tuple(jnp.shape(leaf)) for path, leaf in leaves}
     if layers is None:
         pattern = _choose_layers(shapes)
     else:
-        [(pattern, _)] = compile_rules("layers", [(layers, None)])
+        pattern = compile_pattern("layers", layers)
     if not pattern.groups and stacked is False:
         raise ValueError(
             "layers must have a group for the number of a layer where stacked is "
             f"False, got {pattern.pattern!r}"
         )
-    others = {
-        argument: compile_rules(argument, [(expression, None)])[0][0]
-        for argument, expression in (("head", head), ("embeddings", embeddings))
-        if expression is not None
-    }
-    found: dict[str, dict[str, int]] = {"layers": {}, **{name: {} for name in others}}
+    # The order decides for a node that several match.
+    patterns = {"layers": pattern}
+    for argument, expression in (("head", head), ("embeddings", embeddings)):
+        if expression is not None:
+            patterns[argument] = compile_pattern(argument, expression)
+    members = _gather(shapes, patterns, optional="head" if head == HEAD else None)
+    if stacked or not pattern.groups:
+        axis = operator.index(layer_axis)
+        numbers, spans = _stacked_layers(members["layers"], shapes, axis)
+    else:
+        numbers, spans = _single_layers(members["layers"])
+    spans |= dict.fromkeys(members.get("head", ()), Span(len(numbers) + 1))
+    spans |= dict.fromkeys(members.get("embeddings", ()), Span(0))
+    return UnfreezingGroups(numbers, spans)
+
+
+def _gather(
+    paths: Collection[str],
+    patterns: Mapping[str, re.Pattern[str]],
+    optional: str | None,
+) -> dict[str, dict[str, int]]:
+    """The leaves of each argument, with the numbers of their layers or stacks."""
+    members: dict[str, dict[str, int]] = {argument: {} for argument in patterns}
     missed = []
-    for path in shapes:
-        group, number = _group_of(path, pattern, others)
-        if group is None:
+    for path in paths:
+        argument, layer = _group_of(path, patterns)
+        if argument is None:
             missed.append(path)
         else:
-            found[group][path] = number
-    for argument, members in found.items():
-        if not members:
-            expression = {"layers": pattern, **others}[argument].pattern
-            without = (
-                "" if argument == "layers" else f" ({argument}=None if it has none)"
-            )
+            members[argument][path] = layer
+    for argument, leaves in members.items():
+        if not leaves and argument != optional:
+            hint = "" if argument == "layers" else f" ({argument}=None if it has none)"
             raise ValueError(
-                f"{argument}: no node of the tree matches {expression!r}{without}; the "
-                "leaves are:" + list_offenders(shapes)
+                f"{argument}: no node of the tree matches "
+                f"{patterns[argument].pattern!r}{hint}; the leaves are:"
+                + list_offenders(paths)
             )
     if missed:
         raise ValueError(
             "head, layers, embeddings: these leaves are in none of them:"
             + list_offenders(missed)
         )
-    is_stacked = bool(stacked) or not pattern.groups
-    numbers, places = _place_layers(found["layers"], shapes, is_stacked)
-    places |= dict.fromkeys(found.get("head", ()), Place(len(numbers) + 1))
-    places |= dict.fromkeys(found.get("embeddings", ()), Place(0))
-    return UnfreezingGroups(numbers, places)
-
-
-def _levels(place: Place) -> range:
-    return range(place.level, place.end)
-
-
-def _nodes(path: str) -> Iterator[str]:
-    """The nodes above a leaf from the top, and the leaf itself."""
-    keys = path.split("/")
-    for depth in range(1, len(keys) + 1):
-        yield "/".join(keys[:depth])
+    return members
 
 
 def _group_of(
-    path: str, layers: re.Pattern[str], others: Mapping[str, re.Pattern[str]]
+    path: str, patterns: Mapping[str, re.Pattern[str]]
 ) -> tuple[str | None, int]:
     """The argument that names a leaf's group, and the number of its layer or stack."""
-    for node in _nodes(path):
-        if match := layers.fullmatch(node):
-            if not layers.groups:
-                return "layers", 0
+    for node in nodes_above(path):
+        for argument, pattern in patterns.items():
+            match = pattern.fullmatch(node)
+            if match is None:
+                continue
+            if argument != "layers" or not pattern.groups:
+                return argument, 0
             if not (match.group(1) or "").isdecimal():
                 raise ValueError(
-                    f"layers: the first group of {layers.pattern!r} must be a number, "
+                    f"layers: the first group of {pattern.pattern!r} must be a number, "
                     f"got {match.group(1)!r} at {node!r}"
                 )
-            return "layers", int(match.group(1))
-        for argument, pattern in others.items():
-            if pattern.fullmatch(node):
-                return argument, 0
+            return argument, int(match.group(1))
     return None, 0
 
 
-def _choose_layers(paths: Mapping[str, Any]) -> re.Pattern[str]:
-    """The expression among the usual ones that finds layers in one place."""
-    for expression in (_NUMBERED, _STACKED):
-        pattern = re.compile(expression)
+def _choose_layers(paths: Collection[str]) -> re.Pattern[str]:
+    """The definition of a layer that finds some, in one place."""
+    for pattern in (NUMBERED, STACKED):
         containers = set()
         for path in paths:
-            for node in _nodes(path):
-                if match := pattern.fullmatch(node):
-                    containers.add(node[: match.start(1)] if pattern.groups else node)
-                    break
+            if node := topmost_match(path, (pattern,)):
+                match = pattern.fullmatch(node)
+                assert match is not None
+                containers.add(node[: match.start(1)] if pattern.groups else node)
         if len(containers) > 1:
             raise ValueError(
                 "layers must say which of these nodes hold the layers to unfreeze, as "
@@ -280,26 +327,35 @@ def _choose_layers(paths: Mapping[str, Any]) -> re.Pattern[str]:
     )
 
 
-def _place_layers(
-    members: Mapping[str, int], shapes: Mapping[str, Sequence[int]], stacked: bool
-) -> tuple[tuple[int, ...], dict[str, Place]]:
-    """Numbers of the layers, and the places of their leaves."""
-    numbers = sorted(set(members.values()))
-    if not stacked:
-        level = {number: i for i, number in enumerate(numbers, start=1)}
-        return tuple(numbers), {path: Place(level[n]) for path, n in members.items()}
-    places = {}
+def _single_layers(
+    members: Mapping[str, int],
+) -> tuple[tuple[int, ...], dict[str, Span]]:
+    """Numbers of layers in leaves of their own, and the spans of these."""
+    numbers = tuple(sorted(set(members.values())))
+    level = {number: i for i, number in enumerate(numbers, start=1)}
+    return numbers, {path: Span(level[n]) for path, n in members.items()}
+
+
+def _stacked_layers(
+    members: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]], axis: int
+) -> tuple[tuple[int, ...], dict[str, Span]]:
+    """Numbers of layers in one or several stacks, and the spans of their leaves."""
+    spans: dict[str, Span] = {}
     end = 1
-    for number in numbers:
-        stack = [path for path, other in members.items() if other == number]
-        lengths = {tuple(shapes[path][:1]) for path in stack}
-        if len(lengths) > 1 or not min(lengths) or 0 in min(lengths):
+    for stack in sorted(set(members.values())):
+        paths = [path for path, other in members.items() if other == stack]
+        lengths = {
+            shapes[path][axis] if -len(shapes[path]) <= axis < len(shapes[path]) else 0
+            for path in paths
+        }
+        if len(lengths) > 1 or 0 in lengths:
             raise ValueError(
-                "layers: stacked leaves must have the layers on their first axis, as "
-                "many on each, got:"
-                + list_offenders(f"{path} {shapes[path]}" for path in stack)
+                f"layers: stacked leaves must have the layers on axis {axis} (see "
+                "layer_axis), as many on each, got:"
+                + list_offenders(f"{path} {shapes[path]}" for path in paths)
             )
-        [[length]] = lengths
-        places |= dict.fromkeys(stack, Place(end, length))
+        [length] = lengths
+        for path in paths:
+            spans[path] = Span(end, length, axis % len(shapes[path]))
         end += length
-    return tuple(range(end - 1)), places
+    return tuple(range(end - 1)), spans

@@ -1,17 +1,128 @@
-"""Optimizers that leave a part of the parameters alone, and carry their state on."""
+"""Labels of leaves, and optimizers for the leaves of each: rules, stages, freezing."""
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from cwgnc_jax._clip import is_clip_state
-from cwgnc_jax.components._matching import nearest_entry
-from cwgnc_jax.components._paths import flatten_with_paths, list_offenders
+from cwgnc_jax.components._paths import (
+    compile_rules,
+    is_masked,
+    leaves_with_paths,
+    list_offenders,
+    match_rules,
+    nearest_entry,
+)
+from cwgnc_jax.unfreezing._groups import UnfreezingGroups, unfreezing_groups
 
 TRAINABLE: Literal["trainable"] = "trainable"
 FROZEN: Literal["frozen"] = "frozen"
+
+
+def partition_by_path(
+    transforms: Mapping[str, optax.GradientTransformation],
+    rules: Mapping[str, str] | Sequence[tuple[str, str]],
+) -> optax.GradientTransformationExtraArgs:
+    r"""An ``optax.partition`` whose labels are given by rules over paths.
+
+    Paths are those of :func:`leaves_with_paths`: the same for parameters and updates,
+    for dicts, dataclasses and all forms of the state of an NNX model, of which
+    ``nnx.Optimizer`` shows one at init and another at update.
+
+    Args:
+      transforms: a transformation for each label.
+      rules: pairs, or a dict, from regular expressions to labels. A leaf has the label
+        of the first that matches its whole path.
+
+    Returns:
+      The transformation, an ``optax.partition``.
+
+    Raises:
+      ValueError: at once if a rule gives a label that has no transformation, a
+        transformation is given by no rule, or an expression is not valid; at init and
+        update if no rule matches a leaf or, unless a mask hides leaves, a rule is the
+        first match of no leaf.
+
+    Examples:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> from cwgnc_jax import cwgnc_adamw, partition_by_path
+      >>> params = {"embeddings": jnp.ones((9, 2)), "layers": [jnp.ones((2, 2))] * 2,
+      ...           "head": jnp.ones((2, 2))}
+      >>> transforms = {"new": optax.sgd(1e-2), "old": cwgnc_adamw(2e-5),
+      ...               "frozen": optax.set_to_zero()}
+      >>> tx = partition_by_path(
+      ...     transforms,
+      ...     [("head", "new"), ("embeddings|layers/0", "frozen"), (".*", "old")])
+      >>> updates, _ = tx.update(params, tx.init(params), params)
+      >>> [f"{leaf.min():.2g}" for leaf in jax.tree.leaves(updates)]
+      ['0', '-0.01', '0', '-2e-05']
+    """
+    compiled = compile_rules("rules", rules)
+    patterns = [pattern for pattern, _ in compiled]
+    named = {label for _, label in compiled}
+    if named != set(transforms):
+        raise ValueError(
+            f"rules must give each label of transforms, {sorted(transforms)}, and no "
+            f"other, got {sorted(map(str, named))}"
+        )
+
+    def label_paths(paths: Sequence[str], tree: Any) -> list[str]:
+        nodes = leaves_with_paths(tree, is_leaf=is_masked)
+        matched = match_rules("rules", patterns, paths, partial=len(paths) < len(nodes))
+        return [compiled[rule][1] for rule in matched]
+
+    return _partition(transforms, label_paths)
+
+
+def unfreezing_labels(
+    params: Any, stage: int, groups: UnfreezingGroups | None = None
+) -> Any:
+    """Labels the parameters that a stage of gradual unfreezing trains.
+
+    Stage k trains the head and the top k + 1 layers, and the last stage everything.
+
+    Args:
+      params: parameters, a pytree of arrays, with each layer in leaves of its own. A
+        stack of layers is one if the stage trains it all or nothing of it;
+        :func:`split_params` cuts others.
+      stage: number of the stage, from 0.
+      groups: groups of the parameters, by default those of
+        :func:`unfreezing_groups`.
+
+    Returns:
+      A pytree of the same structure of 'trainable' and 'frozen', for :func:`freeze`
+      or ``optax.partition``.
+
+    Raises:
+      ValueError: if there is no such stage, a leaf is in no group, or the stage
+        trains a part of a leaf.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from cwgnc_jax import unfreezing_labels
+      >>> params = {"embed": jnp.ones((9, 2)), "head": jnp.ones((2, 2)),
+      ...           "layers": [jnp.ones((2, 2)), jnp.ones((2, 2))]}
+      >>> unfreezing_labels(params, 0)
+      {'embed': 'frozen', 'head': 'trainable', 'layers': ['frozen', 'trainable']}
+    """
+    groups = unfreezing_groups(params) if groups is None else groups
+    lowest = groups.lowest_level(stage)
+    labels, cut = [], []
+    for path, leaf in leaves_with_paths(params):
+        span = groups.span(path, jnp.shape(leaf))
+        labels.append(TRAINABLE if span.level >= lowest else FROZEN)
+        if span.level < lowest < span.end:
+            cut.append(path)
+    if cut:
+        raise ValueError(
+            f"params: stage {stage} trains a part of these leaves, which hold several "
+            "layers; split_params cuts them:" + list_offenders(cut)
+        )
+    return jax.tree.unflatten(jax.tree.structure(params), labels)
 
 
 def freeze(
@@ -55,91 +166,36 @@ def freeze(
     is_function = callable(labels) and jax.tree_util.all_leaves([labels])
     read = None if is_function else _read_labels(labels)
 
-    def labels_of(tree: Any) -> Any:
+    def label_paths(paths: Sequence[str], tree: Any) -> list[str]:
         by_path = _read_labels(labels(tree)) if read is None else read
-        paths = [path for path, _ in flatten_with_paths(tree)]
         entries = [nearest_entry(path, by_path) for path in paths]
         missing = [
             path for path, entry in zip(paths, entries, strict=True) if entry is None
         ]
         if missing:
             raise ValueError("labels: none for the leaves:" + list_offenders(missing))
-        found = [by_path[entry] for entry in entries if entry is not None]
-        return jax.tree.unflatten(jax.tree.structure(tree), found)
+        return [by_path[entry] for entry in entries if entry is not None]
 
-    return optax.partition({TRAINABLE: optimizer, FROZEN: _keep()}, labels_of)
+    return _partition({TRAINABLE: optimizer, FROZEN: _keep()}, label_paths)
 
 
-def carry_opt_state(
-    optimizer: optax.GradientTransformation,
-    params: Any,
-    opt_state: optax.OptState,
-) -> optax.OptState:
-    """State of an optimizer for a stage that goes on where the one before stopped.
+def _partition(
+    transforms: Mapping[str, optax.GradientTransformation],
+    label_paths: Callable[[Sequence[str], Any], list[str]],
+) -> optax.GradientTransformationExtraArgs:
+    """An ``optax.partition`` by the paths of leaves."""
 
-    Moments of parameters that were trained before are kept, those of parameters that
-    are new start afresh, and counts go on, so that a schedule does too. What has an
-    entry for each component (the norms of the last step, AdaGC's references) starts
-    afresh, because there are more of them now, or larger ones.
+    def labels_of(tree: Any) -> Any:
+        # Anew for each tree: a tree of labels would have the structure of one form of
+        # an NNX state, and optax.partition wants that of the tree it is given.
+        labels = label_paths([path for path, _ in leaves_with_paths(tree)], tree)
+        return jax.tree.unflatten(jax.tree.structure(tree), labels)
 
-    Args:
-      optimizer: the optimizer of the new stage.
-      params: the parameters that it is for: the trainable part of
-        :func:`split_params`, or all if the optimizer freezes by labels.
-      opt_state: the state that the stage before ended with.
-
-    Returns:
-      The state.
-
-    Raises:
-      ValueError: if the state of a parameter has another shape and is not that of the
-        upper layers of the same stack.
-
-    Examples:
-      >>> import jax.numpy as jnp
-      >>> import optax
-      >>> from cwgnc_jax import carry_opt_state
-      >>> tx = optax.trace(decay=0.9)
-      >>> before = tx.init(jnp.zeros(1))._replace(trace={"layers": jnp.array([7.0])})
-      >>> carry_opt_state(tx, {"layers": jnp.zeros(2)}, before).trace["layers"].tolist()
-      [0.0, 7.0]
-    """
-    shapes = {path: jnp.shape(leaf) for path, leaf in flatten_with_paths(params)}
-    before = dict(flatten_with_paths(opt_state))
-    fresh = optimizer.init(params)
-    of_components = {
-        f"{path}/{name}".removeprefix("/")
-        for path, node in flatten_with_paths(fresh, is_leaf=is_clip_state)
-        if is_clip_state(node)
-        for name, _ in flatten_with_paths(node)
-        if name != "count"
-    }
-    carried = []
-    for path, new in flatten_with_paths(fresh):
-        old = new if path in of_components else before.get(path, new)
-        shape, old_shape = jnp.shape(new), jnp.shape(old)
-        if shape == old_shape:
-            carried.append(old)
-            continue
-        owner = _shape_of_owner(path, shapes)
-        if owner is None:
-            carried.append(new)
-        elif (
-            len(shape) == len(old_shape)
-            and shape[1:] == old_shape[1:]
-            and shape[:1] == owner[:1] > old_shape[:1]
-        ):
-            carried.append(jnp.concatenate([new[: shape[0] - old_shape[0]], old]))
-        else:
-            raise ValueError(
-                f"opt_state: {path!r} has shape {old_shape}, which is not that of "
-                f"upper layers of {shape}"
-            )
-    return jax.tree.unflatten(jax.tree.structure(fresh), carried)
+    return optax.partition({**transforms}, labels_of)
 
 
 def _read_labels(labels: Any) -> dict[str, Any]:
-    by_path = dict(flatten_with_paths(labels))
+    by_path = dict(leaves_with_paths(labels))
     wrong = [
         f"{path}: {label}"
         for path, label in by_path.items()
@@ -169,14 +225,3 @@ def _keep() -> optax.GradientTransformation:
 def _negative_zero(leaf: Any) -> jax.Array:
     zero = jnp.zeros_like(leaf)
     return -zero if jnp.issubdtype(zero.dtype, jnp.inexact) else zero
-
-
-def _shape_of_owner(
-    path: str, shapes: dict[str, tuple[int, ...]]
-) -> tuple[int, ...] | None:
-    """Shape of the parameter whose path an entry of an optimizer's state ends with."""
-    keys = path.split("/")
-    for depth in range(len(keys)):
-        if (suffix := "/".join(keys[depth:])) in shapes:
-            return shapes[suffix]
-    return shapes.get("")

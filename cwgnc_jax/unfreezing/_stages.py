@@ -1,31 +1,15 @@
 """Gradual unfreezing, section 2 and Algorithm 1 of the paper."""
 
 import functools
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
-from jax.tree_util import keystr, tree_flatten_with_path
 
-from cwgnc_jax.components._paths import flatten_with_paths, is_masked, list_offenders
+from cwgnc_jax.unfreezing._carry import carry_opt_state
 from cwgnc_jax.unfreezing._groups import UnfreezingGroups, unfreezing_groups
-from cwgnc_jax.unfreezing._labels import FROZEN, TRAINABLE, carry_opt_state
-
-
-class SplitParams(NamedTuple):
-    """Parameters that a stage trains, and those that it leaves alone.
-
-    Attributes:
-      trainable: the tree with ``optax.MaskedNode()`` in place of frozen leaves, and
-        the upper part of the leaves that were cut.
-      frozen: the tree with the rest.
-    """
-
-    trainable: Any
-    frozen: Any
+from cwgnc_jax.unfreezing._split import join_params, split_params
 
 
 class UnfreezingStage(NamedTuple):
@@ -44,203 +28,6 @@ class UnfreezingStage(NamedTuple):
     frozen: Any
     optimizer: optax.GradientTransformation
     opt_state: optax.OptState
-
-
-def unfreezing_labels(
-    params: Any, stage: int, groups: UnfreezingGroups | None = None
-) -> Any:
-    """Labels the parameters that a stage of gradual unfreezing trains.
-
-    Stage k trains the head and the top k + 1 layers, and the last stage everything.
-
-    Args:
-      params: parameters, a pytree of arrays, with each layer in leaves of its own. A
-        stack of layers is one if the stage trains it all or nothing of it;
-        :func:`split_params` cuts others.
-      stage: number of the stage, from 0.
-      groups: groups of the parameters, by default those of
-        :func:`unfreezing_groups`.
-
-    Returns:
-      A pytree of the same structure of 'trainable' and 'frozen', for :func:`freeze`
-      or ``optax.partition``.
-
-    Raises:
-      ValueError: if there is no such stage, a leaf is in no group, or the stage
-        trains a part of a leaf.
-
-    Examples:
-      >>> import jax.numpy as jnp
-      >>> from cwgnc_jax import unfreezing_labels
-      >>> params = {"embed": jnp.ones((9, 2)), "head": jnp.ones((2, 2)),
-      ...           "layers": [jnp.ones((2, 2)), jnp.ones((2, 2))]}
-      >>> unfreezing_labels(params, 0)
-      {'embed': 'frozen', 'head': 'trainable', 'layers': ['frozen', 'trainable']}
-    """
-    groups = unfreezing_groups(params) if groups is None else groups
-    lowest = groups.lowest_level(stage)
-    labels, cut = [], []
-    for path, _ in flatten_with_paths(params):
-        place = groups.place(path)
-        labels.append(TRAINABLE if place.level >= lowest else FROZEN)
-        if place.level < lowest < place.end:
-            cut.append(path)
-    if cut:
-        raise ValueError(
-            f"params: stage {stage} trains a part of these leaves, which hold several "
-            "layers; split_params cuts them:" + list_offenders(cut)
-        )
-    return jax.tree.unflatten(jax.tree.structure(params), labels)
-
-
-def split_params(
-    params: Any, stage: int, groups: UnfreezingGroups | None = None
-) -> SplitParams:
-    """Splits parameters into those that a stage trains and those that it does not.
-
-    Differentiate the loss with respect to the first, and give them alone to the
-    optimizer: nothing frozen is then differentiated, decayed or given state. Leaves
-    of stacked layers are cut at the boundary; a model that runs the lower part before
-    the upper one needs no backward pass through the lower.
-
-    Args:
-      params: parameters, a pytree of arrays.
-      stage: number of the stage, from 0; see :func:`unfreezing_labels`.
-      groups: groups of the parameters, by default those of
-        :func:`unfreezing_groups`.
-
-    Returns:
-      The two parts, with the paths of ``params``. Transformations and maps of
-      components see the leaves of the other part as hidden by a mask.
-
-    Raises:
-      ValueError: if there is no such stage, or a leaf is in no group.
-
-    Examples:
-      >>> import jax.numpy as jnp
-      >>> from cwgnc_jax import join_params, split_params
-      >>> params = {"embed": jnp.ones((9, 2)), "head": jnp.ones((2, 2)),
-      ...           "layers": {"kernel": jnp.ones((24, 2, 2))}}
-      >>> trainable, frozen = split_params(params, stage=1)
-      >>> trainable["layers"]["kernel"].shape, frozen["layers"]["kernel"].shape
-      ((2, 2, 2), (22, 2, 2))
-      >>> trainable["embed"], frozen["head"]
-      (MaskedNode(), MaskedNode())
-      >>> join_params(trainable, frozen)["layers"]["kernel"].shape
-      (24, 2, 2)
-    """
-    groups = unfreezing_groups(params) if groups is None else groups
-    lowest = groups.lowest_level(stage)
-    trainable, frozen = [], []
-    for path, leaf in flatten_with_paths(params):
-        place = groups.place(path)
-        if place.level >= lowest:
-            upper, lower = leaf, optax.MaskedNode()
-        elif place.end <= lowest:
-            upper, lower = optax.MaskedNode(), leaf
-        else:
-            boundary = lowest - place.level
-            upper, lower = leaf[boundary:], leaf[:boundary]
-        trainable.append(upper)
-        frozen.append(lower)
-    treedef = jax.tree.structure(params)
-    return SplitParams(
-        jax.tree.unflatten(treedef, trainable), jax.tree.unflatten(treedef, frozen)
-    )
-
-
-def join_params(trainable: Any, frozen: Any, *, keep_cut: str | None = None) -> Any:
-    """Puts the two parts of :func:`split_params` together again.
-
-    Args:
-      trainable: the part that was trained.
-      frozen: the other.
-      keep_cut: path of the node of stacked layers, ``encoder/layers``, if these are to
-        stay cut for a forward pass that runs one stack after the other. The node then
-        becomes a dict of two, 0 for the lower, frozen stack and 1 for the upper one,
-        unless the stage left the stack whole.
-
-    Returns:
-      The whole tree; leaves that were cut are whole again unless kept cut.
-
-    Raises:
-      ValueError: if the parts are not of one tree, or there is no such node.
-
-    Examples:
-      >>> import jax.numpy as jnp
-      >>> from cwgnc_jax import join_params, split_params
-      >>> params = {"layers": {"kernel": jnp.ones((4, 2, 2))}, "head": jnp.ones(2),
-      ...           "embed": jnp.ones(2)}
-      >>> trainable, frozen = split_params(params, stage=0)
-      >>> stacks = join_params(trainable, frozen, keep_cut="layers")["layers"]
-      >>> {number: stack["kernel"].shape for number, stack in stacks.items()}
-      {0: (3, 2, 2), 1: (1, 2, 2)}
-    """
-    stacks = [_node_at(part, keep_cut) for part in (trainable, frozen)]
-
-    def is_leaf(node: Any) -> bool:
-        at_cut = any(node is stack for stack in stacks)
-        return at_cut or node is None or is_masked(node)
-
-    (upper, treedef), (lower, other) = (
-        tree_flatten_with_path(part, is_leaf=is_leaf) for part in (trainable, frozen)
-    )
-    if treedef != other:
-        raise ValueError(
-            "trainable and frozen must be parts of one tree, got the structures "
-            f"{treedef} and {other}"
-        )
-    paths = [keystr(path, simple=True, separator="/") for path, _ in upper]
-    if keep_cut is not None and keep_cut not in paths:
-        raise ValueError(
-            f"keep_cut: no node {keep_cut!r} in the tree; the leaves are:"
-            + list_offenders(paths)
-        )
-    joined = []
-    for path, (_, top), (_, bottom) in zip(paths, upper, lower, strict=True):
-        if not jax.tree.leaves(bottom):
-            joined.append(top)
-        elif not jax.tree.leaves(top):
-            joined.append(bottom)
-        elif path == keep_cut:
-            joined.append(
-                {0: bottom, 1: top}
-                if _is_cut(top, bottom)
-                else join_params(top, bottom)
-            )
-        elif jnp.shape(top)[1:] == jnp.shape(bottom)[1:] and jnp.ndim(top):
-            joined.append(jnp.concatenate([bottom, top]))
-        else:
-            raise ValueError(
-                "trainable and frozen both have a leaf that was not cut from one: "
-                f"{path} {jnp.shape(top)} and {jnp.shape(bottom)}"
-            )
-    return jax.tree.unflatten(treedef, joined)
-
-
-def _node_at(tree: Any, path: str | None) -> Any:
-    """The node of a path, or None if there is no such node."""
-    nodes = [("", tree)]
-    while path is not None and nodes:
-        place, node = nodes.pop()
-        if place == path:
-            return node
-        # One level: everything but the node itself counts as a leaf.
-        children, _ = tree_flatten_with_path(
-            node, is_leaf=functools.partial(operator.is_not, node)
-        )
-        for keys, child in children:
-            name = keystr(keys, simple=True, separator="/")
-            name = f"{place}/{name}" if place else name
-            if keys and f"{path}/".startswith(f"{name}/"):
-                nodes.append((name, child))
-    return None
-
-
-def _is_cut(upper: Any, lower: Any) -> bool:
-    """Whether two parts of a node have leaves in common."""
-    paths = [{path for path, _ in flatten_with_paths(part)} for part in (upper, lower)]
-    return bool(paths[0] & paths[1])
 
 
 def gradual_unfreezing(
@@ -328,13 +115,14 @@ def gradual_unfreezing(
             # optax.MultiSteps is an optimizer, but no GradientTransformation.
             tx = optimizer(number) if callable(optimizer) else optimizer
             if carry_optimizer and opt_state is not None:
-                carry = functools.partial(carry_opt_state, tx)
+                carry = functools.partial(carry_opt_state, tx, groups=groups)
                 opt_state = over_runs(carry)(trainable, opt_state)
             else:
                 opt_state = over_runs(tx.init)(trainable)
             stage = UnfreezingStage(number, trainable, frozen, tx, opt_state)
             trainable, opt_state = fit(stage)
-            current = over_runs(join_params)(trainable, frozen)
+            join = functools.partial(join_params, groups=groups)
+            current = over_runs(join)(trainable, frozen)
             yield number, current
 
     return run()

@@ -1,4 +1,4 @@
-"""Clipping of sharded gradients on eight devices; test_clipping_sharding runs it."""
+"""Clipping of sharded gradients on eight devices; test_shards.py runs it."""
 
 import re
 

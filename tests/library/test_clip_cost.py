@@ -1,6 +1,8 @@
 """What clipping costs, read from compiled programs rather than from a clock."""
 
+import pathlib
 import re
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +57,37 @@ def test_bytes_moved_are_those_of_one_more_read(components):
     )
     gradients = sum(4 * leaf.size for leaf in BIG.values())
     assert clipped <= 1.05 * (bare + gradients)
+
+
+def test_a_step_of_two_leaves_is_read_in_five_files():
+    """What a reader opens to follow one init and one update, from first to last."""
+    folder = pathlib.Path(cwgnc_jax.__file__).parent
+    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    entered = set()
+
+    def note(frame, event, _):
+        file = pathlib.Path(frame.f_code.co_filename)
+        if event == "call" and folder in file.parents:
+            name = frame.f_code.co_name
+            entered.add((file.name, name)) if name.isidentifier() else None
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        tx = cwgnc_jax.clip_by_component_norm(0.5)
+        tx.update(params, tx.init(params))
+    finally:
+        sys.setprofile(before)
+    files = {file for file, _ in entered}
+    # Numbers that users give are checked in a sixth, before there is a step.
+    assert files - {"_numbers.py"} == {
+        "_clip.py",
+        "_thresholds.py",
+        "_norms.py",
+        "_layout.py",
+        "_paths.py",
+    }
+    assert len(entered) <= 50
 
 
 def test_no_branches_and_no_more_kernels_than_the_global_norm():

@@ -15,7 +15,6 @@ import cwgnc_jax
 from cwgnc_jax import (
     by_module,
     clip_rate,
-    component_cosine,
     component_cosine_distance,
     component_groups,
     component_names,
@@ -127,10 +126,6 @@ class TestMovements:
         for found, a, b in self.run(component_rmsd, trees, which, compiled):
             np.testing.assert_allclose(found, np.sqrt(np.mean((a - b) ** 2)), rtol=1e-5)
 
-    def test_cosine(self, trees, which, compiled):
-        for found, a, b in self.run(component_cosine, trees, which, compiled):
-            np.testing.assert_allclose(found, cosine(a, b), atol=1e-6)
-
     def test_cosine_distance(self, trees, which, compiled):
         for found, a, b in self.run(component_cosine_distance, trees, which, compiled):
             # Parallel components are apart by the square of a rounding error.
@@ -148,7 +143,6 @@ class TestEdges:
 
     def test_what_did_not_move(self):
         assert not component_rmsd(BEFORE, BEFORE).any()
-        assert (component_cosine(BEFORE, BEFORE) == 1).all()
         assert not component_cosine_distance(BEFORE, BEFORE).any()
         # Compiled, where products and differences are fused, as well.
         assert not jax.jit(component_cosine_distance)(BEFORE, BEFORE).any()
@@ -166,8 +160,9 @@ class TestEdges:
         ],
     )
     def test_cosine_of_zeros_and_constants(self, a, b, expected):
-        found = component_cosine({"x": jnp.array(a, float)}, {"x": jnp.array(b, float)})
-        np.testing.assert_allclose(found, [expected], atol=1e-6)
+        trees = ({"x": jnp.array(x, float)} for x in (a, b))
+        found = component_cosine_distance(*trees)
+        np.testing.assert_allclose(found, [1 - expected], atol=1e-6)
 
     @pytest.mark.parametrize("turn", [1e-1, 1e-3, 1e-5])
     def test_small_turns_of_large_components(self, turn):
@@ -197,7 +192,7 @@ class TestEdges:
     def test_nan_stays_in_its_component(self):
         after = {"x": jnp.array([jnp.nan, 1.0]), "y": jnp.ones(2)}
         before = {"x": jnp.ones(2), "y": jnp.ones(2)}
-        for measure in (component_rmsd, component_cosine):
+        for measure in (component_rmsd, component_cosine_distance):
             found = measure(after, before)
             assert np.isnan(found[0])
             assert np.isfinite(found[1])
@@ -207,7 +202,8 @@ class TestEdges:
         before = {"c": jnp.array([1 - 1j, 0]), "e": jnp.zeros((0, 3))}
         np.testing.assert_allclose(component_rmsd(after, before), [np.sqrt(2), 0])
         # The angle of real vectors of real and imaginary parts: (1, 1) and (1, -1).
-        np.testing.assert_allclose(component_cosine(after, before), [0, 1], atol=1e-6)
+        distances = component_cosine_distance(after, before)
+        np.testing.assert_allclose(distances, [1, 0], atol=1e-6)
 
     def test_reference_by_path(self):
         reference = {**BEFORE, "more": jnp.ones(1)}
@@ -226,7 +222,7 @@ class TestEdges:
         ],
     )
     def test_reference_that_does_not_fit(self, reference, message):
-        for measure in (component_rmsd, component_cosine, component_cosine_distance):
+        for measure in (component_rmsd, component_cosine_distance):
             with pytest.raises(ValueError, match=message):
                 measure({"a": jnp.ones(2)}, reference)
 

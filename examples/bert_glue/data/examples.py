@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from cwgnc_jax.stability import RELEASED_FAILED_AT
+
 # Which rows a smaller training set keeps does not follow the seed of a run, so that all
 # runs see the same ones.
 _SUBSET_SEED = 20221207
@@ -29,8 +31,6 @@ class Task:
       hub_name: What the hub's dataset calls the task, if not by its name.
       hub_texts: Columns of the sentences in the hub's dataset, if they differ.
       hub_split: Name of the evaluation split in the hub's dataset.
-      failed_below: Score in per cent at or below which the released code of Yang and
-        Ma (2022) counts a run as failed.
     """
 
     name: str
@@ -45,7 +45,11 @@ class Task:
     hub_name: str = ""
     hub_texts: tuple[str, ...] | None = None
     hub_split: str = "validation"
-    failed_below: float | None = None
+
+    @property
+    def failed_below(self) -> float | None:
+        """Score (per cent) up to which the paper's released code calls a run failed."""
+        return RELEASED_FAILED_AT.get(self.name)
 
     @property
     def is_regression(self) -> bool:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
 from bert_glue.devices import environment, memory, processes
 from bert_glue.records.resume import Checkpoint, Checkpoints
@@ -21,6 +20,7 @@ from bert_glue.study.run_group import Group, Measure, Outcome, train_group
 from bert_glue.training.seeds import Seed
 from bert_glue.training.stages import make_stages
 from bert_glue.training.trainer import Trainer
+from cwgnc_jax.stability import has_failed
 
 _WAIT_SECONDS = 2.0
 
@@ -366,8 +366,11 @@ class Study:
             "init_seed": seed.init,
             "data_seed": seed.data,
             "score": score,
-            "failed": diverged or _at_most(score, configuration.subject.majority_score),
-            "failed_released": None if released is None else _at_most(score, released),
+            "failed": diverged
+            or has_failed(score, configuration.subject.majority_score),
+            "failed_released": None
+            if released is None
+            else has_failed(score, released),
             "train_loss": outcome.train_loss,
             "steps": sum(trainer.steps for trainer in trainers),
             "seconds": group.seconds / len(group.outcomes),
@@ -378,8 +381,3 @@ class Study:
             **self._surroundings,
             "hardware": hardware,
         }
-
-
-def _at_most(score: float, limit: float) -> bool:
-    # Equal to the limit is not better, however it was rounded on its way.
-    return bool(score <= limit or np.isclose(score, limit, rtol=1e-6, atol=0))

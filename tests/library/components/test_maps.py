@@ -1,19 +1,15 @@
-"""Components: paths of every kind of tree, the maps, names, norms, the table."""
-
-import dataclasses
-import textwrap
+"""Maps from leaves to components, and what they refuse."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import oracles
 import pytest
 
 import cwgnc_jax
 from cwgnc_jax import Component, Split
 from cwgnc_jax.components import _maps
-from cwgnc_jax.components._paths import flatten_with_paths
+from cwgnc_jax.components._paths import leaves_with_paths
 
 
 def ones(**shapes):
@@ -34,71 +30,10 @@ def bert(layers=2):
     }
 
 
-class TestPaths:
-    @jax.tree_util.register_dataclass
-    @dataclasses.dataclass
-    class Dense:
-        kernel: jax.Array
-        bias: jax.Array
-
-    def test_dicts_lists_and_dataclasses_are_spelt_alike(self):
-        as_dict = {"layers": {"0": ones(kernel=(2, 2), bias=(2,))}}
-        as_list = {"layers": [ones(kernel=(2, 2), bias=(2,))]}
-        as_object = {"layers": (self.Dense(jnp.ones((2, 2)), jnp.ones(2)),)}
-        expected = {"layers/0/bias", "layers/0/kernel"}
-        for tree in (as_dict, as_list, as_object):
-            assert set(cwgnc_jax.component_names(tree)) == expected
-
-    def test_order_is_that_of_the_leaves(self):
-        tree = {"b": [1.0, (2.0, {"z": 3.0, "y": 4.0})], "a": 5.0, "none": None}
-        leaves = [leaf for _, leaf in flatten_with_paths(tree)]
-        assert leaves == jax.tree.leaves(tree)
-
-    def test_a_box_takes_no_part_in_the_path(self):
-        @jax.tree_util.register_dataclass
-        @dataclasses.dataclass
-        class Box:
-            value: jax.Array
-            names: str = dataclasses.field(metadata={"static": True}, default="x")
-
-        assert cwgnc_jax.component_names({"kernel": Box(jnp.ones(2))}) == ("kernel",)
-        masked = {"kernel": Box(optax.MaskedNode())}  # pyright: ignore
-        [(path, _)] = flatten_with_paths(
-            masked, is_leaf=lambda x: isinstance(x, optax.MaskedNode)
-        )
-        assert path == "kernel"
-
-    def test_a_key_or_one_of_several_attributes_named_value_stays(self):
-        @jax.tree_util.register_dataclass
-        @dataclasses.dataclass
-        class Attention:
-            query: jax.Array | None
-            value: jax.Array
-
-        as_dict = {"attention": {"value": jnp.ones(2)}}
-        as_object = {"attention": Attention(None, jnp.ones(2))}
-        for tree in (as_dict, as_object):
-            assert cwgnc_jax.component_names(tree) == ("attention/value",)
-
-    def test_leaves_spelt_alike_are_refused(self):
-        tree = {"a": {"b": jnp.ones(2)}, "a/b": jnp.ones(2)}
-        with pytest.raises(ValueError, match="spelt alike:\n  'a/b'"):
-            cwgnc_jax.component_names(tree)
-
-    def test_a_tree_that_is_a_leaf_has_an_empty_path(self):
-        assert cwgnc_jax.component_names(jnp.ones(3)) == ("",)
-        assert cwgnc_jax.component_names(jnp.ones(3), "all") == ("all",)
-
-    def test_leaves_that_are_not_floating_point_have_no_component(self):
-        tree = {"x": jnp.ones(2), "n": jnp.ones(2, int), "key": jax.random.key(0)}
-        tree["activation"] = jax.nn.relu
-        assert cwgnc_jax.component_names(tree) == ("x",)
-
-
 class TestMaps:
     def test_each_leaf_is_a_component_by_default(self):
         names = cwgnc_jax.component_names(bert())
-        assert names == tuple(path for path, _ in flatten_with_paths(bert()))
+        assert names == tuple(path for path, _ in leaves_with_paths(bert()))
         assert names == cwgnc_jax.component_names(bert(), cwgnc_jax.by_leaf)
 
     def test_by_module(self):
@@ -386,65 +321,3 @@ class TestErrors:
     def test_arguments(self, make, error, message):
         with pytest.raises(error, match=message):
             make()
-
-
-@pytest.mark.parametrize("axes", [np.int64(0), [np.int32(0)], np.arange(1), 0])
-def test_axes_are_numbers_of_any_kind(axes):
-    assert Component("a", axes) == Component("a", (0,))
-    assert type(Component("a", axes).axes[0]) is int
-
-
-class TestNorms:
-    def test_against_slices_in_double_precision(self):
-        rng = np.random.default_rng(0)
-        leaves = {
-            "kernel": rng.standard_normal((3, 4, 10)).astype(np.float32),
-            "bias": rng.standard_normal((3, 10)).astype(np.float32),
-            "other": rng.standard_normal((6,)).astype(np.float32),
-        }
-        split = Split(-1, {"q": 5, "k": 2, "v": 3})
-        fused = Component("qkv", axes=0, split=split, start=4)
-        components = {"kernel": fused, "bias": fused, "other": "other"}
-        options = {
-            "label": "qkv",
-            "axes": [0],
-            "split_axis": -1,
-            "parts": {"q": 5, "k": 2, "v": 3},
-            "start": 4,
-        }
-        pieces = oracles.join(
-            oracles.pieces_of("bias", (3, 10), **options),
-            oracles.pieces_of("kernel", (3, 4, 10), **options),
-            oracles.pieces_of("other", (6,)),
-        )
-        names = cwgnc_jax.component_names(leaves, components)
-        expected = oracles.clip(leaves, pieces, 1.0).norms
-        assert names == tuple(pieces)
-        # Sums of at most 40 squares and a root, all in float32.
-        np.testing.assert_allclose(
-            cwgnc_jax.component_norms(leaves, components),
-            [expected[name] for name in names],
-            rtol=1e-6,
-        )
-
-    def test_of_no_leaves(self):
-        norms = cwgnc_jax.component_norms({"a": None})
-        assert norms.shape == (0,)
-        assert norms.dtype == jnp.float32
-
-    def test_under_jit(self):
-        norms = jax.jit(cwgnc_jax.component_norms)(bert())
-        np.testing.assert_array_equal(norms, cwgnc_jax.component_norms(bert()))
-
-
-def test_describe_components():
-    components = cwgnc_jax.fused(
-        ".*kernel", {"a": 3, "b": 1}, 1, base=cwgnc_jax.stacked("kernel", start=2)
-    )
-    table = cwgnc_jax.describe_components(ones(kernel=(2, 4, 5), x=()), components)
-    expected = """\
-        component        count  entries  leaves
-        kernel[2:4,a|b]      4       15  kernel (2, 4, 5)
-        x                    1        1  x ()
-        5 components of 41 entries in 2 leaves"""
-    assert table == textwrap.dedent(expected)

@@ -2,6 +2,7 @@
 
 import operator
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -252,7 +253,10 @@ def test_many_seeds_at_once_are_the_seeds_alone():
     for i in range(3):
         alone = jax.jit(mix)(jax.tree.map(operator.itemgetter(i), stacked), keys[i])
         for path in MIXED:
-            np.testing.assert_array_equal(leaf(together, path)[i], leaf(alone, path))
+            # Two programs: product and sum may be fused in one, not in the other.
+            np.testing.assert_allclose(
+                leaf(together, path)[i], leaf(alone, path), rtol=1e-6, atol=1e-6
+            )
 
 
 def test_forward_mode_agrees_with_reverse_mode():
@@ -279,7 +283,8 @@ def test_pretrained_may_hold_the_mixed_leaves_alone_and_in_another_tree():
         "kernel": PRETRAINED["encoder"]["layers"]["query"]["kernel"]
     }
     one, other = (compiled(PARAMS, tree, KEY, 0.5) for tree in (slim, PRETRAINED))
-    jax.tree.map(np.testing.assert_array_equal, one, other)
+    # Two programs: a product and a sum may be fused in one and not in the other.
+    chex.assert_trees_all_close(one, other, rtol=1e-6, atol=1e-6)
 
 
 def test_a_function_chooses_leaves():

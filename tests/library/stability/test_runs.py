@@ -11,6 +11,7 @@ from scipy import stats
 
 from cwgnc_jax.stability._runs import (
     RELEASED_FAILED_AT,
+    has_failed,
     std_interval,
     summarize_runs,
     wilson_interval,
@@ -50,6 +51,22 @@ def test_a_score_equal_to_the_majority_fails_however_rounded():
     failed = summarize_runs(scores, majority=majority).failed
     assert failed is not None
     assert failed.count == 2
+
+
+@pytest.mark.parametrize(
+    ("score", "limit", "expected"),
+    [
+        (52.0, 52.7, True),
+        (52.7, 52.7, True),
+        (float(np.float32(52.7)), 52.7, True),
+        (52.8, 52.7, False),
+        (0.0, 0.0, True),
+        (1e-9, 0.0, False),
+        (float("nan"), 52.7, False),
+    ],
+)
+def test_has_failed(score, limit, expected):
+    assert has_failed(score, limit) is expected
 
 
 def test_cola_fails_at_zero_and_below():

@@ -1,17 +1,13 @@
-"""Groups of parameters, and parameters and states taken apart and joined again."""
+"""Groups of parameters: head, layers, embeddings."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
-from tanh_layers import WIDTH, adamw, bits_of, make_params, stack
+from tanh_layers import adamw, make_params, stack
 
 import cwgnc_jax
 from cwgnc_jax import (
-    contrib,
     gradual_unfreezing,
-    join_params,
     split_params,
     unfreezing_groups,
     unfreezing_labels,
@@ -120,7 +116,11 @@ class TestGroups:
     @pytest.mark.parametrize(
         ("params", "options", "message"),
         [
-            ({"layers": [DENSE], "embed": DENSE}, {}, r"head: no node .*head=None"),
+            (
+                {"layers": [DENSE], "embed": DENSE},
+                {"head": "out"},
+                r"head: no .*head=None",
+            ),
             (bert(layers=[DENSE]), {"head": "top"}, r"head: no node .* 'top'"),
             (
                 {"layers": [DENSE], "head": DENSE},
@@ -144,7 +144,7 @@ class TestGroups:
                 {},
                 r"as many on each, got:\n  'encoder/layers/a \(3, 2\)'",
             ),
-            (bert(layers={"a": np.float32(1)}), {}, r"on their first axis"),
+            (bert(layers={"a": np.float32(1)}), {}, r"on axis 0"),
             (bert(layers=[DENSE]), {"layers": "encoder/(layers)"}, r"must be a number"),
             (bert(layers=[DENSE]), {"layers": "encoder/("}, r"regular expression"),
             (
@@ -171,119 +171,75 @@ class TestGroups:
             split_params(make_params(3), 0, groups)
 
 
-class TestSplit:
+class TestHeads:
     @pytest.mark.parametrize(
-        "form", [lambda params: params, stack], ids=["list", "stack"]
+        "head",
+        [
+            {"norm": DENSE, "lm_head": DENSE},
+            {"final_norm": DENSE},
+            {"ln_f": DENSE, "head": DENSE},
+            {"decoder": {"decoder_norm": DENSE, "logits_dense": DENSE}},
+            {"encoder_norm": DENSE, "unembedding": DENSE},
+        ],
     )
-    @pytest.mark.parametrize("stage", range(3))
-    def test_join_is_the_inverse(self, form, stage):
-        params = form(make_params(3))
-        joined = join_params(*split_params(params, stage))
-        assert jax.tree.structure(joined) == jax.tree.structure(params)
-        assert list(map(bits_of, jax.tree.leaves(joined))) == list(
-            map(bits_of, jax.tree.leaves(params))
-        )
-
-    def test_components_of_a_cut_stack_keep_their_names(self):
-        params = stack(make_params(4))
+    def test_the_last_norm_and_heads_of_decoders(self, head):
+        params = {"embed_tokens": DENSE, "layers": [DENSE] * 2, **head}
         groups = unfreezing_groups(params)
-        trainable, _ = split_params(params, 1, groups)
-        components = cwgnc_jax.stacked("layers/.*", start=groups.lowest_layer(1))
-        names = cwgnc_jax.component_names(trainable, components)
-        whole = cwgnc_jax.component_names(params, cwgnc_jax.stacked("layers/.*"))
-        assert names == (
-            "head/kernel",
-            *(f"layers/{x}[{n}]" for x in ("bias", "kernel") for n in (2, 3)),
+        assert groups.names == ("head", "layer 1", "layer 0", "embeddings")
+        labels = unfreezing_labels(params, 0, groups)
+        found = {name: set(jax.tree.leaves(labels[name])) for name in labels}
+        assert all(found[name] == {"trainable"} for name in head)
+        assert found["embed_tokens"] == {"frozen"}
+
+    def test_norms_of_layers_and_embeddings_are_theirs(self):
+        layer = {"norm": DENSE, "mlp": DENSE}
+        params = {"embed": {"norm": DENSE}, "layers": [layer] * 2, "norm": DENSE}
+        labels = unfreezing_labels(params, 0)
+        assert set(jax.tree.leaves(labels["layers"][0])) == {"frozen"}
+        assert set(jax.tree.leaves(labels["embed"])) == {"frozen"}
+        assert set(jax.tree.leaves(labels["norm"])) == {"trainable"}
+
+    def test_a_head_tied_to_the_embeddings(self):
+        groups = unfreezing_groups({"wte": DENSE, "h": {"0": DENSE, "1": DENSE}})
+        assert groups.names == ("layer 1", "layer 0", "embeddings")
+        assert groups.trainable(1) == groups.names
+        # A head of an unknown name is no tied one.
+        with pytest.raises(ValueError, match="in none of them:\n  'out/bias'"):
+            unfreezing_groups({"wte": DENSE, "h": {"0": DENSE}, "out": DENSE})
+
+
+class TestLayerAxis:
+    def test_layers_on_axis_1_are_counted_there(self):
+        stack = {"kernel": np.ones((4, 3, 5)), "scale": np.ones((4, 3))}
+        params = {"embed": DENSE, "layers": stack, "final_norm": DENSE}
+        assert unfreezing_groups(params).stages == 4
+        for axis in (1, np.int64(1)):
+            assert unfreezing_groups(params, layer_axis=axis).stages == 3
+
+    def test_counts_must_agree(self):
+        stack = {"kernel": np.ones((4, 3, 5)), "scale": np.ones((4, 2))}
+        params = {"embed": DENSE, "layers": stack, "head": DENSE}
+        with pytest.raises(ValueError, match=r"on axis 1 .*\n  'layers/kernel \(4, 3"):
+            unfreezing_groups(params, layer_axis=1)
+        stack["scale"] = np.ones(4)
+        with pytest.raises(ValueError, match=r"on axis 1 .*\n.*\n.*scale \(4,\)"):
+            unfreezing_groups(params, layer_axis=1)
+
+    def test_groups_of_stacks_of_another_depth(self):
+        stack = {"kernel": np.ones((4, 3, 5))}
+        params = {"embed": DENSE, "layers": stack, "head": DENSE}
+        groups = unfreezing_groups(params, layer_axis=1)
+        params["layers"] = {"kernel": np.ones((4, 2, 5))}
+        for function in (split_params, unfreezing_labels):
+            with pytest.raises(ValueError, match=r"3 layers on axis 1; here .* \(4, 2"):
+                function(params, 0, groups)
+
+    def test_components_are_of_their_layers(self):
+        stack = {"kernel": np.ones((4, 3, 5))}
+        params = {"embed": DENSE["bias"], "layers": stack, "head": DENSE["bias"]}
+        groups = unfreezing_groups(params, layer_axis=1)
+        components = cwgnc_jax.stacked("layers/.*", axes=1)
+        assert cwgnc_jax.component_groups(params, components, groups) == (
+            *("embeddings", "head"),
+            *(f"layer {n}" for n in range(3)),
         )
-        assert set(names) < set(whole)
-
-    def test_rules_about_frozen_leaves_are_no_mistake(self):
-        params = make_params(2)
-        trainable, _ = split_params(params, 0)
-        rules = [("embed", None), ("layers/0/.*", 0.1), (".*", 1.0)]
-        state = cwgnc_jax.clip_by_component_norm(rules).init(trainable)
-        assert state.norms.shape == (3,)
-
-    def test_uncut_where_nothing_is_frozen(self):
-        params = stack(make_params(2))
-        joined = join_params(*split_params(params, 1), keep_cut="layers")
-        assert joined["layers"]["kernel"].shape == (2, WIDTH, WIDTH)
-
-    def test_no_node_to_keep_cut(self):
-        parts = split_params(stack(make_params(2)), 0)
-        with pytest.raises(ValueError, match=r"no node 'encoder/layers'.*\n  'embed'"):
-            join_params(*parts, keep_cut="encoder/layers")
-
-    def test_parts_of_different_trees(self):
-        with pytest.raises(ValueError, match="parts of one tree"):
-            join_params({"a": jnp.ones(2)}, {"b": jnp.ones(2)})
-        with pytest.raises(
-            ValueError, match=r"not cut from one: a \(2,\) and \(2, 2\)"
-        ):
-            join_params({"a": jnp.ones(2)}, {"a": jnp.ones((2, 2))})
-
-
-class TestCarry:
-    def test_adam(self):
-        params = stack(make_params(3))
-        tx = optax.adam(0.1)
-        trainable, _ = split_params(params, 0)
-        _, before = tx.update(trainable, tx.init(trainable), trainable)
-        following, _ = split_params(params, 1)
-        after = cwgnc_jax.carry_opt_state(tx, following, before)
-        old, new = before[0].mu["layers"]["kernel"], after[0].mu["layers"]["kernel"]
-        assert new.shape == (2, WIDTH, WIDTH)
-        assert not new[0].any()
-        np.testing.assert_array_equal(new[1:], old)
-        np.testing.assert_array_equal(
-            after[0].nu["head"]["kernel"], before[0].nu["head"]["kernel"]
-        )
-        assert after[0].count == 1
-
-    def test_frozen_by_labels(self):
-        params = make_params(3)
-        first, second = (
-            cwgnc_jax.freeze(adamw(), unfreezing_labels(params, stage))
-            for stage in (0, 1)
-        )
-        _, before = first.update(params, first.init(params), params)
-        after = cwgnc_jax.carry_opt_state(second, params, before)
-        expected = second.init(params)
-        assert jax.tree.structure(after) == jax.tree.structure(expected)
-        moments = after.inner_states["trainable"].inner_state[0].mu["layers"]
-        assert moments[2]["kernel"].any()
-        assert not moments[1]["kernel"].any()
-
-    def test_records_of_components_start_anew(self):
-        params = stack(make_params(3))
-        state = None
-        for stage in range(3):
-            trainable, _ = split_params(params, stage)
-            components = cwgnc_jax.stacked("layers/.*", start=2 - stage)
-            tx = cwgnc_jax.cwgnc_adamw(0.1, components=components)
-            if state is None:
-                state = tx.init(trainable)
-            else:
-                state = cwgnc_jax.carry_opt_state(tx, trainable, state)
-                assert not cwgnc_jax.get_clip_state(state).norms.any()
-            assert cwgnc_jax.get_clip_state(state).count == stage
-            _, state = jax.jit(tx.update)(trainable, state, trainable)
-
-    def test_references_of_fewer_layers_are_not_those_of_more(self):
-        # The whole stack is one component, in each stage, but not the same one.
-        params, tx = stack(make_params(3)), contrib.adagc(start=2)
-        trainable = split_params(params, 0).trainable
-        _, state = tx.update(trainable, tx.init(trainable))
-        assert np.isfinite(state.references).any()
-        trainable = split_params(params, 1).trainable
-        carried = cwgnc_jax.carry_opt_state(tx, trainable, state)
-        assert carried.references.shape == state.references.shape
-        assert np.isinf(carried.references).all()
-        assert carried.count == 1
-
-    def test_a_stack_that_shrinks_is_refused(self):
-        params = stack(make_params(3))
-        tx = optax.adam(0.1)
-        state = tx.init(split_params(params, 1).trainable)
-        with pytest.raises(ValueError, match="not that of upper layers of"):
-            cwgnc_jax.carry_opt_state(tx, split_params(params, 0).trainable, state)

@@ -1,0 +1,29 @@
+"""What a layer is: the names of nodes that hold one, or a stack of several."""
+
+import re
+from collections.abc import Iterable
+
+from cwgnc_jax.components._paths import nodes_above
+
+# A word for a layer with a number, or a numbered child of one: layers/3, layer/11,
+# layer_3, EncoderBlock_3, h3 (lists, Hugging Face, Linen, Haiku).
+NUMBERED = re.compile(r"(?i)(?:.*/)?(?:\w*(?:layer|block)s?|h)[_/]?(\d+)")
+# One node whose leaves have the layers on an axis, as nn.scan and vmap make them.
+STACKED = re.compile(r"(?i)(?:.*/)?(?:\w*(?:layers|blocks)|h)")
+# The children of any list, where nothing is called a layer.
+LISTED = re.compile(r"(?:.*/)?(\d+)")
+
+
+def topmost_match(path: str, patterns: Iterable[re.Pattern[str]]) -> str | None:
+    """The topmost node above a leaf that one of the expressions matches whole.
+
+    Layers inside a layer, such as those of its MLP, are a part of it.
+    """
+    return next(
+        (
+            node
+            for node in nodes_above(path)
+            if any(pattern.fullmatch(node) for pattern in patterns)
+        ),
+        None,
+    )
