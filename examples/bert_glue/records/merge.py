@@ -14,7 +14,7 @@ def merge(into: RunStore, folders: Sequence[pathlib.Path]) -> int:
     The others are only read, so that they may be write-protected, or in use.
 
     Args:
-      into: the records that get the runs.
+      into: the store that gets the runs.
       folders: the other directories.
 
     Returns:
@@ -27,23 +27,19 @@ def merge(into: RunStore, folders: Sequence[pathlib.Path]) -> int:
     # All are read before anything is written.
     runs = [record for folder in folders for record in _runs_of(folder)]
     configs = [manifest.read(folder) for folder in folders]
-    kept = {record["run"]: record for record in into.read()}
-    ordered = []
-    disagreeing = set()
+    known = {record["run"]: record for record in into.read()}
+    new, disagreeing = [], set()
     for run in runs:
-        first = kept.setdefault(run["run"], run)
+        first = known.setdefault(run["run"], run)
         if first is run:
-            ordered.append(run)
+            new.append(run)
         elif first["score"] != run["score"]:
             disagreeing.add(run["run"])
 
     def add(content: manifest.Config) -> None:
         for other in configs:
-            content["commands"] += [
-                command
-                for command in other["commands"]
-                if command not in content["commands"]
-            ]
+            commands = content["commands"]
+            commands += [each for each in other["commands"] if each not in commands]
             content["configurations"] |= other["configurations"]
             for number, saved in other["tables"].items():
                 design = Design.from_json(number, saved)
@@ -54,15 +50,15 @@ def merge(into: RunStore, folders: Sequence[pathlib.Path]) -> int:
 
     if folders:
         manifest.change(into, add)
-    if ordered:
-        into.append(ordered)
+    if new:
+        into.append(new)
     if disagreeing:
         into.notes.append(
             f"{len(disagreeing)} of the runs to merge, such as {min(disagreeing)}, are "
             "recorded more than once with other scores (of another machine or version, "
             "perhaps); the first record counts"
         )
-    return len(ordered)
+    return len(new)
 
 
 def _runs_of(folder: pathlib.Path) -> list[Record]:

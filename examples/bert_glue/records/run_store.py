@@ -1,29 +1,34 @@
-"""The record of finished runs: ``runs.jsonl``, one line for each.
+"""The store of finished runs: ``runs.jsonl``, one line for each.
 
 A run is appended when it has finished, by one write that is on the disk before the
 next run starts, so a kill at any moment loses no finished run. Several processes may
-work in one folder: they append under a lock, and claim a run before they start it.
+work in one folder: they append under a lock, and claim a run before they start it. Of
+several that run one program together the first alone touches the folder; what it reads
+and decides the others hear.
 """
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import pathlib
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from bert_glue.devices.processes import agree, is_first
 from bert_glue.records import locks
 from bert_glue.records.files import (
     UNFINISHED,
     RecordsError,
+    explained,
     plain,
-    replace_file,
+    read_file,
     sweep,
     sync_folder,
 )
-from bert_glue.training.recipe import tidy_label
+from bert_glue.training.settings import written
 
 FORMAT = 1
 """Version of the lines' layout."""
@@ -32,6 +37,7 @@ RUNS = "runs.jsonl"
 FRAGMENTS = "runs.jsonl.truncated"
 
 Record = dict[str, Any]
+"""What is known of a finished run: the line of it, with its label normalised."""
 
 # What differs between the runs of one configuration.
 _OF_A_RUN = frozenset(
@@ -61,12 +67,15 @@ _OF_A_RUN = frozenset(
 class RunStore:
     """The finished runs of a folder, and who is doing which run.
 
+    Of several processes that run one program all must call its methods together.
+
     Args:
       folder: the output directory. If it does not exist it is made when the first
-        file is written: a command that is refused leaves nothing behind.
+        file is written: a command that is refused leaves nothing behind. Of several
+        processes only the first must be able to write to it.
 
     Attributes:
-      folder: the same.
+      folder: the same; in all processes but the first one that is removed in the end.
       notes: things found in the file that a user should hear of, each a sentence.
 
     Raises:
@@ -74,29 +83,23 @@ class RunStore:
 
     Examples:
       >>> with tempfile.TemporaryDirectory() as folder:
-      ...     records = RunStore(folder)
-      ...     if records.claim("cola-7"):
-      ...         records.append([{"run": "cola-7", "score": 41.5}])
-      ...         records.release(["cola-7"])
-      ...     [record["score"] for record in records.read()]
+      ...     store = RunStore(folder)
+      ...     if store.claim("cola-7"):
+      ...         store.append([{"run": "cola-7", "score": 41.5}])
+      ...         store.release(["cola-7"])
+      ...     [record["score"] for record in store.read()]
       [41.5]
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = pathlib.Path(folder)
         self.notes: list[str] = []
-        if os.path.lexists(self.folder):
-            self._make()
-            with self._explained("written to"), tempfile.TemporaryFile(dir=self.folder):
-                sweep(self.folder.glob(f".*{UNFINISHED}"))
-                sweep(self.folder.glob(f"*/.*{UNFINISHED}"))
-        else:
-            with self._explained("made"):
-                parents = self.folder.absolute().parents
-                above = next(each for each in parents if each.exists())
-                with tempfile.TemporaryFile(dir=above):
-                    pass
         self._claims = locks.Claims(self.folder / ".claims")
+        self._scratch = None
+        agree(self._check)
+        if not is_first():
+            self._scratch = tempfile.TemporaryDirectory(prefix="cwgnc-")
+            self.folder = pathlib.Path(self._scratch.name)
 
     @property
     def path(self) -> pathlib.Path:
@@ -116,11 +119,7 @@ class RunStore:
         Raises:
           RecordsError: if a line is no record, or one of another version.
         """
-        if not os.path.lexists(self.folder):
-            return []
-        with self._locked("read"):
-            self._mend()
-            return self._read()
+        return agree(self._read)
 
     def append(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Adds finished runs: all of them, or none if that fails.
@@ -136,25 +135,7 @@ class RunStore:
             json.dumps({"format": FORMAT} | plain(record), allow_nan=False) + "\n"
             for record in records
         ]
-        data = "".join(lines).encode()
-        with self._locked("written to"):
-            self._mend()
-            new = not self.path.exists()
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-            file = os.open(self.path, flags, 0o666)
-            try:
-                size = os.fstat(file).st_size
-                try:
-                    if os.write(file, data) != len(data):
-                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                    os.fsync(file)
-                except OSError:
-                    os.ftruncate(file, size)
-                    raise
-            finally:
-                os.close(file)
-            if new:
-                sync_folder(self.folder)
+        agree(lambda: self._append("".join(lines).encode()))
 
     def claim(
         self, run: str, is_kept: Callable[[str], bool] = lambda run: True
@@ -167,15 +148,11 @@ class RunStore:
 
         Returns:
           True if it is now this process's, until :meth:`release` or its end.
+
+        Raises:
+          RecordsError: if the folder cannot be written to.
         """
-        with self._explained("written to"):
-            if not self._claims.take(run):
-                return False
-        # It may have been finished since this process last looked.
-        if any(record["run"] == run for record in self.read()) and is_kept(run):
-            self._claims.release(run)
-            return False
-        return True
+        return agree(lambda: self._claim(run, is_kept))
 
     def release(self, runs: Iterable[str]) -> None:
         """Gives runs back, finished or not."""
@@ -184,74 +161,94 @@ class RunStore:
 
     def close(self) -> None:
         """Gives all runs back."""
-        self._claims.release_all()
-
-    def write_json(self, name: str, content: Any) -> None:
-        """Writes a JSON file of the folder, whole or not at all.
-
-        Args:
-          name: the file's name, such as 'summary.json'.
-          content: what JSON can hold; NaN and infinity become null.
-
-        Raises:
-          RecordsError: if it cannot be written.
-        """
-        text = json.dumps(plain(content), indent=2, allow_nan=False) + "\n"
-        replace_file(self.folder / name, text.encode())
+        if self._scratch is not None:
+            self._scratch.cleanup()
+        else:
+            self._claims.release_all()
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keeps other processes from changing the folder's files for a moment."""
-        with self._locked("written to"):
+    def locked(self, verb: str = "written to") -> Iterator[None]:
+        """Keeps other processes from changing the folder's files for a moment.
+
+        Args:
+          verb: what cannot be done if the lock cannot be had.
+
+        Yields:
+          Nothing.
+
+        Raises:
+          RecordsError: if the folder cannot be used.
+        """
+        with self._explained("made"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        with self._explained(verb), locks.exclusive(self.folder / ".lock"):
             yield
 
+    def _check(self) -> None:
+        """Makes sure that the folder can be used, and tidies it up."""
+        folder = self.folder.absolute()
+        above = next(
+            path for path in (folder, *folder.parents) if os.path.lexists(path)
+        )
+        verb = "written to" if folder.is_dir() else "made"
+        with self._explained(verb), tempfile.TemporaryFile(dir=above):
+            sweep(folder.glob(f".*{UNFINISHED}"))
+            sweep(folder.glob(f"*/.*{UNFINISHED}"))
+
     def _read(self) -> list[Record]:
-        return _parse(self.path.read_bytes(), self.path) if self.path.exists() else []
+        if not os.path.lexists(self.folder):
+            return []
+        with self.locked("read"):
+            self._mend()
+            return _parse(self._content(), self.path)
+
+    def _append(self, data: bytes) -> None:
+        with self.locked():
+            self._mend()
+            with open(self.path, "ab", buffering=0) as file:
+                size = file.tell()
+                try:
+                    if os.write(file.fileno(), data) < len(data):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                    os.fsync(file)
+                except OSError:
+                    file.truncate(size)
+                    raise
+            sync_folder(self.folder)
+
+    def _claim(self, run: str, is_kept: Callable[[str], bool]) -> bool:
+        with self._explained("written to"):
+            if not self._claims.take(run):
+                return False
+        # It may have been finished since this process last looked.
+        if any(record["run"] == run for record in self._read()) and is_kept(run):
+            self._claims.release(run)
+            return False
+        return True
+
+    def _content(self) -> bytes:
+        return self.path.read_bytes() if self.path.exists() else b""
 
     def _mend(self) -> None:
         """Makes the file end with a whole line."""
-        if not self.path.exists():
-            return
-        with open(self.path, "r+b") as file:
-            data = file.read()
-            end = data.rfind(b"\n") + 1
-            fragment = data[end:]
-            if not fragment:
-                return
-            with contextlib.suppress(ValueError):
-                json.loads(fragment)
-                # Only the end of the line was lost.
+        content = self._content()
+        whole, fragment = _split(content)
+        if fragment:
+            with open(self.folder / FRAGMENTS, "ab") as aside:
+                aside.write(fragment + b"\n")
+                os.fsync(aside)
+            os.truncate(self.path, len(whole))
+            self.notes.append(
+                f"the last line of {self.path} was cut short (a run that was being "
+                f"written when its process was stopped); it is kept in {FRAGMENTS} and "
+                "that run counts as not done"
+            )
+        elif whole and not whole.endswith(b"\n"):
+            with open(self.path, "ab") as file:
                 file.write(b"\n")
-                return
-            with open(self.folder / FRAGMENTS, "ab") as kept:
-                kept.write(fragment + b"\n")
-                os.fsync(kept.fileno())
-            file.truncate(end)
-        self.notes.append(
-            f"the last line of {self.path} was cut short (a run that was being written "
-            f"when its process was stopped); it is kept in {FRAGMENTS} and that run "
-            "counts as not done"
-        )
 
-    def _make(self) -> None:
-        with self._explained("made"):
-            self.folder.mkdir(parents=True, exist_ok=True)
-
-    @contextlib.contextmanager
-    def _locked(self, what: str) -> Iterator[None]:
-        self._make()
-        with self._explained(what), locks.exclusive(self.folder / ".lock"):
-            yield
-
-    @contextlib.contextmanager
-    def _explained(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise RecordsError(
-                f"the output directory {self.folder} cannot be {what}: "
-                f"{error.strerror or error}"
-            ) from error
+    def _explained(self, verb: str) -> contextlib.AbstractContextManager[None]:
+        return explained(f"the output directory {self.folder}", verb)
 
 
 def read_only(folder: pathlib.Path) -> list[Record]:
@@ -267,20 +264,74 @@ def read_only(folder: pathlib.Path) -> list[Record]:
       RecordsError: if there are no records, or they cannot be read.
     """
     path = folder / RUNS
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise RecordsError(f"{path} cannot be read: {error.strerror}") from error
-    end = data.rfind(b"\n") + 1
+    return _parse(_split(read_file(path))[0], path)
+
+
+def settings_of(run: Record) -> dict[str, Any]:
+    """What a run has in common with the others of its configuration."""
+    return {key: value for key, value in run.items() if key not in _OF_A_RUN}
+
+
+def differing_settings(configurations: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the settings that are not the same in all of some configurations.
+
+    Args:
+      configurations: the settings of each, at least one.
+
+    Returns:
+      The names, in the order in which they appear; 'configuration' never.
+    """
+    first = configurations[0]
+    return [
+        name
+        for name in dict.fromkeys(itertools.chain(*configurations))
+        if any(each.get(name) != first.get(name) for each in configurations)
+        and name != "configuration"
+    ]
+
+
+def normalised_label(label: str) -> str:
+    """A method's label with each number written as short as can be.
+
+    Older versions recorded what Python makes of a number, and a user may write it so.
+
+    Args:
+      label: as it was recorded, or is given by the user.
+
+    Returns:
+      The label as this version makes it.
+
+    Examples:
+      >>> normalised_label("cwgnc:max_norm=100000.0:epochs=3:bias_correction=False")
+      'cwgnc:max_norm=100000:epochs=3:bias_correction=false'
+      >>> normalised_label("my run: a=1.0")
+      'my run: a=1.0'
+    """
+    method, *settings = label.split(":")
+    for position, setting in enumerate(settings):
+        name, _, value = setting.partition("=")
+        if not name.isidentifier() or value.isdecimal():
+            continue
+        if value in ("True", "False", "None"):
+            settings[position] = f"{name}={value.lower()}"
+        with contextlib.suppress(ValueError):
+            settings[position] = f"{name}={written(float(value))}"
+    return ":".join([method, *settings])
+
+
+def _split(content: bytes) -> tuple[bytes, bytes]:
+    """Whole lines, and what is left of one that was cut short."""
+    end = content.rfind(b"\n") + 1
+    # If only the end of the last line was lost, nothing was.
     with contextlib.suppress(ValueError):
-        json.loads(data[end:])
-        end = len(data)
-    return _parse(data[:end], path)
+        json.loads(content[end:])
+        end = len(content)
+    return content[:end], content[end:]
 
 
-def _parse(data: bytes, path: pathlib.Path) -> list[Record]:
-    found: dict[str, Record] = {}
-    for number, line in enumerate(data.splitlines(), start=1):
+def _parse(content: bytes, path: pathlib.Path) -> list[Record]:
+    records: dict[str, Record] = {}
+    for number, line in enumerate(content.splitlines(), start=1):
         where = f"{path}, line {number}"
         try:
             record = json.loads(line)
@@ -289,8 +340,10 @@ def _parse(data: bytes, path: pathlib.Path) -> list[Record]:
                 f"{where} is not JSON; remove that line or use another output directory"
             ) from None
         _check_record(record, where)
-        found.setdefault(record["run"], record)
-    return list(found.values())
+        if "label" in record:
+            record["label"] = normalised_label(record["label"])
+        records.setdefault(record["run"], record)
+    return list(records.values())
 
 
 def _check_record(record: Any, where: str) -> None:
@@ -305,12 +358,3 @@ def _check_record(record: Any, where: str) -> None:
         )
     if not isinstance(record.get("run"), str):
         raise RecordsError(f"{where} does not name its run")
-
-
-def settings_of(run: Record) -> dict[str, Any]:
-    """What a run has in common with the others of its configuration.
-
-    Its label is written as this version does, whichever version recorded it.
-    """
-    settings = {key: value for key, value in run.items() if key not in _OF_A_RUN}
-    return settings | {"label": tidy_label(run["label"])}
