@@ -17,6 +17,7 @@ from collections.abc import Iterator
 import filelock
 
 LEASE_SECONDS = 60.0
+_LEASE = ".lease"
 _NO_FLOCK = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 _TRIES = 100
 
@@ -89,9 +90,9 @@ class Claims:
         for name in list(self._locks):
             self.release(name)
         with contextlib.suppress(OSError):
-            for path in list(self._folder.iterdir()):
-                if self.take(path.name):
-                    self.release(path.name)
+            names = [path.name.removesuffix(_LEASE) for path in self._folder.iterdir()]
+            for name in filter(self.take, names):
+                self.release(name)
             self._folder.rmdir()
 
 
@@ -113,6 +114,8 @@ def _lock(path: pathlib.Path) -> filelock.BaseFileLock:
     """A lock that dies with its process, of the kind that the folder allows."""
     if _has_flock(path.parent):
         return filelock.FileLock(path, thread_local=False, fallback_to_soft=False)
+    # Files that flock was used on stay, empty, and would count as held for good.
+    path = path.with_name(path.name + _LEASE)
     return filelock.SoftFileLease(
         path, lease_duration=LEASE_SECONDS, thread_local=False
     )

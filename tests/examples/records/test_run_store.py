@@ -9,11 +9,10 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import time
 
 import numpy as np
 import pytest
-from bert_glue.records import locks, run_store
+from bert_glue.records import run_store
 from bert_glue.records.files import RecordsError
 from bert_glue.records.run_store import RunStore
 
@@ -30,13 +29,6 @@ def test_what_is_appended_is_read(tmp_path):
     assert [record["score"] for record in found] == [0.5, 2, None]
     assert found[2]["bad"] is None
     assert len(store.path.read_text().splitlines()) == 3
-
-
-def test_identity_ignores_order_and_spelling_of_numbers():
-    name = run_store.identity({"a": 1, "b": {"c": [0.5, None]}})
-    assert name == run_store.identity({"b": {"c": (np.float64(0.5), None)}, "a": 1.0})
-    assert name != run_store.identity({"a": 2, "b": {"c": [0.5, None]}})
-    assert name != run_store.identity({"a": 1, "b": {"c": [0.5, 0]}})
 
 
 @pytest.mark.parametrize("kept", range(0, 30, 7))
@@ -187,35 +179,6 @@ def test_only_one_may_claim_and_nobody_a_finished_run(tmp_path):
     assert not (tmp_path / ".claims").exists()
 
 
-@pytest.mark.parametrize("moment", ["mkdir", "open"])
-def test_folder_of_claims_that_another_process_removes_is_made_again(
-    tmp_path, monkeypatch, moment
-):
-    folder = tmp_path / ".claims"
-    owner = pathlib.Path if moment == "mkdir" else locks.os
-    original, removed = getattr(owner, moment), []
-
-    def interrupted(path, *arguments, **options):
-        if moment == "mkdir" and path == folder and not removed:
-            # Its folder is found to be there, and then no longer is.
-            removed.append(path)
-            raise FileExistsError(errno.EEXIST, "File exists", str(path))
-        if moment == "open" and path == folder / "a" and not removed:
-            removed.append(path)
-            folder.rmdir()
-        return original(path, *arguments, **options)
-
-    monkeypatch.setattr(owner, moment, interrupted)
-    store = RunStore(tmp_path)
-    assert store.claim("a")
-    assert removed
-    store.close()
-    # Something else by that name is not waited for.
-    folder.write_text("")
-    with pytest.raises(RecordsError, match="cannot be written to: File exists"):
-        store.claim("a")
-
-
 def test_claims_end_with_a_killed_process(tmp_path):
     script = textwrap.dedent(
         f"""
@@ -270,34 +233,3 @@ def test_processes_share_a_folder_without_doing_a_run_twice(tmp_path):
     lines = (tmp_path / run_store.RUNS).read_text().splitlines()
     names = [json.loads(line)["run"] for line in lines]
     assert sorted(names) == sorted(f"run-{run}" for run in range(20))
-
-
-def test_lock_waits_for_its_holder(tmp_path):
-    path = tmp_path / "lock"
-    script = (
-        "import pathlib, time\n"
-        "from bert_glue.records import locks\n"
-        f"with locks.exclusive(pathlib.Path({str(path)!r})):\n"
-        "    print('held', flush=True)\n"
-        "    time.sleep(0.5)\n"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", script],
-        stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-    ) as child:
-        assert child.stdout is not None
-        child.stdout.readline()
-        began = time.monotonic()
-        with locks.exclusive(path):
-            waited = time.monotonic() - began
-    # The child sleeps 0.5 s; some of it may pass before the clock is read.
-    assert waited > 0.2
-
-
-def test_json_files_are_replaced_whole(tmp_path):
-    store = RunStore(tmp_path)
-    store.write_json("summary.json", {"a": 1})
-    store.write_json("summary.json", {"b": float("inf")})
-    assert json.loads((tmp_path / "summary.json").read_text()) == {"b": None}
-    assert {path.name for path in tmp_path.iterdir()} == {"summary.json"}
