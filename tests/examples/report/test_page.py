@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 import pytest
-from bert_glue.records import manifest, merge
+from bert_glue.records import manifest
 from bert_glue.records.designs import Design
 from bert_glue.records.files import RecordsError
 from bert_glue.records.run_store import RunStore
@@ -273,21 +273,6 @@ def test_equal_scores_do_not_hide_each_other():
     }
     assert len(heights) == 25
     assert all(0 < float(height) < 46 for height in heights)
-
-
-def test_merged_runs_that_disagree_are_said(tmp_path):
-    folders = [tmp_path / name for name in ("a", "b", "c")]
-    for folder, scores in zip(folders, ([60.0], [60.0, 50.0], [12.5]), strict=True):
-        RunStore(folder).append(
-            run("cwgnc", seed, score) for seed, score in enumerate(scores)
-        )
-    into = RunStore(tmp_path / "all")
-    assert merge.merge(into, folders[:2]) == 2
-    assert into.notes == []
-    assert merge.merge(into, folders) == 0
-    assert [record["score"] for record in into.read()] == [60.0, 50.0]
-    (note,) = into.notes
-    assert note.startswith("1 of the runs to merge, such as cola-cwgnc-")
 
 
 def test_runs_in_no_table_are_said_and_can_be_shown(tmp_path):
