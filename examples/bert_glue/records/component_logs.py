@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import cwgnc_jax
-from bert_glue.devices.processes import agree
+from bert_glue.devices.processes import decided_by_first
 from bert_glue.records.files import RecordsError, read_file, replace_file
 from bert_glue.records.run_store import Record, differing_settings, settings_of
 
@@ -179,6 +179,7 @@ class ComponentLogs:
             {k.removeprefix(prefix): v for k, v in arrays.items() if prefix in k},
         )
 
+    @decided_by_first
     def copy_from(self, folders: Sequence[pathlib.Path]) -> None:
         """Copies the logs of other output directories that are not here.
 
@@ -189,14 +190,10 @@ class ComponentLogs:
         Raises:
           RecordsError: if one cannot be read or written.
         """
-
-        def copy() -> None:
-            for folder in folders:
-                for path in sorted((folder / FOLDER).glob("*.npz")):
-                    if not self.has(path.stem):
-                        replace_file(self.path(path.stem), read_file(path))
-
-        agree(copy)
+        for folder in folders:
+            for path in sorted((folder / FOLDER).glob("*.npz")):
+                if not self.has(path.stem):
+                    replace_file(self.path(path.stem), read_file(path))
 
 
 def _shorten(name: str, values: NDArray[Any]) -> NDArray[Any]:

@@ -12,7 +12,6 @@ import errno
 import functools
 import pathlib
 import tempfile
-from collections.abc import Iterator
 
 import filelock
 
@@ -62,7 +61,7 @@ class Claims:
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 if name not in self._locks:
-                    self._locks[name] = _lock(self._folder / name)
+                    self._locks[name] = exclusive(self._folder / name)
                 if self._locks[name].is_locked:
                     return False
                 self._locks[name].acquire(blocking=False)
@@ -96,22 +95,15 @@ class Claims:
             self._folder.rmdir()
 
 
-@contextlib.contextmanager
-def exclusive(path: pathlib.Path) -> Iterator[None]:
-    """Holds a lock on a file while the block runs; waits for it if need be.
+def exclusive(path: pathlib.Path) -> filelock.BaseFileLock:
+    """A lock that dies with its process, of the kind that the file system allows.
 
     Args:
       path: file to lock; made if it does not exist, and perhaps left there.
 
-    Yields:
-      Nothing.
+    Returns:
+      The lock: a context manager that waits for it, and holds it.
     """
-    with _lock(path):
-        yield
-
-
-def _lock(path: pathlib.Path) -> filelock.BaseFileLock:
-    """A lock that dies with its process, of the kind that the folder allows."""
     if _has_flock(path.parent):
         return filelock.FileLock(path, thread_local=False, fallback_to_soft=False)
     # Files that flock was used on stay, empty, and would count as held for good.

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from bert_glue.devices.processes import agree
+from bert_glue.devices.processes import decided_by_first
 from bert_glue.records.files import RecordsError, read_file, write_json
 from bert_glue.records.run_store import RunStore
 
@@ -43,6 +43,7 @@ def read(folder: pathlib.Path) -> Config:
     return {"commands": [], "configurations": {}, "tables": {}, **content}
 
 
+@decided_by_first
 def change(store: RunStore, make_change: Callable[[Config], None]) -> None:
     """Changes the file, so that processes do not lose each other's changes.
 
@@ -53,11 +54,7 @@ def change(store: RunStore, make_change: Callable[[Config], None]) -> None:
     Raises:
       RecordsError: if the file cannot be read or written.
     """
-
-    def change_locked() -> None:
-        with store.locked():
-            content = read(store.folder)
-            make_change(content)
-            write_json(store.folder / NAME, content)
-
-    agree(change_locked)
+    with store.locked():
+        content = read(store.folder)
+        make_change(content)
+        write_json(store.folder / NAME, content)

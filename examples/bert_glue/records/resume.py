@@ -49,6 +49,10 @@ class Checkpoint:
         of anything else is not used. Values that JSON can hold.
       minutes: least time between two savings.
       note: tells the user something, in a line.
+
+    Attributes:
+      folder: the same.
+      about: the same, as JSON has it.
     """
 
     def __init__(
@@ -59,26 +63,17 @@ class Checkpoint:
         note: Note = lambda text: None,
     ) -> None:
         self.folder = folder
-        self._about = json.loads(json.dumps({"format": FORMAT, **about}))
+        self.about = json.loads(json.dumps({"format": FORMAT, **about}))
         self._seconds = 60 * minutes
         self._note = note
         self._saved = time.monotonic()
 
-    def could_use(self, about: Mapping[str, Any]) -> bool:
-        """Whether what is saved about a group may be of this one.
-
-        Args:
-          about: what was saved; where the group lay does not count.
-
-        Returns:
-          Whether all else is the same.
-        """
-        return {**about, "layout": None} == {**self._about, "layout": None}
-
+    @processes.decided_by_first
     def is_due(self) -> bool:
         """Whether it is time to save again."""
-        return processes.agree(lambda: time.monotonic() - self._saved > self._seconds)
+        return time.monotonic() - self._saved > self._seconds
 
+    @processes.decided_by_first
     def save(
         self, step: int, facts: Mapping[str, Any], arrays: Mapping[str, Any]
     ) -> None:
@@ -93,11 +88,6 @@ class Checkpoint:
           arrays: likewise; pytrees of arrays by name. Of several processes what the
             first gives is saved, NumPy's arrays, and all must come here.
         """
-        processes.agree(lambda: self._save(step, facts, arrays))
-
-    def _save(
-        self, step: int, facts: Mapping[str, Any], arrays: Mapping[str, Any]
-    ) -> None:
         folder, leaves = self.folder / f"{step}", jax.tree.leaves(arrays)
         # What is there could not be used, or is what a kill left.
         _remove(folder)
@@ -106,7 +96,7 @@ class Checkpoint:
             folder.mkdir(parents=True)
             array_files.write(folder / _ARRAYS, leaves)
             saved = {
-                "about": self._about,
+                "about": self.about,
                 "leaves": len(leaves),
                 "files": _checksums(folder / _ARRAYS),
                 "facts": facts,
@@ -133,15 +123,9 @@ class Checkpoint:
           The facts, and the arrays as NumPy has them; None if there is nothing to go
           on from. Several processes, all of which must come here, get the same.
         """
-        leaves = None
-
-        def find() -> dict[str, Any] | None:
-            nonlocal leaves
-            facts, leaves = self._newest(template)
-            return facts
-
-        facts = processes.agree(find)
-        leaves = processes.arrays_from_first(leaves)
+        newest = self._newest(template) if processes.is_first() else None
+        facts = processes.agree(lambda: newest and newest[0])
+        leaves = processes.arrays_from_first(newest and newest[1])
         if facts is None or leaves is None:
             return None
         structure = jax.tree.structure(template(facts))
@@ -149,14 +133,14 @@ class Checkpoint:
 
     def _newest(
         self, template: Callable[[Mapping[str, Any]], Any]
-    ) -> tuple[dict[str, Any], list[np.ndarray]] | tuple[None, None]:
+    ) -> tuple[dict[str, Any], list[np.ndarray]] | None:
         """Facts and arrays of the last one that can be read."""
         for step in self._steps():
             folder = self.folder / f"{step}"
             try:
                 saved = _read(folder / _GROUP)
-                if saved["about"] != self._about:
-                    differing = _differing(saved["about"], self._about)
+                if saved["about"] != self.about:
+                    differing = _differing(saved["about"], self.about)
                     self._note(f"{folder} is not used: it was saved with {differing}")
                     continue
                 # Orbax finds most damage, too, but with much noise.
@@ -168,10 +152,10 @@ class Checkpoint:
             except Exception as error:
                 reason = _first_line(error)
                 self._note(f"{folder} is damaged and is not used ({reason})")
-                continue
-            self._note(f"going on from {folder}")
-            return saved["facts"], leaves
-        return None, None
+            else:
+                self._note(f"going on from {folder}")
+                return saved["facts"], leaves
+        return None
 
     def remove(self) -> None:
         """Removes all that was saved: at once, and not file by file."""
@@ -275,9 +259,10 @@ class Checkpoints:
                 checkpoint.remove()
                 if done < len(seeds):
                     note(f"removed the checkpoint of seeds {names}: {done} are done")
-            elif not checkpoint.could_use(about):
-                # Nor may it say how many seeds fit side by side; if just these come
-                # together again, its loading tells why it is of no use.
+            elif {**about, "layout": None} != checkpoint.about:
+                # Where the group lay does not count, but all else does. Nor may it say
+                # how many seeds fit side by side; if just these come together again,
+                # its loading tells why it is of no use.
                 continue
             elif most is None or len(seeds) <= most:
                 yield seeds

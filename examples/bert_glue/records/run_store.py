@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bert_glue.devices.processes import agree, is_first
+from bert_glue.devices.processes import decided_by_first, is_first
 from bert_glue.records import locks
 from bert_glue.records.files import (
     UNFINISHED,
@@ -96,7 +96,7 @@ class RunStore:
         self.notes: list[str] = []
         self._claims = locks.Claims(self.folder / ".claims")
         self._scratch = None
-        agree(self._check)
+        self._check()
         if not is_first():
             self._scratch = tempfile.TemporaryDirectory(prefix="cwgnc-")
             self.folder = pathlib.Path(self._scratch.name)
@@ -106,6 +106,7 @@ class RunStore:
         """The file with the finished runs."""
         return self.folder / RUNS
 
+    @decided_by_first
     def read(self) -> list[Record]:
         """Finished runs, in the order in which they finished.
 
@@ -119,8 +120,13 @@ class RunStore:
         Raises:
           RecordsError: if a line is no record, or one of another version.
         """
-        return agree(self._read)
+        if not os.path.lexists(self.folder):
+            return []
+        with self.locked("read"):
+            self._mend()
+            return _parse(self._content(), self.path)
 
+    @decided_by_first
     def append(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Adds finished runs: all of them, or none if that fails.
 
@@ -135,8 +141,21 @@ class RunStore:
             json.dumps({"format": FORMAT} | plain(record), allow_nan=False) + "\n"
             for record in records
         ]
-        agree(lambda: self._append("".join(lines).encode()))
+        data = "".join(lines).encode()
+        with self.locked():
+            self._mend()
+            with open(self.path, "ab", buffering=0) as file:
+                size = file.tell()
+                try:
+                    if os.write(file.fileno(), data) < len(data):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                    os.fsync(file)
+                except OSError:
+                    file.truncate(size)
+                    raise
+            sync_folder(self.folder)
 
+    @decided_by_first
     def claim(
         self, run: str, is_kept: Callable[[str], bool] = lambda run: True
     ) -> bool:
@@ -152,7 +171,14 @@ class RunStore:
         Raises:
           RecordsError: if the folder cannot be written to.
         """
-        return agree(lambda: self._claim(run, is_kept))
+        with self._explained("written to"):
+            if not self._claims.take(run):
+                return False
+        # It may have been finished since this process last looked.
+        if any(record["run"] == run for record in self.read()) and is_kept(run):
+            self._claims.release(run)
+            return False
+        return True
 
     def release(self, runs: Iterable[str]) -> None:
         """Gives runs back, finished or not."""
@@ -184,6 +210,7 @@ class RunStore:
         with self._explained(verb), locks.exclusive(self.folder / ".lock"):
             yield
 
+    @decided_by_first
     def _check(self) -> None:
         """Makes sure that the folder can be used, and tidies it up."""
         folder = self.folder.absolute()
@@ -194,37 +221,6 @@ class RunStore:
         with self._explained(verb), tempfile.TemporaryFile(dir=above):
             sweep(folder.glob(f".*{UNFINISHED}"))
             sweep(folder.glob(f"*/.*{UNFINISHED}"))
-
-    def _read(self) -> list[Record]:
-        if not os.path.lexists(self.folder):
-            return []
-        with self.locked("read"):
-            self._mend()
-            return _parse(self._content(), self.path)
-
-    def _append(self, data: bytes) -> None:
-        with self.locked():
-            self._mend()
-            with open(self.path, "ab", buffering=0) as file:
-                size = file.tell()
-                try:
-                    if os.write(file.fileno(), data) < len(data):
-                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                    os.fsync(file)
-                except OSError:
-                    file.truncate(size)
-                    raise
-            sync_folder(self.folder)
-
-    def _claim(self, run: str, is_kept: Callable[[str], bool]) -> bool:
-        with self._explained("written to"):
-            if not self._claims.take(run):
-                return False
-        # It may have been finished since this process last looked.
-        if any(record["run"] == run for record in self._read()) and is_kept(run):
-            self._claims.release(run)
-            return False
-        return True
 
     def _content(self) -> bytes:
         return self.path.read_bytes() if self.path.exists() else b""

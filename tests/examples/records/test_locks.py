@@ -69,7 +69,7 @@ def test_one_at_a_time(tmp_path, kind):
     assert yours.take("a")
     yours.release_all()
     assert not folder.exists()
-    is_lease = isinstance(locks._lock(tmp_path / "c"), filelock.SoftFileLease)
+    is_lease = isinstance(locks.exclusive(tmp_path / "c"), filelock.SoftFileLease)
     assert is_lease == (kind != "flock")
 
 
