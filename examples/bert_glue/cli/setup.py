@@ -20,15 +20,14 @@ from bert_glue.devices import environment, processes
 from bert_glue.records import manifest, merge
 from bert_glue.records.designs import Design, choose_reference
 from bert_glue.records.files import RecordsError
-from bert_glue.records.run_records import RunRecords
-from bert_glue.records.shared import open_records as open_records_of
+from bert_glue.records.run_store import RunStore, normalised_label
 from bert_glue.study.configuration import Configuration
 from bert_glue.study.groups import StudyStopped
 from bert_glue.study.progress import Progress
 from bert_glue.study.study import Study
 from bert_glue.training import subjects
 from bert_glue.training.methods import describe
-from bert_glue.training.recipe import Recipe, tidy_label
+from bert_glue.training.recipe import Recipe
 from bert_glue.training.seeds import Seed
 from bert_glue.training.subjects import Subject
 
@@ -129,7 +128,7 @@ def load_subjects(options: argparse.Namespace, names: Sequence[str]) -> list[Sub
 
 def open_records(
     options: argparse.Namespace, default: str | os.PathLike[str] | None = None
-) -> RunRecords:
+) -> RunStore:
     """Opens the output directory.
 
     Args:
@@ -143,7 +142,7 @@ def open_records(
       RecordsError: if a directory cannot be used.
     """
     folder: str | os.PathLike[str] | None = options.output_dir or default
-    records = open_records_of(folder or pathlib.Path("runs") / options.task)
+    records = RunStore(folder or pathlib.Path("runs") / options.task)
     records.read()
     if options.merge:
         # Of several processes the first alone has to have the other directories.
@@ -204,7 +203,7 @@ def design_table(
         (each.subject.task.name, each.recipe.label): each for each in configurations
     }
     methods = tuple(dict.fromkeys(label for _, label in cells))
-    reference = None if reference is None else tidy_label(reference)
+    reference = None if reference is None else normalised_label(reference)
     if reference is not None and reference not in methods:
         raise ValueError(
             f"the reference is {reference!r}; accepted are {', '.join(methods)}"
@@ -221,12 +220,12 @@ def design_table(
 
 
 def write_config(
-    records: RunRecords,
+    records: RunStore,
     command: Sequence[str],
     configurations: Sequence[Configuration],
     design: Design | None = None,
 ) -> None:
-    """Adds a command to ``manifest.json``: what someone needs to repeat it.
+    """Adds a command to ``config.json``: what someone needs to repeat it.
 
     Args:
       records: the output directory.

@@ -4,7 +4,6 @@ A recipe says everything that distinguishes a method; the training loop knows no
 them by name.
 """
 
-import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
@@ -297,28 +296,6 @@ def parse_setting(name: str, text: str) -> Any:
     except ValueError:
         wanted = "a whole number" if rule.kind is int else "a number"
         raise ValueError(f"{name} needs {wanted}, got {text!r}") from None
-
-
-def tidy_label(label: str) -> str:
-    """A label as :attr:`Recipe.label` writes it, whoever wrote it.
-
-    Args:
-      label: of a recipe, perhaps from an old record, or of anything else.
-
-    Returns:
-      The same label with each number written as short as can be.
-
-    Examples:
-      >>> tidy_label("cwgnc:max_norm=100000.0:epochs=3"), tidy_label("my run: a=1.0")
-      ('cwgnc:max_norm=100000:epochs=3', 'my run: a=1.0')
-    """
-    method, *parts = label.split(":")
-    for place, part in enumerate(parts):
-        name, _, value = part.partition("=")
-        if name in rules():
-            with contextlib.suppress(ValueError):
-                parts[place] = f"{name}={written(parse_setting(name, value))}"
-    return ":".join([method, *parts])
 
 
 def make_adamw(
