@@ -164,7 +164,7 @@ class TaskData:
         """The task with a share of its training examples to be scored.
 
         Args:
-          share: Which share; None to leave the task as it is.
+          share: which share; None to leave the task as it is.
 
         Returns:
           The task, whose evaluation examples are held out of training.

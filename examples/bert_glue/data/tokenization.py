@@ -61,7 +61,7 @@ def load_tokenizer(
             )
         # A special token that the vocabulary lacks is given a number above all others,
         # for which the model has no embedding.
-        for name in (tokenizer.cls_token, tokenizer.sep_token):
+        for name in (tokenizer.unk_token, tokenizer.cls_token, tokenizer.sep_token):
             if tokenizer.convert_tokens_to_ids(name) >= tokenizer.vocab_size:
                 raise ValueError(f"{name} is not in the vocabulary")
     except Exception as error:  # of many kinds, bare ones of the engine among them

@@ -23,6 +23,10 @@ from bert_glue.devices.mesh import SINGLE, Placement
 from bert_glue.model.config import ACTIVATIONS, BertConfig
 from bert_glue.model.dropout import dropout
 
+Tokens = Int[Array, "batch length"]
+Hidden = Float[Array, "batch length hidden"]
+Mask = Float[Array, "batch 1 1 length"]
+
 LAYERS = "encoder/layers"
 """Path of the stacked layers."""
 
@@ -67,11 +71,8 @@ class Embeddings(nnx.Module):
         self.rate = config.hidden_dropout_prob
 
     def __call__(
-        self,
-        input_ids: Int[Array, "batch length"],
-        token_type_ids: Int[Array, "batch length"],
-        key: Array | None,
-    ) -> Float[Array, "batch length hidden"]:
+        self, input_ids: Tokens, token_type_ids: Tokens, key: Array | None
+    ) -> Hidden:
         """The embedded tokens; without a key nothing is dropped."""
         positions = jnp.arange(input_ids.shape[1])
         total = (
@@ -100,12 +101,7 @@ class Layer(nnx.Module):
         self.rate = config.hidden_dropout_prob
         self.attention_rate = config.attention_probs_dropout_prob
 
-    def __call__(
-        self,
-        hidden: Float[Array, "batch length hidden"],
-        mask: Float[Array, "batch 1 1 length"],
-        key: Array | None,
-    ) -> Float[Array, "batch length hidden"]:
+    def __call__(self, hidden: Hidden, mask: Mask, key: Array | None) -> Hidden:
         """The hidden states after the layer; ``mask`` is added to the scores."""
         attended = self._attend(hidden, mask, _fold(key, _ATTENTION))
         attended = self.attention_output(attended)
@@ -167,12 +163,7 @@ class Encoder(nnx.Module):
         else:
             self.layers = nnx.List([stack(count) for count in stacks])
 
-    def __call__(
-        self,
-        hidden: Float[Array, "batch length hidden"],
-        mask: Float[Array, "batch 1 1 length"],
-        key: Array | None,
-    ) -> Float[Array, "batch length hidden"]:
+    def __call__(self, hidden: Hidden, mask: Mask, key: Array | None) -> Hidden:
         """The hidden states after all layers."""
         stacks = [self.layers] if isinstance(self.layers, Layer) else self.layers
         first = 0
@@ -237,11 +228,11 @@ class Bert(nnx.Module):
 
     def encode(
         self,
-        input_ids: Int[Array, "batch length"],
-        token_type_ids: Int[Array, "batch length"],
-        attention_mask: Int[Array, "batch length"],
+        input_ids: Tokens,
+        token_type_ids: Tokens,
+        attention_mask: Tokens,
         dropout_key: Array | None = None,
-    ) -> Float[Array, "batch length hidden"]:
+    ) -> Hidden:
         """The last layer's hidden states.
 
         Args:
@@ -271,6 +262,22 @@ class Bert(nnx.Module):
         hidden = embeddings(input_ids, token_type_ids, _fold(dropout_key, _EMBEDDINGS))
         return self.encoder(hidden, mask, _fold(dropout_key, _LAYERS))
 
+    def __call__(
+        self,
+        input_ids: Tokens,
+        token_type_ids: Tokens,
+        attention_mask: Tokens,
+        *,
+        dropout_key: Array | None = None,
+    ) -> Float[Array, "batch ..."]:
+        """Logits in float32; the arguments are those of :meth:`encode`."""
+        hidden = self.encode(input_ids, token_type_ids, attention_mask, dropout_key)
+        return self.predict(hidden, dropout_key)
+
+    def predict(self, hidden: Hidden, dropout_key: Array | None) -> Array:
+        """What a model's head makes of the hidden states: logits in float32."""
+        raise NotImplementedError
+
 
 class BertForSequenceClassification(Bert):
     """BERT with pooler and classifier; with one label, for regression.
@@ -286,12 +293,7 @@ class BertForSequenceClassification(Bert):
     """
 
     def __init__(
-        self,
-        config: BertConfig,
-        num_labels: int,
-        *,
-        rngs: nnx.Rngs,
-        **options: Any,
+        self, config: BertConfig, num_labels: int, *, rngs: nnx.Rngs, **options: Any
     ):
         if num_labels < 1:
             raise ValueError(f"num_labels is {num_labels}: at least 1 is due")
@@ -300,16 +302,10 @@ class BertForSequenceClassification(Bert):
         self.pooler = _linear(hidden, hidden, config, self.dtype, rngs)
         self.classifier = _linear(hidden, num_labels, config, self.dtype, rngs)
 
-    def __call__(
-        self,
-        input_ids: Int[Array, "batch length"],
-        token_type_ids: Int[Array, "batch length"],
-        attention_mask: Int[Array, "batch length"],
-        *,
-        dropout_key: Array | None = None,
+    def predict(
+        self, hidden: Hidden, dropout_key: Array | None
     ) -> Float[Array, "batch labels"]:
-        """Logits in float32; the arguments are those of :meth:`encode`."""
-        hidden = self.encode(input_ids, token_type_ids, attention_mask, dropout_key)
+        """Logits of the classes, from the first token's hidden state."""
         pooled = jnp.tanh(self.pooler(hidden[:, 0]))
         key = _fold(dropout_key, _POOLED)
         pooled = dropout(pooled[:, None], self.config.head_dropout, key)[:, 0]
@@ -332,16 +328,11 @@ class BertForMaskedLM(Bert):
         self.transform_norm = _layer_norm(config, self.dtype, rngs)
         self.decoder = nnx.Dict(bias=nnx.Param(jnp.zeros(config.vocab_size)))
 
-    def __call__(
-        self,
-        input_ids: Int[Array, "batch length"],
-        token_type_ids: Int[Array, "batch length"],
-        attention_mask: Int[Array, "batch length"],
-        *,
-        dropout_key: Array | None = None,
+    def predict(
+        self, hidden: Hidden, dropout_key: Array | None
     ) -> Float[Array, "batch length vocabulary"]:
-        """Logits in float32; the arguments are those of :meth:`encode`."""
-        hidden = self.encode(input_ids, token_type_ids, attention_mask, dropout_key)
+        """Logits of the vocabulary, for every token; nothing is dropped."""
+        del dropout_key
         hidden = ACTIVATIONS[self.config.hidden_act](self.transform(hidden))
         kernel = self.embeddings.word.embedding[...].astype(hidden.dtype)
         logits = self.transform_norm(hidden) @ kernel.T

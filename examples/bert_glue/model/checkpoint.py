@@ -59,11 +59,9 @@ _TENSORS = {
 }
 # Modules at the top: they may be missing from a file, and are initialised then.
 _HEADS = {path: module for path, module in _MODULES.items() if "/" not in path}
-# Tensors that may lie in a file and are of no use to any of the models here.
-_IGNORED = (
-    r"bert\.embeddings\.position_ids",
-    r"cls\.seq_relationship\.(weight|bias)",
-)
+# Tensors that may lie in a file although a model has no use for them: other heads, and
+# what is the same in every file.
+_SPARE = ("bert.embeddings.position_ids", "bert.pooler.", "classifier.", "cls.")
 
 
 class CheckpointError(ValueError):
@@ -163,14 +161,25 @@ def read(name: str | pathlib.Path) -> Checkpoint:
       CheckpointError: if it cannot be found or read, or two of its tensors have the
         same name once prefixes are taken off.
     """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
     folder = find(name)
     config = read_config(folder)
     tensors: dict[str, np.ndarray] = {}
     for path in _weight_files(folder):
-        for key, tensor in _read_file(path).items():
+        try:
+            loaded = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"cannot read {path}: {error}") from error
+        for key, tensor in loaded.items():
             key = _modern_name(key)
             if key in tensors:
                 raise CheckpointError(f"{path}: two tensors are called {key!r}")
+            # NumPy does not count bfloat16 and the like among its floating-point
+            # numbers, and does not compute with them: JAX knows them.
+            if jnp.issubdtype(tensor.dtype, jnp.floating):
+                tensor = tensor.astype(np.float32, copy=False)
             tensors[key] = tensor
     return Checkpoint(folder, config, tensors)
 
@@ -191,17 +200,18 @@ def fill(checkpoint: Checkpoint, params: Parameters) -> Loaded:
         without a value, or a shape differs; the message lists all of them.
     """
     tensors = checkpoint.tensors
-    initialised = {
+    absent = {
         head
         for head, module in _HEADS.items()
         if head in params and not any(_is_of(module, name) for name in tensors)
     }
+    initialised = set(absent)
     values = _flat(params)
     offenders: list[str] = []
     used: set[str] = set()
     for path, initial in values.items():
         head = path.split("/", 1)[0]
-        if head in initialised:
+        if head in absent:
             continue
         used.update(_names(path, initial))
         try:
@@ -222,8 +232,7 @@ def fill(checkpoint: Checkpoint, params: Parameters) -> Loaded:
     offenders += [
         f"{name}: of no use to a BERT of this configuration"
         for name in sorted(set(tensors) - used)
-        if not any(_is_of(module, name) for module in _HEADS.values())
-        and not any(re.fullmatch(pattern, name) for pattern in _IGNORED)
+        if not name.startswith(_SPARE)
     ]
     if offenders:
         raise CheckpointError(
@@ -316,23 +325,6 @@ def _weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
         return [folder / name for name in sorted(set(names))]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder / _INDEX}: not an index of weights") from error
-
-
-def _read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        loaded = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}") from error
-    return {
-        # NumPy does not count bfloat16 and the like among its floating-point numbers.
-        name: tensor.astype(np.float32, copy=False)
-        if jnp.issubdtype(tensor.dtype, jnp.floating)
-        else tensor
-        for name, tensor in loaded.items()
-    }
 
 
 def _modern_name(name: str) -> str:

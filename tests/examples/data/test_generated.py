@@ -393,10 +393,6 @@ def test_rows_differ_between_seeds_and_not_between_calls():
     [
         (lambda: generated.load("grammar"), "name must be one of acceptability"),
         (lambda: generated.load("paraphrase", train_size=0), "size must be at least 1"),
-        (
-            lambda: generated.load("paraphrase", evaluation_size=401),
-            "evaluation_size must be from 1 to 400; got 401",
-        ),
         (lambda: generated.rows("paraphrase", "dev", 3), "split must be"),
     ],
 )

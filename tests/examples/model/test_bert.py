@@ -205,7 +205,8 @@ def test_importing_the_model_imports_little():
         import sys
         from bert_glue.model import bert, checkpoint
         heavy = {"transformers", "tokenizers", "datasets", "sklearn", "scipy", "pandas"}
-        above = {"bert_glue." + room for room in ("cli", "study", "records", "training")}
+        rooms = ("cli", "report", "study", "records", "training")
+        above = {f"bert_glue.{room}" for room in rooms}
         print(sorted((heavy | above) & set(sys.modules)))
     """
     examples = pathlib.Path(checkpoint.__file__).parents[2]
