@@ -17,9 +17,8 @@ from bert_glue.data.english.dice import Dice
 from bert_glue.data.english.rewording import SAME, reword, unambiguous
 from bert_glue.data.english.sampling import FRAMES, MAX_WORDS, Sampler, Taste, sample
 from bert_glue.data.english.structure import Clause, Phrase, Relative
-from bert_glue.data.english.syntax import sentence, words
+from bert_glue.data.english.syntax import sentence, text, words
 from bert_glue.data.english.vocabulary import SUFFIXES, vocabulary
-from bert_glue.report.formats import text
 
 NAMES = tuple(generated.SHARES)
 

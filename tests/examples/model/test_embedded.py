@@ -14,7 +14,7 @@ from bert_glue.cli import setup
 from bert_glue.data import generated, metrics, tokenization
 from bert_glue.data.english.dice import Dice
 from bert_glue.data.english.sampling import Taste, sample
-from bert_glue.data.english.syntax import words
+from bert_glue.data.english.syntax import text, words
 from bert_glue.data.english.vocabulary import vocabulary
 from bert_glue.data.examples import Examples
 from bert_glue.model import checkpoint
@@ -24,7 +24,6 @@ from bert_glue.model.bert import (
     initial_params,
     separate,
 )
-from bert_glue.report.formats import text
 from bert_glue.training import subjects
 from bert_glue.training.methods import METHODS
 from flax import nnx
