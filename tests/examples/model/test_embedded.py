@@ -51,6 +51,8 @@ def test_the_tokenizer_is_that_of_the_grammar(tmp_path: pathlib.Path):
     for name in ("vocab.txt", "tokenizer.json", "tokenizer_config.json"):
         assert (FOLDER / name).read_text() == (tmp_path / name).read_text()
     assert (FOLDER / "vocab.txt").read_text().split("\n")[:-1] == vocabulary()
+    # As the text is encoded, before there is a configuration.
+    assert tokenization.load_tokenizer(tmp_path).vocab_size == len(vocabulary())
     assert checkpoint.read_config(FOLDER).vocab_size == len(vocabulary())
 
 
