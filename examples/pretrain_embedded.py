@@ -53,7 +53,7 @@ def write_tokenizer(folder: pathlib.Path) -> None:
     """Writes a lower-casing WordPiece tokenizer of the grammar's vocabulary.
 
     Args:
-      folder: Where tokenizer.json, vocab.txt and tokenizer_config.json go.
+      folder: where tokenizer.json, vocab.txt and tokenizer_config.json go.
     """
     from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 
@@ -110,8 +110,8 @@ def corrupt(key: Array, pieces: Array, share: float) -> tuple[Array, Array]:
     chosen = jax.random.uniform(choose, pieces.shape) < share
     chosen &= pieces >= ORDINARY
     fates = jax.random.uniform(fate, pieces.shape)
-    places = jax.random.randint(draw, pieces.shape, 0, pieces.size)
-    drawn = pieces.ravel()[places]
+    positions = jax.random.randint(draw, pieces.shape, 0, pieces.size)
+    drawn = pieces.ravel()[positions]
     drawn = jnp.where(drawn >= ORDINARY, drawn, MASK)
     hidden = jnp.where(fates < 0.6, MASK, jnp.where(fates < 0.85, drawn, pieces))
     return jnp.where(chosen, hidden, pieces), chosen

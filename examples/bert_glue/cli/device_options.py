@@ -4,7 +4,7 @@ import argparse
 
 from bert_glue.cli import values
 from bert_glue.devices import mesh, processes
-from bert_glue.model.remat import REMAT
+from bert_glue.model.bert import REMAT
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:

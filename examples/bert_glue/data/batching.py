@@ -2,11 +2,13 @@
 
 Padding costs as much as real tokens, and the lengths of a task's examples differ, so a
 batch is cut to one of a few lengths (buckets) that the program is compiled for. Which
-bucket it is has no part in the result: a token's dropout mask depends on its place
+bucket it is has no part in the result: a token's dropout mask depends on its position
 alone, and padding gets no attention.
 """
 
+import functools
 import math
+import operator
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,15 +18,17 @@ from jaxtyping import Array, Float, Int
 from numpy.typing import NDArray
 
 MULTIPLE = 8
-"""Buckets of random batches are multiples of this number of tokens."""
+"""Buckets of random batches are multiples of so many tokens."""
 
 GROUPED_MULTIPLE, MOST_GROUPS = 2, 8
 """Where batches are of like length, buckets are finer and more: padding is then below
 10% of the tokens that are computed, on each of RTE, MRPC and CoLA."""
 
+AnyArray = Array | np.ndarray
+
 
 class Data(NamedTuple):
-    """The examples of a split, tokenised.
+    """The examples of a split, tokenised: arrays of JAX, or of NumPy at first.
 
     Attributes:
       input_ids: tokens, padded at the end, int32 of shape (examples, length).
@@ -33,10 +37,10 @@ class Data(NamedTuple):
       labels: class, int32, or value, float32, of shape (examples,).
     """
 
-    input_ids: Int[Array, "examples length"]
-    token_type_ids: Int[Array, "examples length"]
-    lengths: Int[Array, " examples"]
-    labels: Int[Array, " examples"] | Float[Array, " examples"]
+    input_ids: Int[AnyArray, "examples length"]
+    token_type_ids: Int[AnyArray, "examples length"]
+    lengths: Int[AnyArray, " examples"]
+    labels: Int[AnyArray, " examples"] | Float[AnyArray, " examples"]
 
     @property
     def width(self) -> int:
@@ -124,33 +128,29 @@ def choose_buckets(
       >>> choose_buckets([9, 12, 15, 16, 14, 61], limit=128, most=1)
       (64,)
     """
-    rounded = np.array([round_up(int(length), limit, multiple) for length in needed])
+    rounded = [round_up(int(length), limit, multiple) for length in needed]
     candidates, counts = np.unique(rounded, return_counts=True)
-    # cost[k][i]: fewest tokens for all batches up to candidate i with k + 1 buckets,
-    # candidate i being the largest of them.
-    below = np.concatenate([[0], np.cumsum(counts)])
-    number = len(candidates)
-    cost = [[int(candidates[i] * below[i + 1]) for i in range(number)]]
-    choice = [[(int(candidate),) for candidate in candidates]]
-    for _ in range(1, min(most, number)):
-        costs, choices = [], []
-        for i in range(number):
-            options = [
-                (cost[-1][j] + int(candidates[i] * (below[i + 1] - below[j + 1])), j)
-                for j in range(i)
-            ]
-            best, j = min(options, default=(cost[-1][i], None))
-            costs.append(best)
-            choices.append(
-                choice[-1][i] if j is None else (*choice[-1][j], int(candidates[i]))
-            )
-        cost.append(costs)
-        choice.append(choices)
-    chosen = 0
-    for extra in range(1, len(cost)):
-        if cost[extra][-1] <= (1 - saving) * cost[chosen][-1]:
-            chosen = extra
-    return choice[chosen][-1]
+    batches = np.concatenate([[0], np.cumsum(counts)])  # below each candidate
+
+    @functools.cache
+    def cheapest(last: int, count: int) -> tuple[int, tuple[int, ...]]:
+        """Fewest tokens, and the buckets, for all batches up to a candidate."""
+        largest = int(candidates[last])
+        if count == 1:
+            return largest * int(batches[last + 1]), (largest,)
+        options = []
+        for other in range(count - 2, last):
+            tokens, buckets = cheapest(other, count - 1)
+            tokens += largest * int(batches[last + 1] - batches[other + 1])
+            options.append((tokens, (*buckets, largest)))
+        return min(options, key=operator.itemgetter(0))
+
+    tokens, chosen = cheapest(len(candidates) - 1, 1)
+    for count in range(2, min(most, len(candidates)) + 1):
+        fewer, buckets = cheapest(len(candidates) - 1, count)
+        if fewer <= (1 - saving) * tokens:
+            tokens, chosen = fewer, buckets
+    return chosen
 
 
 def sample_needs(

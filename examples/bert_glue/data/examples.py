@@ -6,8 +6,8 @@ import numpy as np
 
 from cwgnc_jax.stability import RELEASED_FAILED_AT
 
-# Which rows a smaller training set keeps does not follow the seed of a run, so that all
-# runs see the same ones.
+# Which rows are kept or held out does not follow the seed of a run: all runs see the
+# same ones.
 _SUBSET_SEED = 20221207
 _HELD_OUT_SEED = 20221211
 
@@ -17,28 +17,28 @@ class Task:
     """What is read from where, and how predictions are scored.
 
     Attributes:
-      name: Name on the command line.
-      texts: Columns of one sentence or of two.
-      label: Column of the label.
-      labels: Spellings of the classes, in the order of their indices; empty for
+      name: name on the command line.
+      texts: columns of one sentence or of two.
+      labels: spellings of the classes, in the order of their indices; empty for
         regression.
-      metric: One of ``metrics.METRICS``.
-      folder: Folder of the official download; empty if there is none.
-      evaluation_file: File of the evaluation split.
-      columns: Names of all columns, for files without a header.
-      skips_short_lines: Whether lines with too few columns, which the official files
+      metric: one of ``metrics.METRICS``.
+      folder: folder of the official download; empty if there is none.
+      label: column of the label.
+      evaluation_file: file of the evaluation split.
+      columns: names of all columns, for files without a header.
+      skips_short_lines: whether lines with too few columns, which the official files
         of this task hold, are passed over.
-      hub_name: What the hub's dataset calls the task, if not by its name.
-      hub_texts: Columns of the sentences in the hub's dataset, if they differ.
-      hub_split: Name of the evaluation split in the hub's dataset.
+      hub_name: what the hub's dataset calls the task, if not by its name.
+      hub_texts: columns of the sentences in the hub's dataset, if they differ.
+      hub_split: name of the evaluation split in the hub's dataset.
     """
 
     name: str
     texts: tuple[str, ...]
-    label: str
     labels: tuple[str, ...]
     metric: str
     folder: str = ""
+    label: str = "label"
     evaluation_file: str = "dev.tsv"
     columns: tuple[str, ...] | None = None
     skips_short_lines: bool = False
@@ -67,7 +67,7 @@ class Examples:
     """Sentences or pairs of them, and their labels.
 
     Attributes:
-      texts: For each example one sentence or two.
+      texts: for each example one sentence or two.
       labels: int32 class indices or float32 numbers of shape (examples,), or None.
     """
 
@@ -81,14 +81,14 @@ class Examples:
         """At most ``count`` examples: the same random ones each time, in file order.
 
         Args:
-          count: How many; None for all.
+          count: how many; None for all.
 
         Returns:
-          The examples that were kept; a smaller number keeps some of those that a
+          The examples that were kept; a smaller count keeps some of those that a
           larger one keeps.
 
         Raises:
-          ValueError: If ``count`` is below 1.
+          ValueError: if ``count`` is below 1.
         """
         if count is not None and count < 1:
             raise ValueError(f"count is {count}; at least 1 example must be kept")
@@ -100,24 +100,44 @@ class Examples:
     def hold_out(self, share: float) -> tuple["Examples", "Examples"]:
         """Parts the examples at random in two, the same ones each time.
 
+        Both parts have the classes in the same shares.
+
         Args:
-          share: Share of the second part, above 0 and below 1, rounded to whole
+          share: share of the second part, above 0 and below 1, rounded to whole
             examples.
 
         Returns:
           The examples left, and those held out; both in file order.
 
         Raises:
-          ValueError: If one of the two would be empty.
+          ValueError: if one of the two would be empty, or could not have every class.
         """
         count = round(share * len(self))
-        if not 0 < count < len(self):
+        smaller = min(count, len(self) - count)
+        if smaller < 1:
             raise ValueError(
                 f"{share:g} of {len(self)} examples are {count}; there must be some to "
                 "train on and some to score"
             )
-        order = np.random.default_rng(_HELD_OUT_SEED).permutation(len(self))
-        return self._select(order[count:]), self._select(order[:count])
+        classes = None
+        if self.labels is not None and self.labels.dtype.kind == "i":
+            classes = self.labels
+            sizes = np.unique(classes, return_counts=True)[1]
+            if sizes.min() < 2 or smaller < len(sizes):
+                raise ValueError(
+                    f"{share:g} of {len(self)} examples are {count}; both parts must "
+                    f"have each of {len(sizes)} classes, and the smallest class has "
+                    f"{sizes.min()}"
+                )
+        from sklearn.model_selection import train_test_split
+
+        kept, held = train_test_split(
+            np.arange(len(self)),
+            test_size=count,
+            stratify=classes,
+            random_state=_HELD_OUT_SEED,
+        )
+        return self._select(kept), self._select(held)
 
     def _select(self, chosen: np.ndarray) -> "Examples":
         chosen = np.sort(chosen)
@@ -132,10 +152,10 @@ class TaskData:
     """A task with its training and evaluation examples.
 
     Attributes:
-      task: The row of the table.
-      train: Labelled examples.
-      evaluation: Labelled examples, none of which is for training.
-      held_out: Share of the task's training examples that ``evaluation`` is; 0 if it
+      task: the row of the table.
+      train: labelled examples.
+      evaluation: labelled examples, none of which is for training.
+      held_out: share of the task's training examples that ``evaluation`` is; 0 if it
         has examples of its own.
     """
 
@@ -148,7 +168,7 @@ class TaskData:
         """The task with a share of its training examples to be scored.
 
         Args:
-          share: Which share; None to leave the task as it is.
+          share: which share; None to leave the task as it is.
 
         Returns:
           The task, whose evaluation examples are held out of training.
@@ -165,8 +185,8 @@ class TaskData:
         """The task with fewer examples, as :meth:`Examples.take` chooses them.
 
         Args:
-          train: At most so many to train on; None for all.
-          evaluation: At most so many to score.
+          train: at most so many to train on; None for all.
+          evaluation: at most so many to score.
 
         Returns:
           The task.

@@ -64,19 +64,12 @@ def _row(name: str, dice: Dice, label: int) -> Row:
     return Row((first, second), label, made)
 
 
-def load(
-    name: str,
-    *,
-    train_size: int = TRAIN_SIZE,
-    evaluation_size: int = EVALUATION_SIZE,
-    seed: int = 0,
-) -> TaskData:
+def load(name: str, *, train_size: int = TRAIN_SIZE, seed: int = 0) -> TaskData:
     """Makes a task.
 
     Args:
       name: 'acceptability', 'paraphrase' or 'entailment'.
       train_size: number of training examples.
-      evaluation_size: number of examples to score, the first of `EVALUATION_SIZE`.
       seed: 0 for the published task; others make like ones (for choosing
         hyperparameters), which share no sentence with its evaluation examples.
 
@@ -91,19 +84,16 @@ def load(
     Emma devoured the blue plum and the vegetable.
     Emma devoured the vegetable and the blue plum slowly.
     """
-    if not 1 <= evaluation_size <= EVALUATION_SIZE:
-        raise ValueError(
-            f"evaluation_size must be from 1 to {EVALUATION_SIZE}; "
-            f"got {evaluation_size}"
+    train, evaluation = (
+        Examples(
+            [row.texts for row in part], np.array([row.label for row in part], np.int32)
         )
-    train = rows(name, "train", train_size, seed)
-    evaluation = rows(name, "evaluation", EVALUATION_SIZE, seed)[:evaluation_size]
-    return TaskData(GENERATED[name], _examples(train), _examples(evaluation))
-
-
-def _examples(made: tuple[Row, ...]) -> Examples:
-    labels = np.asarray([row.label for row in made], np.int32)
-    return Examples([row.texts for row in made], labels)
+        for part in (
+            rows(name, "train", train_size, seed),
+            rows(name, "evaluation", EVALUATION_SIZE, seed),
+        )
+    )
+    return TaskData(GENERATED[name], train, evaluation)
 
 
 @functools.cache
@@ -142,14 +132,14 @@ def rows(name: str, split: str, size: int, seed: int = 0) -> tuple[Row, ...]:
         seen |= held_out(name, 0) | held_out(name, seed)
     elif seed != 0:
         seen |= held_out(name, 0)
-    found: list[Row] = []
+    made: list[Row] = []
     for label in labels:
         row = _row(name, dice, label)
         while any(text in seen for text in row.texts):
             row = _row(name, dice, label)
         seen.update(row.texts)
-        found.append(row)
-    return tuple(found)
+        made.append(row)
+    return tuple(made)
 
 
 @functools.cache
@@ -181,17 +171,14 @@ def corpus(seed: int) -> Iterator[tuple[str, ...]]:
         "follows": 0.25,
         "other": 0.1,
     }
+    makers = {
+        "one": lambda: (sentence(sample(dice)),),
+        "again": lambda: (sentence(sample(dice)),) * 2,
+        "reworded": lambda: paraphrase.pair(dice, same=True)[:2],
+        "follows": lambda: entailment.pair(dice, follows=True)[:2],
+        "other": lambda: (sentence(sample(dice)), sentence(sample(dice))),
+    }
     while True:
-        kind = dice.weighted(shares)
-        if kind == "one":
-            texts = (sentence(sample(dice)),)
-        elif kind == "again":
-            texts = (sentence(sample(dice)),) * 2
-        elif kind == "reworded":
-            texts = paraphrase.pair(dice, same=True)[:2]
-        elif kind == "follows":
-            texts = entailment.pair(dice, follows=True)[:2]
-        else:
-            texts = sentence(sample(dice)), sentence(sample(dice))
+        texts = makers[dice.weighted(shares)]()
         if not any(text in kept_out for text in texts):
             yield texts

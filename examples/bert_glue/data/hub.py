@@ -1,13 +1,13 @@
 """GLUE from the Hugging Face hub, through its cache."""
 
 import contextlib
-import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bert_glue.data.examples import Examples, Task, TaskData
+from bert_glue.data.quiet import quiet
 from bert_glue.data.tsv import DataError
 
 if TYPE_CHECKING:
@@ -21,20 +21,20 @@ def load_task(task: Task) -> TaskData:
     """Reads a task from the hub, or from the cache of an earlier time.
 
     Args:
-      task: A row of ``tasks.TASKS``.
+      task: a row of ``tasks.TASKS``.
 
     Returns:
       The task's data.
 
     Raises:
-      DataError: If the hub cannot be reached and the cache does not hold the data, or
+      DataError: if the hub cannot be reached and the cache does not hold the data, or
         the dataset there is not what the table says.
     """
     import datasets
 
     name = task.hub_name or task.name
     try:
-        with _quiet(), _from_cache_without_network():
+        with quiet(), _without_bars_and_retries():
             splits = datasets.load_dataset(DATASET, name)
     except Exception as error:  # whatever the many layers below raise without network
         raise DataError(
@@ -81,40 +81,27 @@ def _examples(splits: "datasets.DatasetDict", name: str, task: Task) -> Examples
 
 
 @contextlib.contextmanager
-def _from_cache_without_network() -> Iterator[None]:
-    """Spares a hub that does not answer its retries, which take half a minute."""
-    from datasets import config
+def _without_bars_and_retries() -> Iterator[None]:
+    """Draws no progress, and spares a hub that does not answer half a minute of tries.
+
+    Without an answer, what an earlier time left in the cache is taken.
+    """
+    import datasets
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
-    offline = config.HF_HUB_OFFLINE
+    offline = datasets.config.HF_HUB_OFFLINE
+    bars = datasets.are_progress_bars_disabled()
     try:
         HfApi().dataset_info(DATASET, timeout=_PATIENCE)
     except HfHubHTTPError:
         pass  # it answers, and load_dataset will say what
     except Exception:  # of whatever lies between here and there
-        config.HF_HUB_OFFLINE = True
+        datasets.config.HF_HUB_OFFLINE = True
     try:
-        yield
-    finally:
-        config.HF_HUB_OFFLINE = offline
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps warnings about a missing network to the one line of the error."""
-    import datasets
-
-    loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
-    levels = [logger.level for logger in loggers]
-    bars = datasets.are_progress_bars_disabled()
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
         datasets.disable_progress_bars()
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        datasets.config.HF_HUB_OFFLINE = offline
         if not bars:
             datasets.enable_progress_bars()

@@ -12,9 +12,9 @@ def find_classes(table: Table, column: str, metric: str | None) -> tuple[str, ..
     """The classes that the labels of a training file are.
 
     Args:
-      table: The file.
-      column: Where the labels are.
-      metric: How predictions will be scored; None if that follows from the labels:
+      table: the file.
+      column: where the labels are.
+      metric: how predictions will be scored; None if that follows from the labels:
         numbers, of which some are not written as integers, then make it a regression.
 
     Returns:
@@ -22,16 +22,15 @@ def find_classes(table: Table, column: str, metric: str | None) -> tuple[str, ..
       are, or else of the alphabet; empty for regression.
 
     Raises:
-      DataError: If labels are empty, all the same, or only in part fractions.
+      DataError: if labels are empty, all the same, or only in part fractions.
     """
-    position = table.column(column)
     first_lines: dict[str, int] = {}
-    for line, row in zip(table.lines, table.rows, strict=True):
-        if not (spelling := row[position].strip()):
+    for line, field in zip(table.lines, table.column(column), strict=True):
+        if not (spelling := field.strip()):
             raise DataError(f"{table.path}, line {line}: the {column} is empty")
         first_lines.setdefault(spelling, line)
-    fractions = [s for s in first_lines if _number(s) is not None and _whole(s) is None]
-    words = [s for s in first_lines if _number(s) is None]
+    words = [s for s in first_lines if _real(s) is None]
+    fractions = [s for s in first_lines if s not in words and _whole(s) is None]
     if metric in REGRESSION or (metric is None and fractions and not words):
         return ()
     if metric is None and fractions:
@@ -45,42 +44,41 @@ def find_classes(table: Table, column: str, metric: str | None) -> tuple[str, ..
             f"{table.path}: every {column} is {next(iter(first_lines))!r}; "
             "two classes are needed"
         )
-    return tuple(sorted(first_lines, key=_order))
+
+    def order(spelling: str) -> tuple[bool, int, str]:
+        whole = _whole(spelling)
+        return whole is None, whole or 0, spelling
+
+    return tuple(sorted(first_lines, key=order))
 
 
 def to_numbers(table: Table, column: str, classes: Sequence[str]) -> np.ndarray:
     """The labels of a file as numbers.
 
     Args:
-      table: The file.
-      column: Where the labels are.
-      classes: Spellings of the classes; empty for regression.
+      table: the file.
+      column: where the labels are.
+      classes: spellings of the classes; empty for regression.
 
     Returns:
       int32 indices of classes or float32 numbers, of shape (rows,).
 
     Raises:
-      DataError: If a label is no class, or no number in the range of float32.
+      DataError: if a label is no class, or no number in the range of float32.
     """
-    position = table.column(column)
     indices = {spelling: index for index, spelling in enumerate(classes)}
-    numbers: list[float] = []
-    for line, row in zip(table.lines, table.rows, strict=True):
-        spelling = row[position].strip()
-        number = indices.get(spelling) if classes else _number(spelling)
-        if number is None:
+    read = indices.get if classes else _real
+    labels = []
+    for line, field in zip(table.lines, table.column(column), strict=True):
+        label = read(field.strip())
+        if label is None:
             accepted = ", ".join(map(repr, classes)) or "numbers"
             raise DataError(
-                f"{table.path}, line {line}: unknown {column} {spelling!r}; "
+                f"{table.path}, line {line}: unknown {column} {field.strip()!r}; "
                 f"accepted are {accepted}"
             )
-        numbers.append(number)
-    return np.array(numbers, np.int32 if classes else np.float32)
-
-
-def _order(spelling: str) -> tuple[bool, int, str]:
-    whole = _whole(spelling)
-    return (whole is None, whole or 0, spelling)
+        labels.append(label)
+    return np.array(labels, np.int32 if classes else np.float32)
 
 
 def _whole(spelling: str) -> int | None:
@@ -90,10 +88,11 @@ def _whole(spelling: str) -> int | None:
         return None
 
 
-def _number(spelling: str) -> float | None:
+def _real(spelling: str) -> float | None:
     try:
-        number = float(spelling)
+        value = float(spelling)
     except ValueError:
         return None
+    # Beyond float32 it would be infinite, and with it the loss.
     with np.errstate(over="ignore"):
-        return number if np.isfinite(np.float32(number)) else None
+        return value if np.isfinite(np.float32(value)) else None

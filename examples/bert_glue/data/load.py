@@ -1,10 +1,11 @@
 """Reads tasks: from GLUE's folders, the hub, a grammar, or a user's own files."""
 
 import pathlib
+from collections.abc import Sequence
 
 from bert_glue.data import generated, hub, labels, tsv
 from bert_glue.data.examples import Examples, Task, TaskData
-from bert_glue.data.metrics import METRICS, check_metric
+from bert_glue.data.metrics import check_metric
 from bert_glue.data.tasks import GENERATED, PAIR, SINGLE, TASKS
 from bert_glue.data.tsv import DataError
 
@@ -13,15 +14,15 @@ def load_task(name: str, data_dir: str | pathlib.Path | None = None) -> TaskData
     """Reads a task of the table.
 
     Args:
-      name: A key of ``TASKS`` or ``GENERATED``.
-      data_dir: Folder that holds ``RTE/``, ``MRPC/`` and so on, each with the TSV files
+      name: a key of ``TASKS`` or ``GENERATED``.
+      data_dir: folder that holds ``RTE/``, ``MRPC/`` and so on, each with the TSV files
         of the official download; None for the hub. Generated tasks need neither.
 
     Returns:
       The task's data.
 
     Raises:
-      DataError: If there is no such task, or a file is missing, empty or malformed
+      DataError: if there is no such task, or a file is missing, empty or malformed
         (the message names file and line), or the hub cannot be reached.
     """
     if name in GENERATED:
@@ -59,10 +60,10 @@ def load_files(
     numbers, but not all written as integers (1.0 is not), make it a regression.
 
     Args:
-      train_file: Examples for training.
-      evaluation_file: Examples for evaluation; None for those of training, a share of
+      train_file: examples for training.
+      evaluation_file: examples for evaluation; None for those of training, a share of
         which is to be held out.
-      metric: One of ``metrics.METRICS``, which also decides between classes and
+      metric: one of ``metrics.METRICS``, which also decides between classes and
         regression; by default accuracy, or for regression the mean of Pearson's and
         Spearman's correlation.
 
@@ -70,17 +71,21 @@ def load_files(
       The task's data; the task is called ``custom``.
 
     Raises:
-      DataError: If a file is missing, empty or malformed; names file and line.
-      ValueError: If there is no such metric, or it does not fit the labels.
+      DataError: if a file is missing, empty or malformed; names file and line.
+      ValueError: if there is no such metric, or it does not fit the labels.
     """
-    if metric is not None and metric not in METRICS:
-        raise ValueError(f"unknown metric {metric!r}; there are {', '.join(METRICS)}")
+    if metric is not None:
+        check_metric(metric)
     table = tsv.read(train_file)
-    texts = _own_columns(table, "label")
+    *texts, _ = _choose_columns(
+        table,
+        [(*SINGLE, "label"), (*PAIR, "label")],
+        "needed are 'sentence', or 'sentence1' and 'sentence2', and 'label'",
+    )
     classes = labels.find_classes(table, "label", metric)
     metric = metric or ("accuracy" if classes else "pearson_spearman")
     check_metric(metric, len(classes))
-    task = Task("custom", texts, "label", classes, metric)
+    task = Task("custom", tuple(texts), classes, metric)
     train = _labelled(table, task)
     if evaluation_file is None:
         return TaskData(task, train, train)
@@ -93,9 +98,9 @@ def read_examples(
     """Reads one TSV file of a task.
 
     Args:
-      path: The file.
-      task: Says which columns and labels there are.
-      labelled: Whether labels are read; without, the file needs no label column, may
+      path: the file.
+      task: says which columns and labels there are.
+      labelled: whether labels are read; without, the file needs no label column, may
         use the columns ``sentence`` or ``sentence1`` and ``sentence2`` whatever the
         task's own are called, and must have a header.
 
@@ -103,18 +108,17 @@ def read_examples(
       The examples, in the order of the file.
 
     Raises:
-      DataError: If the file is missing, empty or malformed; names file and line.
+      DataError: if the file is missing, empty or malformed; names file and line.
     """
     if labelled:
         return _labelled(tsv.read(path, task.columns, task.skips_short_lines), task)
     table = tsv.read(path)
-    for names in (task.texts, PAIR if len(task.texts) == 2 else SINGLE):
-        if all(name in table.header for name in names):
-            return Examples(table.select(names), None)
-    raise DataError(
-        f"{table.path}, line 1: the columns are {table.columns()}; needed for "
-        f"{task.name} are {' and '.join(map(repr, task.texts))}"
+    texts = _choose_columns(
+        table,
+        [task.texts, PAIR if len(task.texts) == 2 else SINGLE],
+        f"needed for {task.name} are {' and '.join(map(repr, task.texts))}",
     )
+    return Examples(table.select(texts), None)
 
 
 def _labelled(table: tsv.Table, task: Task) -> Examples:
@@ -122,13 +126,15 @@ def _labelled(table: tsv.Table, task: Task) -> Examples:
     return Examples(texts, labels.to_numbers(table, task.label, task.labels))
 
 
-def _own_columns(table: tsv.Table, label: str) -> tuple[str, ...]:
-    for names in (SINGLE, PAIR):
-        if all(name in table.header for name in (*names, label)):
+def _choose_columns(
+    table: tsv.Table, choices: Sequence[tuple[str, ...]], needed: str
+) -> tuple[str, ...]:
+    """The first choice of columns that a table has."""
+    for names in choices:
+        if set(names) <= set(table.header):
             return names
     raise DataError(
-        f"{table.path}, line 1: the columns are {table.columns()}; needed are "
-        f"'sentence', or 'sentence1' and 'sentence2', and {label!r}"
+        f"{table.path}, line 1: the columns are {table.columns()}; {needed}"
     )
 
 

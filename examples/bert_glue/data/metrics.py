@@ -14,9 +14,9 @@ def score(metric: str, predictions: ArrayLike, labels: ArrayLike) -> float:
     """Scores predictions.
 
     Args:
-      metric: One of ``METRICS``.
-      predictions: Class indices or, for regression, numbers, of shape (examples,).
-      labels: The true ones, of the same shape.
+      metric: one of ``METRICS``.
+      predictions: class indices or, for regression, numbers, of shape (examples,).
+      labels: the true ones, of the same shape.
 
     Returns:
       The score in per cent: 100 for perfect ones. A correlation that is not defined,
@@ -24,11 +24,10 @@ def score(metric: str, predictions: ArrayLike, labels: ArrayLike) -> float:
       score as if they were all alike. F1 is that of class 1.
 
     Raises:
-      ValueError: If the metric is unknown or the shapes differ.
+      ValueError: if the metric is unknown or the shapes differ.
     """
+    check_metric(metric)
     predictions, labels = np.asarray(predictions), np.asarray(labels)
-    if metric not in METRICS:
-        raise ValueError(f"unknown metric {metric!r}; there are {', '.join(METRICS)}")
     if predictions.shape != labels.shape or labels.ndim != 1 or not labels.size:
         raise ValueError(
             f"predictions of shape {predictions.shape} and labels of shape "
@@ -37,18 +36,21 @@ def score(metric: str, predictions: ArrayLike, labels: ArrayLike) -> float:
     return 100.0 * METRICS[metric](predictions, labels)
 
 
-def check_metric(metric: str, num_classes: int) -> None:
-    """Checks that a metric fits a kind of labels.
+def check_metric(metric: str, num_classes: int | None = None) -> None:
+    """Checks that there is a metric, and that it fits the labels.
 
     Args:
-      metric: What should be one of ``METRICS``.
-      num_classes: Number of classes; 0 if labels are numbers.
+      metric: what should be one of ``METRICS``.
+      num_classes: how many classes there are; 0 if labels are numbers, None if that is
+        not known yet.
 
     Raises:
-      ValueError: If there is no such metric, or it scores another kind of labels.
+      ValueError: if there is no such metric, or it scores another kind of labels.
     """
     if metric not in METRICS:
         raise ValueError(f"unknown metric {metric!r}; there are {', '.join(METRICS)}")
+    if num_classes is None:
+        return
     if (metric in REGRESSION) != (num_classes == 0):
         kind = "classes" if num_classes else "numbers"
         raise ValueError(f"the metric {metric!r} does not fit labels that are {kind}")
@@ -63,9 +65,9 @@ def majority_score(metric: str, train_labels: ArrayLike, labels: ArrayLike) -> f
     the training labels is predicted.
 
     Args:
-      metric: One of ``METRICS``.
-      train_labels: Labels of the training examples.
-      labels: Labels of the evaluation examples.
+      metric: one of ``METRICS``.
+      train_labels: labels of the training examples.
+      labels: labels of the evaluation examples.
 
     Returns:
       The score in per cent.
@@ -90,9 +92,7 @@ def _accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
 def _f1(predictions: np.ndarray, labels: np.ndarray) -> float:
     from sklearn.metrics import f1_score
 
-    if not (predictions == 1).any() or not (labels == 1).any():
-        return 0.0
-    return float(f1_score(labels, predictions))
+    return float(f1_score(labels, predictions, zero_division=0.0))
 
 
 def _matthews(predictions: np.ndarray, labels: np.ndarray) -> float:

@@ -1,169 +1,123 @@
 """Sentences to token numbers, with the tokenizer that came with a checkpoint."""
 
-import dataclasses
-import json
 import pathlib
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bert_glue.data.batching import MULTIPLE, Data, round_up
 from bert_glue.data.examples import Examples
+from bert_glue.data.quiet import quiet
 
 if TYPE_CHECKING:
-    import tokenizers
+    import transformers
 
-# Files that make up a BERT tokenizer, of which some are enough.
+_VOCABULARIES = ("tokenizer.json", "vocab.txt")
 TOKENIZER_FILES = (
-    "tokenizer.json",
-    "vocab.txt",
+    *_VOCABULARIES,
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
 )
-_MULTIPLE = 8
+"""Files that make up a BERT tokenizer, of which some are enough."""
+
 _CHUNK = 4096
 
 
-@dataclasses.dataclass(frozen=True)
-class Encoded:
-    """Examples as arrays, padded on the right to one length.
-
-    Attributes:
-      input_ids: int32 of shape (examples, length); the length is that of the longest
-        example, rounded up to a multiple of 8 if that is not above the maximum.
-      token_type_ids: int32 of the same shape: 1 for tokens of the second sentence.
-      lengths: int32 of shape (examples,): tokens that are not padding.
-      labels: int32 or float32 of shape (examples,), or None.
-    """
-
-    input_ids: np.ndarray
-    token_type_ids: np.ndarray
-    lengths: np.ndarray
-    labels: np.ndarray | None
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-
-def load_tokenizer(folder: str | pathlib.Path) -> "tokenizers.Tokenizer":
-    """Loads the tokenizer of a checkpoint.
+def load_tokenizer(
+    folder: str | pathlib.Path,
+) -> "transformers.PreTrainedTokenizerFast":
+    """Loads the tokenizer of a checkpoint, as transformers does.
 
     Args:
-      folder: Holds ``tokenizer.json`` or ``vocab.txt``, and ``tokenizer_config.json``
-        if it is not as the former says, or BERT's usual one, which lower-cases and
-        strips accents.
+      folder: holds ``tokenizer.json`` or ``vocab.txt``, and ``config.json`` or
+        ``tokenizer_config.json``, which say what kind of tokenizer it is.
 
     Returns:
-      The tokenizer, which neither truncates nor pads.
+      The tokenizer.
 
     Raises:
-      ValueError: If the folder has neither file, or they do not make up a tokenizer
-        that encloses sentences as BERT expects them.
+      ValueError: if the folder has no vocabulary, or what it has does not make up a
+        tokenizer that encloses sentences as BERT expects them.
     """
-    from tokenizers import Tokenizer
-
     folder = pathlib.Path(folder)
     try:
-        if (folder / "tokenizer.json").is_file():
-            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-            _normalize_as_told(tokenizer, _settings(folder))
-        elif (folder / "vocab.txt").is_file():
-            tokenizer = _from_vocabulary(folder)
-        else:
-            raise FileNotFoundError("neither tokenizer.json nor vocab.txt is there")
-    except Exception as error:  # the engine raises bare exceptions
-        raise ValueError(f"cannot read the tokenizer in {folder}: {error}") from error
-    # Of [CLS] a [SEP] b [SEP], what is not text.
-    added = tokenizer.num_special_tokens_to_add(is_pair=True)
-    if added != 3:
+        # Without one, transformers goes on with five special tokens.
+        if not any((folder / name).is_file() for name in _VOCABULARIES):
+            raise FileNotFoundError(f"neither {' nor '.join(_VOCABULARIES)} is there")
+        with quiet():
+            # Imported here: it takes a second, which --help is not to wait for.
+            from transformers import AutoTokenizer
+
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+        # Of [CLS] a [SEP] b [SEP], what is not text.
+        added = tokenizer.num_special_tokens_to_add(pair=True)
+        if not tokenizer.is_fast or added != 3:
+            raise ValueError(
+                f"{type(tokenizer).__name__} adds {added} special tokens to a pair of "
+                "sentences; BERT's adds 3, [CLS] and twice [SEP]"
+            )
+        # A special token that the vocabulary lacks is given a number above all others,
+        # for which the model has no embedding.
+        for name in (tokenizer.unk_token, tokenizer.cls_token, tokenizer.sep_token):
+            if tokenizer.convert_tokens_to_ids(name) >= tokenizer.vocab_size:
+                raise ValueError(f"{name} is not in the vocabulary")
+    except Exception as error:  # of many kinds, bare ones of the engine among them
         raise ValueError(
-            f"the tokenizer in {folder} adds {added} special tokens to a pair of "
-            "sentences; BERT's adds 3, [CLS] and twice [SEP]"
-        )
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
+            f"cannot read the tokenizer in {folder}: {' '.join(str(error).split())} "
+            f"({type(error).__name__})"
+        ) from error
     return tokenizer
-
-
-def _from_vocabulary(folder: pathlib.Path) -> "tokenizers.Tokenizer":
-    from tokenizers import BertWordPieceTokenizer, Tokenizer
-
-    settings = _settings(folder)
-    wrapped = BertWordPieceTokenizer(
-        str(folder / "vocab.txt"),
-        lowercase=settings.get("do_lower_case", True),
-        strip_accents=settings.get("strip_accents"),
-        handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
-    )
-    if wrapped.token_to_id("[UNK]") is None:
-        raise ValueError("[UNK] is not in vocab.txt")
-    return Tokenizer.from_str(wrapped.to_str())
-
-
-def _settings(folder: pathlib.Path) -> dict[str, Any]:
-    path = folder / "tokenizer_config.json"
-    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
-
-
-def _normalize_as_told(
-    tokenizer: "tokenizers.Tokenizer", settings: Mapping[str, Any]
-) -> None:
-    """Lets tokenizer_config.json overrule tokenizer.json, as Hugging Face does."""
-    from tokenizers.normalizers import BertNormalizer
-
-    state = json.loads(tokenizer.to_str())["normalizer"]
-    if state is None or state.pop("type") != "BertNormalizer":
-        return
-    names = {
-        "do_lower_case": "lowercase",
-        "strip_accents": "strip_accents",
-        "tokenize_chinese_chars": "handle_chinese_chars",
-    }
-    told = {ours: settings[name] for name, ours in names.items() if name in settings}
-    if {**state, **told} != state:
-        tokenizer.normalizer = BertNormalizer(**{**state, **told})
 
 
 def encode(
     examples: Examples,
-    tokenizer: "tokenizers.Tokenizer",
+    tokenizer: "transformers.PreTrainedTokenizerFast",
     max_length: int,
     pad_token_id: int = 0,
-) -> Encoded:
+) -> Data:
     """Encodes sentences or pairs.
 
     Args:
-      examples: What to encode.
-      tokenizer: From :func:`load_tokenizer`.
-      max_length: Most tokens of an example, special ones included; of a longer pair the
+      examples: what to encode.
+      tokenizer: from :func:`load_tokenizer`.
+      max_length: most tokens of an example, special ones included; of a longer pair the
         longer sentence is cut first.
-      pad_token_id: What padding is filled with.
+      pad_token_id: what padding is filled with.
 
     Returns:
-      The arrays.
+      NumPy arrays, padded on the right to the length of the longest example, rounded up
+      to a multiple of 8 if that is not above the maximum; labels are 0 where there were
+      none.
 
     Raises:
-      ValueError: If ``max_length`` leaves no room for tokens, or there are no examples.
+      ValueError: if ``max_length`` leaves no room for tokens, or there are no examples.
     """
-    if max_length < _MULTIPLE:
-        raise ValueError(f"max_length is {max_length}: at least {_MULTIPLE} is due")
+    if max_length < MULTIPLE:
+        raise ValueError(f"max_length is {max_length}: at least {MULTIPLE} is due")
     if not examples.texts:
         raise ValueError("there are no examples to encode")
-    tokenizer.enable_truncation(max_length, strategy="longest_first")
+    # Not through the tokenizer around it, which makes long lists of what is wanted as
+    # arrays, and takes more time for that.
+    engine = tokenizer.backend_tokenizer
+    engine.no_padding()
+    engine.enable_truncation(max_length, strategy="longest_first")
     inputs = [texts if len(texts) == 2 else texts[0] for texts in examples.texts]
-    rows: list[tuple[np.ndarray, np.ndarray]] = []
-    # What the engine returns takes far more memory than the numbers that are kept.
-    for start in range(0, len(inputs), _CHUNK):
-        for encoding in tokenizer.encode_batch_fast(inputs[start : start + _CHUNK]):
-            rows.append(
-                (np.array(encoding.ids, np.int32), np.array(encoding.type_ids, np.int8))
-            )
-    tokenizer.no_truncation()
+    # In chunks: an encoding takes far more memory than the two arrays that are kept.
+    rows = [
+        (np.array(encoding.ids, np.int32), np.array(encoding.type_ids, np.int8))
+        for start in range(0, len(inputs), _CHUNK)
+        for encoding in engine.encode_batch_fast(inputs[start : start + _CHUNK])
+    ]
+    engine.no_truncation()
     lengths = np.array([len(ids) for ids, _ in rows], np.int32)
-    longest = min(-(-int(lengths.max()) // _MULTIPLE) * _MULTIPLE, max_length)
-    input_ids = np.full((len(rows), longest), pad_token_id, np.int32)
+    width = round_up(int(lengths.max()), max_length)
+    input_ids = np.full((len(rows), width), pad_token_id, np.int32)
     token_type_ids = np.zeros_like(input_ids)
     for row, (ids, types) in enumerate(rows):
         input_ids[row, : len(ids)] = ids
         token_type_ids[row, : len(ids)] = types
-    return Encoded(input_ids, token_type_ids, lengths, examples.labels)
+    labels = np.zeros_like(lengths) if examples.labels is None else examples.labels
+    return Data(input_ids, token_type_ids, lengths, labels)

@@ -15,10 +15,10 @@ class Table:
     """The content of a file.
 
     Attributes:
-      path: Where it was read.
-      header: Names of the columns.
-      rows: The fields of each line.
-      lines: The number of each row's line, the first line of the file being 1.
+      path: where it was read.
+      header: names of the columns.
+      rows: the fields of each line.
+      lines: where in the file each row stands, the first line being 1.
     """
 
     path: pathlib.Path
@@ -26,11 +26,11 @@ class Table:
     rows: list[list[str]]
     lines: list[int]
 
-    def column(self, name: str) -> int:
-        """Index of a column.
+    def column(self, name: str) -> list[str]:
+        """The fields of a column.
 
         Raises:
-          DataError: If there is none of this name, or more than one.
+          DataError: if there is none of this name, or more than one.
         """
         if self.header.count(name) != 1:
             many = "more than one" if name in self.header else "no"
@@ -38,7 +38,8 @@ class Table:
                 f"{self.path}, line 1: {many} column {name!r}; "
                 f"there are {self.columns()}"
             )
-        return self.header.index(name)
+        index = self.header.index(name)
+        return [row[index] for row in self.rows]
 
     def columns(self) -> str:
         """The names of the columns, for messages."""
@@ -48,10 +49,9 @@ class Table:
         """The named columns of every row.
 
         Raises:
-          DataError: If a column is missing.
+          DataError: if a column is missing.
         """
-        columns = [self.column(name) for name in names]
-        return [tuple(row[column] for column in columns) for row in self.rows]
+        return list(zip(*map(self.column, names), strict=True))
 
 
 def read(
@@ -62,53 +62,54 @@ def read(
     """Reads a file of tab-separated values.
 
     Args:
-      path: The file, UTF-8 with or without a byte order mark.
-      columns: Names of the columns of a file without a header; None if the first line
+      path: the file, UTF-8 with or without a byte order mark.
+      columns: names of the columns of a file without a header; None if the first line
         names them.
-      skip_short_lines: Whether lines with too few fields are passed over.
+      skip_short_lines: whether lines with too few fields are passed over.
 
     Returns:
       The table, with at least one row.
 
     Raises:
-      DataError: If the file cannot be read, is empty, or a line is empty or has not as
+      DataError: if the file cannot be read, is empty, or a line is empty or has not as
         many fields as there are columns.
     """
     path = pathlib.Path(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
-    # Split at line feeds alone: other separators do occur inside of sentences.
-    lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    while lines and not lines[-1].strip(b"\r "):
-        lines.pop()
-    decoded = [_decode(line, path, number) for number, line in enumerate(lines, 1)]
-    if columns is None and decoded:
-        header, first = tuple(decoded[0].split("\t")), 1
-    else:
-        header, first = tuple(columns or ()), 0
-    rows, numbers = [], []
-    for number, line in enumerate(decoded[first:], first + 1):
+    lines = _read_lines(path)
+    first = 0
+    if columns is None and lines:
+        columns, first = lines[0].split("\t"), 1
+    table = Table(path, tuple(columns or ()), [], [])
+    for number, line in enumerate(lines[first:], first + 1):
         fields = line.split("\t")
-        if len(fields) < len(header) and skip_short_lines:
+        if len(fields) < len(table.header) and skip_short_lines:
             continue
         if not line:
             raise DataError(f"{path}, line {number}: an empty line")
-        if len(fields) != len(header):
+        if len(fields) != len(table.header):
             raise DataError(
                 f"{path}, line {number}: {len(fields)} tab-separated fields, "
-                f"but there are {len(header)} columns"
+                f"but there are {len(table.header)} columns"
             )
-        rows.append(fields)
-        numbers.append(number)
-    if not rows:
+        table.rows.append(fields)
+        table.lines.append(number)
+    if not table.rows:
         raise DataError(f"{path} has no examples")
-    return Table(path, header, rows, numbers)
+    return table
 
 
-def _decode(line: bytes, path: pathlib.Path, number: int) -> str:
+def _read_lines(path: pathlib.Path) -> list[str]:
     try:
-        return line.removesuffix(b"\r").decode()
+        content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+        text = content.decode()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
+        number = error.object.count(b"\n", 0, error.start) + 1
         raise DataError(f"{path}, line {number}: not UTF-8 ({error.reason})") from error
+    # Split at line feeds alone, which csv and str.splitlines do not: the other signs
+    # that end lines somewhere do occur inside of sentences.
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    while lines and not lines[-1].strip("\r "):
+        lines.pop()
+    return lines

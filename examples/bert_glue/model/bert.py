@@ -22,14 +22,29 @@ import cwgnc_jax
 from bert_glue.devices.mesh import SINGLE, Placement
 from bert_glue.model.config import ACTIVATIONS, BertConfig
 from bert_glue.model.dropout import dropout
-from bert_glue.model.remat import REMAT
+
+Tokens = Int[Array, "batch length"]
+Hidden = Float[Array, "batch length hidden"]
+Mask = Float[Array, "batch 1 1 length"]
 
 LAYERS = "encoder/layers"
 """Path of the stacked layers."""
 
-# The places of a layer where BERT drops out, by the number that tells their keys apart.
-_EMBEDDINGS, _LAYERS, _POOLED = 0, 1, 2
-_ATTENTION, _ATTENTION_OUTPUT, _FEED_FORWARD_OUTPUT = 0, 1, 2
+REMAT = {
+    "none": None,
+    "cheap": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "full": jax.checkpoint_policies.nothing_saveable,
+}
+"""What the backward pass computes anew rather than keeps (rematerialisation). ``none``
+keeps everything; ``cheap`` keeps the products with parameters, which on a CPU, where
+writing costs more than computing, takes even less time; ``full`` keeps a layer's input
+alone."""
+
+# Where BERT drops out, in the model and in a layer. A key is folded with the site, and
+# with the layer, not split: a mask then depends on neither the number of sites nor on
+# how the layers are stacked.
+_EMBEDDINGS, _LAYERS, _POOLED = range(3)
+_ATTENTION, _ATTENTION_OUTPUT, _FEED_FORWARD_OUTPUT = range(3)
 
 
 class Embeddings(nnx.Module):
@@ -40,8 +55,9 @@ class Embeddings(nnx.Module):
             return nnx.Embed(
                 count,
                 config.hidden_size,
-                # Rows are gathered before they are rounded: the whole table need not
-                # be, and the gradients of a token's occurrences are summed in float32.
+                # Rows are gathered in float32 and rounded after: the whole table need
+                # not be, and a frequent token's gradients are summed in float32, where
+                # bfloat16 would stop at 256 equal ones.
                 dtype=jnp.float32,
                 embedding_init=nnx.initializers.normal(config.initializer_range),
                 rngs=rngs,
@@ -55,11 +71,8 @@ class Embeddings(nnx.Module):
         self.rate = config.hidden_dropout_prob
 
     def __call__(
-        self,
-        input_ids: Int[Array, "batch length"],
-        token_type_ids: Int[Array, "batch length"],
-        key: Array | None,
-    ) -> Float[Array, "batch length hidden"]:
+        self, input_ids: Tokens, token_type_ids: Tokens, key: Array | None
+    ) -> Hidden:
         """The embedded tokens; without a key nothing is dropped."""
         positions = jnp.arange(input_ids.shape[1])
         total = (
@@ -88,25 +101,21 @@ class Layer(nnx.Module):
         self.rate = config.hidden_dropout_prob
         self.attention_rate = config.attention_probs_dropout_prob
 
-    def __call__(
-        self,
-        hidden: Float[Array, "batch length hidden"],
-        mask: Float[Array, "batch 1 1 length"],
-        key: Array | None,
-    ) -> Float[Array, "batch length hidden"]:
+    def __call__(self, hidden: Hidden, mask: Mask, key: Array | None) -> Hidden:
         """The hidden states after the layer; ``mask`` is added to the scores."""
-        keys = [_fold(key, site) for site in range(3)]
-        attended = self.attention_output(self._attend(hidden, mask, keys[_ATTENTION]))
-        attended = dropout(attended, self.rate, keys[_ATTENTION_OUTPUT])
+        attended = self._attend(hidden, mask, _fold(key, _ATTENTION))
+        attended = self.attention_output(attended)
+        attended = dropout(attended, self.rate, _fold(key, _ATTENTION_OUTPUT))
         hidden = self.attention_norm(hidden + attended)
         output = self.output(ACTIVATIONS[self.activation](self.intermediate(hidden)))
-        output = dropout(output, self.rate, keys[_FEED_FORWARD_OUTPUT])
+        output = dropout(output, self.rate, _fold(key, _FEED_FORWARD_OUTPUT))
         return self.output_norm(hidden + output)
 
     def _attend(self, hidden: Array, mask: Array, key: Array | None) -> Array:
         batch, length, width = hidden.shape
 
         def split(projected: Array) -> Array:
+            # Heads before positions: each head's scores are one matrix product.
             heads = projected.reshape(batch, length, self.heads, width // self.heads)
             return heads.transpose(0, 2, 1, 3)
 
@@ -114,6 +123,7 @@ class Layer(nnx.Module):
             split(project(hidden)) for project in (self.query, self.key, self.value)
         )
         scores = jnp.einsum("bhqd,bhkd->bhqk", query, keys)
+        # In float32: bfloat16 has 8 bits for scores whose differences are exponents.
         scores = scores.astype(jnp.float32) * (width // self.heads) ** -0.5 + mask
         weights = jax.nn.softmax(scores, axis=-1).astype(hidden.dtype)
         weights = dropout(weights, self.attention_rate, key, square=True)
@@ -127,7 +137,6 @@ class Encoder(nnx.Module):
     def __init__(
         self,
         config: BertConfig,
-        *,
         stacks: Sequence[int] | None,
         remat: str,
         placement: Placement,
@@ -154,12 +163,7 @@ class Encoder(nnx.Module):
         else:
             self.layers = nnx.List([stack(count) for count in stacks])
 
-    def __call__(
-        self,
-        hidden: Float[Array, "batch length hidden"],
-        mask: Float[Array, "batch 1 1 length"],
-        key: Array | None,
-    ) -> Float[Array, "batch length hidden"]:
+    def __call__(self, hidden: Hidden, mask: Mask, key: Array | None) -> Hidden:
         """The hidden states after all layers."""
         stacks = [self.layers] if isinstance(self.layers, Layer) else self.layers
         first = 0
@@ -188,90 +192,25 @@ class Encoder(nnx.Module):
 
 
 class Bert(nnx.Module):
-    """What the models below have in common: embeddings and encoder."""
-
-    def __init__(
-        self,
-        config: BertConfig,
-        *,
-        stacks: Sequence[int] | None,
-        remat: str = "cheap",
-        placement: Placement = SINGLE,
-        dtype: Any,
-        rngs: nnx.Rngs,
-    ):
-        if remat not in REMAT:
-            raise ValueError(f"remat is {remat!r}; accepted are {', '.join(REMAT)}")
-        self.config = config
-        self.placement = placement
-        self.embeddings = Embeddings(config, dtype=dtype, rngs=rngs)
-        self.encoder = Encoder(
-            config,
-            stacks=stacks,
-            remat=remat,
-            placement=placement,
-            dtype=dtype,
-            rngs=rngs,
-        )
-
-    def encode(
-        self,
-        input_ids: Int[Array, "batch length"],
-        token_type_ids: Int[Array, "batch length"],
-        attention_mask: Int[Array, "batch length"],
-        dropout_key: Array | None = None,
-    ) -> Float[Array, "batch length hidden"]:
-        """The last layer's hidden states.
-
-        Args:
-          input_ids: Token numbers, int32.
-          token_type_ids: 0 for the first sentence, 1 for the second.
-          attention_mask: 1 for real tokens, 0 for padding.
-          dropout_key: Key of the random numbers of dropout; None for no dropout.
-
-        Returns:
-          Hidden states in the compute dtype.
-
-        Raises:
-          ValueError: If the input is longer than the position embeddings.
-        """
-        if input_ids.shape[1] > self.config.max_position_embeddings:
-            raise ValueError(
-                f"input_ids has length {input_ids.shape[1]}; the model has "
-                f"{self.config.max_position_embeddings} positions"
-            )
-        # Hidden padding gets the weight 0 exactly: its exponential underflows.
-        lowest = jnp.finfo(jnp.float32).min
-        mask = jnp.where(attention_mask[:, None, None, :] > 0, 0.0, lowest)
-        graphdef, state = nnx.split(self.embeddings)
-        embeddings = nnx.merge(graphdef, self.placement.everywhere(state))
-        hidden = embeddings(input_ids, token_type_ids, _fold(dropout_key, _EMBEDDINGS))
-        return self.encoder(hidden, mask, _fold(dropout_key, _LAYERS))
-
-
-class BertForSequenceClassification(Bert):
-    """BERT with pooler and classifier; with one label, for regression.
+    """What the models below have in common: embeddings and encoder.
 
     Args:
-      config: Sizes and settings.
-      num_labels: Outputs of the classifier; 1 for regression.
-      dtype: What the forward pass computes in; parameters are float32.
-      stacks: Numbers of layers of the stacks that the encoder is cut into, from the
+      config: sizes and settings.
+      dtype: what the forward pass computes in; parameters are float32.
+      stacks: numbers of layers of the stacks that the encoder is cut into, from the
         bottom up; one uncut stack by default.
-      remat: What the backward pass computes anew, a key of :data:`remat.REMAT`.
-      placement: Where parameters and batches lie.
-      rngs: Random numbers of the initial parameters (normal with the configured
+      remat: what the backward pass computes anew, a key of :data:`REMAT`.
+      placement: where parameters and batches lie.
+      rngs: random numbers of the initial parameters (normal with the configured
         standard deviation; biases zero).
 
     Raises:
-      ValueError: If ``num_labels`` is below 1, the stacks do not sum up, or ``remat``
-        is not known.
+      ValueError: if the stacks do not sum up, or ``remat`` is not known.
     """
 
     def __init__(
         self,
         config: BertConfig,
-        num_labels: int,
         *,
         dtype: Any = jnp.float32,
         stacks: Sequence[int] | None = None,
@@ -279,30 +218,94 @@ class BertForSequenceClassification(Bert):
         placement: Placement = SINGLE,
         rngs: nnx.Rngs,
     ):
-        if num_labels < 1:
-            raise ValueError(f"num_labels is {num_labels}: at least 1 is due")
-        super().__init__(
-            config,
-            stacks=stacks,
-            remat=remat,
-            placement=placement,
-            dtype=dtype,
-            rngs=rngs,
-        )
-        hidden = config.hidden_size
-        self.pooler = _linear(hidden, hidden, config, dtype, rngs)
-        self.classifier = _linear(hidden, num_labels, config, dtype, rngs)
+        if remat not in REMAT:
+            raise ValueError(f"remat is {remat!r}; accepted are {', '.join(REMAT)}")
+        self.config = config
+        self.dtype = dtype
+        self.placement = placement
+        self.embeddings = Embeddings(config, dtype=dtype, rngs=rngs)
+        self.encoder = Encoder(config, stacks, remat, placement, dtype, rngs)
+
+    def encode(
+        self,
+        input_ids: Tokens,
+        token_type_ids: Tokens,
+        attention_mask: Tokens,
+        dropout_key: Array | None = None,
+    ) -> Hidden:
+        """The last layer's hidden states.
+
+        Args:
+          input_ids: token numbers, int32.
+          token_type_ids: 0 for the first sentence, 1 for the second.
+          attention_mask: 1 for real tokens, 0 for padding.
+          dropout_key: key of the random numbers of dropout; None for no dropout.
+
+        Returns:
+          Hidden states in the compute dtype.
+
+        Raises:
+          ValueError: if the input is longer than the position embeddings.
+        """
+        if input_ids.shape[1] > self.config.max_position_embeddings:
+            raise ValueError(
+                f"input_ids has length {input_ids.shape[1]}; the model has "
+                f"{self.config.max_position_embeddings} positions"
+            )
+        # The lowest finite number, not minus infinity, which makes NaN of a row that is
+        # all padding. Added to a score it stays so low that the exponential underflows:
+        # padding gets the weight 0 exactly.
+        lowest = jnp.finfo(jnp.float32).min
+        mask = jnp.where(attention_mask[:, None, None, :] > 0, 0.0, lowest)
+        graphdef, state = nnx.split(self.embeddings)
+        embeddings = nnx.merge(graphdef, self.placement.everywhere(state))
+        hidden = embeddings(input_ids, token_type_ids, _fold(dropout_key, _EMBEDDINGS))
+        return self.encoder(hidden, mask, _fold(dropout_key, _LAYERS))
 
     def __call__(
         self,
-        input_ids: Int[Array, "batch length"],
-        token_type_ids: Int[Array, "batch length"],
-        attention_mask: Int[Array, "batch length"],
+        input_ids: Tokens,
+        token_type_ids: Tokens,
+        attention_mask: Tokens,
         *,
         dropout_key: Array | None = None,
-    ) -> Float[Array, "batch labels"]:
+    ) -> Float[Array, "batch ..."]:
         """Logits in float32; the arguments are those of :meth:`encode`."""
         hidden = self.encode(input_ids, token_type_ids, attention_mask, dropout_key)
+        return self.predict(hidden, dropout_key)
+
+    def predict(self, hidden: Hidden, dropout_key: Array | None) -> Array:
+        """What a model's head makes of the hidden states: logits in float32."""
+        raise NotImplementedError
+
+
+class BertForSequenceClassification(Bert):
+    """BERT with pooler and classifier; with one label, for regression.
+
+    Args:
+      config: sizes and settings.
+      num_labels: outputs of the classifier; 1 for regression.
+      rngs: random numbers of the initial parameters.
+      **options: as for :class:`Bert`.
+
+    Raises:
+      ValueError: if ``num_labels`` is below 1, or as :class:`Bert`.
+    """
+
+    def __init__(
+        self, config: BertConfig, num_labels: int, *, rngs: nnx.Rngs, **options: Any
+    ):
+        if num_labels < 1:
+            raise ValueError(f"num_labels is {num_labels}: at least 1 is due")
+        super().__init__(config, rngs=rngs, **options)
+        hidden = config.hidden_size
+        self.pooler = _linear(hidden, hidden, config, self.dtype, rngs)
+        self.classifier = _linear(hidden, num_labels, config, self.dtype, rngs)
+
+    def predict(
+        self, hidden: Hidden, dropout_key: Array | None
+    ) -> Float[Array, "batch labels"]:
+        """Logits of the classes, from the first token's hidden state."""
         pooled = jnp.tanh(self.pooler(hidden[:, 0]))
         key = _fold(dropout_key, _POOLED)
         pooled = dropout(pooled[:, None], self.config.head_dropout, key)[:, 0]
@@ -313,39 +316,34 @@ class BertForMaskedLM(Bert):
     """BERT that predicts tokens; the output kernel is the word embedding.
 
     Args:
-      config: Sizes and settings.
-      dtype: What the forward pass computes in; parameters are float32.
-      rngs: Random numbers of the initial parameters.
+      config: sizes and settings.
+      rngs: random numbers of the initial parameters.
+      **options: as for :class:`Bert`.
     """
 
-    def __init__(self, config: BertConfig, *, dtype: Any = jnp.float32, rngs: nnx.Rngs):
-        super().__init__(config, stacks=None, dtype=dtype, rngs=rngs)
+    def __init__(self, config: BertConfig, *, rngs: nnx.Rngs, **options: Any):
+        super().__init__(config, rngs=rngs, **options)
         hidden = config.hidden_size
-        self.transform = _linear(hidden, hidden, config, dtype, rngs)
-        self.transform_norm = _layer_norm(config, dtype, rngs)
-        self.decoder_bias = nnx.Param(jnp.zeros(config.vocab_size))
+        self.transform = _linear(hidden, hidden, config, self.dtype, rngs)
+        self.transform_norm = _layer_norm(config, self.dtype, rngs)
+        self.decoder = nnx.Dict(bias=nnx.Param(jnp.zeros(config.vocab_size)))
 
-    def __call__(
-        self,
-        input_ids: Int[Array, "batch length"],
-        token_type_ids: Int[Array, "batch length"],
-        attention_mask: Int[Array, "batch length"],
-        *,
-        dropout_key: Array | None = None,
+    def predict(
+        self, hidden: Hidden, dropout_key: Array | None
     ) -> Float[Array, "batch length vocabulary"]:
-        """Logits in float32; the arguments are those of :meth:`encode`."""
-        hidden = self.encode(input_ids, token_type_ids, attention_mask, dropout_key)
+        """Logits of the vocabulary, for every token; nothing is dropped."""
+        del dropout_key
         hidden = ACTIVATIONS[self.config.hidden_act](self.transform(hidden))
         kernel = self.embeddings.word.embedding[...].astype(hidden.dtype)
         logits = self.transform_norm(hidden) @ kernel.T
-        return logits.astype(jnp.float32) + self.decoder_bias[...]
+        return logits.astype(jnp.float32) + self.decoder["bias"][...]
 
 
 def separate(model: Bert) -> tuple[nnx.GraphDef, dict[str, Any]]:
     """Takes a model apart, for functions of its parameters.
 
     Args:
-      model: Any model of this module, or an abstract one (``nnx.eval_shape``).
+      model: any model of this module, or an abstract one (``nnx.eval_shape``).
 
     Returns:
       The model's structure, and its parameters as a nested dict of arrays;
@@ -362,9 +360,9 @@ def initial_params(config: BertConfig, num_labels: int, key: Array) -> dict[str,
     part is drawn.
 
     Args:
-      config: Sizes and settings.
-      num_labels: Outputs of the classifier; 1 for regression.
-      key: Key of the random numbers.
+      config: sizes and settings.
+      num_labels: outputs of the classifier; 1 for regression.
+      key: key of the random numbers.
 
     Returns:
       Nested dict of float32 arrays.

@@ -15,8 +15,11 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
+from bert_glue.data.quiet import quiet
 from bert_glue.data.tokenization import TOKENIZER_FILES
+from bert_glue.model.bert import LAYERS
 from bert_glue.model.config import BertConfig
 
 Parameters = dict[str, Any]
@@ -25,37 +28,40 @@ _CONFIG = "config.json"
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 
-# Parameter of this package -> tensor of the file. Kernels are stored transposed there,
-# and each layer on its own, with its number in the place of the star.
-_ENCODER = {
-    "embeddings/word/embedding": "embeddings.word_embeddings.weight",
-    "embeddings/position/embedding": "embeddings.position_embeddings.weight",
-    "embeddings/token_type/embedding": "embeddings.token_type_embeddings.weight",
-    "embeddings/norm": "embeddings.LayerNorm",
-    "encoder/layers/query": "encoder.layer.*.attention.self.query",
-    "encoder/layers/key": "encoder.layer.*.attention.self.key",
-    "encoder/layers/value": "encoder.layer.*.attention.self.value",
-    "encoder/layers/attention_output": "encoder.layer.*.attention.output.dense",
-    "encoder/layers/attention_norm": "encoder.layer.*.attention.output.LayerNorm",
-    "encoder/layers/intermediate": "encoder.layer.*.intermediate.dense",
-    "encoder/layers/output": "encoder.layer.*.output.dense",
-    "encoder/layers/output_norm": "encoder.layer.*.output.LayerNorm",
-    "pooler": "pooler.dense",
-}
-_CLASSIFIER = {"classifier": "classifier"}
-_MASKED_LM = {
+# Module of this package -> module of the file, a layer's number in place of the star:
+# there each layer is stored on its own, here they are one array.
+_MODULES = {
+    "embeddings/word": "bert.embeddings.word_embeddings",
+    "embeddings/position": "bert.embeddings.position_embeddings",
+    "embeddings/token_type": "bert.embeddings.token_type_embeddings",
+    "embeddings/norm": "bert.embeddings.LayerNorm",
+    f"{LAYERS}/query": "bert.encoder.layer.*.attention.self.query",
+    f"{LAYERS}/key": "bert.encoder.layer.*.attention.self.key",
+    f"{LAYERS}/value": "bert.encoder.layer.*.attention.self.value",
+    f"{LAYERS}/attention_output": "bert.encoder.layer.*.attention.output.dense",
+    f"{LAYERS}/attention_norm": "bert.encoder.layer.*.attention.output.LayerNorm",
+    f"{LAYERS}/intermediate": "bert.encoder.layer.*.intermediate.dense",
+    f"{LAYERS}/output": "bert.encoder.layer.*.output.dense",
+    f"{LAYERS}/output_norm": "bert.encoder.layer.*.output.LayerNorm",
+    "pooler": "bert.pooler.dense",
+    "classifier": "classifier",
     "transform": "cls.predictions.transform.dense",
     "transform_norm": "cls.predictions.transform.LayerNorm",
-    "decoder_bias": "cls.predictions.bias",
+    "decoder": "cls.predictions",
 }
-# Tensors that may lie in a file and are of no use to any of the models here.
-_IGNORED = (
-    r"embeddings\.position_ids",
-    r"cls\.predictions\.decoder\.(weight|bias)",  # tied to the word embedding, the bias
-    r"cls\.seq_relationship\.(weight|bias)",
-)
-# Parts of the parameters that may be missing from a file, and are initialised then.
-_HEADS = ("pooler", "classifier", "transform", "transform_norm", "decoder_bias")
+# Parameter of a module -> tensor of that module, and whether it is stored transposed:
+# PyTorch's linear maps multiply from the left, kernels of Flax from the right.
+_TENSORS = {
+    "embedding": ("weight", False),
+    "kernel": ("weight", True),
+    "scale": ("weight", False),
+    "bias": ("bias", False),
+}
+# Modules at the top: they may be missing from a file, and are initialised then.
+_HEADS = {path: module for path, module in _MODULES.items() if "/" not in path}
+# Tensors that may lie in a file although a model has no use for them: other heads, and
+# what is the same in every file.
+_SPARE = ("bert.embeddings.position_ids", "bert.pooler.", "classifier.", "cls.")
 
 
 class CheckpointError(ValueError):
@@ -67,10 +73,10 @@ class Checkpoint:
     """What a checkpoint holds.
 
     Attributes:
-      folder: Where it lies.
-      config: Sizes and settings.
-      tensors: The file's tensors as NumPy arrays, names without the prefix ``bert.``
-        and with LayerNorm's ``weight`` and ``bias`` for the older gamma and beta.
+      folder: where it lies.
+      config: sizes and settings.
+      tensors: the file's tensors as NumPy arrays, under the names that transformers
+        gives them today.
     """
 
     folder: pathlib.Path
@@ -83,8 +89,8 @@ class Loaded:
     """Parameters filled from a checkpoint.
 
     Attributes:
-      params: Nested dict of arrays.
-      initialised: Heads that keep their initial values: the checkpoint does not hold
+      params: nested dict of arrays.
+      initialised: heads that keep their initial values: the checkpoint does not hold
         them, or its classifier is one for another number of labels.
     """
 
@@ -96,13 +102,13 @@ def find(name: str | pathlib.Path) -> pathlib.Path:
     """The folder of a checkpoint, fetched from the hub if it is not a folder.
 
     Args:
-      name: A folder, or the name of a model on the Hugging Face hub.
+      name: a folder, or the name of a model on the Hugging Face hub.
 
     Returns:
       A folder that holds config.json, safetensors and tokenizer files.
 
     Raises:
-      CheckpointError: If the folder has no config.json or no safetensors, the name is
+      CheckpointError: if the folder has no config.json or no safetensors, the name is
         that of a file, or the hub does not give the model.
     """
     folder = pathlib.Path(name)
@@ -126,39 +132,54 @@ def read_config(folder: pathlib.Path) -> BertConfig:
     """Reads a folder's config.json.
 
     Raises:
-      CheckpointError: If it is no BERT's.
+      CheckpointError: if it is no BERT's.
     """
-    path = folder / _CONFIG
     try:
-        values = json.loads(path.read_text("utf-8"))
-        if not isinstance(values, dict):
-            raise ValueError("not a JSON object")
-        return BertConfig.from_dict(values)
-    except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
+        with quiet():
+            # Imported here: it takes a second, which --help is not to wait for.
+            from transformers import AutoConfig
+
+            config = AutoConfig.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+        return BertConfig.from_dict(config.to_dict())
+    except Exception as error:  # of many kinds, of the layers below
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{folder / _CONFIG}: {reason}") from error
 
 
 def read(name: str | pathlib.Path) -> Checkpoint:
     """Reads a checkpoint.
 
     Args:
-      name: As for :func:`find`.
+      name: as for :func:`find`.
 
     Returns:
       Its configuration and tensors; floating-point ones as float32.
 
     Raises:
-      CheckpointError: If it cannot be found or read, or two of its tensors have the
+      CheckpointError: if it cannot be found or read, or two of its tensors have the
         same name once prefixes are taken off.
     """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
     folder = find(name)
     config = read_config(folder)
     tensors: dict[str, np.ndarray] = {}
     for path in _weight_files(folder):
-        for key, tensor in _read_file(path).items():
+        try:
+            loaded = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"cannot read {path}: {error}") from error
+        for key, tensor in loaded.items():
             key = _modern_name(key)
             if key in tensors:
                 raise CheckpointError(f"{path}: two tensors are called {key!r}")
+            # NumPy does not count bfloat16 and the like among its floating-point
+            # numbers, and does not compute with them: JAX knows them.
+            if jnp.issubdtype(tensor.dtype, jnp.floating):
+                tensor = tensor.astype(np.float32, copy=False)
             tensors[key] = tensor
     return Checkpoint(folder, config, tensors)
 
@@ -167,53 +188,59 @@ def fill(checkpoint: Checkpoint, params: Parameters) -> Loaded:
     """Puts a checkpoint's tensors in the place of initial parameters.
 
     Args:
-      checkpoint: From :func:`read`.
-      params: Nested dict of float32 arrays of ``BertForSequenceClassification`` or
+      checkpoint: from :func:`read`.
+      params: nested dict of float32 arrays of ``BertForSequenceClassification`` or
         ``BertForMaskedLM``, layers in one stack.
 
     Returns:
       Parameters of the same structure, dtypes and shapes.
 
     Raises:
-      CheckpointError: If a tensor is neither used nor ignored, a parameter stays
+      CheckpointError: if a tensor is neither used nor ignored, a parameter stays
         without a value, or a shape differs; the message lists all of them.
     """
+    tensors = checkpoint.tensors
+    absent = {
+        head
+        for head, module in _HEADS.items()
+        if head in params and not any(_is_of(module, name) for name in tensors)
+    }
+    initialised = set(absent)
+    values = _flat(params)
     offenders: list[str] = []
     used: set[str] = set()
-    initialised: set[str] = set()
-
-    def value(path: str, initial: Any) -> Any:
-        source, found = _tensor_for(path, initial, checkpoint.tensors, used)
+    for path, initial in values.items():
         head = path.split("/", 1)[0]
-        if isinstance(found, str):
-            if head in _HEADS and not _has_any(head, checkpoint.tensors):
-                initialised.add(head)
-            else:
-                offenders.append(f"{found} (for {path})")
-        elif found.shape != initial.shape:
-            # For other classes: kernel (hidden, labels) and bias (labels,).
-            if head == "classifier" and found.shape[:-1] == initial.shape[:-1]:
-                initialised.add(head)
-                return initial
-            offenders.append(
-                f"{source}: shape {found.shape}, but {path} has {initial.shape}"
-            )
+        if head in absent:
+            continue
+        used.update(_names(path, initial))
+        try:
+            value = _gather(path, initial, tensors)
+        except CheckpointError as error:
+            offenders.append(str(error))
+            continue
+        if value.shape == initial.shape:
+            values[path] = value.astype(initial.dtype)
+        # For other classes: kernel (hidden, labels) and bias (labels,).
+        elif head == "classifier" and value.shape[:-1] == initial.shape[:-1]:
+            initialised.add(head)
         else:
-            return found.astype(initial.dtype)
-        return initial
-
-    filled = _map_with_path(value, params)
-    known = {*_ENCODER.values(), *_CLASSIFIER.values(), *_MASKED_LM.values()}
-    for name in sorted(set(checkpoint.tensors) - used):
-        if not _is_of_no_use(name, known, checkpoint.config):
-            offenders.append(f"{name}: of no use to a BERT of this configuration")
+            offenders.append(
+                f"{_source(path)[0]}: shape {value.shape}, "
+                f"but {path} has {initial.shape}"
+            )
+    offenders += [
+        f"{name}: of no use to a BERT of this configuration"
+        for name in sorted(set(tensors) - used)
+        if not name.startswith(_SPARE)
+    ]
     if offenders:
         raise CheckpointError(
             f"{checkpoint.folder} does not fit the model:\n  " + "\n  ".join(offenders)
         )
     # A head is taken whole or not at all.
-    for head in initialised:
-        filled[head] = params[head]
+    filled: Parameters = unflatten_dict(values, sep="/")
+    filled |= {head: params[head] for head in initialised}
     return Loaded(filled, tuple(sorted(initialised)))
 
 
@@ -229,16 +256,16 @@ def save(
     """Writes a checkpoint that Hugging Face's classes load.
 
     Args:
-      folder: Where to; made if it does not exist.
-      config: Sizes and settings.
-      params: Nested dict of arrays of ``BertForSequenceClassification`` or
+      folder: where to; made if it does not exist.
+      config: sizes and settings.
+      params: nested dict of arrays of ``BertForSequenceClassification`` or
         ``BertForMaskedLM``, layers in one stack.
-      labels: Names of the classes; empty for regression or another model.
-      tokenizer_from: Folder whose tokenizer files are copied.
-      dtype: Floating-point dtype in the file.
+      labels: names of the classes; empty for regression or another model.
+      tokenizer_from: folder whose tokenizer files are copied.
+      dtype: floating-point dtype in the file.
 
     Raises:
-      ValueError: If there are not as many names as the classifier has outputs.
+      ValueError: if there are not as many names as the classifier has outputs.
     """
     from safetensors.numpy import save_file
 
@@ -248,15 +275,12 @@ def save(
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, np.ndarray] = {}
-
-    def put(path: str, leaf: Any) -> None:
-        for name, tensor in _tensors_of(path, np.asarray(leaf)):
-            prefix = (
-                "" if path.split("/", 1)[0] in (*_CLASSIFIER, *_MASKED_LM) else "bert."
-            )
-            tensors[prefix + name] = np.ascontiguousarray(tensor.astype(dtype))
-
-    _map_with_path(put, params)
+    for path, leaf in _flat(params).items():
+        source, transposed = _source(path)
+        layers = np.asarray(leaf) if "*" in source else [np.asarray(leaf)]
+        for name, layer in zip(_names(path, leaf), layers, strict=True):
+            tensor = layer.T if transposed else layer
+            tensors[name] = np.ascontiguousarray(tensor.astype(dtype))
     architecture = "BertForSequenceClassification" if outputs else "BertForMaskedLM"
     values: dict[str, Any] = {"architectures": [architecture], **config.to_dict()}
     if outputs:
@@ -303,84 +327,46 @@ def _weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
         raise CheckpointError(f"{folder / _INDEX}: not an index of weights") from error
 
 
-def _read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        loaded = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}") from error
-    return {
-        # NumPy does not count bfloat16 and the like among its floating-point numbers.
-        name: tensor.astype(np.float32, copy=False)
-        if jnp.issubdtype(tensor.dtype, jnp.floating)
-        else tensor
-        for name, tensor in loaded.items()
-    }
-
-
 def _modern_name(name: str) -> str:
+    """What transformers calls a tensor today.
+
+    Encoders are saved without the prefix of the model around them, and TensorFlow's
+    names for the parts of LayerNorm are in the first checkpoints.
+    """
     name = re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", name))
-    return name.removeprefix("bert.")
+    bare = name.startswith(("embeddings.", "encoder.", "pooler."))
+    return f"bert.{name}" if bare else name
+
+
+def _flat(params: Parameters) -> dict[str, Any]:
+    return flatten_dict(params, sep="/")
 
 
 def _source(path: str) -> tuple[str, bool]:
-    """The tensor's name, a star for the layer, and whether it is stored transposed."""
-    table = {**_ENCODER, **_CLASSIFIER, **_MASKED_LM}
-    if path in table:
-        return table[path], False
+    """The tensor of a parameter, a star for the layer; whether it is transposed."""
     module, _, leaf = path.rpartition("/")
-    return f"{table[module]}.{'bias' if leaf == 'bias' else 'weight'}", leaf == "kernel"
+    tensor, transposed = _TENSORS[leaf]
+    return f"{_MODULES[module]}.{tensor}", transposed
 
 
-def _tensor_for(
-    path: str, initial: Any, tensors: Mapping[str, np.ndarray], used: set[str]
-) -> tuple[str, np.ndarray | str]:
-    """A parameter's name in the file and value, or for a value the missing name."""
+def _names(path: str, leaf: Any) -> list[str]:
+    """The tensors that make up a parameter."""
+    source, _ = _source(path)
+    layers = range(leaf.shape[0]) if "*" in source else range(1)
+    return [source.replace("*", str(layer)) for layer in layers]
+
+
+def _gather(path: str, leaf: Any, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
+    """A parameter's value."""
     source, transposed = _source(path)
-    stacked = "*" in source
-    numbers = range(initial.shape[0]) if stacked else range(1)
-    values = []
-    for number in numbers:
-        name = source.replace("*", str(number))
-        if name not in tensors:
-            return source, f"{name}: missing"
-        used.add(name)
-        values.append(tensors[name].T if transposed else tensors[name])
-    if len({value.shape for value in values}) > 1:
-        return source, f"{source}: not of one shape in all layers"
-    return source, np.stack(values) if stacked else values[0]
+    names = _names(path, leaf)
+    if missing := [name for name in names if name not in tensors]:
+        raise CheckpointError(f"{missing[0]}: missing (for {path})")
+    stored = [tensors[name].T if transposed else tensors[name] for name in names]
+    if len({tensor.shape for tensor in stored}) > 1:
+        raise CheckpointError(f"{source}: not of one shape in all layers (for {path})")
+    return np.stack(stored) if "*" in source else stored[0]
 
 
-def _tensors_of(path: str, leaf: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    source, transposed = _source(path)
-    if "*" not in source:
-        return [(source, leaf.T if transposed else leaf)]
-    return [
-        (source.replace("*", str(number)), layer.T if transposed else layer)
-        for number, layer in enumerate(leaf)
-    ]
-
-
-def _has_any(head: str, tensors: Mapping[str, np.ndarray]) -> bool:
-    source = {**_ENCODER, **_CLASSIFIER, **_MASKED_LM}[head]
-    return any(name == source or name.startswith(source + ".") for name in tensors)
-
-
-def _is_of_no_use(name: str, known: set[str], config: BertConfig) -> bool:
-    if any(re.fullmatch(pattern, name) for pattern in _IGNORED):
-        return True
-    module = name.rpartition(".")[0]
-    if "encoder.layer." in name:
-        return False
-    return name in known or (module in known and "embeddings" not in module)
-
-
-def _map_with_path(function: Any, tree: Any, path: str = "") -> Any:
-    if isinstance(tree, Mapping):
-        return {
-            key: _map_with_path(function, child, f"{path}/{key}" if path else key)
-            for key, child in tree.items()
-        }
-    return function(path, tree)
+def _is_of(module: str, tensor: str) -> bool:
+    return tensor.startswith(f"{module}.")

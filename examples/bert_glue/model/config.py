@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 ACTIVATIONS = {
     "gelu": functools.partial(jax.nn.gelu, approximate=False),
-    "gelu_new": functools.partial(jax.nn.gelu, approximate=True),
-    "gelu_pytorch_tanh": functools.partial(jax.nn.gelu, approximate=True),
+    "gelu_new": jax.nn.gelu,
+    "gelu_pytorch_tanh": jax.nn.gelu,
     "relu": jax.nn.relu,
     "silu": jax.nn.silu,
     "swish": jax.nn.silu,
@@ -24,7 +24,7 @@ class BertConfig:
     """Sizes and settings of a BERT, under the names of Hugging Face's config.json.
 
     Raises:
-      ValueError: If a value is out of range, or the activation or position embedding is
+      ValueError: if a value is out of range, or the activation or position embedding is
         of a kind that this model does not have.
     """
 
@@ -44,18 +44,15 @@ class BertConfig:
     pad_token_id: int = 0
 
     def __post_init__(self) -> None:
-        for name in (
-            "vocab_size",
-            "hidden_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-            "intermediate_size",
-            "max_position_embeddings",
-            "type_vocab_size",
-        ):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} is {value!r}: a positive whole number is due")
+        for field in dataclasses.fields(self):
+            name, value = field.name, getattr(self, field.name)
+            # All whole numbers are sizes but one, which is an index.
+            least = 0 if name == "pad_token_id" else 1
+            if field.type is int and (not isinstance(value, int) or value < least):
+                kind = "whole number" if least == 0 else "positive whole number"
+                raise ValueError(f"{name} is {value!r}: a {kind} is due")
+            if "dropout" in name and value is not None and not 0 <= value < 1:
+                raise ValueError(f"{name} is {value!r}: a probability below 1 is due")
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"hidden_size {self.hidden_size} is no multiple of "
@@ -65,27 +62,19 @@ class BertConfig:
             raise ValueError(
                 f"hidden_act is {self.hidden_act!r}; known are {sorted(ACTIVATIONS)}"
             )
-        for name in (
-            "hidden_dropout_prob",
-            "attention_probs_dropout_prob",
-            "classifier_dropout",
-        ):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < 1:
-                raise ValueError(f"{name} is {value!r}: a probability below 1 is due")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "BertConfig":
         """Reads the content of a config.json; keys that BERT does not use are ignored.
 
         Args:
-          values: The decoded JSON object.
+          values: the decoded JSON object.
 
         Returns:
           The configuration.
 
         Raises:
-          ValueError: If the file describes another architecture than BERT's.
+          ValueError: if the file describes another architecture than BERT's.
         """
         kind = values.get("model_type", "bert")
         positions = values.get("position_embedding_type", "absolute")

@@ -2,8 +2,8 @@
 
 The training loop cuts each batch to a length that fits it, and seeds that train side by
 side are cut to the same length. So that neither changes a result, whether an entry is
-dropped must depend on its place alone: example, position and feature. ``jax.random``
-numbers the entries of the whole array instead, so each place is counted here by itself,
+dropped must depend on where it stands alone: example, position, feature. ``jax.random``
+numbers the entries of the whole array instead, so each one is counted here by itself,
 and the counts go through the same Threefry cipher (Salmon et al., "Parallel random
 numbers: as easy as 1, 2, 3", SC 2011), which makes four 16-bit numbers of one count.
 """
@@ -27,12 +27,12 @@ def dropout(
     """Sets entries to zero at random and scales up the others.
 
     Args:
-      inputs: Hidden states of shape (batch, length, features), or attention weights of
+      inputs: hidden states of shape (batch, length, features), or attention weights of
         shape (batch, heads, queries, keys).
-      rate: Share of entries that are dropped, in steps of 1/65536.
-      key: Key of the random numbers (a typed or raw Threefry key); None to drop
+      rate: share of entries that are dropped, in steps of 1/65536.
+      key: key of the random numbers (a typed or raw Threefry key); None to drop
         nothing.
-      square: Whether the inputs are attention weights.
+      square: whether the inputs are attention weights.
 
     Returns:
       An array like the inputs, with the same expectation.
@@ -83,9 +83,9 @@ def threefry(
     memory, ten times slower on a CPU than these sums, which fuse.
 
     Args:
-      key: Key of two words.
-      high: First word of each count, uint32.
-      low: Second word of each count, uint32.
+      key: key of two words.
+      high: first word of each count, uint32.
+      low: second word of each count, uint32.
 
     Returns:
       Two random words for each count.

@@ -48,7 +48,7 @@ class Subject:
       model_fingerprint: changes with any weight or setting of the checkpoint.
       data_fingerprint: changes with any token or label of the examples.
       remat: what the backward pass computes anew to save memory, a key of
-        :data:`remat.REMAT`; it decides no result beyond rounding.
+        :data:`bert.REMAT`; it decides no result beyond rounding.
       held_out: share of the task's training examples that ``evaluation`` is; 0 if
         it has examples of its own.
     """
@@ -161,7 +161,7 @@ def prepare(
       max_length: most tokens of an example; 128 by default, as in the paper, or what
         the model can take.
       dtype: a key of :data:`DTYPES`; parameters are float32 in any case.
-      remat: a key of :data:`remat.REMAT`.
+      remat: a key of :data:`bert.REMAT`.
 
     Returns:
       Everything that training needs but a method.
@@ -223,7 +223,7 @@ def make_forward(
       config: sizes of the model.
       num_labels: outputs; 1 for regression.
       dtype: a key of :data:`DTYPES`.
-      remat: a key of :data:`remat.REMAT`.
+      remat: a key of :data:`bert.REMAT`.
       placement: where parameters and batches lie.
 
     Returns:
@@ -285,22 +285,18 @@ def make_init(config: BertConfig, num_labels: int, fresh: tuple[str, ...]) -> In
 def _encode(
     examples: Examples, folder: pathlib.Path, config: BertConfig, max_length: int
 ) -> Data:
-    encoded = tokenization.encode(
+    data = tokenization.encode(
         examples,
         tokenization.load_tokenizer(folder),
         max_length,
         config.pad_token_id,
     )
-    if (largest := int(encoded.input_ids.max())) >= config.vocab_size:
+    if (largest := int(data.input_ids.max())) >= config.vocab_size:
         raise ValueError(
             f"the tokenizer in {folder} gives the token {largest}, but the model has "
             f"{config.vocab_size}"
         )
-    labels = encoded.labels
-    if labels is None:
-        labels = np.zeros(len(encoded), np.int32)
-    arrays = encoded.input_ids, encoded.token_type_ids, encoded.lengths, labels
-    return Data(*jax.device_put(arrays))
+    return jax.device_put(data)
 
 
 def _stacks(params: Params) -> tuple[int, ...] | None:

@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
-from bert_glue.data.load import load_files
+from bert_glue.data import tasks
+from bert_glue.data.load import load_files, read_examples
 from bert_glue.data.tsv import DataError
+from glue_files import write
 
 
-def write(path, labels):
+def write_labels(path, labels):
     rows = [f"text {i}\t{label}" for i, label in enumerate(labels)]
     path.write_text("\n".join(["sentence\tlabel", *rows, ""]))
     return path
@@ -12,7 +14,7 @@ def write(path, labels):
 
 def test_the_ends_of_float32_are_labels(tmp_path):
     largest = np.finfo(np.float32).max
-    file = write(tmp_path / "file", [f"{largest:.9g}", "0.5", f"{-largest:.9g}"])
+    file = write_labels(tmp_path / "file", [f"{largest:.9g}", "0.5", f"{-largest:.9g}"])
     labels = load_files(file, file).train.labels
     np.testing.assert_array_equal(labels, np.float32([largest, 0.5, -largest]))
 
@@ -20,7 +22,7 @@ def test_the_ends_of_float32_are_labels(tmp_path):
 @pytest.mark.parametrize("label", ["3.5e38", "-1e39", "1e400"])
 def test_labels_beyond_float32_are_refused(tmp_path, label):
     # float32 would make them infinite, and with them the loss.
-    file = write(tmp_path / "file", ["0.5", label])
+    file = write_labels(tmp_path / "file", ["0.5", label])
     with pytest.raises(DataError, match=r"file, line 3: .* in the range of float32"):
         load_files(file, file)
     with pytest.raises(DataError, match=f"file, line 3: unknown label '{label}'"):
@@ -28,15 +30,28 @@ def test_labels_beyond_float32_are_refused(tmp_path, label):
 
 
 def test_spaces_around_labels_make_no_other_class(tmp_path):
-    train = write(tmp_path / "train", ["1", "0", "1 ", " 0"])
-    data = load_files(train, write(tmp_path / "dev", [" 1", "0 "]))
+    train = write_labels(tmp_path / "train", ["1", "0", "1 ", " 0"])
+    data = load_files(train, write_labels(tmp_path / "dev", [" 1", "0 "]))
     assert data.task.labels == ("0", "1")
     np.testing.assert_array_equal(data.train.labels, [1, 0, 1, 0])
     np.testing.assert_array_equal(data.evaluation.labels, [1, 0])
 
 
 def test_whole_numbers_with_a_point_are_no_classes(tmp_path):
-    file = write(tmp_path / "file", ["1.0", "0.0", "2.0"])
+    file = write_labels(tmp_path / "file", ["1.0", "0.0", "2.0"])
     assert load_files(file, file).task.is_regression
     classes = load_files(file, file, metric="accuracy").task.labels
     assert classes == ("0.0", "1.0", "2.0")
+
+
+def test_unknown_labels_come_with_what_is_accepted(tmp_path):
+    file = write(tmp_path / "file", "sentence\tlabel", "good\t1", "bad\t2")
+    with pytest.raises(DataError, match=r"line 3: unknown label '2'; .* '0', '1'$"):
+        read_examples(file, tasks.TASKS["sst2"])
+
+
+@pytest.mark.parametrize("score", ["high", "nan", "inf", ""])
+def test_scores_are_finite_numbers(tmp_path, score):
+    file = write(tmp_path / "file", "sentence1\tsentence2\tscore", f"a\tb\t{score}")
+    with pytest.raises(DataError, match=f"line 2: unknown score '{score}'; .* numbers"):
+        read_examples(file, tasks.TASKS["stsb"])

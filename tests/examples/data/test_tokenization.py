@@ -22,6 +22,7 @@ def write_vocabulary(folder: pathlib.Path, **settings) -> pathlib.Path:
     folder.mkdir(parents=True, exist_ok=True)
     text = "\n".join([*SPECIAL, *PIECES]) + "\n"
     (folder / "vocab.txt").write_text(text, encoding="utf-8")
+    (folder / "config.json").write_text('{"model_type": "bert"}')
     if settings:
         (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     return folder
@@ -113,7 +114,6 @@ def test_agrees_with_wordpiece_written_out(uncased, cased, lower, first, second)
 def test_arrays(uncased):
     labels = np.array([1, 0, 1], np.int32)
     encoded = encode(uncased, ("a",), ("a " * 9,), ("b e",), labels=labels)
-    assert len(encoded) == 3
     assert encoded.input_ids.shape == encoded.token_type_ids.shape == (3, 16)
     np.testing.assert_array_equal(encoded.lengths, [3, 11, 4])
     for array in (encoded.input_ids, encoded.token_type_ids, encoded.lengths):
@@ -162,22 +162,31 @@ def test_truncation_does_not_stay_with_the_tokenizer(uncased):
 
 
 def test_tokenizer_file_goes_before_the_vocabulary(tmp_path, cased):
-    folder = write_vocabulary(tmp_path)
-    cased.save(str(folder / "tokenizer.json"))
+    folder = write_vocabulary(tmp_path, do_lower_case=False)
+    cased.save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join([*SPECIAL, *reversed(PIECES)]))
     loaded = tokenization.load_tokenizer(folder)
     assert names(encode(loaded, ("The A",)))[1:-1] == ["The", "A"]
 
 
 def test_a_saved_truncation_is_not_kept(tmp_path, uncased):
-    encode(uncased, ("a",))
-    uncased.enable_truncation(8)
-    uncased.enable_padding(length=30)
-    uncased.save(str(tmp_path / "tokenizer.json"))
-    uncased.no_truncation()
-    uncased.no_padding()
+    write_vocabulary(tmp_path)
+    engine = uncased.backend_tokenizer
+    engine.enable_truncation(8)
+    engine.enable_padding(length=30)
+    engine.save(str(tmp_path / "tokenizer.json"))
+    engine.no_truncation()
+    engine.no_padding()
     loaded = tokenization.load_tokenizer(tmp_path)
-    assert len(loaded.encode("a " * 50).ids) == 52
-    assert len(loaded.encode("a").ids) == 3
+    assert encode(loaded, ("a " * 50,)).lengths.tolist() == [52]
+    assert encode(loaded, ("a",)).lengths.tolist() == [3]
+
+
+def test_added_tokens_are_whole(tmp_path):
+    folder = write_vocabulary(tmp_path)
+    (folder / "added_tokens.json").write_text(json.dumps({"[new]": len(VOCABULARY)}))
+    encoded = encode(tokenization.load_tokenizer(folder), ("a [new] b",))
+    assert encoded.input_ids[0, 2] == len(VOCABULARY)
 
 
 @pytest.mark.parametrize(
@@ -186,18 +195,44 @@ def test_a_saved_truncation_is_not_kept(tmp_path, uncased):
         ({}, "neither tokenizer.json nor vocab.txt"),
         ({"tokenizer.json": "{"}, "cannot read the tokenizer"),
         ({"tokenizer.json": "{}"}, "cannot read the tokenizer"),
-        ({"vocab.txt": ""}, "not found in the vocabulary"),
-        ({"vocab.txt": "[PAD]\n[UNK]\n[SEP]\na\n"}, "cls_token not found"),
-        ({"vocab.txt": "[PAD]\n[CLS]\n[SEP]\na\n"}, r"\[UNK\] is not in vocab.txt"),
+        ({"vocab.txt": ""}, r"\[UNK\] is not in the vocabulary"),
+        ({"vocab.txt": "[PAD]\n[UNK]\n[SEP]\na\n"}, r"\[CLS\] is not in the vocab"),
+        ({"vocab.txt": "[PAD]\n[CLS]\n[SEP]\na\n"}, r"\[UNK\] is not in the vocabu"),
         ({"vocab.txt": "\n".join(SPECIAL), "tokenizer_config.json": "{"}, "cannot"),
+        (
+            {
+                "vocab.txt": "\n".join(SPECIAL),
+                "tokenizer_config.json": '{"tokenizer_class": "RobertaTokenizer"}',
+            },
+            r"adds 4 special tokens to a pair .* BERT's adds 3",
+        ),
+        (
+            {
+                "vocab.txt": "\n".join(SPECIAL),
+                "tokenizer_config.json": '{"tokenizer_class": "BertJapaneseTokenizer"}',
+            },
+            "BERT's adds 3",
+        ),
     ],
 )
 def test_bad_tokenizers(tmp_path, files, message):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=message) as caught:
         tokenization.load_tokenizer(tmp_path)
     assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_code_beside_a_tokenizer_is_not_run(tmp_path):
+    mapped = {"AutoTokenizer": ["mine.Mine", None]}
+    settings = {"tokenizer_class": "Mine", "auto_map": mapped}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    (tmp_path / "mine.py").write_text("raise SystemExit('was run')")
+    (tmp_path / "vocab.txt").write_text("\n".join(SPECIAL))
+    with pytest.raises(ValueError, match="cannot read the tokenizer"):
+        tokenization.load_tokenizer(tmp_path)
 
 
 def test_a_tokenizer_without_special_tokens_is_refused(tmp_path):
@@ -235,7 +270,8 @@ def test_tokens_of_real_training_sets(shared_dir, real_folder, name, tokens):
 def test_real_sentences_agree_with_wordpiece_written_out(
     shared_dir, real_folder, tmp_path, name
 ):
-    shutil.copy(real_folder / "vocab.txt", tmp_path)
+    for file in ("vocab.txt", "config.json"):
+        shutil.copy(real_folder / file, tmp_path)
     lines = (tmp_path / "vocab.txt").read_text(encoding="utf-8").split("\n")
     vocabulary = {piece: number for number, piece in enumerate(lines)}
     examples = load.load_task(name, shared_dir / "glue").evaluation
@@ -302,26 +338,27 @@ def test_a_vocabulary_alone_makes_transformers_tokenizer(
 
 
 @pytest.mark.parametrize("lower", [True, False])
-@pytest.mark.parametrize("told", [True, False, None])
-def test_the_configuration_overrules_the_file_as_in_transformers(tmp_path, lower, told):
+@pytest.mark.parametrize("asked", [True, False, None])
+def test_the_configuration_overrules_the_file_as_in_transformers(
+    tmp_path, lower, asked
+):
     import transformers
 
     made = write_vocabulary(tmp_path / "made", do_lower_case=lower)
     transformers.BertTokenizer.from_pretrained(made).save_pretrained(made)
     settings = json.loads((made / "tokenizer_config.json").read_text())
-    if told is None:
+    if asked is None:
         del settings["do_lower_case"]
     else:
-        settings["do_lower_case"] = told
+        settings["do_lower_case"] = asked
     (made / "tokenizer_config.json").write_text(json.dumps(settings))
     ours = tokenization.load_tokenizer(made)
     found = names(encode(ours, ("The Caf\u00e9 the",)))
-    lowered = lower if told is None else told
-    assert found[1] == ("the" if lowered else "The")
-    if told is not None:
-        theirs = transformers.BertTokenizerFast.from_pretrained(made)
-        pairs = [("The playing", "unplayed! caf\u00e9 A"), ("Caf\u00e9", "the")]
-        assert_as_transformers(ours, theirs, pairs, 64)
+    # BERT's own setting where nothing is said.
+    assert found[1] == ("The" if asked is False else "the")
+    theirs = transformers.BertTokenizerFast.from_pretrained(made)
+    pairs = [("The playing", "unplayed! caf\u00e9 A"), ("Caf\u00e9", "the")]
+    assert_as_transformers(ours, theirs, pairs, 64)
 
 
 @pytest.mark.parametrize("max_length", [32, 128])

@@ -241,7 +241,7 @@ def test_one_error_lists_all_that_does_not_fit(folder, params):
 
 def test_two_tensors_of_one_name(folder):
     rewrite(folder, lambda t: {**t, "pooler.dense.bias": t["bert.pooler.dense.bias"]})
-    with pytest.raises(CheckpointError, match=r"two tensors are called 'pooler.dense"):
+    with pytest.raises(CheckpointError, match=r"two tensors are called 'bert.pooler.d"):
         checkpoint.read(folder)
 
 
@@ -285,10 +285,26 @@ class TestRefused:
         ):
             checkpoint.read(folder)
 
-    @pytest.mark.parametrize("text", ["{", "[]", "null", '{"hidden_size": 8.5}'])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *("{", "[]", "null", "{}", '{"model_type": "unheard-of"}'),
+            '{"model_type": "bert", "hidden_size": 8.5}',
+            '{"model_type": "bert", "hidden_size": 9, "num_attention_heads": 2}',
+            '{"model_type": "bert", "pad_token_id": null}',
+        ],
+    )
     def test_a_config_that_is_none(self, folder, text):
         (folder / "config.json").write_text(text)
-        with pytest.raises(CheckpointError, match=r"config\.json: "):
+        with pytest.raises(CheckpointError, match=r"config\.json: ") as error:
+            checkpoint.read(folder)
+        assert "\n" not in str(error.value)
+
+    def test_a_config_with_code_of_its_own(self, folder):
+        config = {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config"}}
+        (folder / "config.json").write_text(json.dumps(config))
+        (folder / "mine.py").write_text("raise SystemExit('was run')")
+        with pytest.raises(CheckpointError, match=r"config\.json: .*trust_remote"):
             checkpoint.read(folder)
 
     def test_a_broken_file(self, folder):
@@ -336,9 +352,11 @@ def test_saving_copies_the_tokenizer(tmp_path, params):
     source = tmp_path / "source"
     source.mkdir()
     (source / "vocab.txt").write_text("[PAD]\n[UNK]\n")
+    (source / "added_tokens.json").write_text('{"[new]": 2}')
     (source / "training.log").write_text("of no interest")
     checkpoint.save(tmp_path / "out", CONFIG, params, tokenizer_from=source)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "added_tokens.json",
         "config.json",
         "model.safetensors",
         "vocab.txt",

@@ -48,10 +48,10 @@ def _wrong_form(slot: str) -> Callable[[Dice, Clause], Spoken | None]:
 
     def violate(dice: Dice, clause: Clause) -> Spoken | None:
         spoken = words(clause)
-        places = [i for i in _slots(spoken, slot) if spoken[i].wrong]
-        if not places:
+        indices = [i for i in _slots(spoken, slot) if spoken[i].wrong]
+        if not indices:
             return None
-        i = dice.pick(places)
+        i = dice.pick(indices)
         spoken[i] = Word(dice.pick(spoken[i].wrong), slot)
         return spoken
 
@@ -70,10 +70,10 @@ def _order(dice: Dice, clause: Clause) -> Spoken | None:
     }  # fmt: skip
     slots = [word.slot for word in spoken]
     pairs = itertools.pairwise(slots)
-    places = [i for i, pair in enumerate(pairs) if pair in fixed]
-    if not places:
+    indices = [i for i, pair in enumerate(pairs) if pair in fixed]
+    if not indices:
         return None
-    i = dice.pick(places)
+    i = dice.pick(indices)
     spoken[i], spoken[i + 1] = spoken[i + 1], spoken[i]
     return spoken
 
@@ -108,14 +108,14 @@ def _dative(dice: Dice, clause: Clause) -> Spoken | None:
     if lexicon.VERBS[clause.verb].frame == "dative" and not clause.passive:
         return words(dataclasses.replace(clause, double=True))
     spoken = words(clause)
-    places = [
+    indices = [
         i
         for i, word in enumerate(spoken)
         if word.slot == "preposition" and word.text in ("to", "from")
     ]
-    if not places:
+    if not indices:
         return None
-    i = dice.pick(places)
+    i = dice.pick(indices)
     others = ("by", "from") if spoken[i].text == "to" else ("by", "near")
     if dice.chance(0.5):
         del spoken[i]
@@ -142,12 +142,12 @@ def _resumptive(dice: Dice, clause: Clause) -> Spoken | None:
 def _comparative(dice: Dice, clause: Clause) -> Spoken | None:
     """Marks a comparative twice or not at all."""
     spoken = words(clause)
-    places = _slots(spoken, "comparative")
-    if not places:
+    indices = _slots(spoken, "comparative")
+    if not indices:
         return None
-    i = places[-1]
-    if len(places) == 2:
-        del spoken[places[0]]
+    i = indices[-1]
+    if len(indices) == 2:
+        del spoken[indices[0]]
     elif dice.chance(0.5):
         spoken.insert(i, Word("more", "comparative"))
     else:
@@ -160,8 +160,8 @@ def _passive(dice: Dice, clause: Clause) -> Spoken | None:
     if not clause.passive or clause.subject is None:
         return None
     spoken = words(clause)
-    places = [i for i, word in enumerate(spoken) if word.text == "by"]
-    del spoken[places[-1]]
+    indices = [i for i, word in enumerate(spoken) if word.text == "by"]
+    del spoken[indices[-1]]
     del dice
     return spoken
 

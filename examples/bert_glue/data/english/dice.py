@@ -48,11 +48,11 @@ class Dice:
 
     def shuffled(self, options: Iterable[T]) -> list[T]:
         """Returns the options in a random order."""
-        found = list(options)
-        for i in range(len(found) - 1, 0, -1):
+        order = list(options)
+        for i in range(len(order) - 1, 0, -1):
             j = self.below(i + 1)
-            found[i], found[j] = found[j], found[i]
-        return found
+            order[i], order[j] = order[j], order[i]
+        return order
 
     def some(self, options: Sequence[T], probability: float) -> list[T]:
         """Returns those options that a coin with this probability keeps."""

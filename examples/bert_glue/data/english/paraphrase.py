@@ -202,10 +202,10 @@ def pair(dice: Dice, same: bool, taste: Taste | None = None) -> tuple[str, str, 
     # be done to are as frequent in both.
     while True:
         clause = sample(dice, taste, accept=unambiguous)
-        found = change(dice, clause)
-        if found is None:
+        edited = change(dice, clause)
+        if edited is None:
             continue
-        meant, name = (clause, "") if same else found
+        meant, name = (clause, "") if same else edited
         first, second = (reword(dice, said) for said in (clause, meant))
         texts = sentence(first), sentence(second)
         short = all(len(words(said)) <= MAX_WORDS for said in (first, second))

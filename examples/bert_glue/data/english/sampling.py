@@ -146,20 +146,22 @@ class Sampler:
         plural = dice.chance(taste.plural)
         quantified = taste.quantified if subject else taste.quantified_others
         noun = self.noun(kind)
-        found = Phrase(noun, self._det(plural, quantified), plural)
+        phrase = Phrase(noun, self._det(plural, quantified), plural)
         if dice.chance(taste.adjective):
-            found = dataclasses.replace(found, adjectives=(self.adjective(noun),))
+            phrase = dataclasses.replace(phrase, adjectives=(self.adjective(noun),))
         bias = 2.0 if subject else 0.5
         if dice.chance(taste.near * bias):
-            return dataclasses.replace(found, near=self.near())
+            return dataclasses.replace(phrase, near=self.near())
         if depth > 0 and dice.chance(taste.relative * bias):
-            return dataclasses.replace(found, relative=self.relative(found.bare, depth))
-        if dice.chance(taste.pair) and found.det in ("the", "a"):
+            return dataclasses.replace(
+                phrase, relative=self.relative(phrase.bare, depth)
+            )
+        if dice.chance(taste.pair) and phrase.det in ("the", "a"):
             plural = dice.chance(taste.plural)
-            det = found.det if found.det == "the" else "some" if plural else "a"
+            det = phrase.det if phrase.det == "the" else "some" if plural else "a"
             partner = Phrase(self.noun(kind), det, plural)
-            return dataclasses.replace(found, partner=("and", partner))
-        return found
+            return dataclasses.replace(phrase, partner=("and", partner))
+        return phrase
 
     def adjective(self, noun: str) -> str:
         """Returns an adjective that fits a noun."""
@@ -224,17 +226,17 @@ class Sampler:
             return self._copular(frame == "comparative", depth)
         verb = self.verb(frame, lambda v: True)
         entry = lexicon.VERBS[verb]
-        found = Clause(
+        clause = Clause(
             subject=self.phrase(entry.subject, True, depth),
             verb=verb,
             tense=self.tense(verb),
             negated=dice.chance(taste.negated),
         )
         if frame in ("factive", "clausal"):
-            return dataclasses.replace(found, complement=self.clause(depth=depth - 1))
+            return dataclasses.replace(clause, complement=self.clause(depth=depth - 1))
         if entry.object:
-            found = self._with_object(found, entry, depth)
-        return self._with_adverbials(found, action=verb not in _STATIVE)
+            clause = self._with_object(clause, entry, depth)
+        return self._with_adverbials(clause, action=verb not in _STATIVE)
 
     def _copular(self, comparative: bool, depth: int) -> Clause:
         dice = self.dice

@@ -115,16 +115,16 @@ def rename(node: T, names: dict[str, str]) -> T:
     >>> rename(Clause(Phrase("poodle", "a"), "doze"), {"poodle": "dog"}).subject.head
     'dog'
     """
-    found: Any = node
+    renamed: Any = node
     if isinstance(node, str):
-        found = names.get(node, node)
+        renamed = names.get(node, node)
     elif isinstance(node, tuple):
-        found = tuple(rename(part, names) for part in node)
+        renamed = tuple(rename(part, names) for part in node)
     elif dataclasses.is_dataclass(node) and not isinstance(node, type):
         fields = {f.name: getattr(node, f.name) for f in dataclasses.fields(node)}
         new = {name: rename(value, names) for name, value in fields.items()}
-        found = dataclasses.replace(node, **new)
-    return found
+        renamed = dataclasses.replace(node, **new)
+    return renamed
 
 
 def lemmas(node: object) -> list[str]:

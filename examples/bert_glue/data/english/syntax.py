@@ -121,27 +121,27 @@ def _noun_phrase(phrase: Phrase, subject: bool) -> list[Word]:
     if head in lexicon.PRONOUNS:
         forms = lexicon.PRONOUNS[head]
         right, wrong = forms[:2] if subject else forms[1::-1]
-        found = [Word(right, "pronoun", (wrong,))]
+        spoken = [Word(right, "pronoun", (wrong,))]
     elif head in lexicon.NAMES:
-        found = [Word(head, "name")]
+        spoken = [Word(head, "name")]
     elif head.endswith(("self", "selves")):
         others = {forms[2] for forms in lexicon.PRONOUNS.values()} - {head}
-        found = [Word(head, "reflexive", tuple(sorted(others)))]
+        spoken = [Word(head, "reflexive", tuple(sorted(others)))]
     else:
         singular, plural = lexicon.SINGULAR_DETERMINERS, lexicon.PLURAL_DETERMINERS
         right, wrong = (plural, singular) if phrase.plural else (singular, plural)
         unfit = tuple(d for d in wrong if d not in right and d != "that")
-        found = [Word(phrase.det, "det", unfit)]
-        found += [Word(adjective, "adjective") for adjective in phrase.adjectives]
-        found.append(Word(lexicon.NOUNS[head].form(phrase.plural), "noun"))
+        spoken = [Word(phrase.det, "det", unfit)]
+        spoken += [Word(adjective, "adjective") for adjective in phrase.adjectives]
+        spoken.append(Word(lexicon.NOUNS[head].form(phrase.plural), "noun"))
     if phrase.near is not None:
-        found += _near(phrase.near)
+        spoken += _near(phrase.near)
     if phrase.relative is not None:
-        found += _relative(phrase.relative, phrase)
+        spoken += _relative(phrase.relative, phrase)
     if phrase.partner is not None:
         conjunction, partner = phrase.partner
-        found += [Word(conjunction, "conjunction"), *_noun_phrase(partner, subject)]
-    return found
+        spoken += [Word(conjunction, "conjunction"), *_noun_phrase(partner, subject)]
+    return spoken
 
 
 def _near(near: tuple[str, Phrase]) -> list[Word]:
@@ -167,8 +167,8 @@ def _predicate(clause: Clause) -> list[Word]:
     if clause.object is None:
         return [Word(clause.predicate, "adjective")]
     comparative = lexicon.ADJECTIVES[clause.predicate].comparative
-    found = [Word(text, "comparative") for text in comparative]
-    return [*found, Word("than", "than"), *_noun_phrase(clause.object, False)]
+    spoken = [Word(text, "comparative") for text in comparative]
+    return [*spoken, Word("than", "than"), *_noun_phrase(clause.object, False)]
 
 
 def words(clause: Clause, gap: str = "") -> list[Word]:
@@ -206,6 +206,11 @@ def words(clause: Clause, gap: str = "") -> list[Word]:
         if obj is not None and gap != "object":
             said += _noun_phrase(obj, False)
         said += recipient + agent
+    return _with_adverbials(clause, said)
+
+
+def _with_adverbials(clause: Clause, said: list[Word]) -> list[Word]:
+    """What follows the verb and its objects, or comes before all."""
     if clause.complement is not None:
         said += [Word("that", "that"), *words(clause.complement)]
     said += [Word(clause.manner, "adverb")] if clause.manner else []

@@ -1,0 +1,21 @@
+import pytest
+from bert_glue.model.config import BertConfig
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden_size": 15}, "no multiple of num_attention_heads"),
+        ({"hidden_size": 8.5}, "hidden_size is 8.5: a positive whole number"),
+        ({"pad_token_id": None}, "pad_token_id is None: a whole number"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers is 0"),
+        ({"hidden_act": "mish"}, "hidden_act is 'mish'"),
+        ({"hidden_dropout_prob": 1.0}, "hidden_dropout_prob is 1.0"),
+        ({"model_type": "roberta"}, "model_type 'roberta'"),
+        ({"position_embedding_type": "relative_key"}, "'relative_key'"),
+        ({"is_decoder": True}, "as a decoder"),
+    ],
+)
+def test_configurations_that_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        BertConfig.from_dict({**BertConfig().to_dict(), **changes})
