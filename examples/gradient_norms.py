@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from bert_glue.cli import command_line, component_study, script
-from bert_glue.records.component_logs import RecordedMethod
+from bert_glue.records.component_logs import LoggedMethod
 
 EXAMPLES = """\
   %(prog)s
@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _draw(
     say: component_study.Say,
     folder: pathlib.Path,
-    methods: Sequence[RecordedMethod],
+    methods: Sequence[LoggedMethod],
     layer: int | None,
 ) -> None:
     from bert_glue.report import gradient_figures

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from bert_glue.cli import command_line, component_study, script
-from bert_glue.records.component_logs import RecordedMethod
+from bert_glue.records.component_logs import LoggedMethod
 
 EXAMPLES = """\
   %(prog)s
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
 def draw(
     say: component_study.Say,
     folder: pathlib.Path,
-    methods: Sequence[RecordedMethod],
+    methods: Sequence[LoggedMethod],
 ) -> None:
     """Prints scores by stage, and draws the figures."""
     from bert_glue.report import unfreezing_figures

@@ -17,7 +17,7 @@ from bert_glue.cli import choices, command_line, device_options, script
 from bert_glue.training.methods import parse_methods
 
 if TYPE_CHECKING:
-    from bert_glue.records.run_records import RunRecords
+    from bert_glue.records.run_store import RunStore
 
 EXAMPLES = """\
   %(prog)s --table 1 --seeds 5
@@ -160,7 +160,7 @@ def _report_only(parser: command_line.Parser, options: argparse.Namespace) -> in
 
 def _report(
     say: Callable[[str], None],
-    records: "RunRecords",
+    records: "RunStore",
     number: str | None,
     reference: str | None = None,
 ) -> None:

@@ -6,8 +6,8 @@ import types
 import jax.numpy as jnp
 import numpy as np
 from bert_glue.model.bert import layer_components
-from bert_glue.records.component_logs import Recordings
-from bert_glue.records.run_records import RunRecords
+from bert_glue.records.component_logs import ComponentLogs
+from bert_glue.records.run_store import RunStore
 
 import cwgnc_jax
 
@@ -101,7 +101,7 @@ def write(
         types.SimpleNamespace(component_names=[names[number] for number in members])
         for members in trained
     ]
-    Recordings(folder).keep(
+    ComponentLogs(folder).keep(
         types.SimpleNamespace(subject=types.SimpleNamespace(shapes=params)),
         records,
         trainers,
@@ -109,5 +109,5 @@ def write(
             recorded={name: np.stack(rows) for name, rows in recorded.items()}
         ),
     )
-    RunRecords(folder).append(records)
+    RunStore(folder).append(records)
     return [record["run"] for record in records]

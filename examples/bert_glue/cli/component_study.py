@@ -7,17 +7,17 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bert_glue.cli import choices, command_line, device_options
-from bert_glue.records.component_logs import RecordedMethod, gather
+from bert_glue.records.component_logs import LoggedMethod, gather
 
 if TYPE_CHECKING:
-    from bert_glue.records.run_records import RunRecords
+    from bert_glue.records.run_store import RunStore
 
 # What makes runs comparable: the same model on the same data.
 _SUBJECT = ("task", "model_fingerprint", "data_fingerprint", "max_length", "dtype")
 
 
 Say = Callable[[str], None]
-Draw = Callable[[Say, pathlib.Path, Sequence[RecordedMethod]], None]
+Draw = Callable[[Say, pathlib.Path, Sequence[LoggedMethod]], None]
 """Prints what was found, and draws figures into a folder."""
 
 
@@ -168,12 +168,12 @@ def _report_only(
     return 0
 
 
-def _open(options: argparse.Namespace) -> tuple["RunRecords", Any]:
+def _open(options: argparse.Namespace) -> tuple["RunStore", Any]:
     from bert_glue.cli import setup
-    from bert_glue.records.component_logs import Recordings
+    from bert_glue.records.component_logs import ComponentLogs
 
     default = pathlib.Path(options.default_folder) / options.task
     records = setup.open_records(options, default)
-    recordings = Recordings(records.folder)
+    recordings = ComponentLogs(records.folder)
     recordings.copy_from(options.merge)
     return records, recordings

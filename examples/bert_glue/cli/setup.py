@@ -20,7 +20,7 @@ from bert_glue.devices import environment, processes
 from bert_glue.records import manifest, merge
 from bert_glue.records.designs import Design, choose_reference
 from bert_glue.records.files import RecordsError
-from bert_glue.records.run_records import RunRecords
+from bert_glue.records.run_store import RunStore
 from bert_glue.records.shared import open_records as open_records_of
 from bert_glue.study.configuration import Configuration
 from bert_glue.study.groups import StudyStopped
@@ -129,7 +129,7 @@ def load_subjects(options: argparse.Namespace, names: Sequence[str]) -> list[Sub
 
 def open_records(
     options: argparse.Namespace, default: str | os.PathLike[str] | None = None
-) -> RunRecords:
+) -> RunStore:
     """Opens the output directory.
 
     Args:
@@ -221,7 +221,7 @@ def design_table(
 
 
 def write_config(
-    records: RunRecords,
+    records: RunStore,
     command: Sequence[str],
     configurations: Sequence[Configuration],
     design: Design | None = None,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 import cwgnc_jax
 from bert_glue.devices import processes
 from bert_glue.records.files import RecordsError, replace_file
-from bert_glue.records.run_records import Record, settings_of
+from bert_glue.records.run_store import Record, settings_of
 
 FOLDER = "recordings"
 FORMAT = 1
@@ -32,7 +32,7 @@ _MANTISSA_BITS = 11
 
 
 @dataclasses.dataclass(frozen=True)
-class Recording:
+class ComponentLog:
     """What was recorded of a run.
 
     Attributes:
@@ -111,7 +111,7 @@ class Recording:
         )
 
 
-class Recordings:
+class ComponentLogs:
     """The recordings of an output directory; of several processes, of the first.
 
     Args:
@@ -150,7 +150,7 @@ class Recordings:
         )
         replace_file(self.path(run), content.getvalue())
 
-    def load(self, run: str) -> Recording:
+    def load(self, run: str) -> ComponentLog:
         """Reads the recording of a run.
 
         Args:
@@ -178,7 +178,7 @@ class Recordings:
                 "that made it does its run again"
             )
         stages = sum(name.startswith("trained/") for name in found)
-        return Recording(
+        return ComponentLog(
             names=tuple(found["names"].tolist()),
             groups=tuple(found["groups"].tolist()),
             sizes=found["sizes"],
@@ -228,7 +228,7 @@ def _shorten(name: str, values: NDArray[Any]) -> NDArray[Any]:
     return np.ldexp(whole, exponent - _MANTISSA_BITS).astype(values.dtype)
 
 
-class RecordedRun(NamedTuple):
+class LoggedRun(NamedTuple):
     """A finished run.
 
     Attributes:
@@ -237,7 +237,7 @@ class RecordedRun(NamedTuple):
     """
 
     record: Record
-    recording: Recording
+    log: ComponentLog
 
     @property
     def name(self) -> str:
@@ -247,7 +247,7 @@ class RecordedRun(NamedTuple):
         return f"seed {self.record['seed']}, {text}"
 
 
-class RecordedMethod(NamedTuple):
+class LoggedMethod(NamedTuple):
     """The finished runs of one configuration.
 
     Attributes:
@@ -258,7 +258,7 @@ class RecordedMethod(NamedTuple):
 
     label: str
     settings: dict[str, Any]
-    runs: tuple[RecordedRun, ...]
+    runs: tuple[LoggedRun, ...]
 
     @property
     def is_staged(self) -> bool:
@@ -267,8 +267,8 @@ class RecordedMethod(NamedTuple):
 
 
 def gather(
-    runs: Iterable[Record], load: Callable[[str], Recording]
-) -> list[RecordedMethod]:
+    runs: Iterable[Record], load: Callable[[str], ComponentLog]
+) -> list[LoggedMethod]:
     """Puts runs and what was recorded of them together, method by method.
 
     Args:
@@ -284,11 +284,11 @@ def gather(
         found.setdefault(record["configuration"], []).append(record)
     settings = [settings_of(records[0]) for records in found.values()]
     return [
-        RecordedMethod(
+        LoggedMethod(
             _distinct(each, settings),
             each,
             tuple(
-                RecordedRun(record, load(record["run"]))
+                LoggedRun(record, load(record["run"]))
                 for record in sorted(
                     records, key=lambda run: (run["init_seed"], run["data_seed"])
                 )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bert_glue.records.files import RecordsError
-from bert_glue.records.run_records import Record, settings_of
+from bert_glue.records.run_store import Record, settings_of
 from bert_glue.training.recipe import tidy_label
 from bert_glue.training.seeds import Seed
 

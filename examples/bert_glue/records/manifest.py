@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bert_glue.records.files import RecordsError
-from bert_glue.records.run_records import RunRecords
+from bert_glue.records.run_store import RunStore
 
 NAME = "config.json"
 
@@ -45,7 +45,7 @@ def read(folder: pathlib.Path) -> Config:
     return empty | found
 
 
-def change(records: RunRecords, what: Callable[[Config], None]) -> None:
+def change(records: RunStore, what: Callable[[Config], None]) -> None:
     """Changes the file, so that processes do not lose each other's changes.
 
     Args:

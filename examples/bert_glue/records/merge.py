@@ -3,12 +3,12 @@
 import pathlib
 from collections.abc import Sequence
 
-from bert_glue.records import manifest, run_records
+from bert_glue.records import manifest, run_store
 from bert_glue.records.designs import Design
-from bert_glue.records.run_records import Record, RunRecords
+from bert_glue.records.run_store import Record, RunStore
 
 
-def merge(into: RunRecords, folders: Sequence[pathlib.Path]) -> int:
+def merge(into: RunStore, folders: Sequence[pathlib.Path]) -> int:
     """Copies the runs of other output directories, and how they were made.
 
     The others are only read, so that they may be write-protected, or in use.
@@ -66,6 +66,6 @@ def merge(into: RunRecords, folders: Sequence[pathlib.Path]) -> int:
 
 
 def _runs_of(folder: pathlib.Path) -> list[Record]:
-    if (folder / manifest.NAME).is_file() and not (folder / run_records.RUNS).exists():
+    if (folder / manifest.NAME).is_file() and not (folder / run_store.RUNS).exists():
         return []  # A shard that had nothing to do.
-    return run_records.read_only(folder)
+    return run_store.read_only(folder)

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 from bert_glue.devices import processes
-from bert_glue.records import array_files, run_records
+from bert_glue.records import array_files, run_store
 from bert_glue.records.files import identity
 from bert_glue.training.seeds import Seed
 
@@ -320,7 +320,7 @@ def _sweep(folder: pathlib.Path) -> None:
     """
     for path in folder.glob(f"{_REMOVED}*"):
         shutil.rmtree(path, ignore_errors=True)
-    for path in run_records.sweep(folder.glob(f"*/{_UNFINISHED}*")):
+    for path in run_store.sweep(folder.glob(f"*/{_UNFINISHED}*")):
         with contextlib.suppress(OSError):
             path.parent.rmdir()
     with contextlib.suppress(OSError):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from bert_glue.records import manifest
 from bert_glue.records.designs import ALL, Design
 from bert_glue.records.files import RecordsError, replace_file
-from bert_glue.records.run_records import RunRecords
+from bert_glue.records.run_store import RunStore
 from bert_glue.report import formats, page, tables
 from bert_glue.report.tables import Table
 from bert_glue.training.recipe import tidy_label
@@ -17,7 +17,7 @@ PAGE = "index.html"
 
 
 def read(
-    records: RunRecords, number: str | None = None, reference: str | None = None
+    records: RunStore, number: str | None = None, reference: str | None = None
 ) -> list[Table]:
     """The tables of a folder.
 
@@ -53,7 +53,7 @@ def read(
     return found
 
 
-def left_over(records: RunRecords, found: Sequence[Table]) -> str:
+def left_over(records: RunStore, found: Sequence[Table]) -> str:
     """Says which runs of a folder are in none of its tables.
 
     Args:
@@ -83,7 +83,7 @@ def left_over(records: RunRecords, found: Sequence[Table]) -> str:
     )
 
 
-def write(records: RunRecords, found: Sequence[Table]) -> list[pathlib.Path]:
+def write(records: RunStore, found: Sequence[Table]) -> list[pathlib.Path]:
     """Writes the tables' files and the page, each whole or not at all.
 
     Args:

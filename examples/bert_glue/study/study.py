@@ -11,7 +11,7 @@ import numpy as np
 
 from bert_glue.devices import environment, memory, processes
 from bert_glue.records.resume import Checkpoint, Checkpoints
-from bert_glue.records.run_records import Record, RunRecords
+from bert_glue.records.run_store import Record, RunStore
 from bert_glue.study import summaries
 from bert_glue.study.configuration import Configuration
 from bert_glue.study.groups import Groups, StudyStopped
@@ -63,7 +63,7 @@ class Study:
         self,
         configurations: Sequence[Configuration],
         seeds: Sequence[Seed],
-        records: RunRecords,
+        records: RunStore,
         *,
         parallel_seeds: int | None = None,
         on_group: OnGroup | None = None,

@@ -14,7 +14,7 @@ import tiny_bert
 from bert_glue.data import load, metrics
 from bert_glue.records import resume
 from bert_glue.records.resume import Checkpoints
-from bert_glue.records.run_records import RunRecords
+from bert_glue.records.run_store import RunStore
 from bert_glue.study import groups
 from bert_glue.study.configuration import Configuration
 from bert_glue.study.progress import Progress
@@ -397,7 +397,7 @@ def test_what_a_kill_left_in_the_middle_of_a_saving_is_swept_up(tmp_path):
 def test_interrupted_group_forms_again(subject, tmp_path, monkeypatch):
     recipe = METHODS["cwgnc"].replace(**QUICK, epochs=3)
     configuration = Configuration(subject, "tiny", recipe)
-    store = RunRecords(tmp_path)
+    store = RunStore(tmp_path)
     lines = []
     # Compiled once for all studies.
     compiled = functools.cache(functools.partial(groups.make_trainers, configuration))

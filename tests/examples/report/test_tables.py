@@ -9,7 +9,7 @@ import pytest
 from bert_glue.records import manifest
 from bert_glue.records.designs import Design
 from bert_glue.records.files import RecordsError
-from bert_glue.records.run_records import RunRecords, read_only
+from bert_glue.records.run_store import RunStore, read_only
 from bert_glue.report import charts, formats, paper, tables, write
 from run_records import ADAMW, RUNS, run
 
@@ -225,7 +225,7 @@ def test_labels_of_earlier_versions_are_the_same_rows(tmp_path):
     ]
     joined = new.join(Design.from_json("1", saved))
     assert joined == dataclasses.replace(new, reference=runs[1]["label"])
-    records = RunRecords(tmp_path)
+    records = RunStore(tmp_path)
     records.append(earlier)
     manifest.change(records, lambda content: content["tables"].update({"1": saved}))
     for reference in (loose, old, runs[1]["label"]):

@@ -58,7 +58,7 @@ _OF_A_RUN = frozenset(
 )
 
 
-class RunRecords:
+class RunStore:
     """The finished runs of a folder, and who is doing which run.
 
     Args:
@@ -74,7 +74,7 @@ class RunRecords:
 
     Examples:
       >>> with tempfile.TemporaryDirectory() as folder:
-      ...     records = RunRecords(folder)
+      ...     records = RunStore(folder)
       ...     if records.claim("cola-7"):
       ...         records.append([{"run": "cola-7", "score": 41.5}])
       ...         records.release(["cola-7"])
@@ -261,7 +261,7 @@ def read_only(folder: pathlib.Path) -> list[Record]:
       folder: an output directory, perhaps one that a process is working in.
 
     Returns:
-      As :meth:`RunRecords.read`; a last line that is not whole is passed over.
+      As :meth:`RunStore.read`; a last line that is not whole is passed over.
 
     Raises:
       RecordsError: if there are no records, or they cannot be read.
