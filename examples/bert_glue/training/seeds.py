@@ -7,19 +7,16 @@ run's seed unless they are varied apart. Nothing depends on which other seeds ru
 one, or on when.
 """
 
+import itertools
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key
 
-T = TypeVar("T")
-
 # What the two seeds are used for; fixed numbers, so that results stay the same.
 _INIT, _ORDER, _NOISE = 0, 1, 2
-# The order of groups of like length is no seed's own.
-_GROUPS = 3
 
 MAX_SEED = 2**31 - 1
 MOST_SEEDS = 100_000
@@ -80,9 +77,12 @@ def seed_keys(seeds: Sequence[Seed]) -> SeedKeys:
         make = jax.vmap(lambda seed: jax.random.fold_in(root_key(seed), purpose))
         return make(jnp.asarray(values, jnp.int32))
 
-    init = [seed.init for seed in seeds]
     data = [seed.data for seed in seeds]
-    return SeedKeys(keys(init, _INIT), keys(data, _ORDER), keys(data, _NOISE))
+    return SeedKeys(
+        init=keys([seed.init for seed in seeds], _INIT),
+        order=keys(data, _ORDER),
+        noise=keys(data, _NOISE),
+    )
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -102,30 +102,39 @@ def parse_seeds(text: str) -> tuple[int, ...]:
       >>> parse_seeds("5"), parse_seeds("3,7,10-12"), parse_seeds("7,")
       ((0, 1, 2, 3, 4), (3, 7, 10, 11, 12), (7,))
     """
-    accepted = "a count such as 5, or seeds such as 3,7,10-12"
     items = [item.strip() for item in text.split(",")]
     try:
-        if len(items) == 1 and "-" not in text:
-            count = int(text)
-            if not 1 <= count <= MOST_SEEDS:
-                raise ValueError
-            return tuple(range(count))
-        seeds: list[int] = []
-        # A comma at the end makes a list of a single seed.
-        for item in items if items[-1] else items[:-1]:
-            first, dash, last = item.partition("-")
-            low, high = int(first), int(last if dash else first)
-            # A range of more than sys.maxsize has no length.
-            if not 0 <= low <= high <= MAX_SEED or high - low >= MOST_SEEDS:
-                raise ValueError
-            seeds += range(low, high + 1)
-        if not seeds:
-            raise ValueError
+        is_count = len(items) == 1 and "-" not in text
+        seeds = _count(items[0]) if is_count else _listed(items)
     except ValueError:
-        raise ValueError(f"seeds are {text!r}; accepted is {accepted}") from None
+        raise ValueError(
+            f"seeds are {text!r}; accepted is a count such as 5, or seeds such as "
+            "3,7,10-12"
+        ) from None
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds are {text!r}, with a seed there twice")
     return tuple(seeds)
+
+
+def _count(text: str) -> Sequence[int]:
+    if not 1 <= int(text) <= MOST_SEEDS:
+        raise ValueError
+    return range(int(text))
+
+
+def _listed(items: list[str]) -> Sequence[int]:
+    seeds: list[int] = []
+    # A comma at the end makes a list of a single seed.
+    for item in items if items[-1] else items[:-1]:
+        first, dash, last = item.partition("-")
+        low, high = int(first), int(last if dash else first)
+        # A range of more than sys.maxsize has no length.
+        if not 0 <= low <= high <= MAX_SEED or high - low >= MOST_SEEDS:
+            raise ValueError
+        seeds += range(low, high + 1)
+    if not seeds:
+        raise ValueError
+    return seeds
 
 
 def cross(init: Sequence[int], data: Sequence[int]) -> list[Seed]:
@@ -146,4 +155,4 @@ def cross(init: Sequence[int], data: Sequence[int]) -> list[Seed]:
       Dodge et al., "Fine-Tuning Pretrained Language Models: Weight Initializations,
       Data Orders, and Early Stopping", 2020.
     """
-    return [Seed(each, other) for each in init for other in data]
+    return [Seed(*pair) for pair in itertools.product(init, data)]
