@@ -64,11 +64,11 @@ class BestModel:
           trainers: what trained them.
           result: what became of them.
         """
-        for number, run in enumerate(runs):
+        for row, run in enumerate(runs):
             if run["diverged_at"] is None and run["score"] > self._score:
                 self._score = run["score"]
-                row = jax.tree.map(lambda leaf, at=number: leaf[at], result.params)
-                self._kept = run["run"], trainers[0].placement.fetch(row)
+                params = jax.tree.map(lambda leaf, at=row: leaf[at], result.params)
+                self._kept = run["run"], trainers[0].placement.fetch(params)
 
     def finish(
         self,
@@ -170,12 +170,12 @@ def predict(subject: Subject, params: Params, examples: Examples) -> str:
     logits = Evaluator(subject.forward(), data)(with_axis)[0]
     answers = subject.predictions(logits)
     if subject.task.is_regression:
-        lines = [f"{number}\t{value:.4f}" for number, value in enumerate(answers)]
+        lines = [f"{index}\t{value:.4f}" for index, value in enumerate(answers)]
         return "\n".join(["index\tprediction", *lines, ""])
     chances = np.asarray(jax.nn.softmax(logits, axis=-1))
     lines = [
-        f"{number}\t{subject.task.labels[answer]}\t{chances[number, answer]:.4f}"
-        for number, answer in enumerate(answers)
+        f"{index}\t{subject.task.labels[answer]}\t{chances[index, answer]:.4f}"
+        for index, answer in enumerate(answers)
     ]
     return "\n".join(["index\tprediction\tprobability", *lines, ""])
 

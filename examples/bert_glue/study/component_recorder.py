@@ -39,20 +39,20 @@ def keep_components(
     """
     shapes, components = configuration.subject.shapes, layer_components()
     names = cwgnc_jax.component_names(shapes, components)
-    number_of = {name: number for number, name in enumerate(names)}
+    position_of = {name: position for position, name in enumerate(names)}
     common: dict[str, NDArray[Any]] = {
         "names": np.array(names),
         "groups": np.array(cwgnc_jax.component_groups(shapes, components)),
         "sizes": cwgnc_jax.component_sizes(shapes, components),
     }
     for stage, trainer in enumerate(trainers):
-        trained = [number_of[name] for name in trainer.component_names]
+        trained = [position_of[name] for name in trainer.component_names]
         common[f"trained/{stage}"] = np.array(trained, np.int64)
 
     def write() -> None:
-        for position, run in enumerate(runs):
+        for row, run in enumerate(runs):
             recorded = {
-                f"recorded/{name}": values[position]
+                f"recorded/{name}": values[row]
                 for name, values in result.recorded.items()
             }
             logs.write(run["run"], common | recorded)

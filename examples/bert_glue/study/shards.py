@@ -14,12 +14,12 @@ class Shard(NamedTuple):
     """One of several parts.
 
     Attributes:
-      number: which one, from 1.
-      of: how many there are.
+      part: which one, from 1.
+      parts: how many there are.
     """
 
-    number: int
-    of: int
+    part: int
+    parts: int
 
 
 def parse_shard(text: str) -> Shard:
@@ -36,12 +36,12 @@ def parse_shard(text: str) -> Shard:
 
     Examples:
       >>> parse_shard("2/8")
-      Shard(number=2, of=8)
+      Shard(part=2, parts=8)
     """
-    number, slash, of = text.partition("/")
-    if slash and number.isdecimal() and of.isdecimal():
-        shard = Shard(int(number), int(of))
-        if 1 <= shard.number <= shard.of:
+    part, slash, parts = text.partition("/")
+    if slash and part.isdecimal() and parts.isdecimal():
+        shard = Shard(int(part), int(parts))
+        if 1 <= shard.part <= shard.parts:
             return shard
     raise ValueError(f"shard is {text!r}; accepted is 1/8 to 8/8 for eight parts")
 
@@ -60,14 +60,14 @@ def deal(costs: Sequence[int], shard: Shard) -> list[int]:
       Numbers of its pieces, from 0.
 
     Examples:
-      >>> [deal([1, 1, 1, 1, 4], Shard(number, 2)) for number in (1, 2)]
+      >>> [deal([1, 1, 1, 1, 4], Shard(part, 2)) for part in (1, 2)]
       [[0, 1, 2, 3], [4]]
     """
     total, before, chosen = sum(costs), 0, []
-    for number, cost in enumerate(costs):
+    for piece, cost in enumerate(costs):
         # Whole numbers, so that every machine finds the same part for a middle.
-        if (2 * before + cost) * shard.of // (2 * total) == shard.number - 1:
-            chosen.append(number)
+        if (2 * before + cost) * shard.parts // (2 * total) == shard.part - 1:
+            chosen.append(piece)
         before += cost
     return chosen
 
@@ -89,10 +89,11 @@ def share(
     """
     if shard is None:
         return {configuration.name: seeds for configuration in configurations}
-    costs = [cost for each in configurations for cost in [_tokens(each)] * len(seeds)]
+    # A piece of work is a run: all seeds of the first configuration, then the next.
+    costs = np.repeat([_tokens(each) for each in configurations], len(seeds)).tolist()
     runs: dict[str, list[Seed]] = {each.name: [] for each in configurations}
-    for number in deal(costs, shard):
-        configuration, seed = divmod(number, len(seeds))
+    for piece in deal(costs, shard):
+        configuration, seed = divmod(piece, len(seeds))
         runs[configurations[configuration].name].append(seeds[seed])
     return runs
 

@@ -184,7 +184,7 @@ class Study:
                 if not seeds:
                     # Unless the last of them has just been finished elsewhere.
                     return bool(self.missing(configuration))
-                place = programs.placement(len(seeds))
+                placement = programs.placement(len(seeds))
                 checkpoint = self._checkpoints.of(
                     configuration.name,
                     self._recorded,
@@ -192,7 +192,7 @@ class Study:
                     progress.note,
                     # Each of these may change the rounding.
                     layout={
-                        "mesh": place.name,
+                        "mesh": placement.name,
                         "processes": processes.count(),
                         "remat": configuration.subject.remat,
                     },
@@ -200,7 +200,8 @@ class Study:
                 try:
                     # Called from here, so that few frames lie above the optimizer.
                     trainers = programs.trainers(
-                        place.round_up(len(seeds)), workload=programs.workload(place)
+                        placement.round_up(len(seeds)),
+                        workload=programs.workload(placement),
                     )
                     self._run_group(
                         configuration, trainers, seeds, progress, checkpoint

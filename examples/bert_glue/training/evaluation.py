@@ -78,7 +78,7 @@ class Evaluator:
             def score(indices: Array, length: int = length) -> Array:
                 indices = self._placement.examples(indices)
                 batch = batching.take_batch(data, indices, length)
-                return over_seeds(lambda each: self._forward(each, batch, None), params)
+                return over_seeds(lambda seed: self._forward(seed, batch, None), params)
 
             batches = jax.lax.map(score, jnp.asarray(indices))
             # (batches, seeds, batch, labels) to (seeds, examples, labels)

@@ -89,7 +89,7 @@ class GroupState:
         if self.initial is not None:
             moved = measure(params, self.initial, self.before)
             for name, values in trainer.placement.fetch(moved).items():
-                self.recorded[f"{name}/{trainer.stage.number}"] = [values]
+                self.recorded[f"{name}/{trainer.stage.index}"] = [values]
         self.before = params
 
     def joined(self) -> dict[str, NDArray[Any]]:
@@ -139,15 +139,15 @@ class GroupState:
           facts: as :meth:`save` gave them.
           arrays: likewise.
         """
-        place = self._trainers[0].placement
-        self.state = place.state(arrays["state"])
+        placement = self._trainers[0].placement
+        self.state = placement.state(arrays["state"])
         if "log" in arrays:
-            self.log = place.rows(arrays["log"])
-        self.before = place.state(arrays.get("before"))
-        self.initial = place.state(arrays.get("initial"))
+            self.log = placement.rows(arrays["log"])
+        self.before = placement.state(arrays.get("before"))
+        self.initial = placement.state(arrays.get("initial"))
         if self.best is not None:
             self.best.scores = facts["best"]
-            self.best.params = place.state(arrays["best"])
+            self.best.params = placement.state(arrays["best"])
         self.journal.history = facts["history"]
         self.journal.diverged = facts["diverged"]
         self.done, self.since = facts["done"], facts["since"]

@@ -77,7 +77,8 @@ def cut_epoch(
       [(0, 3, False), (3, 5, True), (5, 8, False), (8, 10, True)]
     """
     stops = {
-        round(steps * (number + 1) / evaluations) for number in range(evaluations)
+        round(steps * evaluation / evaluations)
+        for evaluation in range(1, evaluations + 1)
     } - {0}
     start = 0
     for stop in sorted(stops):

@@ -25,7 +25,7 @@ class Stage:
     """A stage that trains all parameters.
 
     Attributes:
-      number: its number, from 0.
+      index: its number, from 0.
       count: how many stages the run has.
       restarts: whether it begins with the initial parameters.
       epochs_before: number of its first epoch, by which the order of the examples
@@ -33,7 +33,7 @@ class Stage:
       takes_apart: whether what it trains is in another form than the parameters.
     """
 
-    number: int = 0
+    index: int = 0
     count: int = 1
     restarts: bool = True
     epochs_before: int = 0
@@ -84,11 +84,11 @@ class SplitStage(Stage):
     @property
     def first_layer(self) -> int:
         """Number of the lowest layer that it trains."""
-        return self.groups.lowest_layer(self.number)
+        return self.groups.lowest_layer(self.index)
 
     def split(self, params: Params) -> cwgnc_jax.SplitParams:
         """The parameters above the boundary, and those below."""
-        return cwgnc_jax.split_params(params, self.number, self.groups)
+        return cwgnc_jax.split_params(params, self.index, self.groups)
 
     def join(self, trainable: Params, frozen: Params) -> Params:
         """All parameters, stacks whole again."""
@@ -127,9 +127,7 @@ class LabelledStage(Stage):
         """The optimizer for leaves that are trainable by their labels."""
         return cwgnc_jax.freeze(
             optimizer,
-            lambda params: cwgnc_jax.unfreezing_labels(
-                params, self.number, self.groups
-            ),
+            lambda params: cwgnc_jax.unfreezing_labels(params, self.index, self.groups),
         )
 
     def component_names(self, params: Params) -> tuple[str, ...]:
@@ -137,7 +135,7 @@ class LabelledStage(Stage):
         # The optimizer sees the trainable leaves alone, as if the others were masked;
         # a layer of its own is the only one of its stack.
         apart = jax.eval_shape(unstack_layers, params)
-        trainable, _ = cwgnc_jax.split_params(apart, self.number, self.groups)
+        trainable, _ = cwgnc_jax.split_params(apart, self.index, self.groups)
         return tuple(
             re.sub(rf"^({LAYERS})/(\d+)/(.*)\[0\]$", r"\1/\3[\2]", name)
             for name in cwgnc_jax.component_names(trainable, layer_components())
@@ -172,13 +170,13 @@ def make_stages(recipe: Recipe, params: Params) -> tuple[Stage, ...]:
     make = LabelledStage if by_labels else SplitStage
     return tuple(
         make(
-            number,
+            index,
             count,
             restarts=restarts,
-            epochs_before=0 if restarts else number * recipe.epochs,
+            epochs_before=0 if restarts else index * recipe.epochs,
             groups=groups,
         )
-        for number in range(count)
+        for index in range(count)
     )
 
 
@@ -195,8 +193,8 @@ def unstack_layers(params: Params) -> Params:
     count = jax.tree.leaves(stack)[0].shape[0]
     layers = {
         # Not the layer itself, but a stack of one: the encoder scans over it.
-        number: jax.tree.map(lambda leaf, at=number: leaf[at : at + 1], stack)
-        for number in range(count)
+        layer: jax.tree.map(lambda leaf, at=layer: leaf[at : at + 1], stack)
+        for layer in range(count)
     }
     return {**params, "encoder": {**params["encoder"], "layers": layers}}
 
@@ -211,6 +209,6 @@ def stack_layers(params: Params) -> Params:
       The same arrays, those of the layers put together.
     """
     layers = params["encoder"]["layers"]
-    ordered = [layers[number] for number in sorted(layers)]
+    ordered = [layers[layer] for layer in sorted(layers)]
     stack = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *ordered)
     return {**params, "encoder": {**params["encoder"], "layers": stack}}

@@ -309,9 +309,7 @@ def _stacks(params: Params) -> tuple[int, ...] | None:
     layers = params["encoder"]["layers"]
     if 0 not in layers:
         return None
-    return tuple(
-        jax.tree.leaves(layers[number])[0].shape[0] for number in sorted(layers)
-    )
+    return tuple(jax.tree.leaves(layers[stack])[0].shape[0] for stack in sorted(layers))
 
 
 def _fingerprint(tree: Any) -> str:

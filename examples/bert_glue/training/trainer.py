@@ -130,7 +130,7 @@ class Trainer:
         """
         keys, state = self._key_shapes(), self.shapes()
         training = self._train.compile(*self._train_shapes())
-        if self.stage.number == 0:
+        if self.stage.index == 0:
             self._start.compile(self.workload.pretrained, keys, None, None)
         self.order.compile(keys, 0)
         params = self.placement.state(self._join.shapes(state.params, state.frozen))
@@ -220,9 +220,9 @@ class Trainer:
         return self.placement.rows(keys)
 
     def _train_shapes(self) -> tuple[object, ...]:
-        place, keys = self.placement, self._key_shapes()
-        log, order = place.rows((self.new_log.shapes(), self.order.shapes(keys, 0)))
-        data = place.everywhere(jax.eval_shape(lambda: self.workload.train))
+        placement, keys = self.placement, self._key_shapes()
+        log, order = placement.rows((self.new_log.shapes(), self.order.shapes(keys, 0)))
+        data = placement.everywhere(jax.eval_shape(lambda: self.workload.train))
         return self.shapes(), log, keys, order, 0, 0, 0, data
 
     def _empty_log(self) -> TrainLog:
@@ -273,11 +273,11 @@ class Trainer:
         data: Data,
     ) -> tuple[TrainState, TrainLog]:
         def step(
-            number: Int[Array, ""], carry: tuple[TrainState, TrainLog]
+            at: Int[Array, ""], carry: tuple[TrainState, TrainLog]
         ) -> tuple[TrainState, TrainLog]:
             state, log = carry
-            rows = self.placement.batches(order[:, number])
-            losses, gradients = self._gradients(state, keys, first + number, rows, data)
+            rows = self.placement.batches(order[:, at])
+            losses, gradients = self._gradients(state, keys, first + at, rows, data)
             gradients = self.placement.state(gradients)
             state = self.placement.state(over_seeds(self._update, state, gradients))
             entry = TrainLog(losses, None, None)
@@ -285,7 +285,7 @@ class Trainer:
                 clip = cwgnc_jax.get_clip_state(state.opt_state)
                 entry = TrainLog(losses, clip.norms, clip.scales)
             log = jax.tree.map(
-                lambda rows, row: rows.at[:, number].set(row.astype(rows.dtype)),
+                lambda rows, row: rows.at[:, at].set(row.astype(rows.dtype)),
                 log,
                 entry,
             )

@@ -26,7 +26,7 @@ def params_of(value):
     return {"encoder": {"layers": {"kernel": kernel}}}
 
 
-def make_trainer(number=0):
+def make_trainer(index=0):
     """Stands for a trainer that records two components of a stage."""
 
     def start(keys, params, opt_state):
@@ -42,7 +42,7 @@ def make_trainer(number=0):
         recipe=METHODS["gu"].replace(keep="best"),
         placement=SINGLE,
         component_names=("a", "b"),
-        stage=types.SimpleNamespace(number=number, restarts=False),
+        stage=types.SimpleNamespace(index=index, restarts=False),
         steps_per_epoch=STEPS,
         start=start,
         whole=lambda state: state.params,

@@ -327,7 +327,7 @@ def test_recorded_norms_are_those_of_the_gradient(subject, unfrozen, restarted):
             # gradient is 0, has nothing but such rounding.
             np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
             assert found.max() > 1e-3
-        if trainer.stage.number == LAYERS - 1:
+        if trainer.stage.index == LAYERS - 1:
             assert trainer.component_names == names
 
 
