@@ -64,7 +64,6 @@ def main(arguments: list[str] | None = None) -> int:
     from bert_glue.report import plots
     from bert_glue.study import best_model, summaries
     from bert_glue.study.progress import Progress
-    from bert_glue.study.shards import share
     from bert_glue.study.study import Study
 
     with command_line.errors_in_one_line(parser, *setup.BAD_INPUT):
@@ -96,8 +95,8 @@ def main(arguments: list[str] | None = None) -> int:
             parallel_seeds=options.parallel_seeds,
             checkpoint_minutes=options.checkpoint_minutes,
             axes=options.mesh,
-            on_group=best.offer if is_kept else None,
-            seeds_of=options.shard and share(configurations, seeds, options.shard),
+            best_model=best if is_kept else None,
+            shard=options.shard,
         )
         command = [parser.prog, *(sys.argv[1:] if arguments is None else arguments)]
         setup.write_config(records, command, study.configurations)
@@ -110,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
             plots.save(plots.plot_runs(rows), picture)
             progress.note(f"every run: {picture}; records: {records.path}")
         if is_kept:
-            run, params = best.finish(study, progress)
+            run, params = best.finish(configurations, seeds, progress)
             progress.note(f"best run: {run['run']}, {run['score']:.2f}")
             if options.save_model:
                 progress.note(f"its model: {best.folder}")

@@ -106,7 +106,6 @@ def main(arguments: list[str] | None = None) -> int:
     from bert_glue.cli import setup
     from bert_glue.devices import environment
     from bert_glue.study.progress import Progress
-    from bert_glue.study.shards import share
     from bert_glue.study.study import Study
 
     with command_line.errors_in_one_line(parser, *setup.BAD_INPUT):
@@ -131,7 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
             parallel_seeds=options.parallel_seeds,
             checkpoint_minutes=options.checkpoint_minutes,
             axes=options.mesh,
-            seeds_of=options.shard and share(configurations, seeds, options.shard),
+            shard=options.shard,
         )
         setup.write_config(records, command, configurations, design)
 

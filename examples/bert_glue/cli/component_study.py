@@ -1,7 +1,6 @@
 """Scripts that record what components do: from their options to their figures."""
 
 import argparse
-import functools
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -78,11 +77,8 @@ def main(
     from bert_glue.cli import setup
     from bert_glue.devices import environment, processes
     from bert_glue.study import summaries
-    from bert_glue.study.component_recorder import keep_components
     from bert_glue.study.progress import Progress
-    from bert_glue.study.shards import share
     from bert_glue.study.study import Study
-    from bert_glue.training.movement import measure
 
     with command_line.errors_in_one_line(parser, *setup.BAD_INPUT):
         choices.check_subject(options)
@@ -102,11 +98,8 @@ def main(
             parallel_seeds=options.parallel_seeds,
             checkpoint_minutes=options.checkpoint_minutes,
             axes=options.mesh,
-            on_group=functools.partial(keep_components, recordings),
-            seeds_of=options.shard and share(configurations, seeds, options.shard),
-            recording=True,
-            make_measure=lambda configuration: measure,
-            is_kept=recordings.has,
+            shard=options.shard,
+            component_logs=recordings,
         )
         setup.write_config(records, command, configurations)
 

@@ -22,7 +22,7 @@ from bert_glue.records.designs import Design, choose_reference
 from bert_glue.records.files import RecordsError
 from bert_glue.records.run_store import RunStore, normalised_label
 from bert_glue.study.configuration import Configuration
-from bert_glue.study.groups import StudyStopped
+from bert_glue.study.programs import StudyStopped
 from bert_glue.study.progress import Progress
 from bert_glue.study.study import Study
 from bert_glue.training import subjects

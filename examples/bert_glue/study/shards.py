@@ -1,27 +1,25 @@
 """Parts of a study, for processes that know nothing of each other."""
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from bert_glue.study.configuration import Configuration
 from bert_glue.training.seeds import Seed
 from bert_glue.training.stages import make_stages
-
-if TYPE_CHECKING:
-    from bert_glue.study.configuration import Configuration
 
 
 class Shard(NamedTuple):
     """One of several parts.
 
     Attributes:
-      number: which one, from 1.
-      of: how many there are.
+      part: which one, from 1.
+      parts: how many there are.
     """
 
-    number: int
-    of: int
+    part: int
+    parts: int
 
 
 def parse_shard(text: str) -> Shard:
@@ -38,12 +36,12 @@ def parse_shard(text: str) -> Shard:
 
     Examples:
       >>> parse_shard("2/8")
-      Shard(number=2, of=8)
+      Shard(part=2, parts=8)
     """
-    number, slash, of = text.partition("/")
-    if slash and number.isdecimal() and of.isdecimal():
-        shard = Shard(int(number), int(of))
-        if 1 <= shard.number <= shard.of:
+    part, slash, parts = text.partition("/")
+    if slash and part.isdecimal() and parts.isdecimal():
+        shard = Shard(int(part), int(parts))
+        if 1 <= shard.part <= shard.parts:
             return shard
     raise ValueError(f"shard is {text!r}; accepted is 1/8 to 8/8 for eight parts")
 
@@ -51,7 +49,7 @@ def parse_shard(text: str) -> Shard:
 def deal(costs: Sequence[int], shard: Shard) -> list[int]:
     """Which of several pieces of work, in their order, belong to a part.
 
-    Parts are stretches without gaps, so that each has few kinds of work, and cost about
+    Parts have no gaps, so that each has few kinds of work, and cost about
     the same. Every piece belongs to exactly one part.
 
     Args:
@@ -62,42 +60,45 @@ def deal(costs: Sequence[int], shard: Shard) -> list[int]:
       Numbers of its pieces, from 0.
 
     Examples:
-      >>> [deal([1, 1, 1, 1, 4], Shard(number, 2)) for number in (1, 2)]
+      >>> [deal([1, 1, 1, 1, 4], Shard(part, 2)) for part in (1, 2)]
       [[0, 1, 2, 3], [4]]
     """
     total, before, chosen = sum(costs), 0, []
-    for number, cost in enumerate(costs):
+    for piece, cost in enumerate(costs):
         # Whole numbers, so that every machine finds the same part for a middle.
-        if (2 * before + cost) * shard.of // (2 * total) == shard.number - 1:
-            chosen.append(number)
+        if (2 * before + cost) * shard.parts // (2 * total) == shard.part - 1:
+            chosen.append(piece)
         before += cost
     return chosen
 
 
 def share(
-    configurations: Sequence["Configuration"],
+    configurations: Sequence[Configuration],
     seeds: Sequence[Seed],
-    shard: Shard,
-) -> Callable[["Configuration"], Sequence[Seed]]:
+    shard: Shard | None,
+) -> Mapping[str, Sequence[Seed]]:
     """The runs of a study that belong to a part.
 
     Args:
       configurations: those of the study.
       seeds: its seeds.
-      shard: the part.
+      shard: the part; None for all runs.
 
     Returns:
-      A function from a configuration to the seeds that the part runs of it.
+      The seeds that the part runs of each configuration, by its name.
     """
-    costs = [cost for each in configurations for cost in [_tokens(each)] * len(seeds)]
+    if shard is None:
+        return {configuration.name: seeds for configuration in configurations}
+    # A piece of work is a run: all seeds of the first configuration, then the next.
+    costs = np.repeat([_tokens(each) for each in configurations], len(seeds)).tolist()
     runs: dict[str, list[Seed]] = {each.name: [] for each in configurations}
-    for number in deal(costs, shard):
-        place, seed = divmod(number, len(seeds))
-        runs[configurations[place].name].append(seeds[seed])
-    return lambda configuration: runs[configuration.name]
+    for piece in deal(costs, shard):
+        configuration, seed = divmod(piece, len(seeds))
+        runs[configurations[configuration].name].append(seeds[seed])
+    return runs
 
 
-def _tokens(configuration: "Configuration") -> int:
+def _tokens(configuration: Configuration) -> int:
     """How many tokens a run sees."""
     recipe, subject = configuration.recipe, configuration.subject
     epochs = recipe.epochs * len(make_stages(recipe, subject.shapes))

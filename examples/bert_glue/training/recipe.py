@@ -71,6 +71,7 @@ class Recipe:
       unfreeze: 'gu' trains the layers from the top, one more in each stage;
         'restart' begins each stage with the initial parameters again; None trains
         everything in one stage.
+      freezing: how layers are left alone: a 'split' stack, or by 'labels'.
       stages: number of stages of gradual unfreezing, from the first; None for all,
         one for each layer, of which the last is full fine-tuning.
       carry_optimizer: whether optimizer and schedule go on from stage to stage
@@ -122,6 +123,9 @@ class Recipe:
     mixout_output_layer: bool = setting(True, BOOL, always=False)
     unfreeze: Literal["gu", "restart"] | None = setting(
         None, one_of("gu", "restart"), always=False
+    )
+    freezing: Literal["split", "labels"] = setting(
+        "split", one_of("split", "labels"), always=False
     )
     stages: int | None = setting(None, WHOLE, always=False)
     carry_optimizer: bool = setting(False, BOOL, always=False)

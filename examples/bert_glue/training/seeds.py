@@ -7,19 +7,16 @@ run's seed unless they are varied apart. Nothing depends on which other seeds ru
 one, or on when.
 """
 
+import itertools
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key
 
-T = TypeVar("T")
-
 # What the two seeds are used for; fixed numbers, so that results stay the same.
 _INIT, _ORDER, _NOISE = 0, 1, 2
-# The order of groups of like length is no seed's own.
-_GROUPS = 3
 
 MAX_SEED = 2**31 - 1
 MOST_SEEDS = 100_000
@@ -80,9 +77,12 @@ def seed_keys(seeds: Sequence[Seed]) -> SeedKeys:
         make = jax.vmap(lambda seed: jax.random.fold_in(root_key(seed), purpose))
         return make(jnp.asarray(values, jnp.int32))
 
-    init = [seed.init for seed in seeds]
     data = [seed.data for seed in seeds]
-    return SeedKeys(keys(init, _INIT), keys(data, _ORDER), keys(data, _NOISE))
+    return SeedKeys(
+        init=keys([seed.init for seed in seeds], _INIT),
+        order=keys(data, _ORDER),
+        noise=keys(data, _NOISE),
+    )
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -146,4 +146,4 @@ def cross(init: Sequence[int], data: Sequence[int]) -> list[Seed]:
       Dodge et al., "Fine-Tuning Pretrained Language Models: Weight Initializations,
       Data Orders, and Early Stopping", 2020.
     """
-    return [Seed(each, other) for each in init for other in data]
+    return [Seed(*pair) for pair in itertools.product(init, data)]

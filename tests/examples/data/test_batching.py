@@ -1,3 +1,5 @@
+"""The lengths that batches are cut to."""
+
 import numpy as np
 from bert_glue.data import batching
 

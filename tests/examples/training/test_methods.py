@@ -181,7 +181,7 @@ def test_stages_are_one_for_each_layer_or_as_many_as_asked_for(subject):
     assert len(stages.make_stages(METHODS["adamw"], shapes)) == 1
     for method, begins in (("gu", 3), ("gu-restart", 0)):
         made = stages.make_stages(METHODS[method], shapes)
-        assert [stage.number for stage in made] == list(range(layers))
+        assert [stage.index for stage in made] == list(range(layers))
         assert [stage.first_layer for stage in made] == list(range(layers))[::-1]
         assert made[1].epochs_before == begins
         assert made[1].restarts is (method == "gu-restart")
