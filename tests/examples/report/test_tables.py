@@ -1,39 +1,15 @@
-"""Rows, columns and notes of tables, beside the paper's numbers and settings."""
+"""Rows and columns of tables, and the tables that are committed."""
 
 import dataclasses
 import pathlib
 import re
 
-import numpy as np
 import pytest
 from bert_glue.records import manifest
 from bert_glue.records.designs import Design
-from bert_glue.records.files import RecordsError
-from bert_glue.records.run_store import RunStore, read_only
-from bert_glue.report import charts, formats, paper, tables, write
-from run_records import ADAMW, RUNS, run
-
-
-@pytest.fixture(scope="module")
-def table():
-    return tables.build(Design.of_records(RUNS), RUNS)
-
-
-def test_text_says_what_there_is(table):
-    text = formats.text(table)
-    lines = text.splitlines()
-    assert lines[0] == "Runs"
-    assert lines[1].startswith("cola: Matthews' correlation in %, 8,551 training")
-    line = next(line for line in lines if line.startswith("adamw "))
-    assert line.split()[:2] == ["adamw", "7"]
-    assert f"{np.std(ADAMW):.1f}" in line
-    assert "63.9*" in line
-    assert "11.1" in line
-    assert "Of 4 comparisons with cwgnc" in text
-    assert "(2 of means, 2 of spreads)" in text
-    # Every comparison that is not shown says so.
-    shown = sum(each.comparison.shown for each in table.verdicts)
-    assert text.count("not shown (") == 4 - shown
+from bert_glue.records.run_store import read_only
+from bert_glue.report import charts, formats, notes, tables
+from run_records import RUNS, run
 
 
 def test_runs_of_other_seeds_are_left_out_and_missing_ones_said():
@@ -41,69 +17,10 @@ def test_runs_of_other_seeds_are_left_out_and_missing_ones_said():
     found = [*RUNS[:10], run("cwgnc", 99, 10.0)]
     table = tables.build(design, found)
     assert len(table.cells["cola", "cwgnc"].runs) == 7
-    assert table.notes[0].startswith("10 of 14 runs are recorded")
+    assert notes.notes(table)[0].startswith("10 of 14 runs are recorded")
     # Of whatever runs there are nobody asked for more.
     table = tables.build(Design.of_records(found), found)
-    assert not any("are recorded" in note for note in table.notes)
-
-
-@pytest.mark.parametrize(
-    ("method", "task", "mean"),
-    [
-        ("devlin", "rte", 50.9),
-        ("mosbach", "mrpc", 90.3),
-        ("cwgnc", "cola", 62.2),
-        ("cwgnc:max_norm=5", "cola", 57.3),
-        ("cwgnc:max_norm=5", "rte", None),
-        ("cwgnc:max_norm=7", "cola", None),
-        ("cwgnc:epochs=3", "cola", None),
-        ("adamw:schedule=bert", "cola", None),
-        ("gu", "cola", None),
-    ],
-)
-def test_the_papers_numbers_stand_beside_its_own_settings_only(method, task, mean):
-    record = run(method, 0, 60.0, task=task)
-    published = paper.published(record)
-    assert (None if published is None else published.mean) == mean
-    for change in (
-        {"model": "bert-base-uncased"},
-        {"train_examples": 1000},
-        {"eval_examples": 100},
-        {"max_length": 64},
-        {"dtype": "bfloat16"},
-        {"learning_rate": 1e-4},
-        {"held_out": 0.1},
-    ):
-        assert paper.published(record | change) is None
-
-
-def differences_said(runs):
-    notes = tables.build(Design.of_records(runs), runs).notes
-    (note,) = (note for note in notes if note.startswith("The setting is not the"))
-    return note
-
-
-def test_settings_that_labels_do_not_name_are_said():
-    runs = [
-        *(run("cwgnc", seed, 60.0 + seed, learning_rate=1e-4) for seed in range(2)),
-        run("adamw:epochs=5", 0, 60.0, learning_rate=1e-4),
-        run("mosbach", 0, 60.0),
-    ]
-    # Of rows; the epochs stand in the row's name.
-    assert differences_said(runs).endswith(
-        "comparable: learning rate 0.0001 and not 2e-05 (cwgnc, adamw:epochs=5)."
-    )
-    runs = [
-        run("cwgnc", 0, 60.0, learning_rate=1e-4, epochs=2),
-        run("cwgnc", 0, 60.0, learning_rate=1e-4, task="rte"),
-        run("adamw", 0, 60.0, learning_rate=1e-4),
-        run("adamw", 0, 60.0, learning_rate=1e-4, task="rte", epochs=2),
-    ]
-    assert differences_said(runs).endswith(
-        "learning rate 0.0001 and not 2e-05; epochs 2 and not 5 (cwgnc on cola); "
-        "epochs 2 and not 3 (adamw on rte)."
-    )
-    assert paper.recipe_differences(run("gu", 0, 60.0, learning_rate=1e-4)) == []
+    assert not any("are recorded" in note for note in notes.notes(table))
 
 
 def test_configurations_with_one_label_are_told_apart():
@@ -119,7 +36,7 @@ def test_configurations_with_one_label_are_told_apart():
         "adamw",
     )
     table = tables.build(design, runs)
-    means = [cell.row.summary.mean for cell in table.column("cola").values()]
+    means = [row.summary.mean for row in table.column("cola").values()]
     assert means == [60, 50, 40]
 
 
@@ -146,7 +63,7 @@ def test_what_was_scored_on_held_out_examples_is_told_apart(order):
     ][::order]
     mixed = tables.build(Design.of_records(rte), rte)
     assert mixed.heading("rte") == "rte: accuracy in %"
-    (note,) = [note for note in mixed.notes if note.startswith("On rte ")]
+    (note,) = [note for note in notes.notes(mixed) if note.startswith("On rte ")]
     for facts in (
         "adamw (bert-large-uncased, accuracy in %, 2,241 training examples, the",
         "devlin (bert-large-uncased, accuracy in %, 2,490 training examples, the "
@@ -154,84 +71,13 @@ def test_what_was_scored_on_held_out_examples_is_told_apart(order):
     ):
         assert facts in note
     lines = re.findall(
-        'class="majority" x1="([^"]+)"', charts.dots(mixed.column("rte"), "accuracy")
+        'class="majority" x1="([^"]+)"', charts.dots(mixed.column("rte"))
     )
     assert len(lines) == 3
     assert len(set(lines)) == 2
     alone = tables.build(Design.of_records(held), held)
     assert "on 0.4% held out of the training set" in alone.heading("cola")
-    assert any("scored on 0.4% held out" in note for note in alone.notes)
-
-
-def test_a_spread_that_nothing_bounds_is_unknown():
-    runs = [run("devlin", seed, -1.0 if seed == 3 else 0.0) for seed in range(25)]
-    table = tables.build(Design.of_records(runs), runs)
-    cell = table.column("cola")["devlin"]
-    assert cell.row.summary.std_interval.high == np.inf
-    assert formats.sureness(cell)[1] == "unknown"
-    # Nor can scores from 0 to 100 have a spread of more than 50.
-    wide = [
-        run("cwgnc", seed, s, task="rte") for seed, s in enumerate([52, 53, 52, 70, 71])
-    ]
-    cell = tables.build(Design.of_records(wide), wide).cells["rte", "cwgnc"]
-    assert 50 < cell.row.summary.std_interval.high < np.inf
-    assert formats.sureness(cell)[1] == "unknown"
-
-
-def test_designs_join_and_survive_json():
-    whole = Design.of_records(RUNS)
-    assert Design.from_json(whole.number, whole.to_json()) == whole
-    first, second = Design.of_records(RUNS[:5]), Design.of_records(RUNS[5:])
-    assert first.join(second).configurations == whole.configurations
-    assert first.join(second).seeds == whole.seeds
-    other = Design.of_records([run("cwgnc", 0, 60.0, learning_rate=1e-4)])
-    with pytest.raises(RecordsError, match="cwgnc on cola has other settings"):
-        first.join(other)
-    with pytest.raises(RecordsError, match="is not one of this version"):
-        Design.from_json("1", {"methods": []})
-
-
-def test_joined_designs_do_not_depend_on_their_order():
-    clipped, bare, more = (
-        Design.of_records([run(method, 0, 60.0)]) for method in ("cwgnc", "adamw", "gu")
-    )
-    # The usual reference is chosen anew, where it was nobody's wish.
-    assert bare.reference == "adamw"
-    assert bare.join(clipped).reference == clipped.join(bare).reference == "cwgnc"
-    wished = dataclasses.replace(bare.join(more), reference="gu")
-    assert wished.join(clipped).reference == clipped.join(wished).reference == "gu"
-    # The larger table says how rows are ordered.
-    assert clipped.join(bare.join(clipped)).methods == ("adamw", "cwgnc")
-    assert bare.join(clipped).join(clipped).methods == ("adamw", "cwgnc")
-    # The paper's threshold is the method's own: one row, and not two of the same runs.
-    same = Design.of_records([run("cwgnc:max_norm=0.05", 1, 50.0)])
-    joined = bare.join(clipped).join(same)
-    assert joined.methods == ("adamw", "cwgnc")
-    assert joined.runs == 4
-
-
-def test_labels_of_earlier_versions_are_the_same_rows(tmp_path):
-    loose, old = "cwgnc:max_norm=1e5", "cwgnc:max_norm=100000.0"
-    runs = [run("cwgnc", 0, 60.0), run(loose, 0, 50.0), run(loose, 0, 40.0, task="rte")]
-    assert runs[1]["label"] == "cwgnc:max_norm=100000"
-    new = Design.of_records(runs)
-    # As they were written before: with what Python makes of a number.
-    earlier = [*runs[:2], runs[2] | {"label": old}]
-    assert Design.of_records(earlier) == new
-    saved = new.to_json() | {"methods": ["cwgnc", old], "reference": old}
-    saved["configurations"] = [
-        [task, method.replace("100000", "100000.0"), name]
-        for task, method, name in saved["configurations"]
-    ]
-    joined = new.join(Design.from_json("1", saved))
-    assert joined == dataclasses.replace(new, reference=runs[1]["label"])
-    records = RunStore(tmp_path)
-    records.append(earlier)
-    manifest.change(records, lambda content: content["tables"].update({"1": saved}))
-    for reference in (loose, old, runs[1]["label"]):
-        [table] = write.read(records, reference=reference)
-        assert table.design.reference == "cwgnc:max_norm=100000"
-        assert table.methods == ["cwgnc", "cwgnc:max_norm=100000"]
+    assert any("scored on 0.4% held out" in note for note in notes.notes(alone))
 
 
 @pytest.mark.parametrize(

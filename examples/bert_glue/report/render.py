@@ -1,0 +1,45 @@
+"""Templates filled in; in those of HTML everything is text that is no markup."""
+
+import functools
+import pathlib
+
+import jinja2
+from markupsafe import Markup, escape
+
+
+def render(template: str, **values: object) -> str:
+    """Fills in a template.
+
+    Args:
+      template: name of a file in ``templates``.
+      **values: what it is to know.
+
+    Returns:
+      The text; in HTML, values are escaped.
+    """
+    return _environment().get_template(template).render(**values)
+
+
+def breakable(label: str) -> Markup:
+    """A label that may go on in another line after each setting, but not in 1e-5."""
+    return escape(label).replace(":", Markup(":<wbr>")).replace("-", Markup("-&#8288;"))
+
+
+def markdown(text: object) -> str:
+    """Text without what Markdown takes for markup, to stand in a table or a list."""
+    return str(text).translate({ord(mark): f"\\{mark}" for mark in "|*_"})
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        # The package is run from its folder, so that there is no package to load from.
+        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent / "templates"),
+        autoescape=jinja2.select_autoescape(["html"]),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"breakable": breakable, "markdown": markdown}
+    return environment
