@@ -112,7 +112,7 @@ class Scale:
         low, high = low - 0.06 * width, low + 1.06 * width
         power = 10.0 ** math.floor(math.log10(width))
         factors = (0.1, 0.2, 0.25, 0.5, 1, 2)
-        step = next(power * each for each in factors if width <= 6 * power * each)
+        step = next(power * k for k in factors if width <= 6 * power * k)
         first, last = math.ceil(low / step), math.floor(high / step)
         return cls(low, high, [round(n * step, 10) for n in range(first, last + 1)])
 
@@ -127,12 +127,6 @@ class Scale:
     def down(self, value: float) -> str:
         """Where a value lies from the top of an upright axis, in per cent."""
         return f"{100 - self.share(value):.2f}"
-
-    def band(self, mean: float, std: float) -> dict[str, str]:
-        """Start and width of one standard deviation about the mean, on the axis."""
-        low, high = max(self.low, mean - std), min(self.high, mean + std)
-        width = self.share(high) - self.share(low)
-        return {"start": self.along(low), "width": f"{width:.2f}%"}
 
 
 def _dots(row: Row, scale: Scale) -> list[tuple[Record, float]]:

@@ -38,23 +38,11 @@ def text(table: Table) -> str:
     Returns:
       Lines: blocks with a star at the best of each column, what is shown, notes.
     """
-    blocks = [
-        f"{table.heading(task)}\n{layouts.aligned(_task_lines(table, task))}"
-        for task in table.tasks
-    ]
-    answers = notes.outcome(table)
-    if table.verdicts:
-        lines = verdicts.brief_lines(table.verdicts, table.design.reference)
-        answers += f"\n{layouts.aligned(lines)}\n({verdicts.KEY})"
-    remarks = [f"* {BEST}.", *notes.notes(table)]
-    names = [
-        f"{label} is {name}"
-        for label in table.methods
-        if (name := paper.approach(label))
-    ]
-    if names:
-        remarks.append(f"In the paper {', '.join(names)}.")
-    return f"{table.title}\n" + "\n\n".join([*blocks, answers, "\n".join(remarks)])
+    lines = {task: layouts.aligned(_task_lines(table, task)) for task in table.tasks}
+    brief = verdicts.brief_lines(table.verdicts, table.design.reference)
+    return _render(
+        "table.txt", table, lines=lines, brief=layouts.aligned(brief) if brief else ""
+    )
 
 
 def markdown(table: Table) -> str:
@@ -83,15 +71,12 @@ def markdown(table: Table) -> str:
         {column: render.markdown(cell) for column, cell in line.items()}
         for line in verdicts.brief_lines(table.verdicts, table.design.reference)
     ]
-    return render.render(
+    return _render(
         "table.md",
-        table=table,
+        table,
         numbers=layouts.markdown(numbers),
-        best=BEST,
-        notes=notes,
         sureness=layouts.markdown(sure),
         brief=layouts.markdown(brief) if brief else "",
-        key=verdicts.KEY,
     )
 
 
@@ -129,32 +114,15 @@ def latex(table: Table) -> str:
     Returns:
       A fragment for a document that uses the package booktabs.
     """
-    tasks = table.tasks
-    spans = [rf"\multicolumn{{3}}{{c}}{{{_in_latex(task.upper())}}}" for task in tasks]
-    rules = [rf"\cmidrule(lr){{{3 * n + 2}-{3 * n + 4}}}" for n in range(len(tasks))]
-    lines = [
-        *(f"% {note}" for note in (*map(table.heading, tasks), *notes.notes(table))),
-        rf"% Bold: {BEST}. Needs \usepackage{{booktabs}}.",
-        rf"\begin{{tabular}}{{l{'rrr' * len(tasks)}}}",
-        r"\toprule",
-        _latex_line(["Approach", *spans]),
-        "".join(rules),
-        _latex_line(["", *[*SCORES] * len(tasks)]),
-        r"\midrule",
-    ]
-    for label in table.methods:
-        scores = [
-            score for task in tasks for score in table.scores(task, label).values()
+    lines = {
+        label: [
+            score
+            for task in table.tasks
+            for score in table.scores(task, label).values()
         ]
-        texts = [rf"\textbf{{{s.text}}}" if s.is_best else s.text for s in scores]
-        lines.append(_latex_line([_in_latex(label), *texts]))
-        # What the paper has goes below, for the table to be as narrow as a page.
-        published = [f"({s.published})" if s.published else "" for s in scores]
-        below = [_in_latex(paper.approach(label)), *published]
-        if any(below):
-            small = [rf"{{\scriptsize {cell}}}" if cell else "" for cell in below]
-            lines.append(_latex_line(small))
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+        for label in table.methods
+    }
+    return _render("table.tex", table, lines=lines)
 
 
 def csv_text(table: Table) -> str:
@@ -244,18 +212,17 @@ def _released(row: Row) -> str:
     return "-" if row.failed_released is None else f"{row.failed_released}"
 
 
-def _latex_line(cells: Sequence[str]) -> str:
-    return " & ".join(cells) + r" \\"
-
-
-def _in_latex(text: str) -> str:
-    special = {
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        **{letter: f"\\{letter}" for letter in "&%$#_{}"},
-    }
-    return text.translate(str.maketrans(special))
+def _render(template: str, table: Table, **values: object) -> str:
+    return render.render(
+        template,
+        table=table,
+        columns=SCORES,
+        notes=notes,
+        approach=paper.approach,
+        best=BEST,
+        key=verdicts.KEY,
+        **values,
+    )
 
 
 NUMBERS: Mapping[str, Callable[[Row], Any]] = {

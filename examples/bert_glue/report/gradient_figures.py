@@ -121,7 +121,7 @@ def draw(
         figure = _group_figure(method, f"{_LAYER}{chosen}")
         path = target / f"figure_3_{file_name(method.label)}.png"
         written.append(plots.save(figure, path))
-    clipping = [each for each in methods if each.settings["clipping"] == "component"]
+    clipping = [m for m in methods if m.settings["clipping"] == "component"]
     for what in ("components", "parameters") if clipping else ():
         path = target / f"clip_rate_{what}.png"
         written.append(plots.save(_clip_rate_figure(clipping, what), path))

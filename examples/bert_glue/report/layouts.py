@@ -11,7 +11,7 @@ def aligned(lines: Sequence[Mapping[str, str]]) -> str:
     """Lines in columns, the first to the left and the others to the right.
 
     Args:
-      lines: at least one; all have the cells of the first, or some of them.
+      lines: at least one; what a line lacks is left empty.
 
     Returns:
       The text, the names of the columns first.
@@ -22,12 +22,14 @@ def aligned(lines: Sequence[Mapping[str, str]]) -> str:
       adamw   4.0
       mixout
     """
-    columns = [[name, *(line.get(name, "") for line in lines)] for name in lines[0]]
-    widths = [max(map(len, cells)) for cells in columns]
-    columns = [
-        [cell.rjust(width) if number else cell.ljust(width) for cell in cells]
-        for number, (cells, width) in enumerate(zip(columns, widths, strict=True))
-    ]
+    names = dict.fromkeys(name for line in lines for name in line)
+    columns: list[list[str]] = []
+    for name in names:
+        cells = [name, *(line.get(name, "") for line in lines)]
+        width = max(map(len, cells))
+        columns.append(
+            [cell.rjust(width) if columns else cell.ljust(width) for cell in cells]
+        )
     return "\n".join(map("  ".join, zip(*columns, strict=True)))
 
 

@@ -1,16 +1,13 @@
 """What a reader of a table must know, in sentences."""
 
+import collections
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
 
 from bert_glue.records.designs import ALL
 from bert_glue.report import headings, paper, verdicts
 from bert_glue.report.tables import Table
 from bert_glue.study.summaries import Row
 from cwgnc_jax import stability
-
-Key = TypeVar("Key")
-Value = TypeVar("Value")
 
 
 def notes(table: Table) -> list[str]:
@@ -94,14 +91,11 @@ def _missing_runs(table: Table) -> Iterator[str]:
 
 
 def _settings_unlike_the_papers(table: Table) -> Iterator[str]:
-    differing = _grouped(
-        (text, key)
-        for key, row in table.cells.items()
-        for text in (
-            *paper.differences(row.runs[0]),
-            *paper.recipe_differences(row.runs[0]),
-        )
-    )
+    differing = collections.defaultdict(list)
+    for key, row in table.cells.items():
+        run = row.runs[0]
+        for text in (*paper.differences(run), *paper.recipe_differences(run)):
+            differing[text].append(key)
     if differing:
         where = [f"{text}{_where(table, keys)}" for text, keys in differing.items()]
         yield (
@@ -190,13 +184,8 @@ def _cells(keys: Iterable[tuple[str, str]]) -> str:
 
 
 def _labels(table: Table, value_of: Callable[[Row], int]) -> dict[int, str]:
-    """Which methods have a value, by that value; each label once."""
-    labels = _grouped((value_of(row), label) for (_, label), row in table.cells.items())
-    return {value: ", ".join(dict.fromkeys(names)) for value, names in labels.items()}
-
-
-def _grouped(pairs: Iterable[tuple[Key, Value]]) -> dict[Key, list[Value]]:
-    groups: dict[Key, list[Value]] = {}
-    for key, value in pairs:
-        groups.setdefault(key, []).append(value)
-    return groups
+    """Which methods have a value, by that value; a label of several tasks once."""
+    labels: dict[int, dict[str, None]] = collections.defaultdict(dict)
+    for (_, label), row in table.cells.items():
+        labels[value_of(row)][label] = None
+    return {value: ", ".join(names) for value, names in labels.items()}

@@ -41,13 +41,8 @@ def plot_runs(rows: Sequence[Row]) -> Figure:
     near = _HEIGHT * max(np.ptp([*scores, rows[0].majority_score]), 1.0)
     for column, row in enumerate(rows):
         _draw_column(axes, column, row, near)
-    axes.axhline(
-        rows[0].majority_score,
-        color="0.5",
-        linestyle="--",
-        linewidth=1,
-        label="majority classifier",
-    )
+    majority = rows[0].majority_score
+    axes.axhline(majority, color="0.5", ls="--", lw=1, label="majority classifier")
     stds = [f"std {row.summary.std:.2f}" for row in rows]
     axes.set_xticks(range(len(rows)), map("\n".join, zip(labels, stds, strict=True)))
     axes.set_xlim(-0.6, len(rows) - 0.4)
@@ -112,20 +107,7 @@ def _draw_column(axes: Axes, column: int, row: Row, near: float) -> None:
             if run["failed"] == failed
         ]
         if dots:
-            axes.scatter(
-                *zip(*dots, strict=True),
-                s=34,
-                c=color,
-                marker=marker,
-                alpha=0.75,
-                linewidths=0,
-                label=label,
-            )
-    axes.hlines(
-        row.summary.mean,
-        column - 0.3,
-        column + 0.3,
-        colors=_MEAN,
-        linewidth=1.8,
-        label="mean",
-    )
+            x, y = zip(*dots, strict=True)
+            axes.plot(x, y, marker, color=color, alpha=0.75, ms=6, mew=0, label=label)
+    mean, ends = row.summary.mean, (column - 0.3, column + 0.3)
+    axes.hlines(mean, *ends, colors=_MEAN, linewidth=1.8, label="mean")

@@ -17,7 +17,8 @@ def render(template: str, **values: object) -> str:
     Returns:
       The text; in HTML, values are escaped.
     """
-    return _environment().get_template(template).render(**values)
+    environment = _environment(pathlib.Path(template).suffix)
+    return environment.get_template(template).render(**values)
 
 
 def breakable(label: str) -> Markup:
@@ -30,16 +31,35 @@ def markdown(text: object) -> str:
     return str(text).translate({ord(mark): f"\\{mark}" for mark in "|*_"})
 
 
+def latex(text: str) -> str:
+    """Text without what LaTeX takes for commands."""
+    named = {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+    }
+    marks = {mark: f"\\{mark}" for mark in "&%$#_{}"}
+    return text.translate(str.maketrans(named | marks))
+
+
 @functools.cache
-def _environment() -> jinja2.Environment:
+def _environment(suffix: str) -> jinja2.Environment:
+    # LaTeX is full of braces itself.
+    start, end = ("<<", ">>") if suffix == ".tex" else ("{{", "}}")
     environment = jinja2.Environment(
         # The package is run from its folder, so that there is no package to load from.
         loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent / "templates"),
-        autoescape=jinja2.select_autoescape(["html"]),
+        autoescape=suffix == ".html",
         undefined=jinja2.StrictUndefined,
+        variable_start_string=start,
+        variable_end_string=end,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"breakable": breakable, "markdown": markdown}
+    environment.filters |= {
+        "breakable": breakable,
+        "markdown": markdown,
+        "latex": latex,
+    }
     return environment

@@ -41,7 +41,7 @@ def scores_by_stage(method: LoggedMethod) -> NDArray[np.float64]:
     columns = []
     for run in method.runs:
         # Later evaluations of a stage replace earlier ones.
-        last = {each.get("stage", 0): each["score"] for each in run.record["history"]}
+        last = {part.get("stage", 0): part["score"] for part in run.record["history"]}
         columns.append([last[stage] for stage in sorted(last)])
     return np.array(columns).T
 
@@ -70,7 +70,7 @@ def movement_by_stage(
         moved = np.stack([log.after_stages(rmsd) for log in logs])
         values = np.where(moved == 0, 0, values)
     extremes = cwgnc_jax.extremes_by_group(values, logs[0].groups)
-    return {name: np.mean(each, axis=0) for name, each in extremes.items()}
+    return {name: np.mean(values, axis=0) for name, values in extremes.items()}
 
 
 def racing(method: LoggedMethod) -> dict[str, NDArray[np.float64]]:
@@ -85,28 +85,30 @@ def racing(method: LoggedMethod) -> dict[str, NDArray[np.float64]]:
       components that take turns race too.
     """
     logs = _sound_logs(method)
-    moved = {
-        "whole run": [log.after_stages("rmsd_from_initial")[-1] for log in logs],
-        "stage by stage": [log.after_stages("rmsd_from_before") for log in logs],
-    }
-    if method.settings.get("unfreeze") != "gu":
-        del moved["stage by stage"]
+    moved = {"whole run": [log.after_stages("rmsd_from_initial")[-1] for log in logs]}
+    if method.settings.get("unfreeze") == "gu":
+        moved["stage by stage"] = [log.after_stages("rmsd_from_before") for log in logs]
     return {
-        kind: np.array([float(cwgnc_jax.convergence_racing(each)) for each in of_runs])
-        for kind, of_runs in moved.items()
+        kind: np.array([float(cwgnc_jax.convergence_racing(run)) for run in runs])
+        for kind, runs in moved.items()
     }
 
 
 def describe(methods: Sequence[LoggedMethod]) -> str:
     """Scores by stage, and how unequally components moved, as tables to print."""
     metric = metric_name(methods[0].settings)
+    raced = [
+        {"method": name_of(method)}
+        | {kind: _mean_and_std(values, 3) for kind, values in racing(method).items()}
+        for method in methods
+    ]
     return "\n".join(
         [
             f"{metric} in % after each stage, mean ± standard deviation of the runs:",
             aligned(_score_lines(methods)),
             "",
             "convergence racing (0: all components move alike, 1: one alone moves):",
-            aligned(_racing_lines(methods)),
+            aligned(raced),
             "",
         ]
     )
@@ -126,20 +128,19 @@ def draw(folder: pathlib.Path, methods: Sequence[LoggedMethod]) -> list[pathlib.
     """
     target = folder / "figures"
     written = [plots.save(_scores_figure(methods), target / "figure_1.png")]
-    for number, (measure, start) in _MOVEMENTS.items():
+    for figure_name, (measure, start) in _MOVEMENTS.items():
         for method in methods:
             restarts = method.settings.get("unfreeze") == "restart"
             if not method.is_staged or (restarts and start == "before"):
                 continue
-            updates = movement_by_stage(method, f"{measure}_from_{start}")
-            if updates:
+            if updates := movement_by_stage(method, f"{measure}_from_{start}"):
                 figure = plotting.plot_updates(
                     updates,
                     beside=_beside(methods, measure) if start == "initial" else {},
                     ylabel=_MEASURES[measure],
                     title=f"{name_of(method)}, compared with {_STARTS[start]}",
                 )
-                name = f"figure_{number}_{plots.file_name(method.label)}.png"
+                name = f"figure_{figure_name}_{plots.file_name(method.label)}.png"
                 written.append(plots.save(figure, target / name))
     return written
 
@@ -168,15 +169,6 @@ def _score_lines(methods: Sequence[LoggedMethod]) -> list[dict[str, str]]:
         lines.append(line("all at once", 0, scores.keys() - staged))
     updates = {name_of(method): f"{_updates(method)}" for method in methods}
     return [*lines, {"layers trained": "updates until then", **updates}]
-
-
-def _racing_lines(methods: Sequence[LoggedMethod]) -> list[dict[str, str]]:
-    kinds = ("whole run", "stage by stage")
-    lines = []
-    for method in methods:
-        texts = {kind: _mean_and_std(each, 3) for kind, each in racing(method).items()}
-        lines.append({"method": name_of(method)} | dict.fromkeys(kinds, "") | texts)
-    return lines
 
 
 def _scores_figure(methods: Sequence[LoggedMethod]) -> Figure:

@@ -190,7 +190,7 @@ def shares(runs: Sequence[Record]) -> Shares | None:
       two data seeds, with scores that differ.
     """
     scores = {(run["init_seed"], run["data_seed"]): run["score"] for run in runs}
-    inits, datas = (sorted({key[place] for key in scores}) for place in (0, 1))
+    inits, datas = (sorted(set(seeds)) for seeds in zip(*scores, strict=True))
     if min(len(inits), len(datas)) < 2 or len(scores) != len(inits) * len(datas):
         return None
     grid = np.array([[scores[init, data] for data in datas] for init in inits])
