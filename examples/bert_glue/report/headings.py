@@ -1,9 +1,11 @@
 """What is scored on what, in words."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bert_glue.study.summaries import Row
+if TYPE_CHECKING:
+    # It brings JAX; a command line that asks for the paper's numbers needs none.
+    from bert_glue.study.summaries import Row
 
 METRIC_NAMES = {
     "accuracy": "accuracy",
@@ -25,7 +27,7 @@ def held_out_part(settings: Mapping[str, Any]) -> str:
     return f"{100 * share:g}% held out of the training set" if share else ""
 
 
-def facts(row: Row) -> tuple[str, str, str]:
+def facts(row: "Row") -> tuple[str, str, str]:
     """What is scored, on how many examples, and what the majority classifier has."""
     settings = row.settings
     part = held_out_part(settings)
@@ -36,7 +38,7 @@ def facts(row: Row) -> tuple[str, str, str]:
     )
 
 
-def heading(rows: Sequence[Row]) -> str:
+def heading(rows: Sequence["Row"]) -> str:
     """What is scored on what, in a line.
 
     Args:
