@@ -38,7 +38,7 @@ class Table:
 
     Attributes:
       design: rows, columns and seeds that it is to have.
-      cells: what there is of it, by task and label of the method.
+      cells: what there is of it, by task and label of the method, in their order.
       verdicts: what the differences from the reference are worth.
     """
 
@@ -54,8 +54,7 @@ class Table:
     @property
     def tasks(self) -> list[str]:
         """The tasks of which there are runs."""
-        present = {task for task, _ in self.cells}
-        return [task for task in self.design.tasks if task in present]
+        return list(dict.fromkeys(task for task, _ in self.cells))
 
     @property
     def methods(self) -> list[str]:
@@ -70,11 +69,8 @@ class Table:
 
     def column(self, task: str) -> dict[str, Row]:
         """What there is of a task, by the label of the method, in order."""
-        return {
-            label: self.cells[task, label]
-            for label in self.methods
-            if (task, label) in self.cells
-        }
+        cells = self.cells.items()
+        return {label: row for (of_task, label), row in cells if of_task == task}
 
     def metric(self, task: str) -> str:
         """What a task is scored by, in words."""
@@ -82,9 +78,8 @@ class Table:
 
     def is_mixed(self, task: str) -> bool:
         """Whether methods were not trained and scored on the same."""
-        return (
-            len({verdicts.subject(row.runs) for row in self.column(task).values()}) > 1
-        )
+        subjects = {verdicts.subject(row.runs) for row in self.column(task).values()}
+        return len(subjects) > 1
 
     def best(self, task: str) -> dict[str, set[str]]:
         """Which methods are the best of a task, for each of :data:`SCORES`.
@@ -128,13 +123,11 @@ class Table:
         row = self.cells[task, label]
         texts = score_texts(row.summary, digits=1)
         published = paper.published(row.runs[0])
-        theirs = (
-            score_texts(published, digits=1) if published else dict.fromkeys(SCORES, "")
-        )
+        theirs = score_texts(published, digits=1) if published else {}
         best = self.best(task)
         return {
-            name: Score(texts[name], theirs[name], label in best[name])
-            for name in SCORES
+            name: Score(text, theirs.get(name, ""), label in best[name])
+            for name, text in texts.items()
         }
 
     def heading(self, task: str) -> str:

@@ -130,7 +130,7 @@ def compare(
         questions: dict[str, Callable[..., stability.Comparison]] = {
             "welch": stability.compare_scores
         }
-        if not _all_failed(ours) and not _all_failed(theirs):
+        if not any(all(run["failed"] for run in of) for of in (ours, theirs)):
             questions["brown-forsythe"] = stability.compare_spread
         for unpaired, question in questions.items():
             comparison = question(
@@ -240,10 +240,6 @@ def _pairs(
                 pairs.append((task, ours_of, method))
     # Task by task, those with the reference itself first.
     return sorted(pairs, key=lambda pair: (tasks.index(pair[0]), pair[1] != reference))
-
-
-def _all_failed(runs: Sequence[Record]) -> bool:
-    return all(run["failed"] for run in runs)
 
 
 def _samples(
