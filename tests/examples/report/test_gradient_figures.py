@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 import recorded_runs
-from bert_glue.records.component_logs import ComponentLogs, gather
+from bert_glue.records.component_logs import (
+    ComponentLogs,
+    LoggedMethod,
+    LoggedRun,
+    gather,
+)
 from bert_glue.records.run_store import RunStore
 from bert_glue.report import gradient_figures
 
@@ -38,9 +43,8 @@ def test_the_worst_failed_run_stands_beside_the_best_successful(folder):
     assert [run.record["seed"] for run in chosen.values()] == [2, 1]
     assert list(gradient_figures.choose_runs(cwgnc)) == ["successful run (seed 1, 8.0)"]
     diverged = devlin.runs[3].record | {"failed": True, "diverged_at": 9}
-    worse = devlin._replace(
-        runs=(*devlin.runs[:3], devlin.runs[3]._replace(record=diverged))
-    )
+    last = LoggedRun(diverged, devlin.runs[3].log)
+    worse = LoggedMethod("devlin", devlin.settings, (*devlin.runs[:3], last))
     assert (
         next(iter(gradient_figures.choose_runs(worse)))
         == "failed run (seed 3, diverged)"

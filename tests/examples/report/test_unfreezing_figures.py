@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 import recorded_runs
-from bert_glue.records.component_logs import ComponentLogs, gather
+from bert_glue.records.component_logs import (
+    ComponentLogs,
+    LoggedMethod,
+    LoggedRun,
+    gather,
+)
 from bert_glue.records.run_store import RunStore
 from bert_glue.report import unfreezing_figures
 
@@ -62,12 +67,12 @@ def test_what_the_figures_show(made_up):
     assert unfreezing_figures.racing(full)["whole run"].tolist() == [0, 0]
     assert unfreezing_figures.racing(gu)["stage by stage"].tolist() == [0, 0]
     diverged = [
-        run._replace(record=run.record | {"diverged_at": 3}) for run in gu.runs[1:]
+        LoggedRun(run.record | {"diverged_at": 3}, run.log) for run in gu.runs[1:]
     ]
-    sound = gu._replace(runs=(gu.runs[0], *diverged))
+    sound = LoggedMethod("gu", gu.settings, (gu.runs[0], *diverged))
     moved = unfreezing_figures.movement_by_stage(sound, "rmsd_from_initial")
     assert list(moved["head"]) == [1, 2, 3]
-    none = gu._replace(runs=tuple(diverged))
+    none = LoggedMethod("gu", gu.settings, tuple(diverged))
     assert unfreezing_figures.movement_by_stage(none, "rmsd_from_initial") == {}
 
 
@@ -97,9 +102,8 @@ def test_tables_and_figures(made_up, tmp_path):
 
 def test_stages_that_restart_are_not_compared_with_the_stage_before(made_up, tmp_path):
     gu, full = made_up
-    restart = gu._replace(
-        label="gu-restart", settings=gu.settings | {"unfreeze": "restart"}
-    )
+    settings = gu.settings | {"unfreeze": "restart"}
+    restart = LoggedMethod("gu-restart", settings, gu.runs)
     written = unfreezing_figures.draw(tmp_path, [restart, full])
     assert [path.name for path in written] == [
         "figure_1.png",
