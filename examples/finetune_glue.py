@@ -61,8 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
     from bert_glue.data import load
     from bert_glue.devices import environment
     from bert_glue.records.files import replace_file
-    from bert_glue.report import plots
-    from bert_glue.study import best_model, summaries
+    from bert_glue.report import formats, plots
+    from bert_glue.study import best_model
     from bert_glue.study.progress import Progress
     from bert_glue.study.study import Study
 
@@ -104,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
     def report(progress: Progress) -> None:
         # A shard may have nothing to do, and find nothing done.
         if rows := study.rows():
-            progress.note(summaries.format_table(rows))
+            progress.note(formats.rows_text(rows))
             picture = records.folder / "runs.png"
             plots.save(plots.plot_runs(rows), picture)
             progress.note(f"every run: {picture}; records: {records.path}")

@@ -76,7 +76,7 @@ def main(
     # What takes long to import waits until the command line is known to be right.
     from bert_glue.cli import setup
     from bert_glue.devices import environment, processes
-    from bert_glue.study import summaries
+    from bert_glue.report import formats
     from bert_glue.study.progress import Progress
     from bert_glue.study.study import Study
 
@@ -116,7 +116,7 @@ def main(
         ]
         # A shard may have nothing to do, and find nothing done.
         if runs:
-            say(summaries.format_table(study.rows()) + "\n")
+            say(formats.rows_text(study.rows()) + "\n")
             order = [configuration.name for configuration in configurations]
             runs.sort(key=lambda record: order.index(record["configuration"]))
             draw(say, records.folder, gather(runs, recordings.load))

@@ -1,17 +1,32 @@
 """Tables as text for a terminal, as Markdown, LaTeX and CSV."""
 
-import csv
-import io
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bert_glue.report import paper, verdicts
-from bert_glue.report.tables import COLUMNS, Cell, Table, approach
-from bert_glue.study import summaries
+from bert_glue.report import headings, layouts, notes, paper, render, verdicts
+from bert_glue.report.tables import SCORES, Score, Table, score_texts
+from bert_glue.report.verdicts import Verdict
+from bert_glue.study.summaries import Row
+from cwgnc_jax import stability
 
 BEST = "best of its column; methods of one run, and spreads where all fail, left out"
 """What a star or bold type says."""
+
+
+def rows_text(rows: Sequence[Row]) -> str:
+    """Rows as a table to print, scores in per cent.
+
+    Args:
+      rows: rows of one task.
+
+    Returns:
+      Lines of text, the heading first.
+    """
+    lines = [_line(row, score_texts(row.summary, digits=2)) for row in rows]
+    if all(row.failed_released is None for row in rows):
+        for line in lines:
+            del line["failed (released)"]
+    return f"{headings.heading(rows)}\n{layouts.aligned(lines)}"
 
 
 def text(table: Table) -> str:
@@ -23,40 +38,11 @@ def text(table: Table) -> str:
     Returns:
       Lines: blocks with a star at the best of each column, what is shown, notes.
     """
-    blocks = []
-    for task in table.tasks:
-        column, best = table.column(task), table.best(task)
-        head = ["method", "runs", *COLUMNS, "failed", "failed (released)"]
-        published = any(cell.published for cell in column.values())
-        head += [f"paper's {name}" for name in COLUMNS] if published else []
-        lines = [head]
-        for label, cell in column.items():
-            line = [label, f"{len(cell.runs)}"]
-            line += [
-                f"{number}{'*' if label in winners else ' '}"
-                for number, winners in zip(cell.texts, best, strict=True)
-            ]
-            line += [f"{len(cell.row.failed)}", _released(cell)]
-            if published:
-                line += [f"{number:.1f}" for number in cell.published or ()] or [
-                    "-"
-                ] * 3
-            lines.append(line)
-        blocks.append(f"{table.heading(task)}\n{summaries.align(lines)}")
-    blocks[0] = f"{table.title}\n{blocks[0]}"
-    answers = table.outcome
-    if table.verdicts:
-        reference = table.design.reference
-        lines = [verdicts.HEAD, *verdicts.brief_rows(table.verdicts, reference)]
-        answers += f"\n{summaries.align(lines)}\n({verdicts.KEY})"
-    names = [
-        f"{label} is {paper.APPROACHES[label]}"
-        for label in table.methods
-        if approach(label) != label
-    ]
-    notes = [f"* {BEST}.", *table.notes]
-    notes += [f"In the paper {', '.join(names)}."] if names else []
-    return "\n\n".join([*blocks, answers, "\n".join(notes)])
+    lines = {task: layouts.aligned(_task_lines(table, task)) for task in table.tasks}
+    brief = verdicts.brief_lines(table.verdicts, table.design.reference)
+    return _render(
+        "table.txt", table, lines=lines, brief=layouts.aligned(brief) if brief else ""
+    )
 
 
 def markdown(table: Table) -> str:
@@ -68,66 +54,55 @@ def markdown(table: Table) -> str:
     Returns:
       A Markdown document. The best of each column is bold.
     """
-
-    def bold(value: str, is_best: bool) -> str:
-        return f"**{value}**" if is_best else value
-
-    tasks = table.tasks
-    parts = [f"# {table.title}", *map(_capital, map(table.heading, tasks))]
-    parts += [
-        _markdown_rows(
-            ["method", *(f"{task} {name}" for task in tasks for name in COLUMNS)],
-            [
-                [
-                    _in_markdown(approach(label)),
-                    *map("".join, _numbers(table, label, bold)),
-                ]
-                for label in table.methods
-            ],
-        ),
-        f"Bold: {BEST}.",
-        "## Failed runs, and how sure the spread is",
-        table.rules,
-        _markdown_rows(
-            ["method", *(f"{task} {name}" for task in tasks for name in SURENESS)],
-            [
-                [_in_markdown(label), *_sureness(table, label)]
-                for label in table.methods
-            ],
-        ),
-        "## What the differences are worth",
-        table.outcome,
-        *(
-            [
-                _markdown_rows(
-                    verdicts.HEAD,
-                    [
-                        [_in_markdown(text) for text in line]
-                        for line in verdicts.brief_rows(
-                            table.verdicts, table.design.reference
-                        )
-                    ],
-                ),
-                f"({verdicts.KEY})",
-                "In words:",
-                "\n".join(f"- {_in_markdown(str(each))}" for each in table.verdicts),
-            ]
-            if table.verdicts
-            else []
-        ),
-        *([] if not table.notes else ["## Notes", "\n".join(table.notes)]),
+    numbers: list[dict[str, str]] = []
+    sure: list[dict[str, str]] = []
+    without_runs = dict.fromkeys(sureness(next(iter(table.cells.values()))), "-")
+    for label in table.methods:
+        name = ", ".join(filter(None, [label, paper.approach(label)]))
+        numbers.append({"method": render.markdown(name)})
+        sure.append({"method": render.markdown(label)})
+        for task in table.tasks:
+            row = table.cells.get((task, label))
+            for column, score in table.scores(task, label).items():
+                numbers[-1][f"{task} {column}"] = _score_in_markdown(score)
+            for column, cell in (sureness(row) if row else without_runs).items():
+                sure[-1][f"{task} {column}"] = cell
+    brief = [
+        {column: render.markdown(cell) for column, cell in line.items()}
+        for line in verdicts.brief_lines(table.verdicts, table.design.reference)
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return _render(
+        "table.md",
+        table,
+        numbers=layouts.markdown(numbers),
+        sureness=layouts.markdown(sure),
+        brief=layouts.markdown(brief) if brief else "",
+    )
 
 
-SURENESS = (
-    "runs",
-    "std, 95% interval",
-    "failed (majority)",
-    "failed (released)",
-    "NaN",
-)
-"""Heads of the table of failed runs."""
+def sureness(row: Row) -> dict[str, str]:
+    """How sure the spread of a method is, and which of its runs failed.
+
+    Args:
+      row: a method on a task.
+
+    Returns:
+      Texts by the names of their columns.
+    """
+    interval, rate = row.summary.std_interval, _failure_rate(row)
+    # Too few runs, or all alike but for one, bound no spread from above; what an
+    # interval may reach, no scores can, if it is more than half their range.
+    widest = 50 if row.settings["metric"] in ("accuracy", "f1") else 100
+    known = interval.high <= widest
+    return {
+        "runs": f"{len(row.runs)}",
+        "std, 95% interval": (
+            f"{interval.low:.1f} to {interval.high:.1f}" if known else "unknown"
+        ),
+        "failed (majority)": f"{row.failed} ({rate.low:.0%} to {rate.high:.0%})",
+        "failed (released)": _released(row),
+        "NaN": f"{row.diverged}",
+    }
 
 
 def latex(table: Table) -> str:
@@ -139,79 +114,41 @@ def latex(table: Table) -> str:
     Returns:
       A fragment for a document that uses the package booktabs.
     """
-
-    def bold(value: str, is_best: bool) -> str:
-        return rf"\textbf{{{value}}}" if is_best else value
-
-    tasks = table.tasks
-    spans = [rf"\multicolumn{{3}}{{c}}{{{_in_latex(task.upper())}}}" for task in tasks]
-    rules = [
-        rf"\cmidrule(lr){{{3 * number + 2}-{3 * number + 4}}}"
-        for number in range(len(tasks))
-    ]
-    lines = [
-        *(f"% {note}" for note in (*map(table.heading, tasks), *table.notes)),
-        rf"% Bold: {BEST}. Needs \usepackage{{booktabs}}.",
-        rf"\begin{{tabular}}{{l{'rrr' * len(tasks)}}}",
-        r"\toprule",
-        " & ".join(["Approach", *spans]) + r" \\",
-        "".join(rules),
-        " & ".join(["", *COLUMNS * len(tasks)]) + r" \\",
-        r"\midrule",
-    ]
-    for label in table.methods:
-        numbers = _numbers(table, label, bold)
-        theirs = [text.strip() for _, text in numbers]
-        lines.append(" & ".join([_in_latex(label), *(n for n, _ in numbers)]) + r" \\")
-        name = approach(label).removeprefix(label).removeprefix(", ")
-        # What the paper has goes below, for the table to be as narrow as a page.
-        if name or any(theirs):
-            small = [
-                rf"{{\scriptsize {_in_latex(text)}}}" if text else ""
-                for text in (name, *theirs)
-            ]
-            lines.append(" & ".join(small) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+    lines = {
+        label: [
+            score
+            for task in table.tasks
+            for score in table.scores(task, label).values()
+        ]
+        for label in table.methods
+    }
+    return _render("table.tex", table, lines=lines)
 
 
 def csv_text(table: Table) -> str:
     """Every number of the table, unrounded: a line for each method and task.
 
     Args:
-      table: the table.
+      table: the table, with at least one run.
 
     Returns:
       A CSV file with a header; what is unknown or was not asked is empty. Of the
       comparisons it has those with the reference; :func:`comparisons_csv` has all.
     """
-    answers = {
-        (each.task, each.method, each.comparison.question): each.comparison
-        for each in table.verdicts
-        if each.reference == table.design.reference
+    reference = table.design.reference
+    lines = {
+        key: {name: value(row) for name, value in NUMBERS.items()}
+        | {"reference": reference}
+        for key, row in table.cells.items()
     }
-    lines = []
-    for (task, label), cell in table.cells.items():
-        summary, row, rate = cell.row.summary, cell.row, cell.failure_rate
-        line = [
-            *(task, row.settings["metric"], label, row.configuration, len(cell.runs)),
-            *(summary.std, summary.std_interval.low, summary.std_interval.high),
-            *(summary.mean, summary.max, summary.min),
-            *(len(row.failed), rate.low, rate.high, row.failed_released, row.diverged),
-            *(row.majority_score, *(cell.published or (None,) * 3)),
-            table.design.reference,
-        ]
-        for question in ("score", "spread"):
-            verdict = answers.get((task, label, question))
-            line += (
-                [None] * 5
-                if verdict is None
-                else [
-                    *(verdict.test, verdict.p_value, verdict.p_adjusted),
-                    *(verdict.shown, verdict.seeds_needed()),
-                ]
-            )
-        lines.append(line)
-    return _as_csv(CSV_HEAD, lines)
+    for verdict in table.verdicts:
+        if verdict.reference == reference:
+            lines[verdict.task, verdict.method] |= {
+                f"{verdict.comparison.question}_{name}": ANSWERS[name](verdict)
+                for name in _IN_THE_TABLE
+            }
+    answers = [f"{q}_{name}" for q in ("score", "spread") for name in _IN_THE_TABLE]
+    return layouts.as_csv([*NUMBERS, "reference", *answers], lines.values())
 
 
 def comparisons_csv(table: Table) -> str:
@@ -224,135 +161,111 @@ def comparisons_csv(table: Table) -> str:
       A CSV file with a header. The reference of a line is that of the table, or its
       variant that has as many epochs as the method.
     """
+    lines = [
+        {name: value(verdict) for name, value in ANSWERS.items()}
+        for verdict in table.verdicts
+    ]
+    return layouts.as_csv([*ANSWERS], lines)
+
+
+def _line(row: Row, scores: Mapping[str, str]) -> dict[str, str]:
+    return {
+        "method": row.label,
+        "runs": f"{len(row.runs)}",
+        **scores,
+        "failed": f"{row.failed}",
+        "failed (released)": _released(row),
+    }
+
+
+def _task_lines(table: Table, task: str) -> list[dict[str, str]]:
+    column = {label: table.scores(task, label) for label in table.column(task)}
     lines = []
-    for each in table.verdicts:
-        found = each.comparison
-        lines.append(
-            [
-                *(each.task, each.reference, each.method, found.question),
-                *(*found.values, *found.runs, found.test),
-                *(found.p_value, found.p_adjusted, found.shown),
-                *(found.favours if found.shown else None, found.seeds_needed()),
-            ]
-        )
-    return _as_csv(COMPARISONS_HEAD, lines)
+    for label, scores in column.items():
+        texts = {
+            name: f"{score.text}{'*' if score.is_best else ' '}"
+            for name, score in scores.items()
+        }
+        lines.append(_line(table.cells[task, label], texts))
+    if any(score.published for scores in column.values() for score in scores.values()):
+        for line, scores in zip(lines, column.values(), strict=True):
+            for name, score in scores.items():
+                line[f"paper's {name}"] = score.published or "-"
+    return lines
 
 
-COMPARISONS_HEAD = (
-    *("task", "reference", "method", "question", "reference_value", "method_value"),
-    *("reference_runs", "method_runs", "test", "p", "p_corrected", "shown", "better"),
-    "seeds_needed",
-)
-"""Columns of the file of comparisons."""
+def _score_in_markdown(score: Score) -> str:
+    text = f"**{score.text}**" if score.is_best else score.text
+    return f"{text} ({score.published})" if score.published else text
 
 
-CSV_HEAD = (
-    *("task", "metric", "method", "configuration", "runs"),
-    *("std", "std_low", "std_high", "mean", "max", "min"),
-    *("failed", "failure_rate_low", "failure_rate_high", "failed_released"),
-    *("diverged", "majority_score", "paper_std", "paper_mean", "paper_max"),
-    "reference",
-    *(
-        f"{question}_{name}"
-        for question in ("score", "spread")
-        for name in ("test", "p", "p_corrected", "shown", "seeds_needed")
-    ),
-)
-"""Columns of the CSV file."""
+def _published(row: Row, name: str) -> float | None:
+    return getattr(paper.published(row.runs[0]), name, None)
 
 
-def sureness(cell: Cell) -> tuple[str, ...]:
-    """The cells of :data:`SURENESS`.
+def _failure_rate(row: Row) -> stability.Interval:
+    """Wilson's interval of the chance to fail (majority classifier), 0 to 1."""
+    return stability.wilson_interval(row.failed, len(row.runs))
 
-    Args:
-      cell: a method on a task.
 
-    Returns:
-      As many texts.
-    """
-    interval, rate = cell.row.summary.std_interval, cell.failure_rate
-    # Too few runs, or all alike but for one, bound no spread from above; what an
-    # interval may reach, no scores can, if it is more than half their range.
-    widest = 50 if cell.row.settings["metric"] in ("accuracy", "f1") else 100
-    known = interval.high <= widest
-    return (
-        f"{len(cell.runs)}",
-        f"{interval.low:.1f} to {interval.high:.1f}" if known else "unknown",
-        f"{len(cell.row.failed)} ({rate.low:.0%} to {rate.high:.0%})",
-        _released(cell),
-        f"{cell.row.diverged}",
+def _released(row: Row) -> str:
+    return "-" if row.failed_released is None else f"{row.failed_released}"
+
+
+def _render(template: str, table: Table, **values: object) -> str:
+    return render.render(
+        template,
+        table=table,
+        columns=SCORES,
+        notes=notes,
+        approach=paper.approach,
+        best=BEST,
+        key=verdicts.KEY,
+        **values,
     )
 
 
-def _as_csv(head: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
-    """A CSV file; what is unknown, NaN or infinite, is empty: it knows neither."""
+NUMBERS: Mapping[str, Callable[[Row], Any]] = {
+    "task": lambda row: row.settings["task"],
+    "metric": lambda row: row.settings["metric"],
+    "method": lambda row: row.label,
+    "configuration": lambda row: row.configuration,
+    "runs": lambda row: len(row.runs),
+    "std": lambda row: row.summary.std,
+    "std_low": lambda row: row.summary.std_interval.low,
+    "std_high": lambda row: row.summary.std_interval.high,
+    "mean": lambda row: row.summary.mean,
+    "max": lambda row: row.summary.max,
+    "min": lambda row: row.summary.min,
+    "failed": lambda row: row.failed,
+    "failure_rate_low": lambda row: _failure_rate(row).low,
+    "failure_rate_high": lambda row: _failure_rate(row).high,
+    "failed_released": lambda row: row.failed_released,
+    "diverged": lambda row: row.diverged,
+    "majority_score": lambda row: row.majority_score,
+    "paper_std": lambda row: _published(row, "std"),
+    "paper_mean": lambda row: _published(row, "mean"),
+    "paper_max": lambda row: _published(row, "max"),
+}
+"""Columns of a table's CSV file about a method on a task."""
 
-    def known(value: Any) -> Any:
-        unknown = isinstance(value, float) and not math.isfinite(value)
-        return "" if unknown else value
+ANSWERS: Mapping[str, Callable[[Verdict], Any]] = {
+    "task": lambda verdict: verdict.task,
+    "reference": lambda verdict: verdict.reference,
+    "method": lambda verdict: verdict.method,
+    "question": lambda verdict: verdict.comparison.question,
+    "reference_value": lambda verdict: verdict.comparison.values[0],
+    "method_value": lambda verdict: verdict.comparison.values[1],
+    "reference_runs": lambda verdict: verdict.comparison.runs[0],
+    "method_runs": lambda verdict: verdict.comparison.runs[1],
+    "test": lambda verdict: verdict.comparison.test,
+    "p": lambda verdict: verdict.comparison.p_value,
+    "p_corrected": lambda verdict: verdict.comparison.p_adjusted,
+    "shown": lambda verdict: verdict.comparison.shown,
+    "better": lambda verdict: verdict.better,
+    "seeds_needed": lambda verdict: verdict.comparison.seeds_needed(),
+}
+"""Columns of the CSV file of comparisons."""
 
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(map(known, line) for line in lines)
-    return file.getvalue()
-
-
-def _released(cell: Cell) -> str:
-    failed = cell.row.failed_released
-    return "-" if failed is None else f"{failed}"
-
-
-def _numbers(
-    table: Table, label: str, bold: Callable[[str, bool], str]
-) -> list[tuple[str, str]]:
-    """Std, Mean and Max of a method on each task, and the paper's in brackets."""
-    found: list[tuple[str, str]] = []
-    for task in table.tasks:
-        cell = table.cells.get((task, label))
-        if cell is None:
-            found += [("-", "")] * 3
-            continue
-        published = [f" ({number:.1f})" for number in cell.published or ()] or [""] * 3
-        found += [
-            (bold(number, label in winners), theirs)
-            for number, winners, theirs in zip(
-                cell.texts, table.best(task), published, strict=True
-            )
-        ]
-    return found
-
-
-def _sureness(table: Table, label: str) -> list[str]:
-    return [
-        text
-        for task in table.tasks
-        for text in (
-            sureness(table.cells[task, label])
-            if (task, label) in table.cells
-            else ("-",) * len(SURENESS)
-        )
-    ]
-
-
-def _markdown_rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _in_markdown(text: str) -> str:
-    return text.replace("|", r"\|").replace("*", r"\*").replace("_", r"\_")
-
-
-def _in_latex(text: str) -> str:
-    special = {
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        **{each: f"\\{each}" for each in "&%$#_{}"},
-    }
-    return "".join(special.get(letter, letter) for letter in text)
-
-
-def _capital(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
+_IN_THE_TABLE = ("test", "p", "p_corrected", "shown", "seeds_needed")
+"""Those of :data:`ANSWERS` that stand in a table's CSV file, for each question."""

@@ -1,17 +1,21 @@
 """Gradient norms over time: the figures and what they come to, from recorded runs."""
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bert_glue.records.component_logs import LoggedMethod, LoggedRun
+from bert_glue.records.component_logs import ComponentLog, LoggedMethod, LoggedRun
 from bert_glue.report import plots
-from bert_glue.report.unfreezing_figures import file_name, name_of
-from bert_glue.study.summaries import align
+from bert_glue.report.layouts import aligned
+from bert_glue.report.plots import file_name
+from bert_glue.report.unfreezing_figures import name_of
 from cwgnc_jax import plotting
+
+_LAYER = "layer "
+"""How groups of components that are layers are called, before their number."""
 
 _YLABEL = "gradient norm before clipping"
 # So many runs at most are in a picture of clip rates.
@@ -61,50 +65,35 @@ def choose_runs(method: LoggedMethod) -> dict[str, LoggedRun]:
     def score(run: LoggedRun) -> tuple[bool, float]:
         return run.record["diverged_at"] is None, run.record["score"]
 
-    failed = [run for run in method.runs if run.record["failed"]]
-    succeeded = [run for run in method.runs if not run.record["failed"]]
+    outcomes = _by_outcome(method)
     chosen = {}
-    if failed:
-        run = min(failed, key=score)
-        chosen[f"failed run ({run.name})"] = run
-    if succeeded:
-        run = max(succeeded, key=score)
-        chosen[f"successful run ({run.name})"] = run
+    for outcome, choose in (("failed", min), ("successful", max)):
+        if outcomes[outcome]:
+            run = choose(outcomes[outcome], key=score)
+            chosen[f"{outcome} run ({run.name})"] = run
     return chosen
 
 
 def describe(methods: Sequence[LoggedMethod]) -> str:
     """What failed, and how large gradients were, as text to print."""
-    table = [("method", "outcome", "runs", "largest norm", "norm at the end")]
-    notes = []
+    lines, notes = [], []
+    alone = {
+        "failed": "no run failed; its best is drawn alone",
+        "successful": "every run failed; one is drawn alone",
+    }
     for method in methods:
-        failed = sum(run.record["failed"] for run in method.runs)
-        for outcome, is_failed in (("failed", True), ("successful", False)):
-            runs = [run for run in method.runs if run.record["failed"] == is_failed]
+        name = name_of(method)
+        for outcome, runs in _by_outcome(method).items():
             if runs:
-                norms = [run.log.at_steps("norms") for run in runs]
-                ends = [each[-max(1, len(each) // 10) :] for each in norms]
-                largest = [_finite(each).max(initial=0) for each in norms]
-                # A run that diverged has none at its end.
-                medians = [np.median(end) for end in map(_finite, ends) if end.size]
-                table.append(
-                    (
-                        name_of(method),
-                        outcome,
-                        f"{len(runs)}",
-                        f"{max(largest):.3g}",
-                        f"{np.median(medians):.3g}" if medians else "-",
-                    )
-                )
-        if failed == 0:
-            notes.append(f"{name_of(method)}: no run failed; its best is drawn alone")
-        elif failed == len(method.runs):
-            notes.append(f"{name_of(method)}: every run failed; one is drawn alone")
+                line = {"method": name, "outcome": outcome, "runs": f"{len(runs)}"}
+                lines.append(line | _largest_and_last(runs))
+            else:
+                notes.append(f"{name}: {alone[outcome]}")
     explanation = (
         "gradient norms of components: the largest of all steps, and the median of the "
         "last tenth"
     )
-    return "\n".join([explanation, align(table), *notes, ""])
+    return "\n".join([explanation, aligned(lines), *notes, ""])
 
 
 def draw(
@@ -126,61 +115,78 @@ def draw(
     target = folder / "figures"
     written = []
     for method in methods:
-        runs = choose_runs(method)
-        names = next(iter(runs.values())).log.groups
-        layers = len({name for name in names if name.startswith("layer ")})
-        group = f"layer {choose_layer(layer, layers)}"
+        log = method.runs[0].log
+        layers = {group for group in log.groups if group.startswith(_LAYER)}
+        chosen = choose_layer(layer, len(layers))
+        figure = _group_figure(method, f"{_LAYER}{chosen}")
         path = target / f"figure_3_{file_name(method.label)}.png"
-        plots.save(_group_figure(method, runs, group), path)
-        written.append(path)
-    clipping = [each for each in methods if each.settings["clipping"] == "component"]
+        written.append(plots.save(figure, path))
+    clipping = [m for m in methods if m.settings["clipping"] == "component"]
     for what in ("components", "parameters") if clipping else ():
         path = target / f"clip_rate_{what}.png"
-        plots.save(_clip_rate_figure(clipping, what), path)
-        written.append(path)
+        written.append(plots.save(_clip_rate_figure(clipping, what), path))
     for method in methods:
-        details = target / f"norms_{file_name(method.label)}"
-        runs = choose_runs(method)
-        recording = next(iter(runs.values())).log
-        for group in dict.fromkeys(recording.groups):
-            figure = _group_figure(method, runs, group)
+        log, details = method.runs[0].log, target / f"norms_{file_name(method.label)}"
+        for group in dict.fromkeys(log.groups):
+            figure = _group_figure(method, group)
             plots.save(figure, details / f"{file_name(group)}.png")
-        for kind, columns in _kinds(recording.names, recording.groups).items():
-            figure = plotting.plot_layer_norms(
-                {
-                    title: run.log.at_steps("norms")[:, columns]
-                    for title, run in runs.items()
-                },
-                [_layer_number(recording.groups[column]) for column in columns],
-                ylabel=_YLABEL,
-                title=f"{name_of(method)}, {kind}",
-            )
+        for kind, columns in _kinds(log).items():
+            layers = [int(log.groups[n].removeprefix(_LAYER)) for n in columns]
+            figure = _figure(plotting.plot_layer_norms, method, columns, layers, kind)
             plots.save(figure, details / f"{file_name(kind)}.png")
         written.append(details)
     return written
 
 
-def _group_figure(
-    method: LoggedMethod, runs: Mapping[str, LoggedRun], group: str
-) -> Figure:
+def _by_outcome(method: LoggedMethod) -> dict[str, list[LoggedRun]]:
+    return {
+        outcome: [run for run in method.runs if run.record["failed"] == failed]
+        for outcome, failed in (("failed", True), ("successful", False))
+    }
+
+
+def _largest_and_last(runs: Sequence[LoggedRun]) -> dict[str, str]:
+    norms = [run.log.at_steps("norms") for run in runs]
+    largest = max(_finite(of_run).max(initial=0) for of_run in norms)
+    ends = [_finite(of_run[-max(1, len(of_run) // 10) :]) for of_run in norms]
+    # A run that diverged has none at its end.
+    medians = [np.median(end) for end in ends if end.size]
+    return {
+        "largest norm": f"{largest:.3g}",
+        "norm at the end": f"{np.median(medians):.3g}" if medians else "-",
+    }
+
+
+def _group_figure(method: LoggedMethod, group: str) -> Figure:
     """All components of a layer, the head or the embeddings."""
-    recording = next(iter(runs.values())).log
-    columns = [place for place, each in enumerate(recording.groups) if each == group]
-    return plotting.plot_gradient_norms(
-        {title: run.log.at_steps("norms")[:, columns] for title, run in runs.items()},
-        [recording.names[column] for column in columns],
-        ylabel=_YLABEL,
-        title=f"{name_of(method)}, {group}",
-    )
+    log = method.runs[0].log
+    columns = [column for column, name in enumerate(log.groups) if name == group]
+    names = [log.names[column] for column in columns]
+    return _figure(plotting.plot_gradient_norms, method, columns, names, group)
+
+
+def _figure(
+    plot: Callable[..., Figure],
+    method: LoggedMethod,
+    columns: Sequence[int],
+    labels: Sequence[str] | Sequence[int],
+    title: str,
+) -> Figure:
+    norms = {
+        name: run.log.at_steps("norms")[:, columns]
+        for name, run in choose_runs(method).items()
+    }
+    return plot(norms, labels, ylabel=_YLABEL, title=f"{name_of(method)}, {title}")
 
 
 def _clip_rate_figure(methods: Sequence[LoggedMethod], what: str) -> Figure:
-    rates: dict[str, NDArray[np.float32]] = {}
-    for method in methods:
-        for title, run in choose_runs(method).items():
-            rates[f"{name_of(method)}, {title}"] = run.log.clip_rate(
-                of_parameters=what == "parameters"
-            )
+    rates = {
+        f"{name_of(method)}, {title}": run.log.clip_rate(
+            of_parameters=what == "parameters"
+        )
+        for method in methods
+        for title, run in choose_runs(method).items()
+    }
     return plotting.plot_clip_rate(
         dict(list(rates.items())[:_MOST_RATES]),
         smooth=-(-max(map(len, rates.values())) // _RATE_POINTS),
@@ -189,19 +195,15 @@ def _clip_rate_figure(methods: Sequence[LoggedMethod], what: str) -> Figure:
     )
 
 
-def _kinds(names: Sequence[str], groups: Sequence[str]) -> dict[str, list[int]]:
+def _kinds(log: ComponentLog) -> dict[str, list[int]]:
     """Components that are the same but for their layer: their numbers, by layer."""
-    found: dict[str, list[int]] = {}
-    for place, (name, group) in enumerate(zip(names, groups, strict=True)):
-        if group.startswith("layer "):
+    kinds: dict[str, list[int]] = {}
+    for column, (name, group) in enumerate(zip(log.names, log.groups, strict=True)):
+        if group.startswith(_LAYER):
             kind = "/".join(name.partition("[")[0].split("/")[-2:])
-            found.setdefault(kind, []).append(place)
-    return found
+            kinds.setdefault(kind, []).append(column)
+    return kinds
 
 
 def _finite(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return values[np.isfinite(values)]
-
-
-def _layer_number(group: str) -> int:
-    return int(group.removeprefix("layer "))

@@ -10,15 +10,13 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from bert_glue.study.summaries import held_out_part
+from bert_glue.report.headings import held_out_part
 from bert_glue.training.methods import METHODS
-from bert_glue.training.recipe import Recipe, rules
+from bert_glue.training.recipe import Recipe
 from bert_glue.training.settings import written
 
 SOURCE = "https://arxiv.org/abs/2210.10325"
 MODEL = "bert-large-uncased"
-TASKS = ("rte", "mrpc", "cola")
-THRESHOLDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
 RUNS = 25
 
 
@@ -29,11 +27,13 @@ class Published(NamedTuple):
       std: standard deviation of the scores.
       mean: their mean.
       max: the best of them.
+      runs: how many there were.
     """
 
     std: float
     mean: float
     max: float
+    runs: int = RUNS
 
 
 TABLE_1: Mapping[tuple[str, str], Published] = {
@@ -65,17 +65,36 @@ TABLE_2: Mapping[float, Published] = {
 }
 """Table 2, CWGNC on CoLA, by threshold."""
 
-APPROACHES: Mapping[str, str] = {
+THRESHOLDS = tuple(TABLE_2)
+
+_APPROACHES: Mapping[str, str] = {
     "devlin": "Devlin et al. (2019)",
     "adamw": "Devlin et al. (2019) + bias correction",
     "mixout": "Lee et al. (2019)",
     "mosbach": "Mosbach et al. (2020)",
     "cwgnc": "CWGNC",
 }
-"""What the paper calls the rows of Table 1."""
-
 # Examples to train on and to score: the whole of GLUE's official files.
 _SIZES = {"rte": (2490, 277), "mrpc": (3668, 408), "cola": (8551, 1043)}
+
+TASKS = tuple(_SIZES)
+
+
+def approach(label: str) -> str:
+    """What the paper calls a row of Table 1.
+
+    Args:
+      label: label of a row.
+
+    Returns:
+      The name; empty if there is none, or it is the same.
+
+    Examples:
+      >>> approach("mixout"), approach("adamw:epochs=5"), approach("cwgnc")
+      ('Lee et al. (2019)', '', '')
+    """
+    name = _APPROACHES.get(label, label)
+    return "" if name.lower() == label else name
 
 
 def published(run: Mapping[str, Any]) -> Published | None:
@@ -87,18 +106,13 @@ def published(run: Mapping[str, Any]) -> Published | None:
     Returns:
       The numbers; None if the model, the data or any setting of the method differs.
     """
-    if differences(run) or run["method"] not in METHODS:
+    method, task = run["method"], run["task"]
+    if differences(run) or method not in METHODS:
         return None
     changed = _changed(run)
-    if not changed:
-        return TABLE_1.get((run["method"], run["task"]))
-    if (
-        run["method"] == "cwgnc"
-        and run["task"] == "cola"
-        and [*changed] == ["max_norm"]
-    ):
+    if (method, task, *changed) == ("cwgnc", "cola", "max_norm"):
         return TABLE_2.get(run["max_norm"])
-    return None
+    return None if changed else TABLE_1.get((method, task))
 
 
 def recipe_differences(run: Mapping[str, Any]) -> list[str]:
@@ -110,7 +124,7 @@ def recipe_differences(run: Mapping[str, Any]) -> list[str]:
     Returns:
       Each setting in a few words; none for a method that is not in Table 1.
     """
-    if run["method"] not in APPROACHES:
+    if run["method"] not in _APPROACHES:
         return []
     named = {part.partition("=")[0] for part in run["label"].split(":")[1:]}
     return [
@@ -135,41 +149,37 @@ def differences(run: Mapping[str, Any]) -> list[str]:
       >>> print("; ".join(differences(run)))
       the model is MiniLM and not bert-large-uncased; 1,000 of 8,551 training examples
     """
-    found = []
     name = pathlib.PurePath(run["model"]).name
-    if name != MODEL:
-        found.append(f"the model is {name} and not {MODEL}")
+    model = [] if name == MODEL else [f"the model is {name} and not {MODEL}"]
     if run["task"] not in _SIZES:
-        return [*found, f"the tasks are not {', '.join(TASKS)}"]
-    for size, all_of_it, kind in zip(
-        (run["train_examples"], run["eval_examples"]),
-        _SIZES[run["task"]],
-        ("training examples", "examples to score"),
-        strict=True,
-    ):
-        if kind == "examples to score" and (part := held_out_part(run)):
-            found.append(f"scored on {part}")
-        elif size != all_of_it:
-            found.append(f"{size:,} of {all_of_it:,} {kind}")
+        return [*model, f"the tasks are not {', '.join(TASKS)}"]
+    to_train, to_score = _SIZES[run["task"]]
+    trained, scored = run["train_examples"], run["eval_examples"]
+    texts = []
+    if trained != to_train:
+        texts.append(f"{trained:,} of {to_train:,} training examples")
+    if part := held_out_part(run):
+        texts.append(f"scored on {part}")
+    elif scored != to_score:
+        texts.append(f"{scored:,} of {to_score:,} examples to score")
     if run["max_length"] != 128:
-        found.append(f"at most {run['max_length']} tokens and not 128")
+        texts.append(f"at most {run['max_length']} tokens and not 128")
     if run["dtype"] != "float32":
-        found.append(f"computed in {run['dtype']} and not float32")
-    return found
+        texts.append(f"computed in {run['dtype']} and not float32")
+    return [*model, *texts]
 
 
 def _changed(run: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Settings of a run that are not its method's, each beside the method's."""
-    recipe = METHODS[run["method"]]
+    theirs = METHODS[run["method"]].settings()
     # A record holds some settings only where they are not at their defaults.
-    defaults = {field.name: field.default for field in dataclasses.fields(Recipe)}
     both = {
-        name: (run.get(name, defaults[name]), getattr(recipe, name)) for name in rules()
+        field.name: [
+            settings.get(field.name, field.default) for settings in (run, theirs)
+        ]
+        for field in dataclasses.fields(Recipe)
+        if field.name in run or field.name in theirs
     }
-    known = recipe.special_settings()
-    both |= {
-        name: (run[name], known.get(name, "the method's"))
-        for name in ("optimizer", "transform")
-        if name in run
+    return {
+        name: (ours, theirs) for name, (ours, theirs) in both.items() if ours != theirs
     }
-    return {name: values for name, values in both.items() if values[0] != values[1]}

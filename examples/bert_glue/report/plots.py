@@ -2,18 +2,23 @@
 
 import io
 import pathlib
+import re
 import textwrap
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bert_glue.records.files import replace_file
-from bert_glue.study.summaries import METRIC_NAMES, Row, held_out_part
+from bert_glue.report.headings import held_out_part, metric_name
+from bert_glue.report.swarm import offsets
+from bert_glue.study.summaries import Row
 
 # Okabe and Ito's colours, which the colour-blind tell apart.
 _SOUND, _FAILED, _MEAN = "#0072B2", "#D55E00", "#000000"
+# A dot is as wide as this share of the axis is high, and of a column wide.
+_HEIGHT, _WIDTH = 1 / 40, 0.05
 
 
 def plot_runs(rows: Sequence[Row]) -> Figure:
@@ -31,51 +36,18 @@ def plot_runs(rows: Sequence[Row]) -> Figure:
     longest = max(len(line) for label in labels for line in label.split("\n"))
     size = (1.8 + max(1.4, 0.1 * longest) * len(rows), 4.2)
     figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    colors = {"run": _SOUND, "failed run": _FAILED}
+    scores = [run["score"] for row in rows for run in row.runs]
+    near = _HEIGHT * max(np.ptp([*scores, rows[0].majority_score]), 1.0)
     for column, row in enumerate(rows):
-        scores = np.array(list(row.scores.values()))
-        failed = np.array([seed in row.failed for seed in row.scores])
-        places = column + _spread(scores)
-        for (label, color), chosen, marker in zip(
-            colors.items(), (~failed, failed), ("o", "X"), strict=True
-        ):
-            axes.scatter(
-                places[chosen],
-                scores[chosen],
-                s=34,
-                c=color,
-                marker=marker,
-                alpha=0.75,
-                linewidths=0,
-                label=label if chosen.any() else None,
-            )
-        axes.hlines(
-            row.summary.mean,
-            column - 0.3,
-            column + 0.3,
-            colors=_MEAN,
-            linewidth=1.8,
-            label="mean",
-        )
-    axes.axhline(
-        rows[0].majority_score,
-        color="0.5",
-        linestyle="--",
-        linewidth=1,
-        label="majority classifier",
-    )
-    axes.set_xticks(
-        range(len(rows)),
-        [
-            f"{label}\nstd {row.summary.std:.2f}"
-            for label, row in zip(labels, rows, strict=True)
-        ],
-    )
+        _draw_column(axes, column, row, near)
+    majority = rows[0].majority_score
+    axes.axhline(majority, color="0.5", ls="--", lw=1, label="majority classifier")
+    stds = [f"std {row.summary.std:.2f}" for row in rows]
+    axes.set_xticks(range(len(rows)), map("\n".join, zip(labels, stds, strict=True)))
     axes.set_xlim(-0.6, len(rows) - 0.4)
     settings = rows[0].settings
-    axes.set_ylabel(textwrap.fill(f"{METRIC_NAMES[settings['metric']]} (%)", 34))
+    axes.set_ylabel(textwrap.fill(f"{metric_name(settings)} (%)", 34))
     title = f"{settings['task']}: every run of each method"
     if part := held_out_part(settings):
         title += f", on {part}"
@@ -88,8 +60,8 @@ def plot_runs(rows: Sequence[Row]) -> Figure:
     handles, names = axes.get_legend_handles_labels()
     unique = dict(zip(names, handles, strict=True))
     figure.legend(
-        list(unique.values()),
-        list(unique),
+        unique.values(),
+        unique,
         loc="outside lower center",
         ncols=2,
         frameon=False,
@@ -98,12 +70,15 @@ def plot_runs(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def save(figure: Figure, path: pathlib.Path) -> None:
+def save(figure: Figure, path: pathlib.Path) -> pathlib.Path:
     """Writes a figure as PNG.
 
     Args:
       figure: the figure.
       path: the file; its folder is made where it is missing.
+
+    Returns:
+      The file.
 
     Raises:
       RecordsError: if it cannot be written.
@@ -111,24 +86,28 @@ def save(figure: Figure, path: pathlib.Path) -> None:
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=150, metadata={"Software": None})
     replace_file(path, picture.getvalue())
+    return path
 
 
-def _spread(scores: np.ndarray) -> np.ndarray:
-    """Moves dots aside so that equal scores do not hide each other."""
-    offsets = np.zeros(len(scores))
-    near = max(float(np.ptp(scores)), 1.0) / 40
-    placed: list[tuple[float, float]] = []
-    for index in np.argsort(scores, kind="stable"):
-        score = float(scores[index])
-        taken = [x for x, y in placed if abs(y - score) < near]
-        # To the right and the left in turn: 0, 1, -1, 2, -2 ...
-        step = 0
-        while any(abs(_offset(step) - x) < 0.025 for x in taken):
-            step += 1
-        placed.append((_offset(step), score))
-        offsets[index] = np.clip(_offset(step), -0.4, 0.4)
-    return offsets
+def file_name(label: str) -> str:
+    """A label as a part of a file's name."""
+    return re.sub(r"[^\w.=-]+", "_", label)
 
 
-def _offset(step: int) -> float:
-    return 0.05 * ((step + 1) // 2) * (1 if step % 2 else -1)
+def _draw_column(axes: Axes, column: int, row: Row, near: float) -> None:
+    scores = [run["score"] for run in row.runs]
+    aside = offsets(scores, near=near, step=_WIDTH, room=0.4)
+    for label, failed, color, marker in (
+        ("run", False, _SOUND, "o"),
+        ("failed run", True, _FAILED, "X"),
+    ):
+        dots = [
+            (column + x, run["score"])
+            for x, run in zip(aside, row.runs, strict=True)
+            if run["failed"] == failed
+        ]
+        if dots:
+            x, y = zip(*dots, strict=True)
+            axes.plot(x, y, marker, color=color, alpha=0.75, ms=6, mew=0, label=label)
+    mean, ends = row.summary.mean, (column - 0.3, column + 0.3)
+    axes.hlines(mean, *ends, colors=_MEAN, linewidth=1.8, label="mean")

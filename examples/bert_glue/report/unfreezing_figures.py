@@ -1,48 +1,34 @@
 """The figures and the table of the case study, from recorded runs."""
 
 import pathlib
-import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import cwgnc_jax
-from bert_glue.records.component_logs import LoggedMethod, LoggedRun
+from bert_glue.records.component_logs import ComponentLog, LoggedMethod
 from bert_glue.report import plots
-from bert_glue.study.summaries import METRIC_NAMES, align
+from bert_glue.report.headings import metric_name
+from bert_glue.report.layouts import aligned
 from cwgnc_jax import plotting
 
 NAMES = {"gu": "GU", "gu-restart": "GU (restart)", "full": "full fine-tuning"}
 """What the paper calls the methods."""
 
-
-class Movement(NamedTuple):
-    """One of the paper's figures of how far layers moved.
-
-    Attributes:
-      figure: its number in the paper.
-      measure: what it shows, as :func:`recordings.measure` calls it.
-      ylabel: the same in words.
-      reference: what the parameters are compared with, in words.
-    """
-
-    figure: str
-    measure: str
-    ylabel: str
-    reference: str
-
-
-_RMSD = "largest RMS difference of a component"
-_COSINE = "largest cosine distance of a component"
-MOVEMENTS = (
-    Movement("2a", "rmsd_from_initial", _RMSD, "the pretrained model"),
-    Movement("2b", "rmsd_from_before", _RMSD, "the stage before"),
-    Movement("4", "cosine_distance_from_before", _COSINE, "the stage before"),
-    Movement("5", "cosine_distance_from_initial", _COSINE, "the pretrained model"),
-)
+_MEASURES = {
+    "rmsd": "largest RMS difference of a component",
+    "cosine_distance": "largest cosine distance of a component",
+}
+_STARTS = {"initial": "the pretrained model", "before": "the stage before"}
+# The paper's figures of how far layers moved: by which measure, and from where.
+_MOVEMENTS = {
+    "2a": ("rmsd", "initial"),
+    "2b": ("rmsd", "before"),
+    "4": ("cosine_distance", "before"),
+    "5": ("cosine_distance", "initial"),
+}
 
 
 def scores_by_stage(method: LoggedMethod) -> NDArray[np.float64]:
@@ -55,7 +41,7 @@ def scores_by_stage(method: LoggedMethod) -> NDArray[np.float64]:
     columns = []
     for run in method.runs:
         # Later evaluations of a stage replace earlier ones.
-        last = {each.get("stage", 0): each["score"] for each in run.record["history"]}
+        last = {part.get("stage", 0): part["score"] for part in run.record["history"]}
         columns.append([last[stage] for stage in sorted(last)])
     return np.array(columns).T
 
@@ -67,24 +53,24 @@ def movement_by_stage(
 
     Args:
       method: its runs; those that diverged are left out.
-      measure: as :func:`recordings.measure` calls it.
+      measure: as :func:`measure` calls it.
 
     Returns:
       The mean of the runs for each group, from the embeddings up to the head, shape
       (stages,); nothing if all runs diverged.
     """
-    sound = [run.log for run in method.runs if run.record["diverged_at"] is None]
-    if not sound:
+    logs = _sound_logs(method)
+    if not logs:
         return {}
-    values = np.stack([recording.after_stages(measure) for recording in sound])
+    values = np.stack([log.after_stages(measure) for log in logs])
     if measure.startswith("cosine_distance"):
-        # What did not move has not turned either: some recordings hold a rest of
-        # rounding, 3e-16.
+        # What did not move has not turned either: some logs hold a rest of rounding,
+        # 3e-16.
         rmsd = measure.replace("cosine_distance", "rmsd")
-        moved = np.stack([recording.after_stages(rmsd) for recording in sound])
+        moved = np.stack([log.after_stages(rmsd) for log in logs])
         values = np.where(moved == 0, 0, values)
-    extremes = cwgnc_jax.extremes_by_group(values, sound[0].groups)
-    return {name: np.mean(each, axis=0) for name, each in extremes.items()}
+    extremes = cwgnc_jax.extremes_by_group(values, logs[0].groups)
+    return {name: np.mean(values, axis=0) for name, values in extremes.items()}
 
 
 def racing(method: LoggedMethod) -> dict[str, NDArray[np.float64]]:
@@ -98,70 +84,31 @@ def racing(method: LoggedMethod) -> dict[str, NDArray[np.float64]]:
       from how far each component came in all, and for GU 'stage by stage', where
       components that take turns race too.
     """
-
-    def of(movement: Callable[[LoggedRun], NDArray[np.float32]]) -> NDArray:
-        return np.array(
-            [
-                float(cwgnc_jax.convergence_racing(movement(run)))
-                for run in method.runs
-                if run.record["diverged_at"] is None
-            ]
-        )
-
-    found = {"whole run": of(lambda run: run.log.after_stages("rmsd_from_initial")[-1])}
+    logs = _sound_logs(method)
+    moved = {"whole run": [log.after_stages("rmsd_from_initial")[-1] for log in logs]}
     if method.settings.get("unfreeze") == "gu":
-        found["stage by stage"] = of(
-            lambda run: run.log.after_stages("rmsd_from_before")
-        )
-    return found
+        moved["stage by stage"] = [log.after_stages("rmsd_from_before") for log in logs]
+    return {
+        kind: np.array([float(cwgnc_jax.convergence_racing(run)) for run in runs])
+        for kind, runs in moved.items()
+    }
 
 
 def describe(methods: Sequence[LoggedMethod]) -> str:
     """Scores by stage, and how unequally components moved, as tables to print."""
-    settings = methods[0].settings
-    staged = [method for method in methods if method.is_staged]
-    scores = {method.label: scores_by_stage(method) for method in methods}
-    stages = max((len(scores[method.label]) for method in staged), default=0)
-    lines = [("layers trained", *(name_of(method) for method in methods))]
-    for stage in range(stages):
-        cells = [
-            _mean_and_std(scores[method.label][stage])
-            if method.is_staged and stage < len(scores[method.label])
-            else ""
-            for method in methods
-        ]
-        lines.append((f"{stage + 1}", *cells))
-    unstaged = [method for method in methods if not method.is_staged]
-    if unstaged:
-        cells = [
-            "" if method.is_staged else _mean_and_std(scores[method.label][0])
-            for method in methods
-        ]
-        lines.append(("all at once", *cells))
-    lines.append(("updates until then", *(f"{_updates(each)}" for each in methods)))
-    numbers = [(name_of(method), racing(method)) for method in methods]
-    kinds = ("whole run", "stage by stage")
+    metric = metric_name(methods[0].settings)
     raced = [
-        ("method", *kinds),
-        *(
-            (
-                name,
-                *(
-                    _mean_and_std(found[kind], 3) if kind in found else ""
-                    for kind in kinds
-                ),
-            )
-            for name, found in numbers
-        ),
+        {"method": name_of(method)}
+        | {kind: _mean_and_std(values, 3) for kind, values in racing(method).items()}
+        for method in methods
     ]
-    metric = METRIC_NAMES[settings["metric"]]
     return "\n".join(
         [
             f"{metric} in % after each stage, mean ± standard deviation of the runs:",
-            align(lines),
+            aligned(_score_lines(methods)),
             "",
             "convergence racing (0: all components move alike, 1: one alone moves):",
-            align(raced),
+            aligned(raced),
             "",
         ]
     )
@@ -180,19 +127,21 @@ def draw(folder: pathlib.Path, methods: Sequence[LoggedMethod]) -> list[pathlib.
       The files.
     """
     target = folder / "figures"
-    written = [target / "figure_1.png"]
-    plots.save(_scores_figure(methods), written[0])
-    staged = [method for method in methods if method.is_staged]
-    for movement in MOVEMENTS:
-        for method in staged:
-            restarts = method.settings["unfreeze"] == "restart"
-            if restarts and movement.reference != "the pretrained model":
+    written = [plots.save(_scores_figure(methods), target / "figure_1.png")]
+    for figure_name, (measure, start) in _MOVEMENTS.items():
+        for method in methods:
+            restarts = method.settings.get("unfreeze") == "restart"
+            if not method.is_staged or (restarts and start == "before"):
                 continue
-            figure = _movement_figure(movement, method, methods)
-            if figure is not None:
-                name = f"figure_{movement.figure}_{file_name(method.label)}.png"
-                plots.save(figure, target / name)
-                written.append(target / name)
+            if updates := movement_by_stage(method, f"{measure}_from_{start}"):
+                figure = plotting.plot_updates(
+                    updates,
+                    beside=_beside(methods, measure) if start == "initial" else {},
+                    ylabel=_MEASURES[measure],
+                    title=f"{name_of(method)}, compared with {_STARTS[start]}",
+                )
+                name = f"figure_{figure_name}_{plots.file_name(method.label)}.png"
+                written.append(plots.save(figure, target / name))
     return written
 
 
@@ -201,9 +150,25 @@ def name_of(method: LoggedMethod) -> str:
     return NAMES.get(method.label, method.label)
 
 
-def file_name(label: str) -> str:
-    """A label as a part of a file's name."""
-    return re.sub(r"[^\w.=-]+", "_", label)
+def _score_lines(methods: Sequence[LoggedMethod]) -> list[dict[str, str]]:
+    """Scores after each stage by the name of the method, a line for each stage."""
+    scores = {name_of(method): scores_by_stage(method) for method in methods}
+    staged = [name_of(method) for method in methods if method.is_staged]
+
+    def line(name: str, stage: int, of_methods: Iterable[str]) -> dict[str, str]:
+        return {"layers trained": name} | {
+            method: _mean_and_std(values[stage])
+            if method in of_methods and stage < len(values)
+            else ""
+            for method, values in scores.items()
+        }
+
+    stages = max((len(scores[method]) for method in staged), default=0)
+    lines = [line(f"{stage + 1}", stage, staged) for stage in range(stages)]
+    if len(staged) < len(methods):
+        lines.append(line("all at once", 0, scores.keys() - staged))
+    updates = {name_of(method): f"{_updates(method)}" for method in methods}
+    return [*lines, {"layers trained": "updates until then", **updates}]
 
 
 def _scores_figure(methods: Sequence[LoggedMethod]) -> Figure:
@@ -212,46 +177,38 @@ def _scores_figure(methods: Sequence[LoggedMethod]) -> Figure:
     for method in methods:
         values = scores_by_stage(method)
         scores[name_of(method)] = values if method.is_staged else values[0]
-    metric = METRIC_NAMES[settings["metric"]]
     runs = {len(method.runs) for method in methods}
     many = f"{min(runs)}" if len(runs) == 1 else f"{min(runs)} to {max(runs)}"
     return plotting.plot_scores(
         scores,
-        ylabel=f"{metric} (%)",
+        ylabel=f"{metric_name(settings)} (%)",
         majority=settings["majority_score"],
         title=f"{settings['task']}: mean and standard deviation of {many} runs",
     )
 
 
-def _movement_figure(
-    movement: Movement, method: LoggedMethod, methods: Sequence[LoggedMethod]
-) -> Figure | None:
-    updates = movement_by_stage(method, movement.measure)
-    if not updates:
-        return None
-    beside: dict[str, Mapping[str, float]] = {}
-    if movement.reference == "the pretrained model":
-        for other in methods:
-            moved = (
-                {} if other.is_staged else movement_by_stage(other, movement.measure)
-            )
-            if moved and not beside:
-                beside[name_of(other)] = {
-                    group: float(values[0]) for group, values in moved.items()
-                }
-    return plotting.plot_updates(
-        updates,
-        beside=beside,
-        ylabel=movement.ylabel,
-        title=f"{name_of(method)}, compared with {movement.reference}",
-    )
+def _beside(
+    methods: Sequence[LoggedMethod], measure: str
+) -> dict[str, dict[str, float]]:
+    """The first method without stages, unless its runs diverged: how far it moved."""
+    for method in methods:
+        if method.is_staged:
+            continue
+        if moved := movement_by_stage(method, f"{measure}_from_initial"):
+            last = {group: float(values[0]) for group, values in moved.items()}
+            return {name_of(method): last}
+    return {}
+
+
+def _sound_logs(method: LoggedMethod) -> list[ComponentLog]:
+    return [run.log for run in method.runs if run.record["diverged_at"] is None]
 
 
 def _updates(method: LoggedMethod) -> int:
     """Steps behind the last score: of all stages, unless each starts anew."""
-    recording = method.runs[0].log
+    log = method.runs[0].log
     restarts = method.settings.get("unfreeze") == "restart"
-    return len(recording.losses) // (recording.stages if restarts else 1)
+    return len(log.losses) // (log.stages if restarts else 1)
 
 
 def _mean_and_std(values: NDArray[np.float64], digits: int = 1) -> str:

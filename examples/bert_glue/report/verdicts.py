@@ -1,7 +1,7 @@
 """What the differences between the rows of a table are worth."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -31,12 +31,17 @@ class Verdict:
         return f"{self.task}: {self.comparison}"
 
     @property
+    def better(self) -> str | None:
+        """The method that is shown to be better, if one is."""
+        return self.comparison.favours if self.comparison.shown else None
+
+    @property
     def brief(self) -> str:
         """The answer, corrected p-value and, if need be, seeds, for a table."""
         comparison = self.comparison
         p_value = f"p = {comparison.p_adjusted:.2g}"
-        if comparison.shown:
-            return f"{comparison.favours} ({p_value})"
+        if self.better is not None:
+            return f"{self.better} ({p_value})"
         seeds = comparison.seeds_needed()
         if seeds is None:
             return f"not shown ({p_value})"
@@ -44,54 +49,39 @@ class Verdict:
         return f"not shown ({p_value}; {count} seeds)"
 
 
-HEAD = ("task", "method", "higher mean", "smaller std")
-"""Heads of :func:`brief_rows`."""
-
 _MANY_SEEDS = 10_000
 """More are not counted in words: nobody runs so many, and the figure is unsure."""
-
-_NOT_ASKED = "not asked"
 
 KEY = (
     "p is corrected for the number of comparisons; the seeds are how many would show "
     "such a difference, with a probability of 80%, if it is as large as it was seen"
 )
-"""What a reader of them must know."""
+"""What a reader of :func:`brief_lines` must know."""
 
 
-def brief_rows(found: Sequence[Verdict], reference: str) -> list[tuple[str, ...]]:
+def brief_lines(verdicts: Sequence[Verdict], reference: str) -> list[dict[str, str]]:
     """The verdicts in short, a line for each task and pair of methods.
 
     Args:
-      found: as :func:`compare` returns them.
+      verdicts: as :func:`compare` returns them.
       reference: the reference, which is not named in each line.
 
     Returns:
-      The cells of each line, as :data:`HEAD` names them.
+      The cells of each line: 'task', 'method', 'higher mean' and 'smaller std'.
     """
+    columns = {"score": "higher mean", "spread": "smaller std"}
     lines: dict[tuple[str, str], dict[str, str]] = {}
-    for verdict in found:
+    for verdict in verdicts:
         pair = verdict.method
         if verdict.reference != reference:
             pair += f" / {verdict.reference}"
-        answers = lines.setdefault((verdict.task, pair), {})
-        answers[verdict.comparison.question] = verdict.brief
-    return [
-        (*key, answers["score"], answers.get("spread", _NOT_ASKED))
-        for key, answers in lines.items()
-    ]
-
-
-def always_failed(runs: Sequence[Record]) -> bool:
-    """Whether runs have no spread that says anything about stability.
-
-    Args:
-      runs: finished runs of a configuration.
-
-    Returns:
-      Whether there are several, and all failed (majority classifier).
-    """
-    return len(runs) > 1 and all(run["failed"] for run in runs)
+        line = lines.setdefault(
+            (verdict.task, pair),
+            {"task": verdict.task, "method": pair}
+            | dict.fromkeys(columns.values(), "not asked"),
+        )
+        line[columns[verdict.comparison.question]] = verdict.brief
+    return list(lines.values())
 
 
 def subject(runs: Sequence[Record]) -> tuple[str, str]:
@@ -137,38 +127,21 @@ def compare(
         first, second, paired = _samples(ours, theirs)
         if min(len(first), len(second)) < 2:
             continue
-        names = (ours_of, method)
-        asked.append(
-            Verdict(
-                task,
-                method,
-                ours_of,
-                stability.compare_scores(
-                    first,
-                    second,
-                    names=names,
-                    test="paired" if paired else "welch",
-                    resamples=resamples,
-                ),
+        questions: dict[str, Callable[..., stability.Comparison]] = {
+            "welch": stability.compare_scores
+        }
+        if not any(all(run["failed"] for run in of) for of in (ours, theirs)):
+            questions["brown-forsythe"] = stability.compare_spread
+        for unpaired, question in questions.items():
+            comparison = question(
+                first,
+                second,
+                names=(ours_of, method),
+                test="paired" if paired else unpaired,
+                resamples=resamples,
             )
-        )
-        if always_failed(ours) or always_failed(theirs):
-            continue
-        asked.append(
-            Verdict(
-                task,
-                method,
-                ours_of,
-                stability.compare_spread(
-                    first,
-                    second,
-                    names=names,
-                    test="paired" if paired else "brown-forsythe",
-                    resamples=resamples,
-                ),
-            )
-        )
-    corrected = stability.correct_comparisons([each.comparison for each in asked])
+            asked.append(Verdict(task, method, ours_of, comparison))
+    corrected = stability.correct_comparisons([verdict.comparison for verdict in asked])
     return tuple(
         dataclasses.replace(verdict, comparison=comparison)
         for verdict, comparison in zip(asked, corrected, strict=True)
@@ -217,7 +190,7 @@ def shares(runs: Sequence[Record]) -> Shares | None:
       two data seeds, with scores that differ.
     """
     scores = {(run["init_seed"], run["data_seed"]): run["score"] for run in runs}
-    inits, datas = (sorted({key[place] for key in scores}) for place in (0, 1))
+    inits, datas = (sorted(set(seeds)) for seeds in zip(*scores, strict=True))
     if min(len(inits), len(datas)) < 2 or len(scores) != len(inits) * len(datas):
         return None
     grid = np.array([[scores[init, data] for data in datas] for init in inits])
@@ -249,7 +222,7 @@ def _pairs(
     runs: Mapping[tuple[str, str], Sequence[Record]], reference: str
 ) -> list[tuple[str, str, str]]:
     """What is compared: task, the reference or its variant, the other method."""
-    found = []
+    pairs = []
     tasks = list(dict.fromkeys(task for task, _ in runs))
     for (task, ours_of), ours in runs.items():
         main = runs.get((task, reference))
@@ -264,9 +237,9 @@ def _pairs(
                 and theirs[0]["learning_rate"] == ours[0]["learning_rate"]
             )
             if ours_of == reference or matched:
-                found.append((task, ours_of, method))
+                pairs.append((task, ours_of, method))
     # Task by task, those with the reference itself first.
-    return sorted(found, key=lambda pair: (tasks.index(pair[0]), pair[1] != reference))
+    return sorted(pairs, key=lambda pair: (tasks.index(pair[0]), pair[1] != reference))
 
 
 def _samples(

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from bert_glue.records import manifest
 from bert_glue.records.designs import ALL, Design
 from bert_glue.records.files import RecordsError, replace_file
-from bert_glue.records.run_store import RunStore, normalised_label
-from bert_glue.report import formats, page, tables
-from bert_glue.report.tables import Table
+from bert_glue.records.run_store import RunStore, normalised_label, settings_of
+from bert_glue.report import formats, page
+from bert_glue.report.tables import Table, build
 
 PAGE = "index.html"
 
@@ -37,39 +37,33 @@ def read(
     """
     runs = records.read()
     known = manifest.read(records.folder)["tables"]
-    designs = [Design.from_json(each, known[each]) for each in sorted(known)]
+    designs = [Design.from_json(name, known[name]) for name in sorted(known)]
     if runs and (number == ALL or not designs):
         designs = [Design.of_records(runs)]
     if number is not None:
         designs = [design for design in designs if design.number == number]
     if reference is not None:
         designs = _referred(designs, reference)
-    found = [tables.build(design, runs) for design in designs]
-    found = [table for table in found if table.cells]
-    if not found:
+    tables = [table for design in designs if (table := build(design, runs)).cells]
+    if not tables:
         of_table = f" of table {number}" if number else ""
         raise RecordsError(f"no runs{of_table} are recorded in {records.folder}")
-    return found
+    return tables
 
 
-def left_over(records: RunStore, found: Sequence[Table]) -> str:
+def left_over(records: RunStore, tables: Sequence[Table]) -> str:
     """Says which runs of a folder are in none of its tables.
 
     Args:
       records: the folder.
-      found: its tables.
+      tables: its tables.
 
     Returns:
       A sentence; empty if there are none.
     """
-    shown = {
-        run["run"]
-        for table in found
-        for cell in table.cells.values()
-        for run in cell.runs
-    }
+    shown = {run["run"] for table in tables for run in table.runs}
     labels = collections.Counter(
-        f"{run['label']} on {run['task']}"
+        f"{settings_of(run)['label']} on {run['task']}"
         for run in records.read()
         if run["run"] not in shown
     )
@@ -82,12 +76,12 @@ def left_over(records: RunStore, found: Sequence[Table]) -> str:
     )
 
 
-def write(records: RunStore, found: Sequence[Table]) -> list[pathlib.Path]:
+def write(records: RunStore, tables: Sequence[Table]) -> list[pathlib.Path]:
     """Writes the tables' files and the page, each whole or not at all.
 
     Args:
       records: the folder.
-      found: tables with at least one run each.
+      tables: tables with at least one run each.
 
     Returns:
       The files, the page last.
@@ -96,7 +90,7 @@ def write(records: RunStore, found: Sequence[Table]) -> list[pathlib.Path]:
       RecordsError: if one cannot be written.
     """
     content = {}
-    for table in found:
+    for table in tables:
         number = table.design.number
         name = "table" if number == ALL else f"table{number}"
         content |= {
@@ -105,12 +99,10 @@ def write(records: RunStore, found: Sequence[Table]) -> list[pathlib.Path]:
             f"{name}.csv": formats.csv_text(table),
             f"{name}_comparisons.csv": formats.comparisons_csv(table),
         }
-    content[PAGE] = page.page(found, manifest.read(records.folder))
-    paths = []
+    content[PAGE] = page.page(tables, manifest.read(records.folder))
     for name, text in content.items():
         replace_file(records.folder / name, text.encode())
-        paths.append(records.folder / name)
-    return paths
+    return [records.folder / name for name in content]
 
 
 def _referred(designs: Sequence[Design], reference: str) -> list[Design]:

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 from bert_glue.records.designs import Design
-from bert_glue.report import formats, tables, verdicts
+from bert_glue.report import formats, notes, tables, verdicts
 from run_records import ADAMW, CWGNC, run
 
 
@@ -38,8 +38,8 @@ def test_seeds_past_all_reach_are_not_counted_in_words():
     ]
     table = tables.build(Design.of_records(runs), runs)
     assert table.verdicts[0].comparison.seeds_needed() > 1_000_000
-    (row,) = verdicts.brief_rows(table.verdicts, "cwgnc")
-    assert row[2] == "not shown (p = 1; over 10,000 seeds)"
+    (line,) = verdicts.brief_lines(table.verdicts, "cwgnc")
+    assert line["higher mean"] == "not shown (p = 1; over 10,000 seeds)"
 
 
 def test_equal_epochs_are_compared_and_unlike_ones_said():
@@ -69,7 +69,7 @@ def test_equal_epochs_are_compared_and_unlike_ones_said():
     assert last.values == (55.0, 53.0)
     assert last.names == ("cwgnc:epochs=3", "adamw")
     assert {each.comparison.comparisons for each in table.verdicts} == {12}
-    assert "some with cwgnc:epochs=3 instead, for equal epochs" in table.outcome
+    assert "some with cwgnc:epochs=3 instead, for equal epochs" in notes.outcome(table)
     assert "| cola | adamw / cwgnc:epochs=3 | " in formats.markdown(table)
     # The table's CSV has one reference, that of the comparisons has all.
     rows = {
@@ -88,54 +88,15 @@ def test_equal_epochs_are_compared_and_unlike_ones_said():
         assert line["better"] == (
             each.comparison.favours if each.comparison.shown else ""
         )
-    notes = " ".join(table.notes)
-    assert "epochs (5 of cwgnc, adamw:epochs=5; 3 of adamw, cwgnc:epochs=3," in notes
-    assert "The score of mosbach is the best of 2 evaluations on the examples" in notes
+    remarks = " ".join(notes.notes(table))
+    assert "epochs (5 of cwgnc, adamw:epochs=5; 3 of adamw, cwgnc:epochs=3," in remarks
+    assert (
+        "The score of mosbach is the best of 2 evaluations on the examples" in remarks
+    )
     alike = [each for each in runs if each["label"] in ("cwgnc", "adamw:epochs=5")]
-    notes = " ".join(tables.build(Design.of_records(alike), alike).notes)
-    assert "epochs" not in notes
-    assert "best of" not in notes
-
-
-@pytest.mark.parametrize(("unfreeze", "epochs"), [("gu", 72), ("restart", 3)])
-def test_epochs_of_stages_count_where_they_go_on(unfreeze, epochs):
-    # Three epochs in each of 24 stages.
-    history = [{"step": 9, "epoch": 72.0, "score": 60.0, "train_loss": 0.3}]
-    staged = {"unfreeze": unfreeze, "epochs": 3, "history": history}
-    runs = [
-        run(method, seed, 60.0 + seed, **changes)
-        for method, changes in (("cwgnc", {}), ("cwgnc:epochs=3", {}), ("gu", staged))
-        for seed in range(3)
-    ]
-    table = tables.build(Design.of_records(runs), runs)
-    pairs = {(each.reference, each.method) for each in table.verdicts}
-    assert (("cwgnc:epochs=3", "gu") in pairs) == (epochs == 3)
-    (note,) = [note for note in table.notes if note.startswith("Rows differ in their")]
-    assert (f"{epochs} of gu" in note) == (epochs == 72)
-    assert ("3 of cwgnc:epochs=3, gu" in note) == (epochs == 3)
-
-
-def test_why_nothing_is_compared():
-    def outcome(**scores):
-        runs = [
-            run(method, seed, score)
-            for method, of_method in scores.items()
-            for seed, score in enumerate(of_method)
-        ]
-        design = Design.of_records([run("cwgnc", 0, 0.0), run("adamw", 0, 0.0), *runs])
-        return tables.build(design, runs).outcome
-
-    nothing = "There is nothing to compare: "
-    reason = "it takes two methods with two runs each."
-    assert outcome(cwgnc=[60.0, 61.0], adamw=[50.0]) == nothing + reason
-    reason = "cwgnc, the reference, has no two runs yet."
-    two = [50.0, 51.0]
-    assert outcome(cwgnc=[60.0], adamw=two, devlin=two) == nothing + reason
-    other = [run("adamw", n, 50.0 + n, data_fingerprint="ffffffffffff") for n in (0, 1)]
-    runs = [*other, *(run("cwgnc", seed, 60.0) for seed in range(2))]
-    table = tables.build(Design.of_records(runs), runs)
-    reason = "no other method has two runs with what cwgnc was trained and scored on."
-    assert table.outcome == nothing + reason
+    remarks = " ".join(notes.notes(tables.build(Design.of_records(alike), alike)))
+    assert "epochs" not in remarks
+    assert "best of" not in remarks
 
 
 @pytest.mark.parametrize("name", ["model_fingerprint", "data_fingerprint"])
@@ -148,10 +109,12 @@ def test_other_models_and_data_are_not_compared(name):
     ]
     table = tables.build(Design.of_records(runs), runs)
     assert {each.method for each in table.verdicts} == {"adamw"}
-    assert any(note.startswith("Rows of cola are of several") for note in table.notes)
-    assert not any(table.best("cola"))
+    assert any(
+        note.startswith("Rows of cola are of several") for note in notes.notes(table)
+    )
+    assert not any(table.best("cola").values())
     table = tables.build(Design.of_records(runs[:6]), runs)
-    assert not any(note.startswith("Rows of cola") for note in table.notes)
+    assert not any(note.startswith("Rows of cola") for note in notes.notes(table))
 
 
 def test_a_method_that_always_fails_is_not_the_most_stable():
@@ -166,11 +129,17 @@ def test_a_method_that_always_fails_is_not_the_most_stable():
         ]
         return tables.build(Design.of_records(runs), runs)
 
+    def best_of(table):
+        best = table.best("cola")
+        return [best[name] for name in ("Std", "Mean", "Max")]
+
     table = table_of(scores | failing)
-    assert table.best("cola")[0] == {"adamw"}
-    notes = [note for note in table.notes if note.startswith("All runs failed of ")]
-    assert len(notes) == 1
-    assert "of devlin on cola, mixout on cola:" in notes[0]
+    assert table.best("cola")["Std"] == {"adamw"}
+    failed = [
+        note for note in notes.notes(table) if note.startswith("All runs failed of ")
+    ]
+    assert len(failed) == 1
+    assert "of devlin on cola, mixout on cola:" in failed[0]
     # Nor is its spread compared: the means of three methods, the spread of one.
     asked = [(each.method, each.comparison.question) for each in table.verdicts]
     assert asked == [
@@ -179,7 +148,8 @@ def test_a_method_that_always_fails_is_not_the_most_stable():
     ]
     assert all(each.comparison.comparisons == 4 for each in table.verdicts)
     answers = {
-        line[1]: line[3] for line in verdicts.brief_rows(table.verdicts, "cwgnc")
+        line["method"]: line["smaller std"]
+        for line in verdicts.brief_lines(table.verdicts, "cwgnc")
     }
     assert answers["devlin"] == answers["mixout"] == "not asked"
     assert answers["adamw"].startswith("not shown (p = ")
@@ -190,15 +160,15 @@ def test_a_method_that_always_fails_is_not_the_most_stable():
     assert questions == ["score", "score"]
     # A single run has no spread at all.
     single = table_of(scores | {"mosbach": [90.0]})
-    assert single.best("cola") == ({"adamw"}, {"adamw"}, {"cwgnc"})
+    assert best_of(single) == [{"adamw"}, {"adamw"}, {"cwgnc"}]
     (line,) = re.findall("^mosbach .*", formats.text(single), re.MULTILINE)
     assert line.split()[1:5] == ["1", "-", "90.0", "90.0"]
     alone = table_of({"mosbach": [90.0]})
-    assert alone.best("cola") == (set(), {"mosbach"}, {"mosbach"})
+    assert best_of(alone) == [set(), {"mosbach"}, {"mosbach"}]
     # Where nothing works, nothing is steady.
-    assert table_of(failing).best("cola") == (set(), {"devlin"}, {"devlin", "mixout"})
+    assert best_of(table_of(failing)) == [set(), {"devlin"}, {"devlin", "mixout"}]
     assert "-0.0" not in formats.text(table)
-    assert not any("All runs failed" in note for note in table_of(scores).notes)
+    assert not any("All runs failed" in note for note in notes.notes(table_of(scores)))
 
 
 def test_shares_of_crossed_seeds():
@@ -214,13 +184,13 @@ def test_shares_of_crossed_seeds():
     assert shares.data == pytest.approx(27 / 35)
     assert shares.both == pytest.approx(0, abs=1e-12)
     assert verdicts.shares(grid[:-1]) is None
-    notes = tables.build(Design.of_records(grid), grid).notes
+    remarks = notes.notes(tables.build(Design.of_records(grid), grid))
     # By chance (3 - 1) / 5, (2 - 1) / 5 and the rest.
     text = (
         "of the variance 23% lie between initialisations (40% by chance), 77% between "
         "data orders (20% by chance), 0% in their pairing (40% by chance)."
     )
-    assert any(note.endswith(text) for note in notes)
+    assert any(note.endswith(text) for note in remarks)
 
 
 def test_shares_by_chance_are_those_of_scores_in_all_orders():

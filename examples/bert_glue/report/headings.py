@@ -1,0 +1,56 @@
+"""What is scored on what, in words."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    # It brings JAX; a command line that asks for the paper's numbers needs none.
+    from bert_glue.study.summaries import Row
+
+METRIC_NAMES = {
+    "accuracy": "accuracy",
+    "f1": "F1",
+    "matthews": "Matthews' correlation",
+    "pearson_spearman": "mean of Pearson's and Spearman's correlation",
+}
+"""How the metrics are called in headings."""
+
+
+def metric_name(settings: Mapping[str, Any]) -> str:
+    """What scores are, in words."""
+    return METRIC_NAMES[settings["metric"]]
+
+
+def held_out_part(settings: Mapping[str, Any]) -> str:
+    """Which part of the training set was scored instead; empty for none."""
+    share = settings.get("held_out")
+    return f"{100 * share:g}% held out of the training set" if share else ""
+
+
+def facts(row: "Row") -> tuple[str, str, str]:
+    """What is scored, on how many examples, and what the majority classifier has."""
+    settings = row.settings
+    part = held_out_part(settings)
+    return (
+        f"{metric_name(settings)} in %{f' on {part}' if part else ''}",
+        f"{settings['train_examples']:,} training examples",
+        f"the majority classifier has {row.majority_score:.1f}",
+    )
+
+
+def heading(rows: Sequence["Row"]) -> str:
+    """What is scored on what, in a line.
+
+    Args:
+      rows: rows of one task.
+
+    Returns:
+      What all of them have in common of metric, size of the data and score of the
+      majority classifier.
+    """
+    shared = [
+        fact if {fact} == {*others} else ""
+        for fact, *others in zip(*map(facts, [rows[0], *rows]), strict=True)
+    ]
+    scored = ", ".join(filter(None, shared[:2]))
+    return f"{rows[0].settings['task']}: {'; '.join(filter(None, [scored, shared[2]]))}"
