@@ -5,14 +5,12 @@ Component-Wise Gradient Norm Clipping", EMNLP 2022, Tables 1 and 2: 25 runs each
 cent (RTE accuracy, MRPC F1, CoLA Matthews' correlation).
 """
 
-import dataclasses
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from bert_glue.study.summaries import held_out_part
 from bert_glue.training.methods import METHODS
-from bert_glue.training.recipe import Recipe, rules, tidy_label
+from bert_glue.training.recipe import SETTINGS, tidy_label
 from bert_glue.training.settings import written
 
 SOURCE = "https://arxiv.org/abs/2210.10325"
@@ -136,6 +134,9 @@ def differences(run: Mapping[str, Any]) -> list[str]:
       >>> print("; ".join(differences(run)))
       the model is MiniLM and not bert-large-uncased; 1,000 of 8,551 training examples
     """
+    # It imports JAX; a command line asks for the numbers above alone.
+    from bert_glue.study.summaries import held_out_part
+
     found = []
     name = pathlib.PurePath(run["model"]).name
     if name != MODEL:
@@ -163,14 +164,8 @@ def _changed(run: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Settings of a run that are not its method's, each beside the method's."""
     recipe = METHODS[run["method"]]
     # A record holds some settings only where they are not at their defaults.
-    defaults = {field.name: field.default for field in dataclasses.fields(Recipe)}
     both = {
-        name: (run.get(name, defaults[name]), getattr(recipe, name)) for name in rules()
-    }
-    known = recipe.special_settings()
-    both |= {
-        name: (run[name], known.get(name, "the method's"))
-        for name in ("optimizer", "transform")
-        if name in run
+        name: (run.get(name, about.default), getattr(recipe, name))
+        for name, about in SETTINGS.items()
     }
     return {name: values for name, values in both.items() if values[0] != values[1]}

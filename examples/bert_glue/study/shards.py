@@ -24,30 +24,6 @@ class Shard(NamedTuple):
     of: int
 
 
-def parse_shard(text: str) -> Shard:
-    """Reads which part of how many.
-
-    Args:
-      text: such as ``2/8``: the second of eight.
-
-    Returns:
-      The part.
-
-    Raises:
-      ValueError: if it is none.
-
-    Examples:
-      >>> parse_shard("2/8")
-      Shard(number=2, of=8)
-    """
-    number, slash, of = text.partition("/")
-    if slash and number.isdecimal() and of.isdecimal():
-        shard = Shard(int(number), int(of))
-        if 1 <= shard.number <= shard.of:
-            return shard
-    raise ValueError(f"shard is {text!r}; accepted is 1/8 to 8/8 for eight parts")
-
-
 def deal(costs: Sequence[int], shard: Shard) -> list[int]:
     """Which of several pieces of work, in their order, belong to a part.
 

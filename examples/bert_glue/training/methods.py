@@ -3,60 +3,54 @@
 To add a method, write its recipe here; to try a variant, replace a setting of one.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
-from bert_glue.training.recipe import Recipe, parse_setting, rules
+from bert_glue.training.recipe import SETTINGS, Recipe, refusal
 
 METHODS: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         Recipe(
-            name="cwgnc",
-            summary="component-wise gradient norm clipping (Yang and Ma 2022)",
+            "cwgnc",
+            "component-wise gradient norm clipping (Yang and Ma 2022)",
             clipping="component",
             max_norm=0.05,
             epochs=5,
         ),
         Recipe(
-            name="devlin",
-            summary="BERT's own: Adam without bias correction, global norm clipped "
+            "devlin",
+            "BERT's own: Adam without bias correction, global norm clipped "
             "(Devlin et al. 2019)",
             bias_correction=False,
         ),
+        Recipe("adamw", "the same with bias correction"),
         Recipe(
-            name="adamw",
-            summary="the same with bias correction",
-        ),
-        Recipe(
-            name="mixout",
-            summary="weights fall back to their initial values at random, instead of "
+            "mixout",
+            "weights fall back to their initial values at random, instead of "
             "dropout (Lee et al. 2019)",
             batch_size=32,
             dropout=0.0,
             mixout=0.9,
         ),
         Recipe(
-            name="mosbach",
-            summary="adamw for 20 epochs, best of three evaluations an epoch, no "
+            "mosbach",
+            "adamw for 20 epochs, best of three evaluations an epoch, no "
             "segment ids (Mosbach et al. 2020)",
             epochs=20,
             evaluations_per_epoch=3,
             keep="best",
             segment_ids=False,
         ),
+        Recipe("full", "adamw by another name, beside gradual unfreezing"),
         Recipe(
-            name="full",
-            summary="adamw by another name, beside gradual unfreezing",
-        ),
-        Recipe(
-            name="gu",
-            summary="adamw with gradual unfreezing: a layer more in each stage (Howard "
+            "gu",
+            "adamw with gradual unfreezing: a layer more in each stage (Howard "
             "and Ruder 2018)",
             unfreeze="gu",
         ),
         Recipe(
-            name="gu-restart",
-            summary="the same, each stage from the pretrained model again",
+            "gu-restart",
+            "the same, each stage from the pretrained model again",
             unfreeze="restart",
         ),
     )
@@ -141,21 +135,20 @@ def _parse_method(text: str) -> Recipe:
     name, *settings = text.split(":")
     if name not in METHODS:
         raise ValueError(
-            f"unknown method {name!r}; accepted are {_listed(METHODS)}, separated by "
+            f"unknown method {name!r}; accepted are {', '.join(METHODS)}, separated by "
             "commas"
         )
     values = {}
     for setting in settings:
         key, _, value = setting.partition("=")
-        if key not in rules():
+        if key not in SETTINGS:
             raise ValueError(
                 f"unknown setting {key!r} of the method {name!r}; accepted are "
-                f"{_listed(sorted(rules()))}, written {name}:epochs=3"
+                f"{', '.join(sorted(SETTINGS))}, written {name}:epochs=3"
             )
-        values[key] = parse_setting(key, value)
+        try:
+            values[key] = SETTINGS[key].rule.read(value)
+        except ValueError:
+            raise ValueError(refusal(name, key, value)) from None
     # Together, for some go only with others.
     return METHODS[name].replace(**values) if values else METHODS[name]
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names)
