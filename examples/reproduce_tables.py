@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bert_glue.cli.study_script import Job, Part
     from bert_glue.records.designs import Design
     from bert_glue.records.run_records import RunRecords
+    from bert_glue.study.progress import Progress
 
 EXAMPLES = """\
   %(prog)s --table 1 --seeds 5

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 import recorded_runs
 import tiny_bert
-from bert_glue.cli import component_study
-from bert_glue.records.component_logs import Recordings
+from bert_glue.records.component_logs import Recordings, gather
 from bert_glue.records.run_records import RunRecords
 from bert_glue.report import gradient_figures
 
@@ -26,7 +25,7 @@ def refusal(capsys, *arguments):
 
 
 def methods_of(folder):
-    return component_study.gather(RunRecords(folder).read(), Recordings(folder).load)
+    return gather(RunRecords(folder).read(), Recordings(folder).load)
 
 
 def arrays(seed, name, shape):

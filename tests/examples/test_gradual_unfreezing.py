@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import recorded_runs
 import tiny_bert
-from bert_glue.cli import component_study
-from bert_glue.records.component_logs import Recordings
+from bert_glue.records.component_logs import Recordings, gather
 from bert_glue.records.files import RecordsError
 from bert_glue.records.run_records import RunRecords
 from bert_glue.report import unfreezing_figures
@@ -205,9 +204,7 @@ def made_up(tmp_path):
         tmp_path, [40, 60], "full", arrays=lambda *a: 7 + np.zeros(a[2])
     )
     assert len(trained) == layers
-    return component_study.gather(
-        RunRecords(tmp_path).read(), Recordings(tmp_path).load
-    )
+    return gather(RunRecords(tmp_path).read(), Recordings(tmp_path).load)
 
 
 def test_what_the_figures_show(made_up):

@@ -206,8 +206,8 @@ def _add_run_options(parser: Parser, seeds: int, folder: str) -> None:
     group.add_argument(
         "--seeds",
         type=typed(types.parse_seeds),
-        help="a count (5 means 0 to 4), or a list such as 3,7,10-12; '7,' is the single "
-        f"seed 7 (default {seeds})",
+        help="a count (5 means 0 to 4), or a list such as 3,7,10-12, or '7,' for the "
+        f"seed 7 alone (default {seeds})",
     )
     group.add_argument(
         "--init-seeds",
