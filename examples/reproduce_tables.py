@@ -59,8 +59,9 @@ def default_methods(table: str, model: str) -> str:
     """The rows of a table."""
     if table == "2":
         return ",".join(f"cwgnc:max_norm={written(norm)}" for norm in _THRESHOLDS)
+    names = dict.fromkeys(name for name, _ in paper.TABLE_1)
     rows = _MATCHED | (_EMBEDDED if model == EMBEDDED else {})
-    return ",".join(row for name in paper.APPROACHES for row in rows.get(name, (name,)))
+    return ",".join(row for name in names for row in rows.get(name, (name,)))
 
 
 def default_tasks(table: str, model: str) -> tuple[str, ...]:

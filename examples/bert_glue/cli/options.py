@@ -113,8 +113,7 @@ def _add_subject_options(parser: Parser, several: str | None) -> None:
         "--model",
         default=EMBEDDED,
         help="'embedded' (a small BERT that comes with the project; the default), a "
-        "folder with a Hugging Face BERT (config.json, model.safetensors, tokenizer), "
-        "or a name on the Hugging Face hub such as bert-base-uncased",
+        "folder with a Hugging Face BERT, or a name on the hub: bert-base-uncased",
     )
     default = (
         f"separated by commas (default {several})"
@@ -133,8 +132,8 @@ def _add_subject_options(parser: Parser, several: str | None) -> None:
         "--data-dir",
         type=pathlib.Path,
         metavar="DIR",
-        help="folder with GLUE's official TSV files, in RTE/, MRPC/, CoLA/ and so on; "
-        "without it GLUE comes from the Hugging Face hub",
+        help="GLUE's official TSV files, in RTE/, MRPC/ and so on; without it GLUE is "
+        "read from the Hugging Face hub",
     )
     group.add_argument(
         "--train-file",
@@ -148,7 +147,6 @@ def _add_subject_options(parser: Parser, several: str | None) -> None:
     )
     group.add_argument(
         "--metric",
-        metavar="NAME",
         help="its metric: accuracy (the default), f1, matthews, or for labels that are "
         "values pearson_spearman",
     )
@@ -168,16 +166,14 @@ def _add_subject_options(parser: Parser, several: str | None) -> None:
         "--held-out",
         type=typed(_PART.read),
         metavar="X",
-        help="score this share of the training examples, the same for every run, which "
-        "are then not trained on: to choose settings by, so that the examples "
-        "otherwise scored stay unseen",
+        help="score this share of the training examples, and do not train on it: to "
+        "choose settings by, so that the examples otherwise scored stay unseen",
     )
     group.add_argument(
         "--max-length",
         type=typed(_LENGTH.read),
         metavar="N",
-        help="most tokens of an example (128, or what the model can take); batches are "
-        "only padded as far as their own examples need",
+        help="most tokens of an example (128, or what the model can take)",
     )
 
 
@@ -227,22 +223,20 @@ def _add_run_options(parser: Parser, seeds: int, folder: str) -> None:
         "--shard",
         type=typed(types.parse_shard),
         metavar="I/N",
-        help="do the I-th of N parts of the runs; start all N, on any machines, with "
-        "one output directory or with one each",
+        help="do the I-th of N parts of the runs; start all N, on any machines",
     )
     group.add_argument(
         "--parallel-seeds",
         type=typed(types.parse_parallel),
         metavar="N",
-        help="seeds to train side by side, or 'auto' (the default): as many as is "
-        "fastest and fits in memory",
+        help="seeds to train side by side (auto, the default: what is fastest)",
     )
     group.add_argument(
         "--dtype",
         choices=("float32", "bfloat16"),
         default="float32",
-        help="what is computed in (default float32; bfloat16 is for GPUs and TPUs, and "
-        "slower on CPUs); parameters are float32 always",
+        help="what is computed in (default float32; bfloat16 is for GPUs and TPUs); "
+        "parameters are float32 always",
     )
     group.add_argument(
         "--output-dir",
@@ -256,9 +250,8 @@ def _add_run_options(parser: Parser, seeds: int, folder: str) -> None:
         type=typed(FROM_ZERO.read),
         default=10.0,
         metavar="X",
-        help="while runs are under way, save after an evaluation what they need to go "
-        "on after an interruption, if X minutes have passed since the last time "
-        "(default 10; 0: never)",
+        help="save every X minutes what runs that are under way need to go on after an "
+        "interruption (default 10; 0: never)",
     )
     group.add_argument(
         "--merge",
@@ -266,8 +259,7 @@ def _add_run_options(parser: Parser, seeds: int, folder: str) -> None:
         nargs="+",
         default=[],
         metavar="DIR",
-        help="output directories of other processes: their runs are first copied into "
-        "this one's, each once",
+        help="output directories whose runs are first copied into this one, each once",
     )
     group.add_argument(
         "--no-compilation-cache",
@@ -283,30 +275,26 @@ def _add_device_options(parser: Parser) -> None:
         type=typed(types.parse_mesh),
         metavar="AXES",
         help="how the devices are used, such as seed=4,data=2: places for seeds, parts "
-        "of each batch, and (model) parts of each batch and of the parameters and "
-        "moments as well, for a model too large for one device. By default as many "
-        "seeds side by side as there are, batches shared by the devices left over",
+        "of each batch, and (model) parts of batch, parameters and moments. By default "
+        "as many seeds side by side as there are, batches shared by what is left over",
     )
     group.add_argument(
         "--remat",
         choices=("none", "cheap", "full"),
         default="cheap",
-        help="what the backward pass computes anew to save memory: what is cheap (the "
-        "default), none, or full: every layer",
+        help="what the backward pass computes anew to save memory (default cheap)",
     )
     group.add_argument(
         "--distributed",
         action="store_true",
         help="this is one of several processes that do the same runs together, each on "
-        "devices of its own; JAX finds the others by what a TPU slice, SLURM, Open MPI "
-        "or Kubernetes says. (Without it processes with one output directory share "
-        "the runs between them)",
+        "devices of its own; JAX finds the others on a TPU slice, SLURM, Open MPI or "
+        "Kubernetes. (Without it processes with one output directory share the runs)",
     )
     group.add_argument(
         "--coordinator",
         metavar="HOST:PORT",
-        help="the same without such surroundings: where the first process is to be "
-        "reached",
+        help="the same anywhere else: where the first process is reached",
     )
     group.add_argument(
         "--num-processes", type=int, metavar="N", help="number of processes"

@@ -6,6 +6,7 @@ To add a method, write its recipe here; to try a variant, replace a setting of o
 from collections.abc import Mapping
 
 from bert_glue.training.recipe import SETTINGS, Recipe, refusal
+from bert_glue.training.settings import written
 
 METHODS: Mapping[str, Recipe] = {
     recipe.name: recipe
@@ -99,35 +100,25 @@ def describe(recipe: Recipe) -> str:
       recipe: any recipe.
 
     Returns:
-      The settings that every method has, and of the others those that it sets.
+      What distinguishes methods, and of the other settings those that are not at
+      their defaults.
 
     Examples:
       >>> print(describe(METHODS["devlin"]))
-      devlin: learning rate 2e-05, 3 epochs, batch 16, global norm <= 1, decay 0.01,
-          warm-up 10%, bias correction off
+      devlin: global norm <= 1, learning rate 2e-05, batch size 16, epochs 3,
+          bias correction false
     """
-    norm = {
+    clipping = {
         "component": f"norm of each component <= {recipe.max_norm:g}",
         "global": f"global norm <= {recipe.max_norm:g}",
         "none": "no clipping",
-    }[recipe.clipping]
-    parts = [
-        f"learning rate {recipe.learning_rate:g}",
-        f"{recipe.epochs} epoch{'s' if recipe.epochs > 1 else ''}"
-        + (" a stage" if recipe.unfreeze else ""),
-        f"batch {recipe.batch_size}",
-        norm,
-        f"decay {recipe.weight_decay:g}",
-        f"warm-up {recipe.warmup_ratio:.0%}",
-    ]
-    if recipe.dropout is not None:
-        parts.append(f"dropout {recipe.dropout:g}")
-    if recipe.keep == "best":
-        parts.append(f"best of {recipe.evaluations_per_epoch} evaluations an epoch")
-    for name, value in recipe.special_settings().items():
-        if isinstance(value, bool):
-            value = "on" if value else "off"
-        parts.append(f"{name.replace('_', ' ')} {value}")
+    }
+    parts = [clipping[recipe.clipping]]
+    for name, about in SETTINGS.items():
+        value = getattr(recipe, name)
+        is_special = value != about.default and name not in ("clipping", "max_norm")
+        if is_special or name in ("learning_rate", "batch_size", "epochs"):
+            parts.append(f"{name.replace('_', ' ')} {written(value)}")
     return f"{recipe.label}: {', '.join(parts)}"
 
 

@@ -62,18 +62,14 @@ class Recipe:
     name: str
     summary: str = dataclasses.field(repr=False)
     clipping: Clipping = setting(
-        "global",
-        one_of(Clipping),
-        "what max-norm bounds: the gradient of each component, the global one, or none",
+        "global", one_of(Clipping), "gradient that is clipped: each component's, or all"
     )
     max_norm: float = setting(
         1.0, NORM, "largest norm of a gradient that is clipped", needs="clipping"
     )
     learning_rate: float = setting(2e-5, POSITIVE, "peak learning rate")
     batch_size: int = setting(16, WHOLE, "examples in a step")
-    epochs: int = setting(
-        3, WHOLE, "how often each example is seen, in each stage where there are more"
-    )
+    epochs: int = setting(3, WHOLE, "epochs; of each stage, where there are several")
     warmup_ratio: float = setting(
         0.1, SHARE, "share of the steps in which the learning rate rises from 0"
     )
@@ -84,54 +80,45 @@ class Recipe:
     b2: float = setting(0.999, BELOW_ONE, "decay of Adam's second moment")
     eps: float = setting(1e-6, POSITIVE, "Adam's epsilon")
     dropout: float | None = setting(
-        None, BELOW_ONE, "rate of dropout in all places; none for the model's own"
+        None, BELOW_ONE, "dropout rate in all places; none for the model's own"
     )
-    evaluations_per_epoch: int = setting(
-        1, WHOLE, "how often in an epoch the evaluation examples are scored"
-    )
-    keep: Keep = setting(
-        "last", one_of(Keep), "which of a run's evaluations is its result"
-    )
+    evaluations_per_epoch: int = setting(1, WHOLE, "evaluations in an epoch")
+    keep: Keep = setting("last", one_of(Keep), "evaluation that is a run's result")
     # What follows is recorded only where it is not at its default: names of
     # configurations, which depend on all that is recorded, stay as they are when a
     # setting is added.
     bias_correction: bool = setting(
-        True, BOOL, "whether Adam corrects its moments for their start at 0"
+        True, BOOL, "correct Adam's moments for their start at 0"
     )
     schedule: Schedule = setting(
-        "linear",
-        one_of(Schedule),
-        "rise and fall of the learning rate: smooth, or with the jump of BERT's code",
+        "linear", one_of(Schedule), "schedule: smooth, or with the jump of BERT's code"
     )
     group_by_length: bool = setting(
         False,
         BOOL,
         "make batches of examples of like length, in random order, rather than "
-        "uniformly random ones as the paper does: little padding, so up to twice as "
-        "fast",
+        "uniformly random ones as the paper does: little padding, up to twice as fast",
     )
     segment_ids: bool = setting(
-        True, BOOL, "whether the model is told the first text from the second"
+        True, BOOL, "tell the model the first text from the second"
     )
     mixout: float = setting(
-        0.0,
-        BELOW_ONE,
-        "probability with which a weight falls back to its initial value",
+        0.0, BELOW_ONE, "probability that a weight falls back to its initial value"
     )
     mixout_gradient: MixoutGradient = setting(
         "released",
         one_of(MixoutGradient),
-        "gradient of Mixout: as in its released code, or exact",
+        "gradient of Mixout, as in its released code or exact",
         needs="mixout",
     )
     mixout_output_layer: bool = setting(
-        True, BOOL, "whether Mixout mixes the classifier, too", needs="mixout"
+        True, BOOL, "mix the classifier, too", needs="mixout"
     )
     unfreeze: Unfreeze | None = setting(
         None,
         one_of(Unfreeze),
-        "gu trains the layers from the top, one more in each stage; restart begins "
-        "each stage with the initial parameters again; none trains all at once",
+        "train the layers from the top, one more in each stage; restart: each stage "
+        "from the initial parameters",
     )
     stages: int | None = setting(
         None,
@@ -143,8 +130,7 @@ class Recipe:
     carry_optimizer: bool = setting(
         False,
         BOOL,
-        "whether optimizer and schedule go on from stage to stage rather than start "
-        "anew",
+        "let optimizer and schedule go on from stage to stage, not start anew",
         needs="unfreeze",
     )
     changed: tuple[str, ...] = dataclasses.field(default=(), repr=False, compare=False)
@@ -209,19 +195,11 @@ class Recipe:
 
     def settings(self) -> dict[str, Any]:
         """What the record of a run holds of the recipe."""
-        special = self.special_settings()
         return {
-            name: getattr(self, name)
-            for name in SETTINGS
-            if name in _ALWAYS_RECORDED or name in special
-        }
-
-    def special_settings(self) -> dict[str, Any]:
-        """Of the settings that most methods leave alone those that this one sets."""
-        return {
-            name: getattr(self, name)
+            name: value
             for name, about in SETTINGS.items()
-            if name not in _ALWAYS_RECORDED and getattr(self, name) != about.default
+            if (value := getattr(self, name)) != about.default
+            or name in _ALWAYS_RECORDED
         }
 
     def warmup_steps(self, steps: int) -> int:
