@@ -83,27 +83,22 @@ def flag(setting: str) -> str:
 
 def _add_setting(group: argparse._ArgumentGroup, name: str) -> None:
     about = SETTINGS[name]
-    values = {method: getattr(recipe, name) for method, recipe in METHODS.items()}
+    rule = about.rule
     own = [
-        f"{method} {written(value)}"
-        for method, value in values.items()
-        if value != about.default
+        f"{method} {written(getattr(recipe, name))}"
+        for method, recipe in METHODS.items()
+        if getattr(recipe, name) != about.default
     ]
     default = "; ".join([f"default {written(about.default)}", *own])
-    if about.rule.kind is bool:
-        group.add_argument(
-            flag(name),
-            action=argparse.BooleanOptionalAction,
-            default=argparse.SUPPRESS,
-            help=f"{about.help} ({default})",
-        )
-        return
+    if rule.kind is bool:
+        kind, text = {"action": argparse.BooleanOptionalAction}, about.help
+    else:
+        metavar = {int: "N", float: "X", str: "WORD"}[rule.kind]
+        kind = {"type": typed(rule.read), "metavar": metavar}
+        text = f"{about.help}: {rule.accepted}"
+    # Where the user says nothing there is nothing: None is a value, too.
     group.add_argument(
-        flag(name),
-        type=typed(about.rule.read),
-        default=argparse.SUPPRESS,
-        metavar={int: "N", float: "X", str: "WORD"}[about.rule.kind],
-        help=f"{about.help}: {about.rule.accepted} ({default})",
+        flag(name), default=argparse.SUPPRESS, help=f"{text} ({default})", **kind
     )
 
 

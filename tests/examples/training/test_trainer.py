@@ -14,6 +14,7 @@ from bert_glue.study.run_group import Outcome, stretches, train_group
 from bert_glue.training import evaluation, subjects
 from bert_glue.training.group_state import first_bad_step
 from bert_glue.training.methods import METHODS
+from bert_glue.training.recipe import Recipe
 from bert_glue.training.order import epoch_order
 from bert_glue.training.seeds import Seed, seed_keys
 from bert_glue.training.subjects import Subject
@@ -282,16 +283,17 @@ def test_last_evaluation_is_kept_by_default(subject, triple):
     assert group.seconds > 0
 
 
-def test_transform_sees_the_initial_parameters_and_a_new_key_each_step(subject):
-    def noisy_initial(recipe, params, initial, key):
-        del recipe, params
+def test_transform_sees_the_initial_parameters_and_a_new_key_each_step(
+    subject, monkeypatch
+):
+    def noisy_initial(params, initial, key):
+        del params
         kernel = initial["classifier"]["kernel"]
         kernel = kernel + jax.random.normal(key, kernel.shape)
         return initial | {"classifier": initial["classifier"] | {"kernel": kernel}}
 
-    recipe = RECIPE.replace(
-        transform=noisy_initial, weight_decay=0.0, dropout=0.0, batch_size=25
-    )
+    monkeypatch.setattr(Recipe, "make_transform", lambda recipe: noisy_initial)
+    recipe = RECIPE.replace(weight_decay=0.0, dropout=0.0, batch_size=25)
     trainer = trainer_of(subject, recipe)
     before = jax.device_get(trainer.start(seed_keys(seeds_of(0)).init).params)
     after, losses = trained(trainer, seeds_of(0))
