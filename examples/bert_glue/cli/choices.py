@@ -154,11 +154,6 @@ def check_subject(options: argparse.Namespace) -> None:
     if not options.model:
         raise ValueError("--model is empty; 'embedded' is the default")
     folder = pathlib.Path(options.model)
-    if folder.is_dir() and not (folder / "config.json").is_file():
-        raise ValueError(
-            f"the model folder {folder} has no config.json; accepted are 'embedded', a "
-            "folder with a Hugging Face BERT, or a name on the Hugging Face hub"
-        )
     if options.model.startswith((".", "/", "~")) and not folder.is_dir():
         raise ValueError(f"there is no model folder {folder}")
 

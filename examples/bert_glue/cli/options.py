@@ -2,6 +2,7 @@
 
 import argparse
 import pathlib
+from typing import Any
 
 from bert_glue.cli import parser as types
 from bert_glue.cli.parser import Parser, typed
@@ -90,12 +91,12 @@ def _add_setting(group: argparse._ArgumentGroup, name: str) -> None:
         if getattr(recipe, name) != about.default
     ]
     default = "; ".join([f"default {written(about.default)}", *own])
-    if rule.kind is bool:
-        kind, text = {"action": argparse.BooleanOptionalAction}, about.help
-    else:
+    kind: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
+    text = about.help
+    if rule.kind is not bool:
         metavar = {int: "N", float: "X", str: "WORD"}[rule.kind]
         kind = {"type": typed(rule.read), "metavar": metavar}
-        text = f"{about.help}: {rule.accepted}"
+        text += f": {rule.accepted}"
     # Where the user says nothing there is nothing: None is a value, too.
     group.add_argument(
         flag(name), default=argparse.SUPPRESS, help=f"{text} ({default})", **kind

@@ -14,8 +14,8 @@ from bert_glue.study.run_group import Outcome, stretches, train_group
 from bert_glue.training import evaluation, subjects
 from bert_glue.training.group_state import first_bad_step
 from bert_glue.training.methods import METHODS
-from bert_glue.training.recipe import Recipe
 from bert_glue.training.order import epoch_order
+from bert_glue.training.recipe import Recipe
 from bert_glue.training.seeds import Seed, seed_keys
 from bert_glue.training.subjects import Subject
 from bert_glue.training.trainer import Trainer
