@@ -14,6 +14,8 @@ from bert_glue.training.settings import FROM_ZERO, WHOLE, Rule, written
 EMBEDDED = "embedded"
 """Name of the model that comes with the project."""
 
+_TASK = "acceptability"
+
 # The settings that are used most; all others stand at the end of the help.
 _FIRST = (
     "max_norm",
@@ -55,7 +57,7 @@ def add_options(
         if name not in _FIRST:
             _add_setting(group, name)
     parser.set_defaults(
-        default_tasks=("acceptability",),
+        default_tasks=(_TASK,),
         default_seeds=tuple(range(seeds)),
         default_folder=folder,
         report_only=False,
@@ -111,18 +113,14 @@ def _add_subject_options(parser: Parser, several: str | None) -> None:
         help="'embedded' (a small BERT that comes with the project; the default), a "
         "folder with a Hugging Face BERT, or a name on the hub: bert-base-uncased",
     )
-    default = (
-        f"separated by commas (default {several})"
-        if several
-        else "the default is acceptability"
-    )
+    default = f"separated by commas (default {several})" if several else ""
     group.add_argument(
         "--task",
         dest="tasks",
         type=typed(types.parse_tasks if several else types.parse_task),
         metavar="TASKS" if several else "TASK",
         help=f"{', '.join(GENERATED)} (generated, nothing to download), or of GLUE "
-        f"{', '.join(TASKS)}; {default}",
+        f"{', '.join(TASKS)}; {default or f'the default is {_TASK}'}",
     )
     group.add_argument(
         "--data-dir",
