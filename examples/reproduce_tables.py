@@ -8,7 +8,6 @@ Without options it does so on a small BERT and small tasks that come with the pr
 """
 
 import argparse
-import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ from bert_glue.training.settings import written
 if TYPE_CHECKING:
     from bert_glue.cli.study_script import Job, Part
     from bert_glue.records.designs import Design
-    from bert_glue.records.run_records import RunRecords
+    from bert_glue.records.run_store import RunStore
     from bert_glue.study.progress import Progress
 
 EXAMPLES = """\
@@ -83,7 +82,6 @@ def add_own_options(parser: Parser) -> None:
     )
     group.add_argument(
         "--reference",
-        type=tidy,
         metavar="METHOD",
         help="row that the others are compared with, as it is written in the table "
         f"(default cwgnc; in Table 2 the threshold {METHODS['cwgnc'].max_norm:g})",
@@ -134,14 +132,6 @@ def fill_in(options: argparse.Namespace) -> None:
         options.method = parse_methods(default_methods(options.table, options.model))
 
 
-def tidy(label: str) -> str:
-    """A row as the table writes it, with each number as short as can be."""
-    with contextlib.suppress(ValueError):
-        (recipe,) = parse_methods(label)
-        return recipe.label
-    return label
-
-
 def prepare(job: "Job") -> "Part":
     """Designs the table, and makes it in the end."""
     from bert_glue.cli.study_script import Part
@@ -164,13 +154,14 @@ def make_design(job: "Job") -> "Design":
       ValueError: if the reference is no row.
     """
     from bert_glue.records.designs import Design, choose_reference
+    from bert_glue.records.run_store import normalised_label
 
     cells = {
         (each.subject.task.name, each.recipe.label): each.name
         for each in job.configurations
     }
     methods = tuple(dict.fromkeys(label for _, label in cells))
-    reference = job.options.reference or choose_reference(methods)
+    reference = normalised_label(job.options.reference or choose_reference(methods))
     if reference not in methods:
         raise ValueError(
             f"the reference is {reference!r}; accepted are {', '.join(methods)}"
@@ -181,7 +172,7 @@ def make_design(job: "Job") -> "Design":
 
 def report_tables(
     say: Callable[[str], None],
-    records: "RunRecords",
+    records: "RunStore",
     number: str | None,
     reference: str | None = None,
 ) -> None:

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import recorded_runs
 import tiny_bert
-from bert_glue.records.component_logs import Recordings, gather
-from bert_glue.records.run_records import RunRecords
+from bert_glue.records.component_logs import ComponentLogs, gather
+from bert_glue.records.run_store import RunStore
 from bert_glue.report import gradient_figures
 
 
@@ -25,7 +25,7 @@ def refusal(capsys, *arguments):
 
 
 def methods_of(folder):
-    return gather(RunRecords(folder).read(), Recordings(folder).load)
+    return gather(RunStore(folder).read(), ComponentLogs(folder).load)
 
 
 def arrays(seed, name, shape):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import recorded_runs
 import tiny_bert
-from bert_glue.records.component_logs import Recordings, gather
+from bert_glue.records.component_logs import ComponentLogs, gather
 from bert_glue.records.files import RecordsError
-from bert_glue.records.run_records import RunRecords
+from bert_glue.records.run_store import RunStore
 from bert_glue.report import unfreezing_figures
 from bert_glue.study.study import Study
 
@@ -71,7 +71,7 @@ def test_every_run_has_its_recording(finished):
     assert [record["method"] for record in records] == np.repeat(
         METHODS, SEEDS
     ).tolist()
-    recordings = Recordings(folder)
+    recordings = ComponentLogs(folder)
     assert {path.stem for path in recordings.folder.iterdir()} == {
         record["run"] for record in records
     }
@@ -122,7 +122,7 @@ def test_tables_are_of_the_records(finished):
     # How unequally components moved, once more from the recorded arrays.
     raced = []
     for record in records_of(folder)[:SEEDS]:
-        arrays = Recordings(folder).load(record["run"]).arrays
+        arrays = ComponentLogs(folder).load(record["run"]).arrays
         moved = np.stack([arrays[f"rmsd_from_before/{stage}"] for stage in range(2)])
         raced.append(float(cwgnc_jax.convergence_racing(moved)))
     line = next(line for line in lines if line.startswith("GU 0."))
@@ -154,7 +154,7 @@ def test_figures_are_drawn_again_without_training(finished, options, monkeypatch
 
 def test_lost_recordings_are_made_again(finished, options):
     folder, _ = finished
-    recordings, records = Recordings(folder), records_of(folder)
+    recordings, records = ComponentLogs(folder), records_of(folder)
     lost = [recordings.path(record["run"]) for record in records[-SEEDS:]]
     before = [recordings.load(path.stem) for path in lost]
     for path in lost:
@@ -166,19 +166,19 @@ def test_lost_recordings_are_made_again(finished, options):
         np.testing.assert_array_equal(again.losses, old.losses)
         np.testing.assert_array_equal(again.at_steps("norms"), old.at_steps("norms"))
     # The runs count once.
-    assert RunRecords(folder).read() == records
+    assert RunStore(folder).read() == records
 
 
 def test_a_recording_comes_before_its_record(options, tmp_path, monkeypatch, capsys):
     def full_disk(*_):
         raise RecordsError("no space left")
 
-    monkeypatch.setattr(RunRecords, "append", full_disk)
+    monkeypatch.setattr(RunStore, "append", full_disk)
     arguments = [*options, "--output-dir", str(tmp_path), "--method", "full"]
     assert gradual_unfreezing.main([*arguments, "--seeds", str(SEEDS)]) == 1
     assert "no space left" in capsys.readouterr().err
     assert not (tmp_path / "runs.jsonl").exists()
-    assert len(list(Recordings(tmp_path).folder.iterdir())) == SEEDS
+    assert len(list(ComponentLogs(tmp_path).folder.iterdir())) == SEEDS
 
 
 @pytest.fixture
@@ -204,7 +204,7 @@ def made_up(tmp_path):
         tmp_path, [40, 60], "full", arrays=lambda *a: 7 + np.zeros(a[2])
     )
     assert len(trained) == layers
-    return gather(RunRecords(tmp_path).read(), Recordings(tmp_path).load)
+    return gather(RunStore(tmp_path).read(), ComponentLogs(tmp_path).load)
 
 
 def test_what_the_figures_show(made_up):

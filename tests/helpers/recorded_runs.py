@@ -1,13 +1,12 @@
 """Output directories with runs and recordings that nobody has trained."""
 
 import pathlib
-import types
 
 import jax.numpy as jnp
 import numpy as np
 from bert_glue.model.bert import layer_components
-from bert_glue.records.component_logs import Recordings
-from bert_glue.records.run_records import RunRecords
+from bert_glue.records.component_logs import ComponentLogs
+from bert_glue.records.run_store import RunStore
 
 import cwgnc_jax
 
@@ -63,8 +62,12 @@ def write(
     names = cwgnc_jax.component_names(params, layer_components())
     trained = trained or [range(len(names))]
     common = settings(method, **changed)
-    records = []
-    recorded = {"losses": []}
+    records, logs = [], ComponentLogs(folder)
+    components = {
+        "names": np.array(names),
+        "groups": np.array(cwgnc_jax.component_groups(params, layer_components())),
+        "sizes": cwgnc_jax.component_sizes(params, layer_components()),
+    } | {f"trained/{stage}": np.array(each) for stage, each in enumerate(trained)}
     for seed, by_stage in enumerate(scores):
         by_stage = np.atleast_1d(by_stage)
         history = [
@@ -86,28 +89,19 @@ def write(
                 "history": history,
             }
         )
-        recorded["losses"].append(np.ones(steps * len(trained), np.float32))
+        shapes_of = {"losses": (steps * len(trained),)}
         for stage, members in enumerate(trained):
             for name in ("norms", "scales"):
-                shape = (steps, len(members))
-                entry = arrays(seed, f"{name}/{stage}", shape)
-                recorded.setdefault(f"{name}/{stage}", []).append(entry)
+                shapes_of[f"{name}/{stage}"] = (steps, len(members))
             for name in ("rmsd", "cosine_distance"):
                 for reference in ("initial", "before"):
-                    key = f"{name}_from_{reference}/{stage}"
-                    entry = arrays(seed, key, (len(names),))
-                    recorded.setdefault(key, []).append(entry)
-    trainers = [
-        types.SimpleNamespace(component_names=[names[number] for number in members])
-        for members in trained
-    ]
-    Recordings(folder).keep(
-        types.SimpleNamespace(subject=types.SimpleNamespace(shapes=params)),
-        records,
-        trainers,
-        types.SimpleNamespace(
-            recorded={name: np.stack(rows) for name, rows in recorded.items()}
-        ),
-    )
-    RunRecords(folder).append(records)
+                    shapes_of[f"{name}_from_{reference}/{stage}"] = (len(names),)
+        recorded = {
+            f"recorded/{name}": np.ones(shape, np.float32)
+            if name == "losses"
+            else arrays(seed, name, shape)
+            for name, shape in shapes_of.items()
+        }
+        logs.write(records[-1]["run"], components | recorded)
+    RunStore(folder).append(records)
     return [record["run"] for record in records]

@@ -9,8 +9,8 @@ from bert_glue.cli import study_script
 from bert_glue.cli.parser import Parser, errors_in_one_line
 from bert_glue.cli.study_script import Job, Part
 from bert_glue.devices import processes
-from bert_glue.records.component_logs import RecordedMethod, Recordings, gather
-from bert_glue.records.run_records import Record, RunRecords
+from bert_glue.records.component_logs import ComponentLogs, LoggedMethod, gather
+from bert_glue.records.run_store import Record, RunStore
 from bert_glue.study import summaries
 from bert_glue.study.component_recorder import keep_components
 from bert_glue.study.progress import Progress
@@ -20,7 +20,7 @@ from bert_glue.training.movement import measure
 # What makes runs comparable: the same model on the same data.
 _SUBJECT = ("task", "model_fingerprint", "data_fingerprint", "max_length", "dtype")
 
-Methods = Sequence[RecordedMethod]
+Methods = Sequence[LoggedMethod]
 Describe = Callable[[Methods], str]
 Draw = Callable[[pathlib.Path, Methods], Iterable[pathlib.Path]]
 """Draws figures into a folder; returns their files."""
@@ -47,7 +47,9 @@ def run(
       The exit code.
     """
 
-    def show(say: Callable[[str], None], logs: Recordings, runs: list[Record]) -> None:
+    def show(
+        say: Callable[[str], None], logs: ComponentLogs, runs: list[Record]
+    ) -> None:
         methods = gather(runs, logs.load)
         say(describe(methods))
         for path in draw(logs.folder.parent, methods):
@@ -88,17 +90,17 @@ def run(
     return 0
 
 
-def _open_logs(records: RunRecords, options: argparse.Namespace) -> Recordings:
-    logs = Recordings(records.folder)
+def _open_logs(records: RunStore, options: argparse.Namespace) -> ComponentLogs:
+    logs = ComponentLogs(records.folder)
     logs.copy_from(options.merge)
     return logs
 
 
-def _logged(records: RunRecords, logs: Recordings) -> list[Record]:
+def _logged(records: RunStore, logs: ComponentLogs) -> list[Record]:
     return [run for run in records.read() if logs.has(run["run"])]
 
 
-def _comparable(runs: list[Record], logs: Recordings) -> list[Record]:
+def _comparable(runs: list[Record], logs: ComponentLogs) -> list[Record]:
     """The runs, if they are of one model on one task."""
     folder = logs.folder.parent
     if not runs:

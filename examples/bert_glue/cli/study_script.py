@@ -21,8 +21,7 @@ from bert_glue.devices import environment, processes
 from bert_glue.records import manifest, merge
 from bert_glue.records.designs import Design
 from bert_glue.records.files import RecordsError
-from bert_glue.records.run_records import RunRecords
-from bert_glue.records.shared import open_records as open_shared
+from bert_glue.records.run_store import RunStore
 from bert_glue.study.best_model import NoBestRun
 from bert_glue.study.configuration import Configuration
 from bert_glue.study.groups import StudyStopped
@@ -53,7 +52,7 @@ class Job:
     """
 
     options: argparse.Namespace
-    records: RunRecords
+    records: RunStore
     subjects: Sequence[Subject]
     seeds: Sequence[Seed]
     configurations: Sequence[Configuration]
@@ -106,7 +105,7 @@ def run(
     return 0
 
 
-def open_finished(options: argparse.Namespace) -> RunRecords:
+def open_finished(options: argparse.Namespace) -> RunStore:
     """Opens an output directory to report what is recorded there.
 
     Args:
@@ -156,9 +155,9 @@ def _make_study(
     return study, part.report
 
 
-def _open_records(options: argparse.Namespace) -> RunRecords:
+def _open_records(options: argparse.Namespace) -> RunStore:
     """The records of the output directory, those of others to merge included."""
-    records = open_shared(options.output_dir)
+    records = RunStore(options.output_dir)
     records.read()
     if options.merge:
         # Of several processes the first alone has to have the other directories.
@@ -225,7 +224,7 @@ def _configure(
 
 
 def _add_to_manifest(
-    records: RunRecords,
+    records: RunStore,
     command: Sequence[str],
     configurations: Sequence[Configuration],
     design: Design | None,

@@ -1,5 +1,6 @@
 """The surroundings of a run: versions, hardware, the cache of compiled programs."""
 
+import contextlib
 import hashlib
 import importlib.metadata
 import os
@@ -13,19 +14,18 @@ from jax.experimental.compilation_cache import compilation_cache
 
 import cwgnc_jax
 
+_PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 _PACKAGES = ("cwgnc-jax", "jax", "jaxlib", "optax", "flax", "numpy", "tokenizers")
 
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that a result may depend on."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            # Run from its folder without having been installed.
-            continue
-    return found
+        # The project may be run from its folder without having been installed.
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            installed[package] = importlib.metadata.version(package)
+    return installed
 
 
 def hardware() -> dict[str, Any]:
@@ -47,23 +47,18 @@ def settings() -> dict[str, Any]:
         "jax_enable_x64",
         "jax_threefry_partitionable",
     )
-    found = {name: getattr(jax.config, name) for name in names}
-    return {**found, "XLA_FLAGS": os.environ.get("XLA_FLAGS", "")}
+    flags = {"XLA_FLAGS": os.environ.get("XLA_FLAGS", "")}
+    return {name: getattr(jax.config, name) for name in names} | flags
 
 
 def commit() -> str | None:
     """The project's git commit, with '+' if files differ from it; None without git."""
-    folder = pathlib.Path(__file__).resolve().parents[1]
 
     def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=20,
-        ).stdout.strip()
+        command = ["git", "-C", str(_PACKAGE), *arguments]
+        quiet = subprocess.DEVNULL
+        output = subprocess.check_output(command, stderr=quiet, text=True, timeout=20)
+        return output.strip()
 
     try:
         changed = git("status", "--porcelain", "--untracked-files=no")
@@ -83,16 +78,15 @@ def code(*folders: pathlib.Path) -> str:
     Returns:
       Twelve hexadecimal digits, the same on every machine.
     """
-    if not folders:
-        package = pathlib.Path(__file__).resolve().parents[1]
-        folders = (package, pathlib.Path(cwgnc_jax.__file__).resolve().parent)
-    found = hashlib.sha256()
-    for folder in folders:
+    library = pathlib.Path(cwgnc_jax.__file__).resolve().parent
+    digest = hashlib.sha256()
+    for folder in folders or (_PACKAGE, library):
         for path in sorted(folder.rglob("*.py")):
             source = path.read_bytes()
             name = path.relative_to(folder).as_posix()
-            found.update(f"{name} {len(source)}\n".encode() + source)
-    return found.hexdigest()[:12]
+            # With its length no source can look like two.
+            digest.update(f"{name} {len(source)}\n".encode() + source)
+    return digest.hexdigest()[:12]
 
 
 def cache_folder() -> pathlib.Path:
@@ -109,11 +103,9 @@ def keep_compiled_programs() -> None:
     Nothing happens where the folder cannot be written to.
     """
     folder = cache_folder() / "compiled"
-    try:
+    with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return
-    if os.access(folder, os.W_OK):
+    if folder.is_dir() and os.access(folder, os.W_OK):
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
         # Whatever was compiled before has settled that there is no cache.

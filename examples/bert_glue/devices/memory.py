@@ -13,17 +13,16 @@ _CGROUP_LIMITS = ("memory.max", "memory.limit_in_bytes")
 _CGROUP_USES = ("memory.current", "memory.usage_in_bytes")
 
 
-def free_bytes(device: Any = None) -> int:
+def free_bytes(device: Any) -> int:
     """Memory that this process may still take.
 
     Args:
-      device: a jax device; the first device by default.
+      device: the device whose memory it is.
 
     Returns:
       Bytes: of the accelerator, or for a CPU of the machine or of the container that
       the process runs in, whichever is less.
     """
-    device = jax.devices()[0] if device is None else device
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
@@ -38,11 +37,11 @@ def free_bytes(device: Any = None) -> int:
     return max(0, int(free))
 
 
-def program_bytes(compiled: Any) -> int:
+def program_bytes(compiled: jax.stages.Compiled) -> int:
     """Memory of each device that a compiled program takes while it runs.
 
     Args:
-      compiled: a compiled program (``jax.stages.Compiled``).
+      compiled: the program.
 
     Returns:
       Bytes of arguments, results and temporaries; 0 where the compiler does not say.
@@ -96,14 +95,14 @@ def count_parameters(tree: object) -> int:
 def _cgroups() -> list[pathlib.Path]:
     """Folders of the control groups whose limits of memory this process is under."""
     roots = {"": _CGROUP, "memory": _CGROUP / "memory"}
-    found = [*roots.values()]
+    folders = [*roots.values()]
     # Lines such as 0::/slurm/job_7 (version 2) and 4:memory:/slurm/job_7 (version 1).
     for line in _read(_OWN_CGROUPS).splitlines():
         _, kind, path = line.split(":", 2)
         if kind in roots:
             own = pathlib.PurePath(path.strip("/"))
-            found += [roots[kind] / each for each in (own, *own.parents)]
-    return list(dict.fromkeys(found))
+            folders += [roots[kind] / group for group in (own, *own.parents)]
+    return list(dict.fromkeys(folders))
 
 
 def _file_cache(folder: pathlib.Path) -> int:

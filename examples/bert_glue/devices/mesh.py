@@ -8,7 +8,6 @@ a model that is too large for one device. The compiler finds the communication: 
 gradients, among others, are those of the whole arrays wherever the parts lie.
 """
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -104,12 +103,11 @@ class Placement:
         Returns:
           The same tree of NumPy arrays.
         """
-        leaves = [leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array)]
-        if all(leaf.is_fully_addressable for leaf in leaves):
-            return jax.device_get(tree)
-        assert self.mesh is not None
-        whole = NamedSharding(self.mesh, PartitionSpec())
-        return jax.device_get(jax.jit(_same, out_shardings=whole)(tree))
+        leaves = jax.tree.leaves(tree)
+        if self.mesh is not None and not all(map(_is_here, leaves)):
+            whole = NamedSharding(self.mesh, PartitionSpec())
+            tree = jax.jit(_same, out_shardings=whole)(tree)
+        return jax.device_get(tree)
 
     def gather(self, tree: Any) -> Any:
         """The arrays of several processes as NumPy's in the first, to the last bit.
@@ -130,16 +128,17 @@ class Placement:
         whole = NamedSharding(self.mesh, PartitionSpec())
         take = jax.jit(_row_of_bits, out_shardings=whole)
         leaves, structure = jax.tree.flatten(tree)
-        for places in _portions(leaves):
-            arrays = [leaves[place] for place in places]
+        for portion in _portions(leaves):
+            arrays = [leaves[index] for index in portion]
             parts = []
-            for number in range(len(arrays[0])):
+            for seed in range(len(arrays[0])):
                 # No process runs ahead: they would wait for each other's programs.
-                rows = jax.block_until_ready(take(arrays, number))
+                rows = jax.block_until_ready(take(arrays, seed))
                 if processes.is_first():
                     parts.append([np.asarray(row.addressable_data(0)) for row in rows])
-            for place, rows in zip(places, zip(*parts, strict=True), strict=False):
-                leaves[place] = np.stack(rows).view(leaves[place].dtype)
+            # Other processes have no parts, and their leaves stay.
+            for index, rows in zip(portion, zip(*parts, strict=True), strict=False):
+                leaves[index] = np.stack(rows).view(leaves[index].dtype)
         return jax.tree.unflatten(structure, leaves)
 
     def _size(self, axis: str) -> int:
@@ -161,12 +160,12 @@ class Placement:
             return tree
 
         def lay(leaf: Any) -> Any:
-            place = NamedSharding(mesh, spec_of(leaf))
+            sharding = NamedSharding(mesh, spec_of(leaf))
             if isinstance(leaf, jax.ShapeDtypeStruct):
-                return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
+                return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
             if isinstance(leaf, Tracer):
-                return jax.lax.with_sharding_constraint(leaf, place)
-            return _put(leaf, place)
+                return jax.lax.with_sharding_constraint(leaf, sharding)
+            return _put(leaf, sharding)
 
         return jax.tree.map(lay, tree)
 
@@ -193,10 +192,8 @@ def parse_mesh(text: str) -> Mapping[str, int]:
     """
     sizes: dict[str, int] = {}
     for item in text.split(","):
-        axis, _, number = (part.strip() for part in item.partition("="))
-        size = 0
-        with contextlib.suppress(ValueError):
-            size = int(number)
+        axis, _, digits = (part.strip() for part in item.partition("="))
+        size = int(digits) if digits.isdecimal() else 0
         if axis not in AXES or axis in sizes or size < 1:
             raise ValueError(
                 f"mesh is {text!r}; accepted are sizes of the axes {', '.join(AXES)}, "
@@ -234,8 +231,7 @@ def choose(
       >>> choose(None, seeds=25, batch_size=16).name is None  # a single device
       True
     """
-    if devices is None:
-        devices = all_devices()
+    devices = all_devices() if devices is None else devices
     count = len(devices)
     if wanted is None:
         if count == 1:
@@ -256,14 +252,8 @@ def choose(
         )
     if count == 1:
         return SINGLE
-    return Placement(
-        jax.make_mesh(
-            (seed, data, model),
-            AXES,
-            axis_types=(AxisType.Auto,) * 3,
-            devices=list(devices),
-        )
-    )
+    sizes, types = (seed, data, model), (AxisType.Auto,) * 3
+    return Placement(jax.make_mesh(sizes, AXES, axis_types=types, devices=[*devices]))
 
 
 def all_devices() -> list[Any]:
@@ -286,33 +276,33 @@ def _spare(count: int, seeds: int, batch_size: int) -> int:
     return max(fitting, default=1)
 
 
-def _put(leaf: Any, place: NamedSharding) -> jax.Array:
-    """Moves an array that every process has to its places."""
+def _put(leaf: Any, to: NamedSharding) -> jax.Array:
+    """Moves an array that every process has to its devices."""
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        data = _put(np.asarray(jax.random.key_data(leaf)), place)
+        data = _put(np.asarray(jax.random.key_data(leaf)), to)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
-    if isinstance(leaf, jax.Array) and leaf.sharding.is_equivalent_to(place, leaf.ndim):
+    if isinstance(leaf, jax.Array) and leaf.sharding.is_equivalent_to(to, leaf.ndim):
         return leaf
     values = np.asarray(leaf)
-    return jax.make_array_from_callback(values.shape, place, lambda at: values[at])
+    return jax.make_array_from_callback(values.shape, to, lambda index: values[index])
 
 
 def _portions(leaves: Sequence[Any]) -> list[list[int]]:
-    """Places of JAX's arrays, of which a row of each may be on its way at once."""
+    """Indices of JAX's arrays, of which a row of each may be on its way at once."""
     portions: list[list[int]] = []
     room = 0
-    for place, leaf in enumerate(leaves):
+    for index, leaf in enumerate(leaves):
         if isinstance(leaf, jax.Array):
             size = leaf.nbytes // len(leaf)
             if size > room:
                 portions.append([])
                 room = _PORTION
-            portions[-1].append(place)
+            portions[-1].append(index)
             room -= size
     return portions
 
 
-def _row_of_bits(arrays: list[jax.Array], number: jax.Array) -> list[jax.Array]:
+def _row_of_bits(arrays: list[jax.Array], row: jax.Array | int) -> list[jax.Array]:
     """A row of each array as whole numbers of its bits.
 
     A sum over rows that are zero but for one leaves each row where it lies, where
@@ -326,11 +316,16 @@ def _row_of_bits(arrays: list[jax.Array], number: jax.Array) -> list[jax.Array]:
         else:
             kind = np.dtype(f"uint{8 * array.dtype.itemsize}")
             bits = jax.lax.bitcast_convert_type(array, kind)
-        is_it = jnp.arange(len(array)) == number
-        is_it = is_it.reshape(-1, *[1] * (array.ndim - 1))
-        return jnp.sum(jnp.where(is_it, bits, 0), axis=0, dtype=bits.dtype)
+        # Of shape (rows, 1, 1, ...), to stand beside the array.
+        is_row = jnp.expand_dims(jnp.arange(len(array)) == row, range(1, array.ndim))
+        return jnp.sum(jnp.where(is_row, bits, 0), axis=0, dtype=bits.dtype)
 
     return [take(array) for array in arrays]
+
+
+def _is_here(leaf: Any) -> bool:
+    """Whether this process has all of an array."""
+    return not isinstance(leaf, jax.Array) or leaf.is_fully_addressable
 
 
 def _same(tree: Tree) -> Tree:

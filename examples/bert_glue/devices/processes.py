@@ -7,10 +7,11 @@ shows progress. If one of them dies, the others end, and the same command, start
 again, does what is missing.
 """
 
+import functools
 import math
 import pickle
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import numpy as np
@@ -21,6 +22,7 @@ HEARTBEAT_SECONDS = 30
 """A process that is silent for so long is dead, and all others end. JAX's own 100
 seconds would be paid for by every other host."""
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # So many bytes at most are sent at once: they take the devices' memory twice.
@@ -109,6 +111,23 @@ def agree(decide: Callable[[], T]) -> T:
     return answer  # pyright: ignore[reportReturnType]
 
 
+def decided_by_first(function: Callable[P, T]) -> Callable[P, T]:
+    """Makes a function one that the first process runs, and all get its answer.
+
+    Args:
+      function: called in the first process alone; all of them must come there.
+
+    Returns:
+      The function, which raises as :func:`agree` does.
+    """
+
+    @functools.wraps(function)
+    def agreed(*args: P.args, **kwargs: P.kwargs) -> T:
+        return agree(lambda: function(*args, **kwargs))
+
+    return agreed
+
+
 def what_happened(error: BaseException) -> str:
     """What to tell the user when a program of several processes has failed.
 
@@ -158,11 +177,9 @@ def from_first(tree: T | None, shapes: Any) -> T | None:
     """
     if count() == 1:
         return tree
-    leaves = None if tree is None else jax.tree.leaves(tree)
-    found = arrays_from_first(leaves)
-    return (
-        None if found is None else jax.tree.unflatten(jax.tree.structure(shapes), found)
-    )
+    leaves = arrays_from_first(None if tree is None else jax.tree.leaves(tree))
+    structure = jax.tree.structure(shapes)
+    return None if leaves is None else jax.tree.unflatten(structure, leaves)
 
 
 def arrays_from_first(
@@ -182,20 +199,19 @@ def arrays_from_first(
     def describe() -> list[tuple[tuple[int, ...], np.dtype]] | None:
         if arrays is None:
             return None
-        return [(each.shape, np.dtype(each.dtype)) for each in arrays]
+        return [(array.shape, np.dtype(array.dtype)) for array in arrays]
 
     kinds = agree(describe)
     if kinds is None:
         return None
-    found = []
-    for number, (shape, dtype) in enumerate(kinds):
-        size = math.prod(shape) * dtype.itemsize
+    received = []
+    for index, (shape, dtype) in enumerate(kinds):
         content = np.empty(0, np.uint8)
         if is_first() and arrays is not None:
-            flat = np.ascontiguousarray(arrays[number]).reshape(-1)
-            content = flat.view(np.uint8)
-        found.append(_bytes_from_first(content, size).view(dtype).reshape(shape))
-    return found
+            content = np.ascontiguousarray(arrays[index]).reshape(-1).view(np.uint8)
+        size = math.prod(shape) * dtype.itemsize
+        received.append(_bytes_from_first(content, size).view(dtype).reshape(shape))
+    return received
 
 
 def _broadcast(content: bytes) -> bytes:
@@ -210,15 +226,15 @@ def _bytes_from_first(content: NDArray[np.uint8], size: int) -> NDArray[np.uint8
     JAX adds up what the processes have, zeros but for one of them. Of bytes nothing is
     lost in that; float32 would lose the sign of zeros, and the smallest numbers.
     """
-    found = np.empty(size, np.uint8)
+    received = np.empty(size, np.uint8)
     for start in range(0, size, _PIECE):
         length = min(_PIECE, size - start)
         # Few sizes, so that few programs are compiled.
         padded = np.zeros(1 << max(length - 1, 1023).bit_length(), np.uint8)
         if is_first():
             padded[:length] = content[start : start + length]
-        found[start : start + length] = _send(padded)[:length]
-    return found
+        received[start : start + length] = _send(padded)[:length]
+    return received
 
 
 def _send(array: NDArray[Any]) -> NDArray[Any]:

@@ -1,22 +1,25 @@
-"""Arrays in a folder, as Orbax writes them: in parallel, compressed, with checksums."""
+"""Arrays in a folder, as Orbax writes them: in parallel and compressed."""
 
 import contextlib
 import logging
 import math
 import pathlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bert_glue.devices import processes
+
+if TYPE_CHECKING:
+    import orbax.checkpoint as ocp
 
 
 def write(folder: pathlib.Path, arrays: Sequence[Any]) -> None:
     """Writes arrays; of several processes the one that calls this does it alone.
 
     Args:
-      folder: made anew.
+      folder: made anew, in a folder that is there.
       arrays: NumPy's or JAX's; of several processes NumPy's.
 
     Raises:
@@ -27,11 +30,8 @@ def write(folder: pathlib.Path, arrays: Sequence[Any]) -> None:
 
     # Orbax asks for more than the largest array; beyond that, what is on its way from
     # device to disk would only take memory.
-    largest = max(each.nbytes for each in arrays)
-    handler = ocp.PyTreeCheckpointHandler(
-        save_device_host_concurrent_gb=1 + math.ceil(largest / 1e9), **_alone(ocp)
-    )
-    with _quiet(), ocp.Checkpointer(handler, **_alone(ocp)) as checkpointer:
+    gigabytes = 1 + math.ceil(max(array.nbytes for array in arrays) / 1e9)
+    with _checkpointer(save_device_host_concurrent_gb=gigabytes) as checkpointer:
         checkpointer.save(folder.absolute(), args=ocp.args.PyTreeSave(_named(arrays)))
 
 
@@ -51,34 +51,34 @@ def read(folder: pathlib.Path, count: int) -> list[np.ndarray]:
     import orbax.checkpoint as ocp
 
     as_numpy = _named([ocp.RestoreArgs(restore_type=np.ndarray)] * count)
-    handler = ocp.PyTreeCheckpointHandler(**_alone(ocp))
-    with _quiet(), ocp.Checkpointer(handler, **_alone(ocp)) as checkpointer:
-        found = checkpointer.restore(
-            folder.absolute(), args=ocp.args.PyTreeRestore(restore_args=as_numpy)
+    args = ocp.args.PyTreeRestore(restore_args=as_numpy)
+    with _checkpointer() as checkpointer:
+        arrays = checkpointer.restore(folder.absolute(), args=args)
+    return [arrays[name] for name in as_numpy]
+
+
+@contextlib.contextmanager
+def _checkpointer(**options: Any) -> "Iterator[ocp.Checkpointer]":
+    """Orbax's, which waits for no other process and logs no error.
+
+    What went wrong it raises as well, and the user is told of it in one line.
+    """
+    import orbax.checkpoint as ocp
+
+    alone = {}
+    if processes.count() > 1:
+        alone["multiprocessing_options"] = ocp.options.MultiprocessingOptions(
+            primary_host=0, active_processes={0}, barrier_sync_key_prefix="first"
         )
-    return [found[name] for name in as_numpy]
-
-
-def _alone(ocp: Any) -> dict[str, Any]:
-    """Arguments by which Orbax does not wait for other processes."""
-    if processes.count() == 1:
-        return {}
-    options = ocp.options.MultiprocessingOptions(
-        primary_host=0, active_processes={0}, barrier_sync_key_prefix="first"
-    )
-    return {"multiprocessing_options": options}
+    logger = logging.getLogger("absl")
+    was_disabled, logger.disabled = logger.disabled, True
+    try:
+        handler = ocp.PyTreeCheckpointHandler(**options, **alone)
+        with ocp.Checkpointer(handler, **alone) as checkpointer:
+            yield checkpointer
+    finally:
+        logger.disabled = was_disabled
 
 
 def _named(values: Sequence[Any]) -> dict[str, Any]:
     return {f"{number:05}": value for number, value in enumerate(values)}
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps Orbax from logging an error that the user is told of in one line."""
-    logger = logging.getLogger("absl")
-    was_disabled, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = was_disabled

@@ -2,7 +2,7 @@
 
 ``recordings/RUN.npz`` holds the norms and scales of the gradients at every step, and
 how far the parameters had moved after every stage. It is on the disk before the run's
-line is: where there is a line there is a recording, unless somebody removed it.
+line is: where there is a line there is a log, unless somebody removed it.
 """
 
 import dataclasses
@@ -11,15 +11,15 @@ import pathlib
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import cwgnc_jax
-from bert_glue.devices import processes
-from bert_glue.records.files import RecordsError, replace_file
-from bert_glue.records.run_records import Record, settings_of
+from bert_glue.devices.processes import decided_by_first
+from bert_glue.records.files import RecordsError, read_file, replace_file
+from bert_glue.records.run_store import Record, differing_settings, settings_of
 
 FOLDER = "recordings"
 FORMAT = 1
@@ -32,15 +32,17 @@ _MANTISSA_BITS = 11
 
 
 @dataclasses.dataclass(frozen=True)
-class Recording:
-    """What was recorded of a run.
+class ComponentLog:
+    """What the components of a run did.
 
     Attributes:
       names: names of all components.
       groups: the group of each, from :func:`cwgnc_jax.component_groups`.
       sizes: how many parameters each has, int64 of shape (components,).
       trained: for each stage, numbers of the components that it trained.
-      arrays: the arrays of :class:`runs.Group`, those of this run.
+      arrays: the run's arrays by name: 'losses' of all steps; for each stage
+        'norms/STAGE' and 'scales/STAGE' of shape (steps, trained components), and
+        'NAME/STAGE' for what was measured after it.
     """
 
     names: tuple[str, ...]
@@ -80,14 +82,12 @@ class Recording:
         """What was measured after each stage.
 
         Args:
-          name: as :func:`measure` calls it.
+          name: of the measure, such as 'rmsd_from_initial'.
 
         Returns:
           The values, shape (stages, components).
         """
-        return np.stack(
-            [self.arrays[f"{name}/{stage}"] for stage in range(self.stages)]
-        )
+        return np.stack([self.arrays[f"{name}/{n}"] for n in range(self.stages)])
 
     def clip_rate(self, *, of_parameters: bool = False) -> NDArray[np.float32]:
         """Share of what was trained that each step clipped.
@@ -98,27 +98,22 @@ class Recording:
         Returns:
           The shares, from 0 to 1, shape (steps,).
         """
-        return np.concatenate(
-            [
-                np.asarray(
-                    cwgnc_jax.clip_rate(
-                        self.arrays[f"scales/{stage}"],
-                        self.sizes[trained] if of_parameters else None,
-                    )
-                )
-                for stage, trained in enumerate(self.trained)
-            ]
-        )
+        rates = []
+        for stage, trained in enumerate(self.trained):
+            sizes = self.sizes[trained] if of_parameters else None
+            scales = self.arrays[f"scales/{stage}"]
+            rates.append(np.asarray(cwgnc_jax.clip_rate(scales, sizes)))
+        return np.concatenate(rates)
 
 
-class Recordings:
-    """The recordings of an output directory; of several processes, of the first.
+class ComponentLogs:
+    """The logs of an output directory; of several processes, of the first.
 
     Args:
       folder: the output directory.
 
     Attributes:
-      folder: where the recordings are, in it.
+      folder: where the logs are, in it.
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
@@ -129,11 +124,11 @@ class Recordings:
         return self.folder / f"{run}.npz"
 
     def has(self, run: str) -> bool:
-        """Whether a run's recording is there."""
+        """Whether a run's log is there."""
         return self.path(run).is_file()
 
     def write(self, run: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Writes the recording of a finished run, whole or not at all.
+        """Writes the log of a finished run, whole or not at all.
 
         Args:
           run: its name.
@@ -150,48 +145,43 @@ class Recordings:
         )
         replace_file(self.path(run), content.getvalue())
 
-    def load(self, run: str) -> Recording:
-        """Reads the recording of a run.
+    def load(self, run: str) -> ComponentLog:
+        """Reads the log of a run.
 
         Args:
           run: its name.
 
         Returns:
-          The recording.
+          The log.
 
         Raises:
           RecordsError: if there is none, or it cannot be read.
         """
         path = self.path(run)
-        try:
-            content = io.BytesIO(path.read_bytes())
-        except OSError as error:
-            raise RecordsError(f"{path} cannot be read: {error.strerror}") from error
+        content = io.BytesIO(read_file(path))
         try:
             with np.load(content, allow_pickle=False) as file:
-                found = {name: file[name] for name in file.files}
+                arrays = dict(file)
         except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):
-            found = {}
-        if found.get("format") != FORMAT:
+            arrays = {}
+        if arrays.get("format") != FORMAT:
             raise RecordsError(
                 f"{path} is no recording of this version; remove it, and the command "
                 "that made it does its run again"
             )
-        stages = sum(name.startswith("trained/") for name in found)
-        return Recording(
-            names=tuple(found["names"].tolist()),
-            groups=tuple(found["groups"].tolist()),
-            sizes=found["sizes"],
-            trained=tuple(found[f"trained/{stage}"] for stage in range(stages)),
-            arrays={
-                name.removeprefix("recorded/"): values
-                for name, values in found.items()
-                if name.startswith("recorded/")
-            },
+        stages = sum(name.startswith("trained/") for name in arrays)
+        prefix = "recorded/"
+        return ComponentLog(
+            tuple(arrays["names"].tolist()),
+            tuple(arrays["groups"].tolist()),
+            arrays["sizes"],
+            tuple(arrays[f"trained/{stage}"] for stage in range(stages)),
+            {k.removeprefix(prefix): v for k, v in arrays.items() if prefix in k},
         )
 
+    @decided_by_first
     def copy_from(self, folders: Sequence[pathlib.Path]) -> None:
-        """Copies the recordings of other output directories that are not here.
+        """Copies the logs of other output directories that are not here.
 
         Args:
           folders: the other output directories, of the first process if there are
@@ -200,54 +190,45 @@ class Recordings:
         Raises:
           RecordsError: if one cannot be read or written.
         """
-        processes.agree(lambda: self._copy_from(folders))
-
-    def _copy_from(self, folders: Sequence[pathlib.Path]) -> None:
         for folder in folders:
             for path in sorted((folder / FOLDER).glob("*.npz")):
-                if self.has(path.stem):
-                    continue
-                try:
-                    content = path.read_bytes()
-                except OSError as error:
-                    raise RecordsError(
-                        f"{path} cannot be copied: {error.strerror}"
-                    ) from error
-                replace_file(self.path(path.stem), content)
+                if not self.has(path.stem):
+                    replace_file(self.path(path.stem), read_file(path))
 
 
 def _shorten(name: str, values: NDArray[Any]) -> NDArray[Any]:
     """Norms and scales to fewer bits of mantissa, which compress better."""
-    if not name.startswith(("recorded/norms/", "recorded/scales/")):
+    is_scale = name.startswith("recorded/scales/")
+    if not is_scale and not name.startswith("recorded/norms/"):
         return values
     mantissa, exponent = np.frexp(values)
-    scaled = np.ldexp(mantissa, _MANTISSA_BITS)
-    whole = (
-        np.floor(scaled) if name.startswith("recorded/scales/") else np.round(scaled)
-    )
+    shifted = np.ldexp(mantissa, _MANTISSA_BITS)
+    whole = np.floor(shifted) if is_scale else np.round(shifted)
     return np.ldexp(whole, exponent - _MANTISSA_BITS).astype(values.dtype)
 
 
-class RecordedRun(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class LoggedRun:
     """A finished run.
 
     Attributes:
       record: its line among the records.
-      recording: what its components did.
+      log: what its components did.
     """
 
     record: Record
-    recording: Recording
+    log: ComponentLog
 
     @property
     def name(self) -> str:
         """What to call it in a figure."""
-        score = self.record["score"]
-        text = "diverged" if self.record["diverged_at"] else f"{score:.1f}"
-        return f"seed {self.record['seed']}, {text}"
+        diverged = self.record["diverged_at"]
+        score = "diverged" if diverged else f"{self.record['score']:.1f}"
+        return f"seed {self.record['seed']}, {score}"
 
 
-class RecordedMethod(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class LoggedMethod:
     """The finished runs of one configuration.
 
     Attributes:
@@ -258,7 +239,7 @@ class RecordedMethod(NamedTuple):
 
     label: str
     settings: dict[str, Any]
-    runs: tuple[RecordedRun, ...]
+    runs: tuple[LoggedRun, ...]
 
     @property
     def is_staged(self) -> bool:
@@ -267,45 +248,29 @@ class RecordedMethod(NamedTuple):
 
 
 def gather(
-    runs: Iterable[Record], load: Callable[[str], Recording]
-) -> list[RecordedMethod]:
-    """Puts runs and what was recorded of them together, method by method.
+    runs: Iterable[Record], load: Callable[[str], ComponentLog]
+) -> list[LoggedMethod]:
+    """Puts runs and the logs of their components together, method by method.
 
     Args:
       runs: records of runs of one model and task.
-      load: reads the recording of a run.
+      load: reads the log of a run.
 
     Returns:
       The methods, in the order of their first runs. Where two have the same label,
       what differs between them is added to it.
     """
-    found: dict[str, list[Record]] = {}
+    by_configuration: dict[str, list[Record]] = {}
     for record in runs:
-        found.setdefault(record["configuration"], []).append(record)
-    settings = [settings_of(records[0]) for records in found.values()]
-    return [
-        RecordedMethod(
-            _distinct(each, settings),
-            each,
-            tuple(
-                RecordedRun(record, load(record["run"]))
-                for record in sorted(
-                    records, key=lambda run: (run["init_seed"], run["data_seed"])
-                )
-            ),
-        )
-        for each, records in zip(settings, found.values(), strict=True)
-    ]
-
-
-def _distinct(settings: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
-    """The label, and what distinguishes the method from others of that label."""
-    label = settings["label"]
-    namesakes = [each for each in others if each["label"] == label]
-    keys = sorted({key for each in namesakes for key in each} - {"configuration"})
-    differing = [
-        f"{key}={settings.get(key)}"
-        for key in keys
-        if any(each.get(key) != settings.get(key) for each in namesakes)
-    ]
-    return ":".join([label, *differing])
+        by_configuration.setdefault(record["configuration"], []).append(record)
+    all_settings = [settings_of(records[0]) for records in by_configuration.values()]
+    methods = []
+    for settings, records in zip(all_settings, by_configuration.values(), strict=True):
+        label = settings["label"]
+        namesakes = [each for each in all_settings if each["label"] == label]
+        differing = differing_settings(namesakes)
+        words = [f"{key}={settings[key]}" for key in differing if key in settings]
+        records.sort(key=lambda run: (run["init_seed"], run["data_seed"]))
+        logged = tuple(LoggedRun(record, load(record["run"])) for record in records)
+        methods.append(LoggedMethod(":".join([label, *words]), settings, logged))
+    return methods

@@ -1,13 +1,20 @@
 """What a table is made of: methods, tasks, seeds; kept beside the runs."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from bert_glue.records.files import RecordsError
-from bert_glue.records.run_records import Record, settings_of
-from bert_glue.training.recipe import tidy_label
+from bert_glue.records.files import RecordsError, plain
+from bert_glue.records.run_store import (
+    Record,
+    differing_settings,
+    normalised_label,
+    settings_of,
+)
 from bert_glue.training.seeds import Seed
+
+T = TypeVar("T")
 
 ALL = "runs"
 """The number of a table of whatever runs a folder holds."""
@@ -40,16 +47,11 @@ class Design:
 
     def to_json(self) -> dict[str, Any]:
         """The design for ``config.json``."""
-        cells = [
-            [task, method, name] for (task, method), name in self.configurations.items()
-        ]
-        return {
-            "methods": list(self.methods),
-            "tasks": list(self.tasks),
-            "configurations": cells,
-            "seeds": [list(seed) for seed in self.seeds],
-            "reference": self.reference,
-        }
+        cells = [(*cell, name) for cell, name in self.configurations.items()]
+        saved = {**vars(self), "configurations": cells}
+        # It is the key under which the design is kept.
+        del saved["number"]
+        return plain(saved)
 
     @classmethod
     def from_json(cls, number: str, saved: Mapping[str, Any]) -> "Design":
@@ -66,16 +68,14 @@ class Design:
           RecordsError: if it is none.
         """
         try:
+            cells = saved["configurations"]
             return cls(
                 number,
-                tuple(dict.fromkeys(map(tidy_label, saved["methods"]))),
+                _union(map(normalised_label, saved["methods"])),
                 tuple(saved["tasks"]),
-                {
-                    (task, tidy_label(method)): name
-                    for task, method, name in saved["configurations"]
-                },
+                {(task, normalised_label(label)): name for task, label, name in cells},
                 tuple(Seed(init, data) for init, data in saved["seeds"]),
-                tidy_label(saved["reference"]),
+                normalised_label(saved["reference"]),
             )
         except (AttributeError, KeyError, TypeError, ValueError):
             raise RecordsError(
@@ -142,18 +142,17 @@ class Design:
           label, a row for each, which names the settings that differ.
         """
         runs = list(runs)
-        firsts = {run["configuration"]: run for run in reversed(runs)}
-        order = dict.fromkeys(run["configuration"] for run in runs)
-        labels = _unique_labels([firsts[name] for name in order])
-        methods = tuple(dict.fromkeys(labels.values()))
+        firsts: dict[str, Record] = {}
+        for run in runs:
+            firsts.setdefault(run["configuration"], run)
+        labels = _unique_labels(list(firsts.values()))
+        methods = _union(labels.values())
         return cls(
             ALL,
             methods,
-            tuple(dict.fromkeys(run["task"] for run in runs)),
-            {(firsts[name]["task"], labels[name]): name for name in order},
-            tuple(
-                dict.fromkeys(Seed(run["init_seed"], run["data_seed"]) for run in runs)
-            ),
+            _union(run["task"] for run in runs),
+            {(run["task"], labels[name]): name for name, run in firsts.items()},
+            _union(Seed(run["init_seed"], run["data_seed"]) for run in runs),
             choose_reference(methods),
         )
 
@@ -182,27 +181,24 @@ def choose_reference(methods: Sequence[str]) -> str:
 
 def _unique_labels(runs: Sequence[Record]) -> dict[str, str]:
     """A label for each of some configurations, unlike those of the same task."""
-    shared: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    by_label: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for settings in map(settings_of, runs):
         key = settings["task"], settings["label"]
-        shared.setdefault(key, []).append(settings)
+        by_label.setdefault(key, []).append(settings)
     labels = {}
-    for (_, label), group in shared.items():
-        names = [
-            name
-            for name in dict.fromkeys(name for settings in group for name in settings)
-            if name != "configuration"
-            and any(settings.get(name) != group[0].get(name) for settings in group)
-        ]
-        for settings in group:
-            added = ", ".join(
+    for (_, label), namesakes in by_label.items():
+        names = differing_settings(namesakes)
+        for settings in namesakes:
+            words = [
                 f"{name.replace('_', ' ')} {settings[name]}"
                 for name in names
                 if name in settings
-            )
-            labels[settings["configuration"]] = f"{label} ({added})" if added else label
+            ]
+            added = f" ({', '.join(words)})" if words else ""
+            labels[settings["configuration"]] = label + added
     return labels
 
 
-def _union(first: Sequence[Any], second: Sequence[Any]) -> tuple[Any, ...]:
-    return tuple(dict.fromkeys((*first, *second)))
+def _union(*parts: Iterable[T]) -> tuple[T, ...]:
+    """What is in any of some sequences, once, in order."""
+    return tuple(dict.fromkeys(itertools.chain(*parts)))

@@ -3,12 +3,13 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 import pathlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 UNFINISHED = ".new"
@@ -19,6 +20,27 @@ _WRITING_SECONDS = 600.0
 
 class RecordsError(Exception):
     """The folder cannot be used; the message says why and what to do."""
+
+
+@contextlib.contextmanager
+def explained(what: object, verb: str) -> Iterator[None]:
+    """Says in a sentence what the system refuses to do while the block runs.
+
+    Args:
+      what: subject of the sentence, such as a path.
+      verb: what cannot be done: 'read', 'written'.
+
+    Yields:
+      Nothing.
+
+    Raises:
+      RecordsError: instead of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise RecordsError(f"{what} cannot be {verb}: {reason}") from error
 
 
 def identity(fields: Mapping[str, Any]) -> str:
@@ -41,6 +63,22 @@ def identity(fields: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def read_file(path: pathlib.Path) -> bytes:
+    """Reads a file.
+
+    Args:
+      path: the file.
+
+    Returns:
+      Its content.
+
+    Raises:
+      RecordsError: if it cannot be read.
+    """
+    with explained(path, "read"):
+        return path.read_bytes()
+
+
 def replace_file(path: pathlib.Path, content: bytes) -> None:
     """Writes a file so that at any moment it is the old one or the new one, whole.
 
@@ -51,52 +89,52 @@ def replace_file(path: pathlib.Path, content: bytes) -> None:
     Raises:
       RecordsError: if it cannot be written.
     """
-    try:
+    with explained(path, "written"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace_file(path, content)
-    except OSError as error:
-        raise RecordsError(
-            f"{path} cannot be written: {error.strerror or error}"
-        ) from error
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED, delete=False
+        ) as file:
+            try:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+                # Temporary files are private; this one is read like its neighbours.
+                umask = os.umask(0)
+                os.umask(umask)
+                os.fchmod(file.fileno(), 0o666 & ~umask)
+                os.replace(file.name, path)
+            except BaseException:
+                pathlib.Path(file.name).unlink(missing_ok=True)
+                raise
+        sync_folder(path.parent)
 
 
-def _replace_file(path: pathlib.Path, content: bytes) -> None:
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED, delete=False
-    ) as file:
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            # Temporary files are private; this one is to be read like its neighbours.
-            umask = os.umask(0)
-            os.umask(umask)
-            os.fchmod(file.fileno(), 0o666 & ~umask)
-            os.replace(file.name, path)
-        except BaseException:
-            pathlib.Path(file.name).unlink(missing_ok=True)
-            raise
-    sync_folder(path.parent)
+def write_json(path: pathlib.Path, content: Any) -> None:
+    """Writes a JSON file, whole or not at all.
+
+    Args:
+      path: the file.
+      content: what JSON can hold; NaN and infinity become null.
+
+    Raises:
+      RecordsError: if it cannot be written.
+    """
+    text = json.dumps(plain(content), indent=2, allow_nan=False)
+    replace_file(path, f"{text}\n".encode())
 
 
-def sweep(paths: Iterable[pathlib.Path]) -> list[pathlib.Path]:
+def sweep(paths: Iterable[pathlib.Path]) -> None:
     """Removes what processes left that were killed while they wrote it.
 
     Args:
       paths: files and folders that were not finished. Others may be writing one at
         this moment, but nobody stops for ten minutes in between.
-
-    Returns:
-      Those that were removed.
     """
-    removed = []
     for path in paths:
         with contextlib.suppress(OSError):
             times = [each.stat().st_mtime for each in (path, *path.rglob("*"))]
             if time.time() - max(times) > _WRITING_SECONDS:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-                removed.append(path)
-    return removed
 
 
 def plain(value: Any) -> Any:
@@ -110,8 +148,9 @@ def plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return plain(value.tolist())
     number = float(value)
-    if number != number or number in (float("inf"), float("-inf")):
+    if not math.isfinite(number):
         return None
+    # From 2**53 on not every whole number is a float.
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 

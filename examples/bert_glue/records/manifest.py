@@ -5,8 +5,9 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from bert_glue.records.files import RecordsError
-from bert_glue.records.run_records import RunRecords
+from bert_glue.devices.processes import decided_by_first
+from bert_glue.records.files import RecordsError, read_file, write_json
+from bert_glue.records.run_store import RunStore
 
 NAME = "config.json"
 
@@ -28,34 +29,32 @@ def read(folder: pathlib.Path) -> Config:
       RecordsError: if the file cannot be read.
     """
     path = folder / NAME
-    empty: Config = {"commands": [], "configurations": {}, "tables": {}}
-    try:
-        found = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return empty
-    except OSError as error:
-        raise RecordsError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
+    content: Any = {}
+    if path.exists():
+        try:
+            content = json.loads(read_file(path))
+        except ValueError:
+            content = None
+    if not isinstance(content, dict):
         raise RecordsError(
             f"{path} is not JSON of this project; remove it or use another output "
             "directory"
         )
-    return empty | found
+    return {"commands": [], "configurations": {}, "tables": {}, **content}
 
 
-def change(records: RunRecords, what: Callable[[Config], None]) -> None:
+@decided_by_first
+def change(store: RunStore, make_change: Callable[[Config], None]) -> None:
     """Changes the file, so that processes do not lose each other's changes.
 
     Args:
-      records: the output directory.
-      what: changes the content that it is given.
+      store: the output directory.
+      make_change: changes the content that it is given.
 
     Raises:
       RecordsError: if the file cannot be read or written.
     """
-    with records.locked():
-        content = read(records.folder)
-        what(content)
-        records.write_json(NAME, content)
+    with store.locked():
+        content = read(store.folder)
+        make_change(content)
+        write_json(store.folder / NAME, content)

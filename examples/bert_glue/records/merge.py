@@ -3,18 +3,18 @@
 import pathlib
 from collections.abc import Sequence
 
-from bert_glue.records import manifest, run_records
+from bert_glue.records import manifest, run_store
 from bert_glue.records.designs import Design
-from bert_glue.records.run_records import Record, RunRecords
+from bert_glue.records.run_store import Record, RunStore
 
 
-def merge(into: RunRecords, folders: Sequence[pathlib.Path]) -> int:
+def merge(into: RunStore, folders: Sequence[pathlib.Path]) -> int:
     """Copies the runs of other output directories, and how they were made.
 
     The others are only read, so that they may be write-protected, or in use.
 
     Args:
-      into: the records that get the runs.
+      into: the store that gets the runs.
       folders: the other directories.
 
     Returns:
@@ -27,23 +27,19 @@ def merge(into: RunRecords, folders: Sequence[pathlib.Path]) -> int:
     # All are read before anything is written.
     runs = [record for folder in folders for record in _runs_of(folder)]
     configs = [manifest.read(folder) for folder in folders]
-    kept = {record["run"]: record for record in into.read()}
-    ordered = []
-    disagreeing = set()
+    known = {record["run"]: record for record in into.read()}
+    new, disagreeing = [], set()
     for run in runs:
-        first = kept.setdefault(run["run"], run)
+        first = known.setdefault(run["run"], run)
         if first is run:
-            ordered.append(run)
+            new.append(run)
         elif first["score"] != run["score"]:
             disagreeing.add(run["run"])
 
     def add(content: manifest.Config) -> None:
         for other in configs:
-            content["commands"] += [
-                command
-                for command in other["commands"]
-                if command not in content["commands"]
-            ]
+            commands = content["commands"]
+            commands += [each for each in other["commands"] if each not in commands]
             content["configurations"] |= other["configurations"]
             for number, saved in other["tables"].items():
                 design = Design.from_json(number, saved)
@@ -54,18 +50,18 @@ def merge(into: RunRecords, folders: Sequence[pathlib.Path]) -> int:
 
     if folders:
         manifest.change(into, add)
-    if ordered:
-        into.append(ordered)
+    if new:
+        into.append(new)
     if disagreeing:
         into.notes.append(
             f"{len(disagreeing)} of the runs to merge, such as {min(disagreeing)}, are "
             "recorded more than once with other scores (of another machine or version, "
             "perhaps); the first record counts"
         )
-    return len(ordered)
+    return len(new)
 
 
 def _runs_of(folder: pathlib.Path) -> list[Record]:
-    if (folder / manifest.NAME).is_file() and not (folder / run_records.RUNS).exists():
+    if (folder / manifest.NAME).is_file() and not (folder / run_store.RUNS).exists():
         return []  # A shard that had nothing to do.
-    return run_records.read_only(folder)
+    return run_store.read_only(folder)

@@ -1,17 +1,21 @@
 """Checkpoints inside a run, so that a long one goes on where it was interrupted.
 
 ``checkpoints/CONFIGURATION-KEY/STEP`` holds a group of seeds after an evaluation: its
-arrays as Orbax writes them, and ``group.json`` with all else. It appears whole or not
-at all, replaces the one before, and is removed when the runs are recorded. Only who has
+arrays as Orbax writes them and, written last, ``group.json`` with all else and the
+checksums of every file. A folder without it is of no use, and one with it is whole. It
+takes the place of the one before, and goes when the runs are recorded. Only who has
 claimed all runs of a group touches its checkpoint. Of several processes that run one
 program the first alone reads and writes, and decides for all.
+
+Orbax's CheckpointManager would write and sweep as well, but calls a checkpoint whole
+before checksums of its files could be there.
 """
 
 import contextlib
+import hashlib
 import json
 import pathlib
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -20,17 +24,16 @@ import jax
 import numpy as np
 
 from bert_glue.devices import processes
-from bert_glue.records import array_files, run_records
-from bert_glue.records.files import identity
+from bert_glue.records import array_files
+from bert_glue.records.files import identity, replace_file, sweep
 from bert_glue.training.seeds import Seed
 
 FOLDER = "checkpoints"
-FORMAT = 1
+FORMAT = 2
 """Version of the checkpoints' layout."""
 
-_FACTS = "group.json"
+_GROUP = "group.json"
 _ARRAYS = "arrays"
-_UNFINISHED = ".new-"
 _REMOVED = ".removed-"
 _TRIES, _PAUSE_SECONDS = 20, 0.05
 
@@ -46,6 +49,10 @@ class Checkpoint:
         of anything else is not used. Values that JSON can hold.
       minutes: least time between two savings.
       note: tells the user something, in a line.
+
+    Attributes:
+      folder: the same.
+      about: the same, as JSON has it.
     """
 
     def __init__(
@@ -56,26 +63,17 @@ class Checkpoint:
         note: Note = lambda text: None,
     ) -> None:
         self.folder = folder
-        self._about = json.loads(json.dumps({"format": FORMAT, **about}))
+        self.about = json.loads(json.dumps({"format": FORMAT, **about}))
         self._seconds = 60 * minutes
         self._note = note
         self._saved = time.monotonic()
 
-    def could_use(self, about: Mapping[str, Any]) -> bool:
-        """Whether what is saved about a group may be of this one.
-
-        Args:
-          about: what was saved; where the group lay does not count.
-
-        Returns:
-          Whether all else is the same.
-        """
-        return {**about, "layout": None} == {**self._about, "layout": None}
-
+    @processes.decided_by_first
     def is_due(self) -> bool:
         """Whether it is time to save again."""
-        return processes.agree(lambda: time.monotonic() - self._saved > self._seconds)
+        return time.monotonic() - self._saved > self._seconds
 
+    @processes.decided_by_first
     def save(
         self, step: int, facts: Mapping[str, Any], arrays: Mapping[str, Any]
     ) -> None:
@@ -90,43 +88,27 @@ class Checkpoint:
           arrays: likewise; pytrees of arrays by name. Of several processes what the
             first gives is saved, NumPy's arrays, and all must come here.
         """
-        processes.agree(lambda: self._save(step, facts, arrays))
-
-    def _save(
-        self, step: int, facts: Mapping[str, Any], arrays: Mapping[str, Any]
-    ) -> None:
-        self._saved = time.monotonic()
+        folder, leaves = self.folder / f"{step}", jax.tree.leaves(arrays)
+        # What is there could not be used, or is what a kill left.
+        _remove(folder)
+        kept = self._steps()
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            scratch = pathlib.Path(
-                tempfile.mkdtemp(dir=self.folder, prefix=_UNFINISHED)
-            )
-            leaves = jax.tree.leaves(arrays)
-            array_files.write(scratch / _ARRAYS, leaves)
-            content = {
-                "about": self._about,
-                "step": step,
+            folder.mkdir(parents=True)
+            array_files.write(folder / _ARRAYS, leaves)
+            saved = {
+                "about": self.about,
                 "leaves": len(leaves),
-                "files": _sizes(scratch / _ARRAYS),
+                "files": _checksums(folder / _ARRAYS),
                 "facts": facts,
             }
-            (scratch / _FACTS).write_text(json.dumps(content))
-            self._put_in_place(scratch, step)
+            saved["checksum"] = _checksum(saved)
+            replace_file(folder / _GROUP, json.dumps(saved).encode())
+            kept = [step]
         # Orbax passes on the errors of TensorStore, which are of many kinds.
         except Exception as error:
             self._note(f"no checkpoint at step {step:,}: {_first_line(error)}")
-            self._clear(keep=self._steps())
-        else:
-            self._clear(keep=[step])
+        self._clear(kept)
         self._saved = time.monotonic()
-
-    def _put_in_place(self, scratch: pathlib.Path, step: int) -> None:
-        """Makes a folder that is written the checkpoint of a step."""
-        place = self.folder / f"{step}"
-        # What is there could not be used, and renaming replaces no full folder.
-        with contextlib.suppress(FileNotFoundError):
-            place.rename(scratch.with_name(f"{_REMOVED}{scratch.name}"))
-        scratch.rename(place)
 
     def load(
         self, template: Callable[[Mapping[str, Any]], Any]
@@ -141,15 +123,9 @@ class Checkpoint:
           The facts, and the arrays as NumPy has them; None if there is nothing to go
           on from. Several processes, all of which must come here, get the same.
         """
-        leaves = None
-
-        def find() -> dict[str, Any] | None:
-            nonlocal leaves
-            facts, leaves = self._newest(template)
-            return facts
-
-        facts = processes.agree(find)
-        leaves = processes.arrays_from_first(leaves)
+        newest = self._newest(template) if processes.is_first() else None
+        facts = processes.agree(lambda: newest and newest[0])
+        leaves = processes.arrays_from_first(newest and newest[1])
         if facts is None or leaves is None:
             return None
         structure = jax.tree.structure(template(facts))
@@ -157,30 +133,29 @@ class Checkpoint:
 
     def _newest(
         self, template: Callable[[Mapping[str, Any]], Any]
-    ) -> tuple[dict[str, Any], list[np.ndarray]] | tuple[None, None]:
+    ) -> tuple[dict[str, Any], list[np.ndarray]] | None:
         """Facts and arrays of the last one that can be read."""
         for step in self._steps():
             folder = self.folder / f"{step}"
             try:
-                saved = json.loads((folder / _FACTS).read_text())
-                if saved["about"] != self._about:
-                    differing = _differing(saved["about"], self._about)
+                saved = _read(folder / _GROUP)
+                if saved["about"] != self.about:
+                    differing = _differing(saved["about"], self.about)
                     self._note(f"{folder} is not used: it was saved with {differing}")
                     continue
-                if _sizes(folder / _ARRAYS) != saved["files"]:
-                    raise ValueError("files are missing or cut short")
-                wanted = jax.tree.leaves(template(saved["facts"]))
+                # Orbax finds most damage, too, but with much noise.
+                if _checksums(folder / _ARRAYS) != saved["files"]:
+                    raise ValueError("files are missing, cut short or changed")
                 leaves = array_files.read(folder / _ARRAYS, saved["leaves"])
-                _check_shapes(leaves, wanted)
+                _check_shapes(leaves, jax.tree.leaves(template(saved["facts"])))
             # Whatever is wrong with what a kill or a full disk left: it is not used.
             except Exception as error:
-                self._note(
-                    f"{folder} is damaged and is not used ({_first_line(error)})"
-                )
-                continue
-            self._note(f"going on from {folder}")
-            return saved["facts"], leaves
-        return None, None
+                reason = _first_line(error)
+                self._note(f"{folder} is damaged and is not used ({reason})")
+            else:
+                self._note(f"going on from {folder}")
+                return saved["facts"], leaves
+        return None
 
     def remove(self) -> None:
         """Removes all that was saved: at once, and not file by file."""
@@ -192,17 +167,13 @@ class Checkpoint:
 
     def _steps(self) -> list[int]:
         """Steps at which something was saved, the last one first."""
-        with contextlib.suppress(OSError):
-            names = [path.name for path in self.folder.iterdir()]
-            return sorted(map(int, filter(str.isdecimal, names)), reverse=True)
-        return []
+        paths = self.folder.glob(f"*/{_GROUP}")
+        return sorted((int(path.parent.name) for path in paths), reverse=True)
 
-    def _clear(self, keep: Iterable[int]) -> None:
-        kept = {f"{step}" for step in keep}
-        with contextlib.suppress(OSError):
-            for path in self.folder.iterdir():
-                if path.name not in kept:
-                    _remove(path)
+    def _clear(self, kept: Iterable[int]) -> None:
+        for path in self.folder.glob("*"):
+            if path.name not in map(str, kept):
+                _remove(path)
 
 
 class Checkpoints:
@@ -248,9 +219,8 @@ class Checkpoints:
             return None
         group = {"recorded": recorded, "seeds": [list(seed) for seed in seeds]}
         about = {"configuration": configuration, **group, **self._surroundings}
-        about["layout"] = layout
         folder = self._folder / f"{configuration}-{identity(group)}"
-        return Checkpoint(folder, about, self._minutes, note)
+        return Checkpoint(folder, {**about, "layout": layout}, self._minutes, note)
 
     def interrupted(
         self,
@@ -278,8 +248,8 @@ class Checkpoints:
         """
         _sweep(self._folder)
         for folder in sorted(self._folder.glob(f"{configuration}-*")):
-            saved = _about(folder)
-            seeds = [Seed(*each) for each in saved.get("seeds", ())]
+            about = _about(folder)
+            seeds = [Seed(*seed) for seed in about.get("seeds", ())]
             checkpoint = self.of(configuration, recorded, seeds, note)
             if checkpoint is None or checkpoint.folder != folder:
                 continue
@@ -289,9 +259,10 @@ class Checkpoints:
                 checkpoint.remove()
                 if done < len(seeds):
                     note(f"removed the checkpoint of seeds {names}: {done} are done")
-            elif not checkpoint.could_use(saved):
-                # Nor may it say how many seeds fit side by side; if just these come
-                # together again, its loading tells why it is of no use.
+            elif {**about, "layout": None} != checkpoint.about:
+                # Where the group lay does not count, but all else does. Nor may it say
+                # how many seeds fit side by side; if just these come together again,
+                # its loading tells why it is of no use.
                 continue
             elif most is None or len(seeds) <= most:
                 yield seeds
@@ -320,36 +291,53 @@ def _sweep(folder: pathlib.Path) -> None:
     """
     for path in folder.glob(f"{_REMOVED}*"):
         shutil.rmtree(path, ignore_errors=True)
-    for path in run_records.sweep(folder.glob(f"*/{_UNFINISHED}*")):
+    unfinished = [p for p in folder.glob("*/*") if not (p / _GROUP).exists()]
+    sweep(unfinished)
+    for path in {*(path.parent for path in unfinished), folder}:
         with contextlib.suppress(OSError):
-            path.parent.rmdir()
-    with contextlib.suppress(OSError):
-        folder.rmdir()
+            path.rmdir()
 
 
 def _about(folder: pathlib.Path) -> dict[str, Any]:
     """The group that a folder is the checkpoint of; empty if it is damaged."""
-    for path in folder.glob(f"*/{_FACTS}"):
+    for path in folder.glob(f"*/{_GROUP}"):
         # It may also be just being replaced.
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-            return dict(json.loads(path.read_text())["about"])
+            return dict(_read(path)["about"])
     return {}
 
 
-def _sizes(folder: pathlib.Path) -> dict[str, int]:
-    """Bytes of all files in a folder. Orbax finds damage, too, but with much noise."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+def _read(path: pathlib.Path) -> dict[str, Any]:
+    saved = json.loads(path.read_bytes())
+    if saved.pop("checksum") != _checksum(saved):
+        raise ValueError(f"{path.name} was changed")
+    return saved
+
+
+def _checksum(saved: Mapping[str, Any]) -> str:
+    # What was read is written as it was: floats are, to the last bit, and NaN is.
+    return hashlib.blake2b(json.dumps(saved).encode()).hexdigest()
+
+
+def _checksums(folder: pathlib.Path) -> dict[str, str]:
+    """Of all files in a folder, by name."""
+    checksums = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with open(path, "rb") as file:
+                checksum = hashlib.file_digest(file, hashlib.blake2b).hexdigest()
+            checksums[path.relative_to(folder).as_posix()] = checksum
+    return checksums
 
 
 def _check_shapes(leaves: list[np.ndarray], wanted: list[Any]) -> None:
     if len(leaves) != len(wanted):
         raise ValueError(f"it has {len(leaves)} arrays, not {len(wanted)}")
-    for found, like in zip(leaves, wanted, strict=True):
+    for leaf, like in zip(leaves, wanted, strict=True):
         shape, dtype = getattr(like, "shape", None), getattr(like, "dtype", None)
-        if shape is not None and (found.shape, found.dtype) != (shape, dtype):
+        if shape is not None and (leaf.shape, leaf.dtype) != (shape, dtype):
             raise ValueError(
-                f"it has {found.dtype}{list(found.shape)} for {dtype}{list(shape)}"
+                f"it has {leaf.dtype}{list(leaf.shape)} for {dtype}{list(shape)}"
             )
 
 
@@ -368,5 +356,4 @@ def _differing(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from bert_glue.records.run_records import Record
+from bert_glue.records.run_store import Record
 from bert_glue.report.tables import Cell
 
 _ROW, _DOT = 46, 4.5

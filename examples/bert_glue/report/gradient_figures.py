@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bert_glue.records.component_logs import RecordedMethod, RecordedRun
+from bert_glue.records.component_logs import LoggedMethod, LoggedRun
 from bert_glue.report import plots
 from bert_glue.report.unfreezing_figures import file_name, name_of
 from bert_glue.study.summaries import align
@@ -48,7 +48,7 @@ def choose_layer(wanted: int | None, layers: int) -> int:
     return wanted
 
 
-def choose_runs(method: RecordedMethod) -> dict[str, RecordedRun]:
+def choose_runs(method: LoggedMethod) -> dict[str, LoggedRun]:
     """The failed run with the worst score, and the successful one with the best.
 
     Args:
@@ -58,7 +58,7 @@ def choose_runs(method: RecordedMethod) -> dict[str, RecordedRun]:
       The runs by what to call them; one alone if all failed or none did.
     """
 
-    def score(run: RecordedRun) -> tuple[bool, float]:
+    def score(run: LoggedRun) -> tuple[bool, float]:
         return run.record["diverged_at"] is None, run.record["score"]
 
     failed = [run for run in method.runs if run.record["failed"]]
@@ -73,7 +73,7 @@ def choose_runs(method: RecordedMethod) -> dict[str, RecordedRun]:
     return chosen
 
 
-def describe(methods: Sequence[RecordedMethod]) -> str:
+def describe(methods: Sequence[LoggedMethod]) -> str:
     """What failed, and how large gradients were, as text to print."""
     table = [("method", "outcome", "runs", "largest norm", "norm at the end")]
     notes = []
@@ -82,7 +82,7 @@ def describe(methods: Sequence[RecordedMethod]) -> str:
         for outcome, is_failed in (("failed", True), ("successful", False)):
             runs = [run for run in method.runs if run.record["failed"] == is_failed]
             if runs:
-                norms = [run.recording.at_steps("norms") for run in runs]
+                norms = [run.log.at_steps("norms") for run in runs]
                 ends = [each[-max(1, len(each) // 10) :] for each in norms]
                 largest = [_finite(each).max(initial=0) for each in norms]
                 # A run that diverged has none at its end.
@@ -108,7 +108,7 @@ def describe(methods: Sequence[RecordedMethod]) -> str:
 
 
 def draw(
-    folder: pathlib.Path, methods: Sequence[RecordedMethod], layer: int | None
+    folder: pathlib.Path, methods: Sequence[LoggedMethod], layer: int | None
 ) -> list[pathlib.Path]:
     """Draws Figure 3 of the paper, and the plots of its released code.
 
@@ -127,7 +127,7 @@ def draw(
     written = []
     for method in methods:
         runs = choose_runs(method)
-        names = next(iter(runs.values())).recording.groups
+        names = next(iter(runs.values())).log.groups
         layers = len({name for name in names if name.startswith("layer ")})
         group = f"layer {choose_layer(layer, layers)}"
         path = target / f"figure_3_{file_name(method.label)}.png"
@@ -141,14 +141,14 @@ def draw(
     for method in methods:
         details = target / f"norms_{file_name(method.label)}"
         runs = choose_runs(method)
-        recording = next(iter(runs.values())).recording
+        recording = next(iter(runs.values())).log
         for group in dict.fromkeys(recording.groups):
             figure = _group_figure(method, runs, group)
             plots.save(figure, details / f"{file_name(group)}.png")
         for kind, columns in _kinds(recording.names, recording.groups).items():
             figure = plotting.plot_layer_norms(
                 {
-                    title: run.recording.at_steps("norms")[:, columns]
+                    title: run.log.at_steps("norms")[:, columns]
                     for title, run in runs.items()
                 },
                 [_layer_number(recording.groups[column]) for column in columns],
@@ -161,27 +161,24 @@ def draw(
 
 
 def _group_figure(
-    method: RecordedMethod, runs: Mapping[str, RecordedRun], group: str
+    method: LoggedMethod, runs: Mapping[str, LoggedRun], group: str
 ) -> Figure:
     """All components of a layer, the head or the embeddings."""
-    recording = next(iter(runs.values())).recording
+    recording = next(iter(runs.values())).log
     columns = [place for place, each in enumerate(recording.groups) if each == group]
     return plotting.plot_gradient_norms(
-        {
-            title: run.recording.at_steps("norms")[:, columns]
-            for title, run in runs.items()
-        },
+        {title: run.log.at_steps("norms")[:, columns] for title, run in runs.items()},
         [recording.names[column] for column in columns],
         ylabel=_YLABEL,
         title=f"{name_of(method)}, {group}",
     )
 
 
-def _clip_rate_figure(methods: Sequence[RecordedMethod], what: str) -> Figure:
+def _clip_rate_figure(methods: Sequence[LoggedMethod], what: str) -> Figure:
     rates: dict[str, NDArray[np.float32]] = {}
     for method in methods:
         for title, run in choose_runs(method).items():
-            rates[f"{name_of(method)}, {title}"] = run.recording.clip_rate(
+            rates[f"{name_of(method)}, {title}"] = run.log.clip_rate(
                 of_parameters=what == "parameters"
             )
     return plotting.plot_clip_rate(

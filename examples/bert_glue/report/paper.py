@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from bert_glue.training.methods import METHODS
-from bert_glue.training.recipe import SETTINGS, tidy_label
+from bert_glue.training.recipe import SETTINGS
 from bert_glue.training.settings import written
 
 SOURCE = "https://arxiv.org/abs/2210.10325"
@@ -110,8 +110,7 @@ def recipe_differences(run: Mapping[str, Any]) -> list[str]:
     """
     if run["method"] not in APPROACHES:
         return []
-    label = tidy_label(run["label"])
-    named = {part.partition("=")[0] for part in label.split(":")[1:]}
+    named = {part.partition("=")[0] for part in run["label"].split(":")[1:]}
     return [
         f"{name.replace('_', ' ')} {written(value)} and not {written(theirs)}"
         for name, (value, theirs) in _changed(run).items()

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 from bert_glue.records.designs import ALL, Design
-from bert_glue.records.run_records import Record
+from bert_glue.records.run_store import Record
 from bert_glue.report import paper, verdicts
 from bert_glue.report.paper import Published
 from bert_glue.report.verdicts import Verdict

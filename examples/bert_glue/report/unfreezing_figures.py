@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import cwgnc_jax
-from bert_glue.records.component_logs import RecordedMethod, RecordedRun
+from bert_glue.records.component_logs import LoggedMethod, LoggedRun
 from bert_glue.report import plots
 from bert_glue.study.summaries import METRIC_NAMES, align
 from cwgnc_jax import plotting
@@ -45,7 +45,7 @@ MOVEMENTS = (
 )
 
 
-def scores_by_stage(method: RecordedMethod) -> NDArray[np.float64]:
+def scores_by_stage(method: LoggedMethod) -> NDArray[np.float64]:
     """Scores in per cent at the end of each stage, shape (stages, runs).
 
     A method without stages has one, and its score is that of the run.
@@ -61,7 +61,7 @@ def scores_by_stage(method: RecordedMethod) -> NDArray[np.float64]:
 
 
 def movement_by_stage(
-    method: RecordedMethod, measure: str
+    method: LoggedMethod, measure: str
 ) -> dict[str, NDArray[np.float32]]:
     """How far the component that moved farthest in each layer did, after each stage.
 
@@ -73,7 +73,7 @@ def movement_by_stage(
       The mean of the runs for each group, from the embeddings up to the head, shape
       (stages,); nothing if all runs diverged.
     """
-    sound = [run.recording for run in method.runs if run.record["diverged_at"] is None]
+    sound = [run.log for run in method.runs if run.record["diverged_at"] is None]
     if not sound:
         return {}
     values = np.stack([recording.after_stages(measure) for recording in sound])
@@ -87,7 +87,7 @@ def movement_by_stage(
     return {name: np.mean(each, axis=0) for name, each in extremes.items()}
 
 
-def racing(method: RecordedMethod) -> dict[str, NDArray[np.float64]]:
+def racing(method: LoggedMethod) -> dict[str, NDArray[np.float64]]:
     """How unequally the components of each run moved.
 
     Args:
@@ -99,7 +99,7 @@ def racing(method: RecordedMethod) -> dict[str, NDArray[np.float64]]:
       components that take turns race too.
     """
 
-    def of(movement: Callable[[RecordedRun], NDArray[np.float32]]) -> NDArray:
+    def of(movement: Callable[[LoggedRun], NDArray[np.float32]]) -> NDArray:
         return np.array(
             [
                 float(cwgnc_jax.convergence_racing(movement(run)))
@@ -108,17 +108,15 @@ def racing(method: RecordedMethod) -> dict[str, NDArray[np.float64]]:
             ]
         )
 
-    found = {
-        "whole run": of(lambda run: run.recording.after_stages("rmsd_from_initial")[-1])
-    }
+    found = {"whole run": of(lambda run: run.log.after_stages("rmsd_from_initial")[-1])}
     if method.settings.get("unfreeze") == "gu":
         found["stage by stage"] = of(
-            lambda run: run.recording.after_stages("rmsd_from_before")
+            lambda run: run.log.after_stages("rmsd_from_before")
         )
     return found
 
 
-def describe(methods: Sequence[RecordedMethod]) -> str:
+def describe(methods: Sequence[LoggedMethod]) -> str:
     """Scores by stage, and how unequally components moved, as tables to print."""
     settings = methods[0].settings
     staged = [method for method in methods if method.is_staged]
@@ -169,7 +167,7 @@ def describe(methods: Sequence[RecordedMethod]) -> str:
     )
 
 
-def draw(folder: pathlib.Path, methods: Sequence[RecordedMethod]) -> list[pathlib.Path]:
+def draw(folder: pathlib.Path, methods: Sequence[LoggedMethod]) -> list[pathlib.Path]:
     """Draws Figures 1, 2a, 2b, 4 and 5 of the paper.
 
     Args:
@@ -198,7 +196,7 @@ def draw(folder: pathlib.Path, methods: Sequence[RecordedMethod]) -> list[pathli
     return written
 
 
-def name_of(method: RecordedMethod) -> str:
+def name_of(method: LoggedMethod) -> str:
     """What a method is called in figures and tables."""
     return NAMES.get(method.label, method.label)
 
@@ -208,7 +206,7 @@ def file_name(label: str) -> str:
     return re.sub(r"[^\w.=-]+", "_", label)
 
 
-def _scores_figure(methods: Sequence[RecordedMethod]) -> Figure:
+def _scores_figure(methods: Sequence[LoggedMethod]) -> Figure:
     settings = methods[0].settings
     scores: dict[str, NDArray[np.float64]] = {}
     for method in methods:
@@ -226,7 +224,7 @@ def _scores_figure(methods: Sequence[RecordedMethod]) -> Figure:
 
 
 def _movement_figure(
-    movement: Movement, method: RecordedMethod, methods: Sequence[RecordedMethod]
+    movement: Movement, method: LoggedMethod, methods: Sequence[LoggedMethod]
 ) -> Figure | None:
     updates = movement_by_stage(method, movement.measure)
     if not updates:
@@ -249,9 +247,9 @@ def _movement_figure(
     )
 
 
-def _updates(method: RecordedMethod) -> int:
+def _updates(method: LoggedMethod) -> int:
     """Steps behind the last score: of all stages, unless each starts anew."""
-    recording = method.runs[0].recording
+    recording = method.runs[0].log
     restarts = method.settings.get("unfreeze") == "restart"
     return len(recording.losses) // (recording.stages if restarts else 1)
 

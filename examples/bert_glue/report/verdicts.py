@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bert_glue.records.run_records import Record
+from bert_glue.records.run_store import Record
 from bert_glue.training.seeds import Seed
 from cwgnc_jax import stability
 

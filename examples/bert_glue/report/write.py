@@ -8,16 +8,15 @@ from collections.abc import Sequence
 from bert_glue.records import manifest
 from bert_glue.records.designs import ALL, Design
 from bert_glue.records.files import RecordsError, replace_file
-from bert_glue.records.run_records import RunRecords
+from bert_glue.records.run_store import RunStore, normalised_label
 from bert_glue.report import formats, page, tables
 from bert_glue.report.tables import Table
-from bert_glue.training.recipe import tidy_label
 
 PAGE = "index.html"
 
 
 def read(
-    records: RunRecords, number: str | None = None, reference: str | None = None
+    records: RunStore, number: str | None = None, reference: str | None = None
 ) -> list[Table]:
     """The tables of a folder.
 
@@ -53,7 +52,7 @@ def read(
     return found
 
 
-def left_over(records: RunRecords, found: Sequence[Table]) -> str:
+def left_over(records: RunStore, found: Sequence[Table]) -> str:
     """Says which runs of a folder are in none of its tables.
 
     Args:
@@ -70,7 +69,7 @@ def left_over(records: RunRecords, found: Sequence[Table]) -> str:
         for run in cell.runs
     }
     labels = collections.Counter(
-        f"{tidy_label(run['label'])} on {run['task']}"
+        f"{run['label']} on {run['task']}"
         for run in records.read()
         if run["run"] not in shown
     )
@@ -83,7 +82,7 @@ def left_over(records: RunRecords, found: Sequence[Table]) -> str:
     )
 
 
-def write(records: RunRecords, found: Sequence[Table]) -> list[pathlib.Path]:
+def write(records: RunStore, found: Sequence[Table]) -> list[pathlib.Path]:
     """Writes the tables' files and the page, each whole or not at all.
 
     Args:
@@ -115,7 +114,7 @@ def write(records: RunRecords, found: Sequence[Table]) -> list[pathlib.Path]:
 
 
 def _referred(designs: Sequence[Design], reference: str) -> list[Design]:
-    reference = tidy_label(reference)
+    reference = normalised_label(reference)
     accepted = dict.fromkeys(label for design in designs for label in design.methods)
     if designs and reference not in accepted:
         raise ValueError(

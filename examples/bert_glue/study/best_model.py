@@ -14,7 +14,7 @@ from bert_glue.data.examples import Examples
 from bert_glue.devices import processes
 from bert_glue.model import checkpoint
 from bert_glue.records.files import UNFINISHED
-from bert_glue.records.run_records import Record, RunRecords
+from bert_glue.records.run_store import Record, RunStore
 from bert_glue.study.configuration import Configuration
 from bert_glue.study.groups import make_trainers
 from bert_glue.study.progress import Progress
@@ -43,7 +43,7 @@ class BestModel:
       saved: whether to save the parameters too, in the layout of Hugging Face.
     """
 
-    def __init__(self, records: RunRecords, subject: Subject, *, saved: bool) -> None:
+    def __init__(self, records: RunStore, subject: Subject, *, saved: bool) -> None:
         self._records = records
         self._subject = subject
         self._saved = saved

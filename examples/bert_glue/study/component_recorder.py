@@ -8,15 +8,15 @@ import numpy as np
 import cwgnc_jax
 from bert_glue.devices import processes
 from bert_glue.model.bert import layer_components
-from bert_glue.records.component_logs import Recordings
-from bert_glue.records.run_records import Record
+from bert_glue.records.component_logs import ComponentLogs
+from bert_glue.records.run_store import Record
 from bert_glue.study.configuration import Configuration
 from bert_glue.study.run_group import Group
 from bert_glue.training.trainer import Trainer
 
 
 def keep_components(
-    recordings: Recordings,
+    recordings: ComponentLogs,
     configuration: Configuration,
     runs: Sequence[Record],
     trainers: Sequence[Trainer],

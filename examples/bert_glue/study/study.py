@@ -10,8 +10,9 @@ import jax
 import numpy as np
 
 from bert_glue.devices import environment, memory, processes
+from bert_glue.records.files import write_json
 from bert_glue.records.resume import Checkpoint, Checkpoints
-from bert_glue.records.run_records import Record, RunRecords
+from bert_glue.records.run_store import Record, RunStore
 from bert_glue.study import summaries
 from bert_glue.study.configuration import Configuration
 from bert_glue.study.groups import Groups, StudyStopped
@@ -63,7 +64,7 @@ class Study:
         self,
         configurations: Sequence[Configuration],
         seeds: Sequence[Seed],
-        records: RunRecords,
+        records: RunStore,
         *,
         parallel_seeds: int | None = None,
         on_group: OnGroup | None = None,
@@ -202,7 +203,8 @@ class Study:
         # Another process may record runs, and write, after our reading.
         while (runs := self.records.read()) != written:
             rows = summaries.summarize(runs)
-            self.records.write_json("summary.json", [row.to_json() for row in rows])
+            summary = [row.to_json() for row in rows]
+            write_json(self.records.folder / "summary.json", summary)
             written = runs
 
     def _done(self) -> set[str]:

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bert_glue.records.run_records import Record, settings_of
+from bert_glue.records.run_store import Record, settings_of
 from cwgnc_jax import stability
 
 METRIC_NAMES = {

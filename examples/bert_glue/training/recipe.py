@@ -5,7 +5,6 @@ them by name. What is here is read to answer a command line, so that JAX is impo
 only where an optimizer is made.
 """
 
-import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
@@ -280,25 +279,3 @@ def refusal(method: str, name: str, value: Any) -> str:
     """Says that a value of a method's setting is not accepted."""
     accepted = SETTINGS[name].rule.accepted
     return f"{name} is {value} in the method {method}; accepted is {accepted}"
-
-
-def tidy_label(label: str) -> str:
-    """A label as :attr:`Recipe.label` writes it, whoever wrote it.
-
-    Args:
-      label: of a recipe, perhaps from an old record, or of anything else.
-
-    Returns:
-      The same label with each number written as short as can be.
-
-    Examples:
-      >>> tidy_label("cwgnc:max_norm=100000.0:epochs=3"), tidy_label("my run: a=1.0")
-      ('cwgnc:max_norm=100000:epochs=3', 'my run: a=1.0')
-    """
-    method, *parts = label.split(":")
-    for index, part in enumerate(parts):
-        name, _, value = part.partition("=")
-        if name in SETTINGS:
-            with contextlib.suppress(ValueError):
-                parts[index] = f"{name}={written(SETTINGS[name].rule.read(value))}"
-    return ":".join([method, *parts])

@@ -14,7 +14,7 @@ import gradual_unfreezing
 import numpy as np
 import pytest
 import tiny_bert
-from bert_glue.records.component_logs import Recordings
+from bert_glue.records.component_logs import ComponentLogs
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("kept_programs")]
 
@@ -216,7 +216,8 @@ def test_case_study_of_two_processes(options, tmp_path):
     for ours, theirs in zip(records_of(together), records_of(alone), strict=True):
         assert ours["run"] == theirs["run"]
         found, expected = (
-            Recordings(folder).load(ours["run"]).arrays for folder in (together, alone)
+            ComponentLogs(folder).load(ours["run"]).arrays
+            for folder in (together, alone)
         )
         assert found.keys() == expected.keys()
         for name, values in expected.items():

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 import recorded_runs
-from bert_glue.records.component_logs import Recordings
+from bert_glue.records.component_logs import ComponentLogs
 from bert_glue.records.files import RecordsError
 
 RNG = np.random.default_rng(0)
@@ -33,7 +33,7 @@ def test_what_goes_in_comes_out(tmp_path):
     runs = recorded_runs.write(
         tmp_path, [[1, 2], [3, 4]], trained=[TOP, range(COMPONENTS)], arrays=arrays
     )
-    recordings = Recordings(tmp_path)
+    recordings = ComponentLogs(tmp_path)
     for seed, run in enumerate(runs):
         recording = recordings.load(run)
         assert recording.stages == 2
@@ -76,7 +76,7 @@ def test_clip_rate_counts_what_was_trained(tmp_path):
     [run] = recorded_runs.write(
         tmp_path, [[1, 2]], trained=[TOP, range(COMPONENTS)], steps=1, arrays=arrays
     )
-    recording = Recordings(tmp_path).load(run)
+    recording = ComponentLogs(tmp_path).load(run)
     np.testing.assert_allclose(recording.clip_rate(), [1 / 6, 1 / 15])
     # The classifier's bias has 2 parameters; a layer 2 x (16 + 4).
     top = 2 + 8 + 40
@@ -90,7 +90,7 @@ def test_norms_take_less_than_float32(tmp_path):
         return np.exp(RNG.normal(size=shape), dtype="f4") if "norms" in name else values
 
     [run] = recorded_runs.write(tmp_path, [1], steps=2000, arrays=arrays)
-    size = Recordings(tmp_path).path(run).stat().st_size
+    size = ComponentLogs(tmp_path).path(run).stat().st_size
     assert size < 0.6 * 4 * 2000 * COMPONENTS
 
 
@@ -102,7 +102,7 @@ def test_written_whole_or_not_at_all(tmp_path, monkeypatch):
         patch.setattr(os, "replace", full)
         with pytest.raises(RecordsError, match=r"0\.npz cannot be written: No space"):
             recorded_runs.write(tmp_path, [1])
-    recordings = Recordings(tmp_path)
+    recordings = ComponentLogs(tmp_path)
     assert list(recordings.folder.iterdir()) == []
     # The record comes after the recording: there is none either.
     assert not (tmp_path / "runs.jsonl").exists()
@@ -114,7 +114,7 @@ def test_written_whole_or_not_at_all(tmp_path, monkeypatch):
 @pytest.mark.parametrize("content", [b"", b"PK no zip", None])
 def test_a_file_that_is_no_recording(tmp_path, content):
     [run] = recorded_runs.write(tmp_path, [1])
-    recordings = Recordings(tmp_path)
+    recordings = ComponentLogs(tmp_path)
     whole = recordings.path(run).read_bytes()
     recordings.path(run).write_bytes(whole[:-30] if content is None else content)
     with pytest.raises(
@@ -128,10 +128,10 @@ def test_a_file_that_is_no_recording(tmp_path, content):
 
 def test_copies_what_is_missing(tmp_path):
     runs = recorded_runs.write(tmp_path / "a", [1, 2])
-    here = Recordings(tmp_path / "here")
+    here = ComponentLogs(tmp_path / "here")
     (tmp_path / "here").mkdir()
     here.folder.mkdir()
     here.path(runs[0]).write_bytes(b"mine")
     here.copy_from([tmp_path / "a", tmp_path / "nowhere"])
     assert here.path(runs[0]).read_bytes() == b"mine"
-    assert here.load(runs[1]).names == Recordings(tmp_path / "a").load(runs[1]).names
+    assert here.load(runs[1]).names == ComponentLogs(tmp_path / "a").load(runs[1]).names

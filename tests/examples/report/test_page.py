@@ -8,10 +8,10 @@ import re
 
 import numpy as np
 import pytest
-from bert_glue.records import manifest, merge
+from bert_glue.records import manifest
 from bert_glue.records.designs import Design
 from bert_glue.records.files import RecordsError
-from bert_glue.records.run_records import RunRecords
+from bert_glue.records.run_store import RunStore
 from bert_glue.report import charts, formats, plots, tables, write
 from bert_glue.study import summaries
 from run_records import ADAMW, CWGNC, MRPC, RUNS, run
@@ -19,7 +19,7 @@ from run_records import ADAMW, CWGNC, MRPC, RUNS, run
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    records = RunRecords(tmp_path_factory.mktemp("report"))
+    records = RunStore(tmp_path_factory.mktemp("report"))
     records.append(RUNS)
     command = {"command": "x.py --method '<i>'", "commit": "abc+", "versions": {"a": 1}}
     manifest.change(records, lambda content: content["commands"].append(command))
@@ -275,23 +275,8 @@ def test_equal_scores_do_not_hide_each_other():
     assert all(0 < float(height) < 46 for height in heights)
 
 
-def test_merged_runs_that_disagree_are_said(tmp_path):
-    folders = [tmp_path / name for name in ("a", "b", "c")]
-    for folder, scores in zip(folders, ([60.0], [60.0, 50.0], [12.5]), strict=True):
-        RunRecords(folder).append(
-            run("cwgnc", seed, score) for seed, score in enumerate(scores)
-        )
-    into = RunRecords(tmp_path / "all")
-    assert merge.merge(into, folders[:2]) == 2
-    assert into.notes == []
-    assert merge.merge(into, folders) == 0
-    assert [record["score"] for record in into.read()] == [60.0, 50.0]
-    (note,) = into.notes
-    assert note.startswith("1 of the runs to merge, such as cola-cwgnc-")
-
-
 def test_runs_in_no_table_are_said_and_can_be_shown(tmp_path):
-    records = RunRecords(tmp_path)
+    records = RunStore(tmp_path)
     others = [run("mixout", 0, 60.0), run("cwgnc", 0, 50.0, learning_rate=1e-4)]
     records.append([*RUNS, *others])
     design = dataclasses.replace(Design.of_records(RUNS), number="1")
@@ -316,7 +301,7 @@ def test_runs_in_no_table_are_said_and_can_be_shown(tmp_path):
 
 
 def test_a_page_of_nothing_is_refused(tmp_path):
-    records = RunRecords(tmp_path)
+    records = RunStore(tmp_path)
     with pytest.raises(RecordsError, match="no runs are recorded"):
         write.read(records)
     records.append(RUNS)

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from bert_glue.records import manifest
 from bert_glue.records.designs import Design
-from bert_glue.records.files import RecordsError
-from bert_glue.records.run_records import RunRecords, read_only
-from bert_glue.report import charts, formats, paper, tables, write
+from bert_glue.records.run_store import read_only
+from bert_glue.report import charts, formats, paper, tables
 from run_records import ADAMW, RUNS, run
 
 
@@ -176,62 +175,6 @@ def test_a_spread_that_nothing_bounds_is_unknown():
     cell = tables.build(Design.of_records(wide), wide).cells["rte", "cwgnc"]
     assert 50 < cell.row.summary.std_interval.high < np.inf
     assert formats.sureness(cell)[1] == "unknown"
-
-
-def test_designs_join_and_survive_json():
-    whole = Design.of_records(RUNS)
-    assert Design.from_json(whole.number, whole.to_json()) == whole
-    first, second = Design.of_records(RUNS[:5]), Design.of_records(RUNS[5:])
-    assert first.join(second).configurations == whole.configurations
-    assert first.join(second).seeds == whole.seeds
-    other = Design.of_records([run("cwgnc", 0, 60.0, learning_rate=1e-4)])
-    with pytest.raises(RecordsError, match="cwgnc on cola has other settings"):
-        first.join(other)
-    with pytest.raises(RecordsError, match="is not one of this version"):
-        Design.from_json("1", {"methods": []})
-
-
-def test_joined_designs_do_not_depend_on_their_order():
-    clipped, bare, more = (
-        Design.of_records([run(method, 0, 60.0)]) for method in ("cwgnc", "adamw", "gu")
-    )
-    # The usual reference is chosen anew, where it was nobody's wish.
-    assert bare.reference == "adamw"
-    assert bare.join(clipped).reference == clipped.join(bare).reference == "cwgnc"
-    wished = dataclasses.replace(bare.join(more), reference="gu")
-    assert wished.join(clipped).reference == clipped.join(wished).reference == "gu"
-    # The larger table says how rows are ordered.
-    assert clipped.join(bare.join(clipped)).methods == ("adamw", "cwgnc")
-    assert bare.join(clipped).join(clipped).methods == ("adamw", "cwgnc")
-    # The paper's threshold is the method's own: one row, and not two of the same runs.
-    same = Design.of_records([run("cwgnc:max_norm=0.05", 1, 50.0)])
-    joined = bare.join(clipped).join(same)
-    assert joined.methods == ("adamw", "cwgnc")
-    assert joined.runs == 4
-
-
-def test_labels_of_earlier_versions_are_the_same_rows(tmp_path):
-    loose, old = "cwgnc:max_norm=1e5", "cwgnc:max_norm=100000.0"
-    runs = [run("cwgnc", 0, 60.0), run(loose, 0, 50.0), run(loose, 0, 40.0, task="rte")]
-    assert runs[1]["label"] == "cwgnc:max_norm=100000"
-    new = Design.of_records(runs)
-    # As they were written before: with what Python makes of a number.
-    earlier = [*runs[:2], runs[2] | {"label": old}]
-    assert Design.of_records(earlier) == new
-    saved = new.to_json() | {"methods": ["cwgnc", old], "reference": old}
-    saved["configurations"] = [
-        [task, method.replace("100000", "100000.0"), name]
-        for task, method, name in saved["configurations"]
-    ]
-    joined = new.join(Design.from_json("1", saved))
-    assert joined == dataclasses.replace(new, reference=runs[1]["label"])
-    records = RunRecords(tmp_path)
-    records.append(earlier)
-    manifest.change(records, lambda content: content["tables"].update({"1": saved}))
-    for reference in (loose, old, runs[1]["label"]):
-        [table] = write.read(records, reference=reference)
-        assert table.design.reference == "cwgnc:max_norm=100000"
-        assert table.methods == ["cwgnc", "cwgnc:max_norm=100000"]
 
 
 @pytest.mark.parametrize(

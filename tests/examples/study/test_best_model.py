@@ -8,7 +8,7 @@ import pytest
 import tiny_bert
 from bert_glue.data import load, tasks
 from bert_glue.devices.mesh import SINGLE
-from bert_glue.records.run_records import RunRecords
+from bert_glue.records.run_store import RunStore
 from bert_glue.study import best_model
 from bert_glue.study.best_model import BestModel
 from bert_glue.study.configuration import Configuration
@@ -36,7 +36,7 @@ def subject(tmp_path_factory):
 def finished(subject, tmp_path):
     """A study of one run without segment ids, its parameters, and their logits."""
     configuration = Configuration(subject, "tiny", METHODS["mosbach"])
-    seed, records = Seed(0, 0), RunRecords(tmp_path)
+    seed, records = Seed(0, 0), RunStore(tmp_path)
     run = {
         **{"format": 1, "run": configuration.run(seed), "score": 50.0},
         **{"configuration": configuration.name, "diverged_at": None},

@@ -11,7 +11,7 @@ import tiny_bert
 from bert_glue.data import batching, load
 from bert_glue.devices import memory, mesh
 from bert_glue.model.bert import initial_params
-from bert_glue.records.run_records import RunRecords
+from bert_glue.records.run_store import RunStore
 from bert_glue.study import groups, study
 from bert_glue.study.configuration import Configuration
 from bert_glue.study.groups import Groups, StudyStopped
@@ -181,7 +181,7 @@ class Machine:
 
 
 def run_study(configuration, folder, seeds, wanted):
-    records = RunRecords(folder)
+    records = RunStore(folder)
     chosen = [Seed(seed, seed) for seed in range(seeds)]
     progress = Progress(seeds, shown=False)
     Study([configuration], chosen, records, parallel_seeds=wanted).run(progress)
@@ -220,7 +220,7 @@ def test_not_even_one_seed_fits(configuration, tmp_path, monkeypatch):
         StudyStopped, match="memory with the fewest seeds side by side, 1"
     ):
         run_study(configuration, tmp_path, 3, 3)
-    assert RunRecords(tmp_path).read() == []
+    assert RunStore(tmp_path).read() == []
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import run_records
 from bert_glue.devices import environment, processes
-from bert_glue.records.run_records import RunRecords
+from bert_glue.records.run_store import RunStore
 from bert_glue.study.groups import StudyStopped
 from bert_glue.study.progress import Progress
 from bert_glue.study.study import Study
@@ -43,7 +43,7 @@ def test_code_is_known_by_all_of_its_files(tmp_path):
 
 
 def test_checkpoint_of_other_code_is_not_used(tmp_path, monkeypatch):
-    store, notes = RunRecords(tmp_path), []
+    store, notes = RunStore(tmp_path), []
 
     def checkpoint():
         study = Study([], [], store, checkpoint_minutes=1)
@@ -61,7 +61,7 @@ def test_processes_that_are_started_differently_are_found_out(tmp_path, monkeypa
     def told(seeds=(0, 1), **options):
         found = {}
         monkeypatch.setattr(processes, "check_same", found.__setitem__)
-        Study([], [Seed(n, n) for n in seeds], RunRecords(tmp_path), **options)
+        Study([], [Seed(n, n) for n in seeds], RunStore(tmp_path), **options)
         return found
 
     same = told()
@@ -83,7 +83,7 @@ def test_processes_that_are_started_differently_are_found_out(tmp_path, monkeypa
 
 
 def test_a_process_that_does_not_answer_ends_the_study(tmp_path, monkeypatch):
-    study = Study([], [], RunRecords(tmp_path))
+    study = Study([], [], RunStore(tmp_path))
 
     def broken(array):
         # JAX's error where the connection to another process breaks.
@@ -120,7 +120,7 @@ processes.run_script(main)
 
 def test_an_interrupted_group_is_taken_whole_or_not_at_all(tmp_path, monkeypatch):
     seeds = [Seed(number, number) for number in range(4)]
-    store = RunRecords(tmp_path)
+    store = RunStore(tmp_path)
     study = Study([], seeds, store)
     configuration = types.SimpleNamespace(run=lambda seed: f"run-{seed.name}")
     asked, taken = [], {"run-0"}
@@ -144,14 +144,14 @@ def test_an_interrupted_group_is_taken_whole_or_not_at_all(tmp_path, monkeypatch
 
 
 def test_summary_is_of_all_runs_though_others_finish_meanwhile(tmp_path, monkeypatch):
-    store = RunRecords(tmp_path)
+    store = RunStore(tmp_path)
     store.append([run_records.run("cwgnc", 0, 40.0)])
     study, write = Study([], [], store), store.write_json
 
     def write_late(name, content):
         if len(store.read()) == 1:
             # Another process records a run, and is first to write.
-            other = RunRecords(tmp_path)
+            other = RunStore(tmp_path)
             other.append([run_records.run("cwgnc", 1, 60.0)])
             Study([], [], other).write_summary()
         write(name, content)

@@ -9,55 +9,47 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import time
 
 import numpy as np
 import pytest
-from bert_glue.records import locks, run_records
+from bert_glue.records import run_store
 from bert_glue.records.files import RecordsError
-from bert_glue.records.run_records import RunRecords
+from bert_glue.records.run_store import RunStore
 
 
 def test_what_is_appended_is_read(tmp_path):
-    store = RunRecords(tmp_path / "new" / "folder")
+    store = RunStore(tmp_path / "new" / "folder")
     assert store.read() == []
     # A command that is refused after all has left nothing behind.
     assert list(tmp_path.iterdir()) == []
     store.append([{"run": "a", "score": np.float32(0.5)}, {"run": "b", "score": 2.0}])
     store.append([{"run": "c", "score": float("nan"), "bad": np.inf}])
-    found = RunRecords(tmp_path / "new" / "folder").read()
+    found = RunStore(tmp_path / "new" / "folder").read()
     assert [record["run"] for record in found] == ["a", "b", "c"]
     assert [record["score"] for record in found] == [0.5, 2, None]
     assert found[2]["bad"] is None
     assert len(store.path.read_text().splitlines()) == 3
 
 
-def test_identity_ignores_order_and_spelling_of_numbers():
-    name = run_records.identity({"a": 1, "b": {"c": [0.5, None]}})
-    assert name == run_records.identity({"b": {"c": (np.float64(0.5), None)}, "a": 1.0})
-    assert name != run_records.identity({"a": 2, "b": {"c": [0.5, None]}})
-    assert name != run_records.identity({"a": 1, "b": {"c": [0.5, 0]}})
-
-
 @pytest.mark.parametrize("kept", range(0, 30, 7))
 def test_truncated_last_line_is_set_aside(tmp_path, kept):
-    store = RunRecords(tmp_path)
+    store = RunStore(tmp_path)
     store.append([{"run": "a"}, {"run": "b"}])
     whole = store.path.read_bytes()
     first, second = whole.splitlines(keepends=True)
     store.path.write_bytes(first + second[: min(kept, len(second) - 2)])
-    store = RunRecords(tmp_path)
+    store = RunStore(tmp_path)
     assert [record["run"] for record in store.read()] == ["a"]
     assert len(store.notes) == (kept > 0)
     store.append([{"run": "c"}])
     assert [record["run"] for record in store.read()] == ["a", "c"]
     if kept:
-        aside = (tmp_path / run_records.FRAGMENTS).read_bytes()
+        aside = (tmp_path / run_store.FRAGMENTS).read_bytes()
         assert aside == second[: min(kept, len(second) - 2)] + b"\n"
 
 
 def test_line_that_only_lost_its_end_is_kept(tmp_path):
-    store = RunRecords(tmp_path)
+    store = RunStore(tmp_path)
     store.append([{"run": "a"}])
     store.path.write_bytes(store.path.read_bytes().rstrip(b"\n"))
     store.append([{"run": "b"}])
@@ -76,7 +68,7 @@ def test_line_that_only_lost_its_end_is_kept(tmp_path):
     ],
 )
 def test_foreign_lines_are_refused_and_untouched(tmp_path, line, message):
-    store = RunRecords(tmp_path)
+    store = RunStore(tmp_path)
     store.append([{"run": "a"}])
     content = store.path.read_text() + line + "\n"
     store.path.write_text(content)
@@ -86,7 +78,7 @@ def test_foreign_lines_are_refused_and_untouched(tmp_path, line, message):
 
 
 def test_full_disk_loses_and_leaves_nothing(tmp_path, monkeypatch):
-    store = RunRecords(tmp_path)
+    store = RunStore(tmp_path)
     store.append([{"run": "a"}])
     before = store.path.read_bytes()
     write = os.write
@@ -116,9 +108,9 @@ def test_full_disk_loses_and_leaves_nothing(tmp_path, monkeypatch):
 def test_folder_that_cannot_be_used(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RecordsError, match="cannot be made"):
-        RunRecords(tmp_path / "file")
+        RunStore(tmp_path / "file")
     with pytest.raises(RecordsError, match="cannot be made: Not a directory"):
-        RunRecords(tmp_path / "file" / "new" / "folder")
+        RunStore(tmp_path / "file" / "new" / "folder")
 
 
 @pytest.fixture
@@ -137,7 +129,7 @@ def readable():
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         folder.chmod(0o755)
-        store = RunRecords(folder)
+        store = RunStore(folder)
         store.append([{"run": "a"}])
         folder.chmod(0o555)
         yield folder
@@ -147,11 +139,11 @@ def readable():
 def test_folder_that_cannot_be_written_to(readable, nobody):
     before = sorted(readable.iterdir())
     with pytest.raises(RecordsError, match="cannot be written to: Permission denied"):
-        RunRecords(readable)
+        RunStore(readable)
     with pytest.raises(RecordsError, match="cannot be made: Permission denied"):
-        RunRecords(readable / "new" / "folder")
+        RunStore(readable / "new" / "folder")
     # What needs no writing still works: reports, and copying to another folder.
-    assert [record["run"] for record in run_records.read_only(readable)] == ["a"]
+    assert [record["run"] for record in run_store.read_only(readable)] == ["a"]
     assert sorted(readable.iterdir()) == before
 
 
@@ -168,13 +160,13 @@ def test_what_a_killed_process_was_writing_is_swept_up(tmp_path):
     # This one somebody may be writing just now.
     busy = tmp_path / ".config.json.abc.new"
     busy.write_text("{")
-    RunRecords(tmp_path)
+    RunStore(tmp_path)
     assert not any(path.exists() for path in (*stray, folder))
     assert busy.exists()
 
 
 def test_only_one_may_claim_and_nobody_a_finished_run(tmp_path):
-    mine, yours = RunRecords(tmp_path), RunRecords(tmp_path)
+    mine, yours = RunStore(tmp_path), RunStore(tmp_path)
     assert mine.claim("a")
     assert not yours.claim("a")
     assert yours.claim("b")
@@ -187,41 +179,12 @@ def test_only_one_may_claim_and_nobody_a_finished_run(tmp_path):
     assert not (tmp_path / ".claims").exists()
 
 
-@pytest.mark.parametrize("moment", ["mkdir", "open"])
-def test_folder_of_claims_that_another_process_removes_is_made_again(
-    tmp_path, monkeypatch, moment
-):
-    folder = tmp_path / ".claims"
-    owner = pathlib.Path if moment == "mkdir" else locks.os
-    original, removed = getattr(owner, moment), []
-
-    def interrupted(path, *arguments, **options):
-        if moment == "mkdir" and path == folder and not removed:
-            # Its folder is found to be there, and then no longer is.
-            removed.append(path)
-            raise FileExistsError(errno.EEXIST, "File exists", str(path))
-        if moment == "open" and path == folder / "a" and not removed:
-            removed.append(path)
-            folder.rmdir()
-        return original(path, *arguments, **options)
-
-    monkeypatch.setattr(owner, moment, interrupted)
-    store = RunRecords(tmp_path)
-    assert store.claim("a")
-    assert removed
-    store.close()
-    # Something else by that name is not waited for.
-    folder.write_text("")
-    with pytest.raises(RecordsError, match="cannot be written to: File exists"):
-        store.claim("a")
-
-
 def test_claims_end_with_a_killed_process(tmp_path):
     script = textwrap.dedent(
         f"""
         import time
-        from bert_glue.records.run_records import RunRecords
-        store = RunRecords({str(tmp_path)!r})
+        from bert_glue.records.run_store import RunStore
+        store = RunStore({str(tmp_path)!r})
         assert store.claim("a") and store.claim("b")
         print("claimed", flush=True)
         time.sleep(60)
@@ -236,7 +199,7 @@ def test_claims_end_with_a_killed_process(tmp_path):
     with child:
         assert child.stdout is not None
         assert child.stdout.readline() == "claimed\n"
-        store = RunRecords(tmp_path)
+        store = RunStore(tmp_path)
         assert not store.claim("a")
         child.send_signal(signal.SIGKILL)
         child.wait(timeout=10)
@@ -247,7 +210,7 @@ def test_claims_end_with_a_killed_process(tmp_path):
 
 
 def _contend(folder, process, barrier):
-    store = RunRecords(folder)
+    store = RunStore(folder)
     barrier.wait()
     for run in range(20):
         if store.claim(f"run-{run}"):
@@ -267,37 +230,6 @@ def test_processes_share_a_folder_without_doing_a_run_twice(tmp_path):
     for worker in workers:
         worker.join(60)
         assert worker.exitcode == 0
-    lines = (tmp_path / run_records.RUNS).read_text().splitlines()
+    lines = (tmp_path / run_store.RUNS).read_text().splitlines()
     names = [json.loads(line)["run"] for line in lines]
     assert sorted(names) == sorted(f"run-{run}" for run in range(20))
-
-
-def test_lock_waits_for_its_holder(tmp_path):
-    path = tmp_path / "lock"
-    script = (
-        "import pathlib, time\n"
-        "from bert_glue.records import locks\n"
-        f"with locks.exclusive(pathlib.Path({str(path)!r})):\n"
-        "    print('held', flush=True)\n"
-        "    time.sleep(0.5)\n"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", script],
-        stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-    ) as child:
-        assert child.stdout is not None
-        child.stdout.readline()
-        began = time.monotonic()
-        with locks.exclusive(path):
-            waited = time.monotonic() - began
-    # The child sleeps 0.5 s; some of it may pass before the clock is read.
-    assert waited > 0.2
-
-
-def test_json_files_are_replaced_whole(tmp_path):
-    store = RunRecords(tmp_path)
-    store.write_json("summary.json", {"a": 1})
-    store.write_json("summary.json", {"b": float("inf")})
-    assert json.loads((tmp_path / "summary.json").read_text()) == {"b": None}
-    assert {path.name for path in tmp_path.iterdir()} == {"summary.json"}

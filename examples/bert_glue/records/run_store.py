@@ -1,0 +1,356 @@
+"""The store of finished runs: ``runs.jsonl``, one line for each.
+
+A run is appended when it has finished, by one write that is on the disk before the
+next run starts, so a kill at any moment loses no finished run. Several processes may
+work in one folder: they append under a lock, and claim a run before they start it. Of
+several that run one program together the first alone touches the folder; what it reads
+and decides the others hear.
+"""
+
+import contextlib
+import errno
+import itertools
+import json
+import os
+import pathlib
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from bert_glue.devices.processes import decided_by_first, is_first
+from bert_glue.records import locks
+from bert_glue.records.files import (
+    UNFINISHED,
+    RecordsError,
+    explained,
+    plain,
+    read_file,
+    sweep,
+    sync_folder,
+)
+from bert_glue.training.settings import written
+
+FORMAT = 1
+"""Version of the lines' layout."""
+
+RUNS = "runs.jsonl"
+FRAGMENTS = "runs.jsonl.truncated"
+
+Record = dict[str, Any]
+"""What is known of a finished run: the line of it, with its label normalised."""
+
+# What differs between the runs of one configuration.
+_OF_A_RUN = frozenset(
+    (
+        "format",
+        "run",
+        "seed",
+        "init_seed",
+        "data_seed",
+        "score",
+        "failed",
+        "failed_released",
+        "train_loss",
+        "seconds",
+        "group_size",
+        "history",
+        "diverged_at",
+        "finished",
+        "commit",
+        "versions",
+        "hardware",
+        "model",
+    )
+)
+
+
+class RunStore:
+    """The finished runs of a folder, and who is doing which run.
+
+    Of several processes that run one program all must call its methods together.
+
+    Args:
+      folder: the output directory. If it does not exist it is made when the first
+        file is written: a command that is refused leaves nothing behind. Of several
+        processes only the first must be able to write to it.
+
+    Attributes:
+      folder: the same; in all processes but the first one that is removed in the end.
+      notes: things found in the file that a user should hear of, each a sentence.
+
+    Raises:
+      RecordsError: if the folder cannot be made or written to.
+
+    Examples:
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     store = RunStore(folder)
+      ...     if store.claim("cola-7"):
+      ...         store.append([{"run": "cola-7", "score": 41.5}])
+      ...         store.release(["cola-7"])
+      ...     [record["score"] for record in store.read()]
+      [41.5]
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = pathlib.Path(folder)
+        self.notes: list[str] = []
+        self._claims = locks.Claims(self.folder / ".claims")
+        self._scratch = None
+        self._check()
+        if not is_first():
+            self._scratch = tempfile.TemporaryDirectory(prefix="cwgnc-")
+            self.folder = pathlib.Path(self._scratch.name)
+
+    @property
+    def path(self) -> pathlib.Path:
+        """The file with the finished runs."""
+        return self.folder / RUNS
+
+    @decided_by_first
+    def read(self) -> list[Record]:
+        """Finished runs, in the order in which they finished.
+
+        A last line that a kill or a full disk cut short is set aside in a file next
+        to it, and a note says so.
+
+        Returns:
+          One dict for each run, each with the key 'run'; only the first line if a
+          run is there twice.
+
+        Raises:
+          RecordsError: if a line is no record, or one of another version.
+        """
+        if not os.path.lexists(self.folder):
+            return []
+        with self.locked("read"):
+            self._mend()
+            return _parse(self._content(), self.path)
+
+    @decided_by_first
+    def append(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Adds finished runs: all of them, or none if that fails.
+
+        Args:
+          records: one mapping for each run, with a key 'run' that names it. Values
+            that JSON can hold; NaN and infinity are written as null.
+
+        Raises:
+          RecordsError: if the disk is full or the file cannot be written.
+        """
+        lines = [
+            json.dumps({"format": FORMAT} | plain(record), allow_nan=False) + "\n"
+            for record in records
+        ]
+        data = "".join(lines).encode()
+        with self.locked():
+            self._mend()
+            with open(self.path, "ab", buffering=0) as file:
+                size = file.tell()
+                try:
+                    if os.write(file.fileno(), data) < len(data):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                    os.fsync(file)
+                except OSError:
+                    file.truncate(size)
+                    raise
+            sync_folder(self.folder)
+
+    @decided_by_first
+    def claim(
+        self, run: str, is_kept: Callable[[str], bool] = lambda run: True
+    ) -> bool:
+        """Whether this process may do the run: not done, and nobody at it.
+
+        Args:
+          run: name of the run.
+          is_kept: whether a run that is recorded counts as done.
+
+        Returns:
+          True if it is now this process's, until :meth:`release` or its end.
+
+        Raises:
+          RecordsError: if the folder cannot be written to.
+        """
+        with self._explained("written to"):
+            if not self._claims.take(run):
+                return False
+        # It may have been finished since this process last looked.
+        if any(record["run"] == run for record in self.read()) and is_kept(run):
+            self._claims.release(run)
+            return False
+        return True
+
+    def release(self, runs: Iterable[str]) -> None:
+        """Gives runs back, finished or not."""
+        for run in runs:
+            self._claims.release(run)
+
+    def close(self) -> None:
+        """Gives all runs back."""
+        if self._scratch is not None:
+            self._scratch.cleanup()
+        else:
+            self._claims.release_all()
+
+    @contextlib.contextmanager
+    def locked(self, verb: str = "written to") -> Iterator[None]:
+        """Keeps other processes from changing the folder's files for a moment.
+
+        Args:
+          verb: what cannot be done if the lock cannot be had.
+
+        Yields:
+          Nothing.
+
+        Raises:
+          RecordsError: if the folder cannot be used.
+        """
+        with self._explained("made"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        with self._explained(verb), locks.exclusive(self.folder / ".lock"):
+            yield
+
+    @decided_by_first
+    def _check(self) -> None:
+        """Makes sure that the folder can be used, and tidies it up."""
+        folder = self.folder.absolute()
+        above = next(
+            path for path in (folder, *folder.parents) if os.path.lexists(path)
+        )
+        verb = "written to" if folder.is_dir() else "made"
+        with self._explained(verb), tempfile.TemporaryFile(dir=above):
+            sweep(folder.glob(f".*{UNFINISHED}"))
+            sweep(folder.glob(f"*/.*{UNFINISHED}"))
+
+    def _content(self) -> bytes:
+        return self.path.read_bytes() if self.path.exists() else b""
+
+    def _mend(self) -> None:
+        """Makes the file end with a whole line."""
+        content = self._content()
+        whole, fragment = _split(content)
+        if fragment:
+            with open(self.folder / FRAGMENTS, "ab") as aside:
+                aside.write(fragment + b"\n")
+                os.fsync(aside)
+            os.truncate(self.path, len(whole))
+            self.notes.append(
+                f"the last line of {self.path} was cut short (a run that was being "
+                f"written when its process was stopped); it is kept in {FRAGMENTS} and "
+                "that run counts as not done"
+            )
+        elif whole and not whole.endswith(b"\n"):
+            with open(self.path, "ab") as file:
+                file.write(b"\n")
+
+    def _explained(self, verb: str) -> contextlib.AbstractContextManager[None]:
+        return explained(f"the output directory {self.folder}", verb)
+
+
+def read_only(folder: pathlib.Path) -> list[Record]:
+    """Finished runs of a folder in which nothing is changed, not even locks.
+
+    Args:
+      folder: an output directory, perhaps one that a process is working in.
+
+    Returns:
+      As :meth:`RunStore.read`; a last line that is not whole is passed over.
+
+    Raises:
+      RecordsError: if there are no records, or they cannot be read.
+    """
+    path = folder / RUNS
+    return _parse(_split(read_file(path))[0], path)
+
+
+def settings_of(run: Record) -> dict[str, Any]:
+    """What a run has in common with the others of its configuration."""
+    return {key: value for key, value in run.items() if key not in _OF_A_RUN}
+
+
+def differing_settings(configurations: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the settings that are not the same in all of some configurations.
+
+    Args:
+      configurations: the settings of each, at least one.
+
+    Returns:
+      The names, in the order in which they appear; 'configuration' never.
+    """
+    first = configurations[0]
+    return [
+        name
+        for name in dict.fromkeys(itertools.chain(*configurations))
+        if any(each.get(name) != first.get(name) for each in configurations)
+        and name != "configuration"
+    ]
+
+
+def normalised_label(label: str) -> str:
+    """A method's label with each number written as short as can be.
+
+    Older versions recorded what Python makes of a number, and a user may write it so.
+
+    Args:
+      label: as it was recorded, or is given by the user.
+
+    Returns:
+      The label as this version makes it.
+
+    Examples:
+      >>> normalised_label("cwgnc:max_norm=100000.0:epochs=3:bias_correction=False")
+      'cwgnc:max_norm=100000:epochs=3:bias_correction=false'
+      >>> normalised_label("my run: a=1.0")
+      'my run: a=1.0'
+    """
+    method, *settings = label.split(":")
+    for position, setting in enumerate(settings):
+        name, _, value = setting.partition("=")
+        if not name.isidentifier() or value.isdecimal():
+            continue
+        if value in ("True", "False", "None"):
+            settings[position] = f"{name}={value.lower()}"
+        with contextlib.suppress(ValueError):
+            settings[position] = f"{name}={written(float(value))}"
+    return ":".join([method, *settings])
+
+
+def _split(content: bytes) -> tuple[bytes, bytes]:
+    """Whole lines, and what is left of one that was cut short."""
+    end = content.rfind(b"\n") + 1
+    # If only the end of the last line was lost, nothing was.
+    with contextlib.suppress(ValueError):
+        json.loads(content[end:])
+        end = len(content)
+    return content[:end], content[end:]
+
+
+def _parse(content: bytes, path: pathlib.Path) -> list[Record]:
+    records: dict[str, Record] = {}
+    for number, line in enumerate(content.splitlines(), start=1):
+        where = f"{path}, line {number}"
+        try:
+            record = json.loads(line)
+        except ValueError:
+            raise RecordsError(
+                f"{where} is not JSON; remove that line or use another output directory"
+            ) from None
+        _check_record(record, where)
+        if "label" in record:
+            record["label"] = normalised_label(record["label"])
+        records.setdefault(record["run"], record)
+    return list(records.values())
+
+
+def _check_record(record: Any, where: str) -> None:
+    if not isinstance(record, dict) or "format" not in record:
+        raise RecordsError(
+            f"{where} is not the record of a run; use another output directory"
+        )
+    if record["format"] != FORMAT:
+        raise RecordsError(
+            f"{where} is of version {record['format']} of the record, this is version "
+            f"{FORMAT}; use another output directory"
+        )
+    if not isinstance(record.get("run"), str):
+        raise RecordsError(f"{where} does not name its run")
