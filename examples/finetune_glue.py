@@ -98,7 +98,7 @@ def prepare(job: "Job") -> "Part":
             progress.note(f"every run: {picture}; records: {records.path}")
         if not is_kept:
             return
-        run, params = best.finish(study, progress)
+        run, params = best.finish(job.configurations, job.seeds, progress)
         progress.note(f"best run: {run['run']}, {run['score']:.2f}")
         if options.save_model:
             progress.note(f"its model: {best.folder}")
@@ -108,7 +108,7 @@ def prepare(job: "Job") -> "Part":
             replace_file(file, answers.encode())
             progress.note(f"its predictions for {options.predict}: {file}")
 
-    return Part(report, {"on_group": best.offer} if is_kept else {})
+    return Part(report, {"best_model": best} if is_kept else {})
 
 
 if __name__ == "__main__":

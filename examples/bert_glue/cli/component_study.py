@@ -1,7 +1,6 @@
 """Scripts that record what components do: from their options to their figures."""
 
 import argparse
-import functools
 import pathlib
 from collections.abc import Callable, Iterable, Sequence
 
@@ -12,10 +11,8 @@ from bert_glue.devices import processes
 from bert_glue.records.component_logs import ComponentLogs, LoggedMethod, gather
 from bert_glue.records.run_store import Record, RunStore
 from bert_glue.study import summaries
-from bert_glue.study.component_recorder import keep_components
 from bert_glue.study.progress import Progress
 from bert_glue.study.study import Study
-from bert_glue.training.movement import measure
 
 # What makes runs comparable: the same model on the same data.
 _SUBJECT = ("task", "model_fingerprint", "data_fingerprint", "max_length", "dtype")
@@ -72,12 +69,7 @@ def run(
         return Part(
             # Only the first process has the logs; the others hear if that failed.
             lambda *done: processes.agree(lambda: show_all(*done)),
-            {
-                "on_group": functools.partial(keep_components, logs),
-                "recording": True,
-                "make_measure": lambda configuration: measure,
-                "is_kept": logs.has,
-            },
+            {"component_logs": logs},
         )
 
     if not options.report_only:

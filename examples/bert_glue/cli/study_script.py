@@ -24,9 +24,9 @@ from bert_glue.records.files import RecordsError
 from bert_glue.records.run_store import RunStore
 from bert_glue.study.best_model import NoBestRun
 from bert_glue.study.configuration import Configuration
-from bert_glue.study.groups import StudyStopped
+from bert_glue.study.programs import StudyStopped
 from bert_glue.study.progress import Progress
-from bert_glue.study.shards import Shard, share
+from bert_glue.study.shards import Shard
 from bert_glue.study.study import Study
 from bert_glue.training import subjects
 from bert_glue.training.seeds import Seed
@@ -140,7 +140,6 @@ def _make_study(
     found = _load_subjects(options)
     configurations = _configure(options, found)
     part = prepare(Job(options, records, found, seeds, configurations))
-    shard = options.shard and share(configurations, seeds, Shard(*options.shard))
     study = Study(
         configurations,
         seeds,
@@ -148,7 +147,7 @@ def _make_study(
         parallel_seeds=options.parallel_seeds,
         checkpoint_minutes=options.checkpoint_minutes,
         axes=options.mesh,
-        seeds_of=shard,
+        shard=options.shard and Shard(*options.shard),
         **part.study,
     )
     _add_to_manifest(records, options.command, configurations, part.design)

@@ -16,10 +16,9 @@ from bert_glue.model import checkpoint
 from bert_glue.records.files import UNFINISHED
 from bert_glue.records.run_store import Record, RunStore
 from bert_glue.study.configuration import Configuration
-from bert_glue.study.groups import make_trainers
+from bert_glue.study.programs import make_trainers
 from bert_glue.study.progress import Progress
-from bert_glue.study.run_group import Group, train_group
-from bert_glue.study.study import Study
+from bert_glue.study.run_group import GroupResult, train_group
 from bert_glue.training.evaluation import Evaluator, Params
 from bert_glue.training.seeds import Seed
 from bert_glue.training.subjects import Subject
@@ -56,41 +55,34 @@ class BestModel:
         return self._records.folder / MODEL
 
     def offer(
-        self,
-        configuration: Configuration,
-        runs: list[Record],
-        trainers: Sequence[Trainer],
-        group: Group,
+        self, runs: Sequence[Record], trainers: Sequence[Trainer], result: GroupResult
     ) -> None:
         """Looks whether one of some finished runs is the best so far.
 
         Args:
-          configuration: their configuration.
           runs: their records.
           trainers: what trained them.
-          group: what became of them.
+          result: what became of them.
         """
-        del configuration
-        sound = [
-            (run["score"], number)
-            for number, run in enumerate(runs)
-            if run["diverged_at"] is None
-        ]
-        if not sound:
-            return
-        score, number = max(sound, key=lambda pair: (pair[0], -pair[1]))
-        if score > self._score:
-            self._score = score
-            row = jax.tree.map(lambda leaf: leaf[number], group.params)
-            self._kept = runs[number]["run"], trainers[0].placement.fetch(row)
+        for number, run in enumerate(runs):
+            if run["diverged_at"] is None and run["score"] > self._score:
+                self._score = run["score"]
+                row = jax.tree.map(lambda leaf, at=number: leaf[at], result.params)
+                self._kept = run["run"], trainers[0].placement.fetch(row)
 
-    def finish(self, study: Study, progress: Progress) -> tuple[Record, Params]:
+    def finish(
+        self,
+        configurations: Sequence[Configuration],
+        seeds: Sequence[Seed],
+        progress: Progress,
+    ) -> tuple[Record, Params]:
         """The best of all the study's runs, those of earlier times included.
 
         A run whose parameters are not at hand is trained once more.
 
         Args:
-          study: the study, with all its runs done.
+          configurations: those of the study, with all its runs done.
+          seeds: of each.
           progress: where to show a run that is done again.
 
         Returns:
@@ -101,21 +93,23 @@ class BestModel:
           NoBestRun: if every run diverged.
           RecordsError: if the model cannot be saved.
         """
-        record, configuration = _best_run(study)
+        by_name = {
+            configuration.name: configuration for configuration in configurations
+        }
+        sound = [
+            run
+            for run in self._records.read()
+            if run["configuration"] in by_name
+            and (run["init_seed"], run["data_seed"]) in set(seeds)
+            and run["diverged_at"] is None
+        ]
+        if not sound:
+            raise NoBestRun("there is no best run to keep: every run diverged")
+        record = max(sound, key=lambda run: run["score"])
+        configuration = by_name[record["configuration"]]
         params = processes.from_first(self._parameters(record), self._subject.shapes)
         if params is None:
-            progress.note(f"training {record['run']}, the best run, again to keep it")
-            trainers = make_trainers(configuration, 1)
-            seed = Seed(record["init_seed"], record["data_seed"])
-            group = train_group(trainers, [seed], configuration.score, progress)
-            # Rounding on another device, or beside other seeds, may change an answer.
-            again = group.outcomes[0].score
-            if abs(again - record["score"]) > 0.005:
-                progress.note(
-                    f"  now it scores {again:.2f}, recorded is {record['score']:.2f}"
-                )
-                record = record | {"score": again}
-            params = jax.device_get(jax.tree.map(lambda leaf: leaf[0], group.params))
+            record, params = _train_again(configuration, record, progress)
         if not configuration.recipe.segment_ids:
             params = _without_segments(params)
         if self._saved:
@@ -123,18 +117,17 @@ class BestModel:
         return record, params
 
     def _parameters(self, record: Record) -> Params | None:
+        """The run's parameters, if they are at hand."""
         if self._kept is not None and self._kept[0] == record["run"]:
             return self._kept[1]
         try:
             saved = json.loads((self.folder / _RUN).read_text())
-        except (OSError, ValueError):
-            return None
-        if saved.get("run") != record["run"]:
-            return None
-        try:
+            if saved.get("run") != record["run"]:
+                return None
             read = checkpoint.read(self.folder)
             return checkpoint.fill(read, self._subject.shapes).params
-        except checkpoint.CheckpointError:
+        # A checkpoint that cannot be used is a ValueError, too.
+        except (OSError, ValueError):
             return None
 
     def _save(self, record: Record, params: Params) -> None:
@@ -179,9 +172,9 @@ def predict(subject: Subject, params: Params, examples: Examples) -> str:
     if subject.task.is_regression:
         lines = [f"{number}\t{value:.4f}" for number, value in enumerate(answers)]
         return "\n".join(["index\tprediction", *lines, ""])
-    probabilities = np.asarray(jax.nn.softmax(logits, axis=-1))
+    chances = np.asarray(jax.nn.softmax(logits, axis=-1))
     lines = [
-        f"{number}\t{subject.task.labels[answer]}\t{probabilities[number, answer]:.4f}"
+        f"{number}\t{subject.task.labels[answer]}\t{chances[number, answer]:.4f}"
         for number, answer in enumerate(answers)
     ]
     return "\n".join(["index\tprediction\tprobability", *lines, ""])
@@ -199,17 +192,16 @@ def _without_segments(params: Params) -> Params:
     return {**params, "embeddings": {**params["embeddings"], "token_type": token_type}}
 
 
-def _best_run(study: Study) -> tuple[Record, Configuration]:
-    configurations = {each.name: each for each in study.configurations}
-    seeds = set(study.seeds)
-    sound = [
-        record
-        for record in study.records.read()
-        if record["configuration"] in configurations
-        and Seed(record["init_seed"], record["data_seed"]) in seeds
-        and record["diverged_at"] is None
-    ]
-    if not sound:
-        raise NoBestRun("there is no best run to keep: every run diverged")
-    best = max(sound, key=lambda record: record["score"])
-    return best, configurations[best["configuration"]]
+def _train_again(
+    configuration: Configuration, record: Record, progress: Progress
+) -> tuple[Record, Params]:
+    progress.note(f"training {record['run']}, the best run, again to keep it")
+    trainers = make_trainers(configuration, 1)
+    seed = Seed(record["init_seed"], record["data_seed"])
+    result = train_group(trainers, [seed], configuration.score, progress)
+    # Rounding on another device, or beside other seeds, may change an answer.
+    score = result.outcomes[0].score
+    if abs(score - record["score"]) > 0.005:
+        progress.note(f"  now it scores {score:.2f}, recorded is {record['score']:.2f}")
+        record = record | {"score": score}
+    return record, jax.device_get(jax.tree.map(lambda leaf: leaf[0], result.params))

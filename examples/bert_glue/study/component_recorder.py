@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import cwgnc_jax
 from bert_glue.devices import processes
@@ -11,27 +12,27 @@ from bert_glue.model.bert import layer_components
 from bert_glue.records.component_logs import ComponentLogs
 from bert_glue.records.run_store import Record
 from bert_glue.study.configuration import Configuration
-from bert_glue.study.run_group import Group
+from bert_glue.study.run_group import GroupResult
 from bert_glue.training.trainer import Trainer
 
 
 def keep_components(
-    recordings: ComponentLogs,
+    logs: ComponentLogs,
     configuration: Configuration,
     runs: Sequence[Record],
     trainers: Sequence[Trainer],
-    group: Group,
+    result: GroupResult,
 ) -> None:
-    """Writes the recordings of finished runs, each whole or not at all.
+    """Writes the logs of finished runs, each whole or not at all.
 
     Of several processes the first writes; all must come here.
 
     Args:
-      recordings: where they go.
+      logs: where they go.
       configuration: their configuration.
       runs: their records.
       trainers: what trained them, recording.
-      group: what became of them.
+      result: what became of them.
 
     Raises:
       RecordsError: if they cannot be written.
@@ -39,7 +40,7 @@ def keep_components(
     shapes, components = configuration.subject.shapes, layer_components()
     names = cwgnc_jax.component_names(shapes, components)
     number_of = {name: number for number, name in enumerate(names)}
-    common: dict[str, Any] = {
+    common: dict[str, NDArray[Any]] = {
         "names": np.array(names),
         "groups": np.array(cwgnc_jax.component_groups(shapes, components)),
         "sizes": cwgnc_jax.component_sizes(shapes, components),
@@ -50,10 +51,10 @@ def keep_components(
 
     def write() -> None:
         for position, run in enumerate(runs):
-            arrays = common | {
+            recorded = {
                 f"recorded/{name}": values[position]
-                for name, values in group.recorded.items()
+                for name, values in result.recorded.items()
             }
-            recordings.write(run["run"], arrays)
+            logs.write(run["run"], common | recorded)
 
     processes.agree(write)

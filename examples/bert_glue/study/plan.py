@@ -1,11 +1,14 @@
 """How many seeds run side by side: what their training takes, and what there is."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 
 from bert_glue.model.config import BertConfig
 from bert_glue.training.recipe import Recipe
+
+_LESS = "a smaller batch size or maximum length"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,18 +28,16 @@ def plan_groups(
     seeds: int,
     *,
     bytes_per_seed: int,
-    bytes_shared: int,
     bytes_available: int,
     gain: bool,
     wanted: int | None = None,
     places: int = 1,
 ) -> Plan:
-    """Chooses how many seeds to train side by side.
+    """Chooses how many seeds to train side by side by an estimate of their memory.
 
     Args:
       seeds: number of seeds to train.
       bytes_per_seed: memory that one seed's training takes.
-      bytes_shared: memory that is needed once: the data, the checkpoint.
       bytes_available: free memory of a device.
       gain: whether seeds side by side are faster than one after the other.
       wanted: what the user asks for; None to choose here.
@@ -50,74 +51,34 @@ def plan_groups(
       ValueError: if not even one seed fits, or the number wanted does not.
 
     Examples:
-      >>> plan = plan_groups(25, bytes_per_seed=5 << 30, bytes_shared=1 << 30,
-      ...                    bytes_available=78 << 30, gain=True)
+      >>> plan = plan_groups(25, bytes_per_seed=5 << 30, bytes_available=77 << 30,
+      ...                    gain=True)
       >>> plan.group_size, plan.reason
-      (13, '15 seeds of 5.0 GiB fit in the 78.0 GiB that are free; 2 groups')
+      (13, '15 seeds of 5.0 GiB fit in the 77.0 GiB that are free; 2 groups')
     """
-    fit = places * (max(0, bytes_available - bytes_shared) // max(1, bytes_per_seed))
-    each, free = gibibytes(bytes_per_seed), gibibytes(bytes_available)
+    fit = places * (bytes_available // max(1, bytes_per_seed))
+    free = gibibytes(bytes_available)
     if wanted is not None:
         if wanted > fit:
-            each_place = math.ceil(wanted / places)
-            needed = gibibytes(bytes_shared + each_place * bytes_per_seed)
+            needed = gibibytes(math.ceil(wanted / places) * bytes_per_seed)
             raise ValueError(
                 f"{wanted} parallel seeds need about {needed}, but only {free} are "
-                f"free; accepted is {_range(fit)}"
+                f"free; accepted is {f'1 to {fit}' if fit else _LESS}"
             )
         return Plan(min(wanted, seeds), "as asked for")
     if fit < 1:
         raise ValueError(
-            f"training needs about {gibibytes(bytes_shared + bytes_per_seed)}, but "
-            f"only {free} are free; a smaller batch size or maximum length needs less"
+            f"training needs about {gibibytes(bytes_per_seed)}, but only {free} are "
+            f"free; {_LESS} needs less"
         )
     if not gain:
         reason = "on this device a model of this size gains nothing from more"
         return Plan(min(places, seeds), reason)
-    groups = math.ceil(seeds / fit)
-    if groups <= 1:
+    if seeds <= fit:
         return Plan(seeds, f"all fit in the {free} that are free")
-    # Groups of about equal size, so that none runs nearly alone at the end.
-    have = f"{fit} seeds of {each} fit in the {free} that are free"
-    size = math.ceil(math.ceil(seeds / groups) / places) * places
+    size, groups = _even_groups(seeds, fit, places)
+    have = f"{fit} seeds of {gibibytes(bytes_per_seed)} fit in the {free} that are free"
     return Plan(size, f"{have}; {groups} groups")
-
-
-def _range(fit: int) -> str:
-    return f"1 to {fit}" if fit else "a smaller batch size or maximum length"
-
-
-def gibibytes(count: int) -> str:
-    """A number of bytes, for the user."""
-    return f"{count / 2**30:.1f} GiB" if count >= 2**28 else f"{count / 2**20:.0f} MiB"
-
-
-def bytes_per_seed(
-    config: BertConfig, parameters: int, recipe: Recipe, length: int, dtype: str
-) -> int:
-    """Estimates the memory that the training of one seed takes, to plan with.
-
-    The compiler knows it to the byte, but compiling takes its time. This counts what
-    the optimizer and the backward pass keep.
-
-    Args:
-      config: sizes of the model.
-      parameters: number of parameters.
-      recipe: the method.
-      length: tokens that batches are cut to, at most.
-      dtype: name of the dtype that is computed in.
-
-    Returns:
-      Bytes.
-    """
-    # Parameters, two moments, the gradient, and the gradient of the embeddings again
-    # while it is being summed.
-    copies = 5 + (recipe.make_transform() is not None) + (recipe.keep == "best")
-    wide = 12 * config.hidden_size + 4 * config.intermediate_size
-    square = 5 * config.num_attention_heads * length
-    tokens = recipe.batch_size * length
-    activations = tokens * config.num_hidden_layers * (wide + square)
-    return 4 * copies * parameters + (2 if dtype == "bfloat16" else 4) * activations
 
 
 def largest_group(
@@ -153,40 +114,75 @@ def largest_group(
       >>> plan.group_size, plan.reason
       (13, '13 take 67.0 GiB of the 70.0 GiB that are free, as compiled; 2 groups')
     """
-    most = math.ceil(seeds / places)
-    used: dict[int, int] = {}
+    # A size may come up twice, and each is a compilation.
+    bytes_of = functools.cache(bytes_of)
+    free = gibibytes(available)
+    all_seeds = math.ceil(seeds / places) * places
 
-    def measure(each: int) -> int:
-        return used.setdefault(each, bytes_of(each * places))
-
-    def plan(each: int) -> Plan:
-        groups = math.ceil(most / each)
-        of = "" if places == 1 else " of each device"
+    def plan(size: int) -> Plan:
+        groups = math.ceil(all_seeds / size)
         reason = (
-            f"{each * places} take {gibibytes(used[each])}{of} of the "
-            f"{gibibytes(available)} that are free, as compiled"
+            f"{size} take {gibibytes(bytes_of(size))}"
+            f"{'' if places == 1 else ' of each device'} of the {free} that are free, "
+            f"as compiled{f'; {groups} groups' if groups > 1 else ''}"
         )
-        return Plan(
-            each * places, reason + (f"; {groups} groups" if groups > 1 else "")
-        )
+        return Plan(size, reason)
 
-    if all_first and measure(most) <= available:
-        return plan(most)
-    one = measure(1)
+    if all_first and bytes_of(all_seeds) <= available:
+        return plan(all_seeds)
+    one = bytes_of(places)
     if one > available:
         raise ValueError(
             f"training takes {gibibytes(one)} of each device as compiled, but only "
-            f"{gibibytes(available)} are free; a smaller batch size or maximum length, "
-            "--remat full or a mesh with a model axis needs less"
+            f"{free} are free; {_LESS}, --remat full or a mesh with a model axis needs "
+            "less"
         )
-    fit = 1
-    if most > 1:
-        more = max(1, measure(2) - one)
-        fit = min(most, 1 + (available - one) // more)
-    while fit > 1:
-        # Groups of about equal size, so that none runs nearly alone at the end.
-        each = math.ceil(most / math.ceil(most / fit))
-        if measure(each) <= available:
-            return plan(each)
-        fit = each - 1
-    return plan(1)
+    fit = places
+    if all_seeds > places:
+        each_more = max(1, bytes_of(2 * places) - one)
+        fit = min(all_seeds, places * (1 + (available - one) // each_more))
+    while fit > places:
+        size, _ = _even_groups(seeds, fit, places)
+        if bytes_of(size) <= available:
+            return plan(size)
+        fit = size - places
+    return plan(places)
+
+
+def bytes_per_seed(
+    config: BertConfig, parameters: int, recipe: Recipe, length: int, dtype: str
+) -> int:
+    """Estimates the memory that the training of one seed takes, to plan with.
+
+    The compiler knows it to the byte, but compiling takes its time. This counts what
+    the optimizer and the backward pass keep.
+
+    Args:
+      config: sizes of the model.
+      parameters: number of parameters.
+      recipe: the method.
+      length: tokens that batches are cut to, at most.
+      dtype: name of the dtype that is computed in.
+
+    Returns:
+      Bytes.
+    """
+    # Parameters, two moments, the gradient, and the gradient of the embeddings again
+    # while it is being summed; Mixout looks back to the initial parameters.
+    copies = 5 + (recipe.mixout > 0) + (recipe.keep == "best")
+    wide = 12 * config.hidden_size + 4 * config.intermediate_size
+    square = 5 * config.num_attention_heads * length
+    tokens = recipe.batch_size * length
+    activations = tokens * config.num_hidden_layers * (wide + square)
+    return 4 * copies * parameters + (2 if dtype == "bfloat16" else 4) * activations
+
+
+def gibibytes(count: int) -> str:
+    """A number of bytes, for the user."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**28 else f"{count / 2**20:.0f} MiB"
+
+
+def _even_groups(seeds: int, fit: int, places: int) -> tuple[int, int]:
+    """Size and number of groups of about equal size: none runs nearly alone at last."""
+    groups = math.ceil(seeds / fit)
+    return math.ceil(seeds / groups / places) * places, groups

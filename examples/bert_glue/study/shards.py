@@ -1,15 +1,13 @@
 """Parts of a study, for processes that know nothing of each other."""
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from bert_glue.study.configuration import Configuration
 from bert_glue.training.seeds import Seed
 from bert_glue.training.stages import make_stages
-
-if TYPE_CHECKING:
-    from bert_glue.study.configuration import Configuration
 
 
 class Shard(NamedTuple):
@@ -27,7 +25,7 @@ class Shard(NamedTuple):
 def deal(costs: Sequence[int], shard: Shard) -> list[int]:
     """Which of several pieces of work, in their order, belong to a part.
 
-    Parts are stretches without gaps, so that each has few kinds of work, and cost about
+    Parts have no gaps, so that each has few kinds of work, and cost about
     the same. Every piece belongs to exactly one part.
 
     Args:
@@ -51,29 +49,31 @@ def deal(costs: Sequence[int], shard: Shard) -> list[int]:
 
 
 def share(
-    configurations: Sequence["Configuration"],
+    configurations: Sequence[Configuration],
     seeds: Sequence[Seed],
-    shard: Shard,
-) -> Callable[["Configuration"], Sequence[Seed]]:
+    shard: Shard | None,
+) -> Mapping[str, Sequence[Seed]]:
     """The runs of a study that belong to a part.
 
     Args:
       configurations: those of the study.
       seeds: its seeds.
-      shard: the part.
+      shard: the part; None for all runs.
 
     Returns:
-      A function from a configuration to the seeds that the part runs of it.
+      The seeds that the part runs of each configuration, by its name.
     """
+    if shard is None:
+        return {configuration.name: seeds for configuration in configurations}
     costs = [cost for each in configurations for cost in [_tokens(each)] * len(seeds)]
     runs: dict[str, list[Seed]] = {each.name: [] for each in configurations}
     for number in deal(costs, shard):
-        place, seed = divmod(number, len(seeds))
-        runs[configurations[place].name].append(seeds[seed])
-    return lambda configuration: runs[configuration.name]
+        configuration, seed = divmod(number, len(seeds))
+        runs[configurations[configuration].name].append(seeds[seed])
+    return runs
 
 
-def _tokens(configuration: "Configuration") -> int:
+def _tokens(configuration: Configuration) -> int:
     """How many tokens a run sees."""
     recipe, subject = configuration.recipe, configuration.subject
     epochs = recipe.epochs * len(make_stages(recipe, subject.shapes))

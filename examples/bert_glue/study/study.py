@@ -1,37 +1,33 @@
 """Many runs: which are missing, doing them group by group, keeping what they give."""
 
 import contextlib
-import datetime
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
 from bert_glue.devices import environment, memory, processes
+from bert_glue.records.component_logs import ComponentLogs
 from bert_glue.records.files import write_json
-from bert_glue.records.resume import Checkpoint, Checkpoints
-from bert_glue.records.run_store import Record, RunStore
+from bert_glue.records.resume import Checkpoint, Checkpoints, Note
+from bert_glue.records.run_store import RunStore
 from bert_glue.study import summaries
+from bert_glue.study.best_model import BestModel
+from bert_glue.study.claims import claim_group
+from bert_glue.study.component_recorder import keep_components
 from bert_glue.study.configuration import Configuration
-from bert_glue.study.groups import Groups, StudyStopped
 from bert_glue.study.plan import Plan
+from bert_glue.study.programs import Programs, StudyStopped
 from bert_glue.study.progress import Progress
-from bert_glue.study.run_group import Group, Measure, Outcome, train_group
+from bert_glue.study.run_group import train_group
+from bert_glue.study.run_record import make_records
+from bert_glue.study.shards import Shard, share
 from bert_glue.training.seeds import Seed
 from bert_glue.training.stages import make_stages
 from bert_glue.training.trainer import Trainer
 
 _WAIT_SECONDS = 2.0
-
-
-OnGroup = Callable[[Configuration, list[Record], Sequence[Trainer], Group], None]
-"""Is shown finished runs, before they are recorded: their records, what trained them,
-and what became of them."""
-
-MakeMeasure = Callable[[Configuration], Measure]
-"""Makes what measures the parameters after each stage."""
 
 
 class Study:
@@ -42,13 +38,10 @@ class Study:
       seeds: seeds of each.
       records: where finished runs are kept.
       parallel_seeds: how many seeds to train side by side; None to choose.
-      on_group: is shown finished runs.
-      seeds_of: seeds of a configuration that are this process's to do, if others do
-        the rest; all by default.
-      recording: whether norms and scales of the gradients' components are recorded.
-      make_measure: what to measure of the parameters after each stage.
-      is_kept: whether what is wanted of a recorded run is at hand; a run is done
-        again if it is not. By default its record is all that is wanted.
+      shard: this process's part of the runs, if others do the rest.
+      best_model: is to keep the best run's model.
+      component_logs: where to keep what the components of each run do; None to record
+        nothing of that. A run is done again if its log is not there.
       axes: sizes of the axes of the mesh that groups of seeds lie on, by name; None
         to choose.
       checkpoint_minutes: least time between two checkpoints of the runs that are
@@ -67,43 +60,37 @@ class Study:
         records: RunStore,
         *,
         parallel_seeds: int | None = None,
-        on_group: OnGroup | None = None,
-        seeds_of: Callable[[Configuration], Sequence[Seed]] | None = None,
-        recording: bool = False,
-        make_measure: MakeMeasure | None = None,
-        is_kept: Callable[[str], bool] = lambda run: True,
+        shard: Shard | None = None,
+        best_model: BestModel | None = None,
+        component_logs: ComponentLogs | None = None,
         axes: Mapping[str, int] | None = None,
         checkpoint_minutes: float = 0,
     ) -> None:
         self.configurations = configurations
         self.seeds = seeds
-        self.seeds_of = seeds_of or (lambda configuration: seeds)
         self.records = records
+        self._shares = share(configurations, seeds, shard)
         self._parallel_seeds = parallel_seeds
+        self._best_model = best_model
+        self._logs = component_logs
         program = {
             "versions": environment.versions(),
             "code": environment.code(),
             "settings": environment.settings(),
         }
-        options = [
-            *(parallel_seeds, dict(axes or {}), checkpoint_minutes > 0),
-            *(recording, make_measure is None),
-        ]
+        recording = component_logs is not None
+        options = [parallel_seeds, dict(axes or {}), checkpoint_minutes > 0, recording]
         self._check_processes(program, options)
-        self._on_group = on_group
-        self._make_measure = make_measure
-        self._is_kept = is_kept
         for configuration in configurations:
             # More stages than the model has layers are to show at once.
             make_stages(configuration.recipe, configuration.subject.shapes)
-        self._groups = {
-            configuration.name: Groups(
+        self._programs = {
+            configuration.name: Programs(
                 configuration,
                 len(missing),
                 parallel_seeds,
                 axes=axes,
                 recording=recording,
-                copies=0 if make_measure is None else 2,
             )
             for configuration in configurations
             if (missing := self.missing(configuration))
@@ -114,14 +101,17 @@ class Study:
             "hardware": hardware,
             "commit": environment.commit(),
         }
-        beside = {"norms": recording, "measures": make_measure is not None}
-        self._recorded = [name for name, is_recorded in beside.items() if is_recorded]
+        self._recorded = ["components"] if recording else []
         self._checkpoints = Checkpoints(
             records.folder, checkpoint_minutes, {**program, "hardware": hardware}
         )
 
+    def seeds_of(self, configuration: Configuration) -> Sequence[Seed]:
+        """Seeds of a configuration that are this process's to do."""
+        return self._shares[configuration.name]
+
     def missing(self, configuration: Configuration) -> list[Seed]:
-        """Seeds whose runs are this process's to do, and not done or not kept."""
+        """Those of them whose runs are not done, or whose logs are not kept."""
         done = processes.agree(self._done)
         mine = self.seeds_of(configuration)
         return [seed for seed in mine if configuration.run(seed) not in done]
@@ -132,8 +122,20 @@ class Study:
 
     def plan(self, configuration: Configuration) -> Plan | None:
         """How many of its seeds run side by side; None if all are done."""
-        groups = self._groups.get(configuration.name)
-        return None if groups is None else groups.plan
+        programs = self._programs.get(configuration.name)
+        return None if programs is None else programs.plan
+
+    def rows(self) -> list[summaries.Row]:
+        """Summaries of these configurations, and of no other in the folder."""
+        order = [configuration.name for configuration in self.configurations]
+        seeds = set(self.seeds)
+        rows = summaries.summarize(
+            record
+            for record in self.records.read()
+            if record["configuration"] in order
+            and (record["init_seed"], record["data_seed"]) in seeds
+        )
+        return sorted(rows, key=lambda row: order.index(row.configuration))
 
     def run(self, progress: Progress) -> None:
         """Does all runs that are missing, and waits for those that others do.
@@ -145,177 +147,77 @@ class Study:
           StudyStopped: if there is not enough memory after all, or another process
             that runs this program with us has gone.
         """
-        try:
-            self._run(progress)
-        except processes.Gone as error:
-            raise StudyStopped(str(error)) from error
-        except jax.errors.JaxRuntimeError as error:
-            if processes.count() == 1:
-                raise
-            raise StudyStopped(processes.what_happened(error)) from error
-
-    def _check_processes(
-        self, program: Mapping[str, Any], options: Sequence[Any]
-    ) -> None:
-        """Makes sure that all processes are about to do the same."""
-        names = [each.name for each in self.configurations]
-        processes.check_same("model, data or settings", names)
-        processes.check_same(
-            "seeds",
-            [[*self.seeds], *map(list, map(self.seeds_of, self.configurations))],
-        )
-        remat = [each.subject.remat for each in self.configurations]
-        processes.check_same("options", [remat, *options])
-        processes.check_same("versions, code or JAX's settings", program)
-
-    def _run(self, progress: Progress) -> None:
-        self.write_summary()
-        for configuration in self.configurations:
-            self._interrupted(configuration, progress)
-        waiting = False
-        while True:
-            busy = False
+        with _stopping_if_others_are_gone():
+            write_summary(self.records)
             for configuration in self.configurations:
-                busy |= self._run_configuration(configuration, progress)
-            if not busy:
-                return
-            if not waiting:
-                progress.note("waiting for runs that another process is doing")
-                waiting = True
-            time.sleep(_WAIT_SECONDS)
-
-    def rows(self) -> list[summaries.Row]:
-        """Summaries of these configurations, and of no other in the folder."""
-        wanted = {configuration.name: None for configuration in self.configurations}
-        seeds = {(seed.init, seed.data) for seed in self.seeds}
-        rows = summaries.summarize(
-            record
-            for record in self.records.read()
-            if record["configuration"] in wanted
-            and (record["init_seed"], record["data_seed"]) in seeds
-        )
-        order = list(wanted)
-        return sorted(rows, key=lambda row: order.index(row.configuration))
-
-    def write_summary(self) -> None:
-        """Writes ``summary.json`` from all runs in the folder."""
-        written = None
-        # Another process may record runs, and write, after our reading.
-        while (runs := self.records.read()) != written:
-            rows = summaries.summarize(runs)
-            summary = [row.to_json() for row in rows]
-            write_json(self.records.folder / "summary.json", summary)
-            written = runs
-
-    def _done(self) -> set[str]:
-        """Runs that are recorded, with all that is wanted of them."""
-        recorded = {record["run"] for record in self.records.read()}
-        return {run for run in recorded if self._is_kept(run)}
+                # Removes checkpoints of no use, also where nothing is missing.
+                self._interrupted(configuration, progress.note)
+            is_waiting = False
+            while True:
+                is_left = False
+                for configuration in self.configurations:
+                    is_left |= self._run_configuration(configuration, progress)
+                if not is_left:
+                    return
+                if not is_waiting:
+                    progress.note("waiting for runs that another process is doing")
+                is_waiting = True
+                time.sleep(_WAIT_SECONDS)
 
     def _run_configuration(
         self, configuration: Configuration, progress: Progress
     ) -> bool:
         """Does the runs that are free; whether others are left that are not."""
-        groups = self._groups.get(configuration.name)
-        if groups is None:
+        programs = self._programs.get(configuration.name)
+        if programs is None:
             return False
-        with contextlib.closing(groups):
+        with contextlib.closing(programs):
             while missing := self.missing(configuration):
-                size = groups.settle(progress.note)
-                claimed = self._claim(configuration, missing, size, progress)
-                if not claimed:
+                size = programs.settle(progress.note)
+                seeds = claim_group(
+                    self.records,
+                    configuration.run,
+                    missing,
+                    size,
+                    interrupted=self._interrupted(configuration, progress.note),
+                    is_complete=self._is_complete,
+                )
+                if not seeds:
                     # Unless the last of them has just been finished elsewhere.
                     return bool(self.missing(configuration))
+                workload = programs.workload(programs.placement(len(seeds)))
+                place = workload.placement
+                checkpoint = self._checkpoints.of(
+                    configuration.name,
+                    self._recorded,
+                    seeds,
+                    progress.note,
+                    # Each of these may change the rounding.
+                    layout={
+                        "mesh": place.name,
+                        "processes": processes.count(),
+                        "remat": configuration.subject.remat,
+                    },
+                )
                 try:
-                    fitted = self._try_group(configuration, groups, claimed, progress)
+                    # Called from here, so that few frames lie above the optimizer.
+                    trainers = programs.trainers(
+                        place.round_up(len(seeds)), workload=workload
+                    )
+                    self._run_group(
+                        configuration, trainers, seeds, progress, checkpoint
+                    )
+                except jax.errors.JaxRuntimeError as error:
+                    # Other processes may not have run out of it, and be further.
+                    if processes.count() > 1 or not memory.is_out_of_memory(error):
+                        raise
+                    # None is recorded; smaller groups do not go on from it.
+                    if checkpoint is not None:
+                        checkpoint.remove()
+                    programs.halve(len(seeds), progress.note)
                 finally:
-                    self.records.release(map(configuration.run, claimed))
-                if not fitted:
-                    groups.halve(len(claimed), progress.note)
+                    self.records.release(map(configuration.run, seeds))
         return False
-
-    def _claim(
-        self,
-        configuration: Configuration,
-        missing: Sequence[Seed],
-        size: int,
-        progress: Progress,
-    ) -> list[Seed]:
-        """Takes runs that nobody is at, a group that was interrupted first."""
-        for seeds in self._interrupted(configuration, progress):
-            if set(seeds) <= set(missing):
-                # All or none: who gets the first gets the others, too.
-                claimed = self._take(configuration, seeds, len(seeds), whole=True)
-                if len(claimed) == len(seeds):
-                    return claimed
-                self.records.release(map(configuration.run, claimed))
-        return self._take(configuration, missing, size)
-
-    def _take(
-        self,
-        configuration: Configuration,
-        seeds: Sequence[Seed],
-        size: int,
-        *,
-        whole: bool = False,
-    ) -> list[Seed]:
-        claimed: list[Seed] = []
-        for seed in seeds:
-            if len(claimed) == size:
-                break
-            if self.records.claim(configuration.run(seed), self._is_kept):
-                claimed.append(seed)
-            elif whole:
-                break
-        return claimed
-
-    def _interrupted(
-        self, configuration: Configuration, progress: Progress
-    ) -> list[list[Seed]]:
-        def find() -> list[list[Seed]]:
-            done = self._done()
-            found = self._checkpoints.interrupted(
-                configuration.name,
-                self._recorded,
-                is_done=lambda seed: configuration.run(seed) in done,
-                most=self._parallel_seeds,
-                note=progress.note,
-            )
-            return list(found)
-
-        return processes.agree(find)
-
-    def _try_group(
-        self,
-        configuration: Configuration,
-        groups: Groups,
-        seeds: list[Seed],
-        progress: Progress,
-    ) -> bool:
-        """Does some runs; False, and none is recorded, if they do not fit in memory."""
-        checkpoint = self._checkpoints.of(
-            configuration.name,
-            self._recorded,
-            seeds,
-            progress.note,
-            # Each of these may change the rounding.
-            layout={
-                "mesh": groups.placement(len(seeds)).name,
-                "processes": processes.count(),
-                "remat": configuration.subject.remat,
-            },
-        )
-        try:
-            trainers = groups.trainers(len(seeds))
-            self._run_group(configuration, trainers, seeds, progress, checkpoint)
-        except jax.errors.JaxRuntimeError as error:
-            # Other processes may not have run out of it, and be further.
-            if processes.count() > 1 or not memory.is_out_of_memory(error):
-                raise
-            if checkpoint is not None:
-                checkpoint.remove()
-            return False
-        return True
 
     def _run_group(
         self,
@@ -325,63 +227,75 @@ class Study:
         progress: Progress,
         checkpoint: Checkpoint | None,
     ) -> None:
-        measure = None
-        if self._make_measure is not None:
-            measure = self._make_measure(configuration)
-        group = train_group(
-            trainers,
-            seeds,
-            configuration.score,
-            progress,
-            measure=measure,
-            checkpoint=checkpoint,
+        result = train_group(
+            trainers, seeds, configuration.score, progress, checkpoint=checkpoint
         )
-        records = [
-            self._record(configuration, trainers, group, outcome)
-            for outcome in group.outcomes
-        ]
-        if self._on_group is not None:
-            self._on_group(configuration, records, trainers, group)
-        self.records.append(records)
+        runs = make_records(configuration, trainers, result, self._surroundings)
+        # A run that is recorded has all that is wanted of it: its line comes last.
+        if self._best_model is not None:
+            self._best_model.offer(runs, trainers, result)
+        if self._logs is not None:
+            keep_components(self._logs, configuration, runs, trainers, result)
+        self.records.append(runs)
         if checkpoint is not None:
             checkpoint.remove()
-        self.write_summary()
+        write_summary(self.records)
 
-    def _record(
-        self,
-        configuration: Configuration,
-        trainers: Sequence[Trainer],
-        group: Group,
-        outcome: Outcome,
-    ) -> Record:
-        seed, score = outcome.seed, outcome.score
-        task = configuration.subject.task
-        diverged = outcome.diverged_at is not None
-        released = task.failed_below
-        mesh = trainers[0].placement.name
-        hardware = self._surroundings["hardware"] | ({"mesh": mesh} if mesh else {})
-        return {
-            "run": configuration.run(seed),
-            "configuration": configuration.name,
-            **configuration.fields,
-            "seed": seed.init if seed.init == seed.data else seed.name,
-            "init_seed": seed.init,
-            "data_seed": seed.data,
-            "score": score,
-            "failed": diverged or _at_most(score, configuration.subject.majority_score),
-            "failed_released": None if released is None else _at_most(score, released),
-            "train_loss": outcome.train_loss,
-            "steps": sum(trainer.steps for trainer in trainers),
-            "seconds": group.seconds / len(group.outcomes),
-            "group_size": len(group.outcomes),
-            "diverged_at": outcome.diverged_at,
-            "history": outcome.history,
-            "finished": datetime.datetime.now(datetime.UTC).isoformat("T", "seconds"),
-            **self._surroundings,
-            "hardware": hardware,
-        }
+    def _is_complete(self, run: str) -> bool:
+        """Whether all that is wanted of a recorded run is at hand."""
+        return self._logs is None or self._logs.has(run)
+
+    def _done(self) -> set[str]:
+        recorded = {record["run"] for record in self.records.read()}
+        return set(filter(self._is_complete, recorded))
+
+    def _interrupted(
+        self, configuration: Configuration, note: Note
+    ) -> list[list[Seed]]:
+        """Groups that can go on from a checkpoint."""
+
+        def find() -> list[list[Seed]]:
+            done = self._done()
+            groups = self._checkpoints.interrupted(
+                configuration.name,
+                self._recorded,
+                is_done=lambda seed: configuration.run(seed) in done,
+                most=self._parallel_seeds,
+                note=note,
+            )
+            return list(groups)
+
+        return processes.agree(find)
+
+    def _check_processes(
+        self, program: Mapping[str, Any], options: Sequence[Any]
+    ) -> None:
+        """Makes sure that all processes are about to do the same."""
+        names = [each.name for each in self.configurations]
+        processes.check_same("model, data or settings", names)
+        processes.check_same("seeds", [[*self.seeds], self._shares])
+        remat = [each.subject.remat for each in self.configurations]
+        processes.check_same("options", [remat, *options])
+        processes.check_same("versions, code or JAX's settings", program)
 
 
-def _at_most(score: float, limit: float) -> bool:
-    # Equal to the limit is not better, however it was rounded on its way.
-    return bool(score <= limit or np.isclose(score, limit, rtol=1e-6, atol=0))
+def write_summary(records: RunStore) -> None:
+    """Writes ``summary.json`` from all runs in a folder."""
+    written = None
+    # Another process may record runs, and write, after our reading.
+    while (runs := records.read()) != written:
+        rows = summaries.summarize(runs)
+        write_json(records.folder / "summary.json", [row.to_json() for row in rows])
+        written = runs
+
+
+@contextlib.contextmanager
+def _stopping_if_others_are_gone() -> Iterator[None]:
+    try:
+        yield
+    except processes.Gone as error:
+        raise StudyStopped(str(error)) from error
+    except jax.errors.JaxRuntimeError as error:
+        if processes.count() == 1:
+            raise
+        raise StudyStopped(processes.what_happened(error)) from error

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from bert_glue.data import batching
 from bert_glue.data.batching import Batch, Data
-from bert_glue.devices import memory
 from bert_glue.devices.mesh import SINGLE, Placement
+from bert_glue.training.program import Program
 
 Params = Any
 Tree = TypeVar("Tree")
@@ -44,8 +44,9 @@ class Evaluator:
         self._data = data
         self._placement = placement
         self._batches = sort_batches(data, batch_size, placement.parts)
-        self._logits: Callable[..., Any] = jax.jit(self._evaluate)
-        self._compiled_for: Any = None
+        self._logits = Program(self._evaluate)
+        self._compiled_for: Params = None
+        self._bytes_used = 0
 
     def compile(self, params: Params) -> int:
         """Compiles the program, unless that was done for parameters of these shapes.
@@ -59,9 +60,9 @@ class Evaluator:
         """
         shapes = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), params)
         if shapes != self._compiled_for:
-            self._logits = jax.jit(self._evaluate).lower(params, self._data).compile()
+            self._bytes_used = self._logits.compile(params, self._data)
             self._compiled_for = shapes
-        return memory.program_bytes(self._logits)
+        return self._bytes_used
 
     def __call__(self, params: Params) -> NDArray[np.float32]:
         """Computes logits.
@@ -85,11 +86,11 @@ class Evaluator:
                 batch = batching.take_batch(data, indices, length)
                 return over_seeds(lambda each: self._forward(each, batch, None), params)
 
-            found = jax.lax.map(score, jnp.asarray(indices))
+            batches = jax.lax.map(score, jnp.asarray(indices))
             # (batches, seeds, batch, labels) to (seeds, examples, labels)
-            found = jnp.moveaxis(found, 0, 1)
-            logits.append(found.reshape(len(found), -1, found.shape[-1]))
-        return jnp.concatenate(logits, axis=1)[:, self._batches.places]
+            batches = jnp.moveaxis(batches, 0, 1)
+            logits.append(batches.reshape(len(batches), -1, batches.shape[-1]))
+        return jnp.concatenate(logits, axis=1)[:, self._batches.positions]
 
 
 class SortedBatches(NamedTuple):
@@ -98,11 +99,11 @@ class SortedBatches(NamedTuple):
     Attributes:
       by_length: for each bucket its length, and the indices of the examples of its
         batches, int32 of shape (batches, batch), -1 for none.
-      places: where each example is among all of these, shape (examples,).
+      positions: where each example is among all of these, shape (examples,).
     """
 
     by_length: list[tuple[int, NDArray[np.int32]]]
-    places: NDArray[np.int64]
+    positions: NDArray[np.int64]
 
 
 def sort_batches(data: Data, batch_size: int, parts: int = 1) -> SortedBatches:
@@ -125,14 +126,14 @@ def sort_batches(data: Data, batch_size: int, parts: int = 1) -> SortedBatches:
     batches = order.reshape(-1, batch_size)
     needs = lengths[batches[:, -1]]
     buckets = batching.choose_buckets(needs, data.width)
-    bucket = np.searchsorted(buckets, needs)
+    bucket_of = np.searchsorted(buckets, needs)
     by_length = [
-        (length, batches[bucket == number]) for number, length in enumerate(buckets)
+        (length, batches[bucket_of == bucket]) for bucket, length in enumerate(buckets)
     ]
-    places = np.empty(len(lengths), np.int64)
+    positions = np.empty(len(lengths), np.int64)
     real = np.flatnonzero(order >= 0)
-    places[order[real]] = real
-    return SortedBatches(by_length, places)
+    positions[order[real]] = real
+    return SortedBatches(by_length, positions)
 
 
 def over_seeds(function: Callable[..., Tree], *arguments: Any) -> Tree:

@@ -9,8 +9,8 @@ from jaxtyping import Array, Int, Key
 
 from bert_glue.training.seeds import root_key
 
-# The order of groups of like length is no seed's own.
-_GROUPS = 3
+# The order of buckets is no seed's own: its key is that of this number.
+_BUCKETS = 3
 
 
 def epoch_order(
@@ -18,7 +18,7 @@ def epoch_order(
     epoch: Int[Array, ""] | int,
     examples: int,
     batch_size: int,
-    groups: Int[Array | np.ndarray, " examples"] | None = None,
+    buckets: Int[Array | np.ndarray, " examples"] | None = None,
 ) -> Int[Array, "seeds steps batch"]:
     """Which examples make up each batch of an epoch: all of them, each once.
 
@@ -27,15 +27,15 @@ def epoch_order(
       epoch: number of the epoch, from 0; each has an order of its own.
       examples: number of examples.
       batch_size: examples in a batch.
-      groups: number of each example's group, such as its length. Batches are then
-        drawn within groups (but for those at a border of two), and come in an
-        order that is random but the same for all seeds, so that a step is of one
-        group in all of them.
+      buckets: number of each example's bucket, such as one of like lengths. Batches
+        are then drawn within buckets (but for those at a border of two), and come in
+        an order that is random but the same for all seeds, so that a step is of one
+        bucket in all of them.
 
     Returns:
       Indices of the examples, int32 of shape (seeds, steps, batch): uniformly random
-      for each seed, or within the groups. One batch is filled up with -1, the last
-      one without groups.
+      for each seed, or within the buckets. One batch is filled up with -1, the last
+      one without buckets.
 
     Examples:
       >>> from bert_glue.training.seeds import Seed, seed_keys
@@ -49,15 +49,16 @@ def epoch_order(
     def permute(key: Key[Array, ""]) -> Int[Array, " examples"]:
         numbers = jnp.arange(examples, dtype=jnp.int32)
         order = jax.random.permutation(jax.random.fold_in(key, epoch), numbers)
-        if groups is None:
+        if buckets is None:
             return order
-        return order[jnp.argsort(jnp.asarray(groups)[order], stable=True)]
+        # Stable, so that each bucket keeps its random order.
+        return order[jnp.argsort(jnp.asarray(buckets)[order], stable=True)]
 
     order = jax.vmap(permute)(keys)
     filler = steps * batch_size - examples
     order = jnp.pad(order, ((0, 0), (0, filler)), constant_values=-1)
     order = order.reshape(len(keys), steps, batch_size)
-    if groups is None:
+    if buckets is None:
         return order
-    shared = jax.random.fold_in(root_key(_GROUPS), epoch)
+    shared = jax.random.fold_in(root_key(_BUCKETS), epoch)
     return order[:, jax.random.permutation(shared, steps)]

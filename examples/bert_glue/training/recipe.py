@@ -35,6 +35,7 @@ Keep = Literal["last", "best"]
 Schedule = Literal["linear", "bert"]
 MixoutGradient = Literal["released", "exact"]
 Unfreeze = Literal["gu", "restart"]
+Freezing = Literal["split", "labels"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +119,12 @@ class Recipe:
         one_of(Unfreeze),
         "train the layers from the top, one more in each stage; restart: each stage "
         "from the initial parameters",
+    )
+    freezing: Freezing = setting(
+        "split",
+        one_of(Freezing),
+        "how layers are left alone: by cutting their stack in two or by labels",
+        needs="unfreeze",
     )
     stages: int | None = setting(
         None,

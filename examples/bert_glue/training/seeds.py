@@ -8,18 +8,14 @@ one, or on when.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key
 
-T = TypeVar("T")
-
 # What the two seeds are used for; fixed numbers, so that results stay the same.
 _INIT, _ORDER, _NOISE = 0, 1, 2
-# The order of groups of like length is no seed's own.
-_GROUPS = 3
 
 
 class Seed(NamedTuple):
@@ -76,6 +72,9 @@ def seed_keys(seeds: Sequence[Seed]) -> SeedKeys:
         make = jax.vmap(lambda seed: jax.random.fold_in(root_key(seed), purpose))
         return make(jnp.asarray(values, jnp.int32))
 
-    init = [seed.init for seed in seeds]
     data = [seed.data for seed in seeds]
-    return SeedKeys(keys(init, _INIT), keys(data, _ORDER), keys(data, _NOISE))
+    return SeedKeys(
+        init=keys([seed.init for seed in seeds], _INIT),
+        order=keys(data, _ORDER),
+        noise=keys(data, _NOISE),
+    )

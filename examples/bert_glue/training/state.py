@@ -8,12 +8,15 @@ import optax
 from jaxtyping import Array, Float, Key
 
 from bert_glue.data.batching import Data
+from bert_glue.devices.mesh import SINGLE, Placement
 from bert_glue.training.evaluation import Forward, Params
 
 Init = Callable[[Params, Key[Array, ""]], Params]
+"""A seed's initial parameters from the pretrained ones and its key."""
 
 
-@dataclasses.dataclass(frozen=True)
+# Compared by identity: comparing arrays would be no single truth value.
+@dataclasses.dataclass(frozen=True, eq=False)
 class Workload:
     """What is trained on what, whatever the method.
 
@@ -25,6 +28,7 @@ class Workload:
       train: examples to learn from, on the device.
       evaluation: examples to be scored on, on the device.
       regression: whether labels are values rather than classes.
+      placement: where all of it lies, and what is trained is to lie.
     """
 
     forward: Forward
@@ -33,17 +37,18 @@ class Workload:
     train: Data
     evaluation: Data
     regression: bool = False
+    placement: Placement = SINGLE
 
 
 class TrainState(NamedTuple):
     """State of a group in a stage; every array has a leading seed axis.
 
     Attributes:
-      params: the parameters that are trained.
+      params: the parameters that are differentiated.
       opt_state: the optimizer's state.
       initial: what they were before the run, for methods that look back to that,
         else None.
-      frozen: the other parameters; None if all are trained.
+      frozen: the other parameters; None if there are none.
     """
 
     params: Params

@@ -80,18 +80,19 @@ class Subject:
           The workload.
         """
 
-        def seen(data: Data) -> Data:
-            if recipe.segment_ids:
-                return data
-            return data._replace(token_type_ids=jnp.zeros_like(data.token_type_ids))
+        def lay(data: Data) -> Data:
+            if not recipe.segment_ids:
+                data = data._replace(token_type_ids=jnp.zeros_like(data.token_type_ids))
+            return placement.everywhere(data)
 
         return Workload(
             forward=self.forward(recipe.dropout, placement),
             init=self.init(),
             pretrained=placement.params(self.pretrained),
-            train=placement.everywhere(seen(self.train)),
-            evaluation=placement.everywhere(seen(self.evaluation)),
+            train=lay(self.train),
+            evaluation=lay(self.evaluation),
             regression=self.task.is_regression,
+            placement=placement,
         )
 
     def forward(

@@ -33,6 +33,7 @@ WRITTEN = {
     "mixout_gradient": ("exact", "exact"),
     "mixout_output_layer": (None, False),
     "unfreeze": ("restart", "restart"),
+    "freezing": ("labels", "labels"),
     "stages": ("2", 2),
     "carry_optimizer": (None, True),
 }

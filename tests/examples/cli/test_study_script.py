@@ -1,6 +1,5 @@
 """The frame of the scripts: from an option to what it sets, and what is said of it."""
 
-import pathlib
 import traceback
 
 import finetune_glue
@@ -40,13 +39,11 @@ def test_a_threshold_has_a_short_way_and_each_optimizer_is_made_once(
     assert finetune_glue.main([*own_data, *options, *out]) == 0
     assert [max_norm for max_norm, _ in made] == [0.5, 0.25]
     for _, frames in made:
-        # The script, its frame, the trainer, the recipe, the clip; the study's between.
-        names = [
-            code.co_name
-            for code in frames
-            if pathlib.Path(code.co_filename).parent.name != "study"
-        ]
-        assert names == ["traced", "make_optimizer", "__init__", "run", "main"]
+        names = [code.co_name for code in frames]
+        # The script, its frame, the study's, the trainer, the recipe, the clip.
+        assert names[:3] == ["traced", "make_optimizer", "__init__"]
+        assert names[-2:] == ["run", "main"]
+        assert len(names) <= 8
 
 
 def said(monkeypatch, capsys, folder, *arguments):

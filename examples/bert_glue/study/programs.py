@@ -1,5 +1,6 @@
-"""Groups of seeds: how many run side by side, where, and their compiled programs."""
+"""The compiled programs of a configuration, and how many seeds they train at once."""
 
+import functools
 from collections.abc import Callable, Mapping
 
 import jax
@@ -7,7 +8,7 @@ import numpy as np
 
 from bert_glue.data import batching
 from bert_glue.devices import memory, mesh, processes
-from bert_glue.devices.mesh import SINGLE, Placement
+from bert_glue.devices.mesh import Placement
 from bert_glue.study.configuration import Configuration
 from bert_glue.study.plan import Plan, bytes_per_seed, largest_group, plan_groups
 from bert_glue.training.stages import make_stages
@@ -20,28 +21,32 @@ _SMALL_MODEL = 2_000_000
 # What the compiler does not count: gaps between the allocator's blocks, the programs
 # themselves, results on their way to the host.
 _RESERVE = 0.05
+# More than any device has.
+_ENDLESS = 1 << 62
 
 
 class StudyStopped(Exception):
     """The runs that are missing cannot be done here; the message says why."""
 
 
-class Groups:
-    """The groups of one configuration.
+class Programs:
+    """The programs of one configuration.
 
     Args:
       configuration: what is trained.
       seeds: number of seeds that are to be done.
       wanted: how many of them side by side; None to choose.
       axes: sizes of the mesh's axes that the user has named; None to choose.
-      recording: whether to record norms and scales of the gradients' components.
-      copies: copies of the parameters that are kept beside the training.
+      recording: whether to record what the components do.
 
     Raises:
       ValueError: if there is not enough memory, or the mesh does not fit.
 
     Attributes:
       plan: how many seeds run side by side, as far as known.
+      workload: given a placement, the configuration's workload there.
+      trainers: given the size of a group and a ``workload``, its trainers as
+        :func:`make_trainers` makes them.
     """
 
     def __init__(
@@ -52,20 +57,26 @@ class Groups:
         *,
         axes: Mapping[str, int] | None = None,
         recording: bool = False,
-        copies: int = 0,
     ) -> None:
         self._configuration = configuration
         self._seeds = seeds
         self._axes = axes
         self._recording = recording
-        self._copies = copies + (configuration.recipe.keep == "best")
-        self._trainers: dict[int, tuple[Trainer, ...]] = {}
-        self._workloads: dict[str | None, Workload] = {}
+        subject, recipe = configuration.subject, configuration.recipe
+        self.workload = functools.cache(functools.partial(subject.workload, recipe))
+        # Two sizes: that of all groups, and what is left over for the last one.
+        self.trainers = functools.lru_cache(maxsize=2)(
+            functools.partial(make_trainers, configuration, recording=recording)
+        )
         places = self.placement(seeds if wanted is None else wanted).seeds
         self.plan = processes.agree(
             lambda: plan(configuration, seeds, wanted, places=places)
         )
         self._is_settled = wanted is not None or mesh.on_cpu()
+
+    def placement(self, seeds: int) -> Placement:
+        """Where so many seeds lie on the mesh."""
+        return mesh.choose(self._axes, seeds, self._configuration.recipe.batch_size)
 
     def settle(self, say: Callable[[str], None]) -> int:
         """How many seeds run side by side, found out by compiling where that is due.
@@ -79,42 +90,26 @@ class Groups:
         Raises:
           StudyStopped: if not even one fits.
         """
-        if not self._is_settled:
-            self._is_settled = True
-            self._settle_by_compiling(say)
-        return self.plan.group_size
-
-    def trainers(self, seeds: int) -> tuple[Trainer, ...]:
-        """Compiled programs for so many seeds, one trainer for each stage.
-
-        Args:
-          seeds: number of seeds; the group may have places for more.
-
-        Returns:
-          The trainers.
-        """
-        placement = self.placement(seeds)
-        size = placement.round_up(seeds)
-        if size not in self._trainers:
-            self._trainers[size] = make_trainers(
-                self._configuration,
-                size,
-                recording=self._recording,
-                placement=placement,
-                workload=self._workload(placement),
+        if self._is_settled:
+            return self.plan.group_size
+        self._is_settled = True
+        places = self.placement(self._seeds).seeds
+        free = processes.agree(lambda: memory.free_bytes_each(jax.local_devices()))
+        available = int(free * (1 - _RESERVE))
+        estimate = _estimate(self._configuration) * -(-self._seeds // places)
+        say(f"{self._configuration.recipe.label}: compiling, to see how many seeds fit")
+        try:
+            self.plan = largest_group(
+                self._bytes,
+                self._seeds,
+                available,
+                places=places,
+                all_first=estimate <= available,
             )
-        return self._trainers[size]
-
-    def placement(self, seeds: int) -> Placement:
-        """Where seeds lie.
-
-        Args:
-          seeds: how many.
-
-        Returns:
-          Their places on the mesh.
-        """
-        return mesh.choose(self._axes, seeds, self._configuration.recipe.batch_size)
+        except ValueError as error:
+            raise StudyStopped(str(error)) from error
+        say(f"  seeds side by side: {self.plan.group_size} ({self.plan.reason})")
+        return self.plan.group_size
 
     def halve(self, seeds: int, say: Callable[[str], None]) -> None:
         """Makes groups smaller after one was out of memory.
@@ -141,53 +136,31 @@ class Groups:
 
     def close(self) -> None:
         """Lets go of programs, and of what they hold on the devices."""
-        self._trainers.clear()
-        self._workloads.clear()
+        self.trainers.cache_clear()
+        self.workload.cache_clear()
 
-    def _workload(self, placement: Placement) -> Workload:
-        if placement.name not in self._workloads:
-            subject = self._configuration.subject
-            recipe = self._configuration.recipe
-            self._workloads[placement.name] = subject.workload(recipe, placement)
-        return self._workloads[placement.name]
-
-    def _settle_by_compiling(self, say: Callable[[str], None]) -> None:
-        places = self.placement(self._seeds).seeds
-        free = processes.agree(lambda: memory.free_bytes_each(jax.local_devices()))
-        available = int(free * (1 - _RESERVE))
-        estimate = _estimate(self._configuration) * -(-self._seeds // places)
-        say(f"{self._configuration.recipe.label}: compiling, to see how many seeds fit")
-        try:
-            self.plan = largest_group(
-                self._bytes,
-                self._seeds,
-                available,
-                places=places,
-                all_first=estimate <= available,
-            )
-        except ValueError as error:
-            raise StudyStopped(str(error)) from error
-        # The programs of the others are not needed.
-        chosen = self.plan.group_size
-        self._trainers = {chosen: self._trainers[chosen]}
-        say(f"  seeds side by side: {chosen} ({self.plan.reason})")
-
-    def _bytes(self, size: int) -> int:
+    def _bytes(self, group_size: int) -> int:
         """Memory of each device that a group takes."""
+        workload = self.workload(self.placement(group_size))
         try:
-            trainers = self.trainers(size)
+            trainers = self.trainers(group_size, workload=workload)
         except jax.errors.JaxRuntimeError as error:
             if not memory.is_out_of_memory(error):
                 raise
-            return 1 << 62
+            return _ENDLESS
         state = trainers[-1].shapes()
         params = memory.tree_bytes((state.params, state.frozen))
-        several_stages = len(trainers) > 1
-        beside = (self._copies + several_stages) * params
-        placement = trainers[0].placement
-        if placement.name:
+        # Beside the training: the best ones; those before the first and the last
+        # stage, where components are recorded; those between two stages.
+        copies = (
+            (self._configuration.recipe.keep == "best")
+            + 2 * self._recording
+            + (len(trainers) > 1)
+        )
+        beside = copies * params
+        if workload.placement.name:
             # On one device the checkpoint's parameters lay there before.
-            beside += memory.tree_bytes(self._workload(placement).pretrained)
+            beside += memory.tree_bytes(workload.pretrained)
         return beside + max(trainer.bytes_used for trainer in trainers)
 
 
@@ -217,13 +190,11 @@ def plan(
         if wanted is not None:
             return Plan(min(wanted, seeds), "as asked for")
         return Plan(seeds, "at most: the compiled program will tell how many fit")
-    encoder = memory.count_parameters(configuration.subject.pretrained["encoder"])
     return plan_groups(
         seeds,
         bytes_per_seed=_estimate(configuration),
-        bytes_shared=0,
         bytes_available=memory.free_bytes_each(jax.local_devices()),
-        gain=encoder < _SMALL_MODEL,
+        gain=_is_small(configuration),
         wanted=wanted,
         places=places,
     )
@@ -234,35 +205,32 @@ def make_trainers(
     group_size: int,
     *,
     recording: bool = False,
-    placement: Placement = SINGLE,
     workload: Workload | None = None,
 ) -> tuple[Trainer, ...]:
     """Compiles the programs for a group of seeds, one trainer for each stage.
 
     Args:
       configuration: what is trained.
-      group_size: number of seeds side by side.
-      recording: whether to record norms and scales of the gradients' components.
-      placement: where the group lies.
-      workload: the configuration's workload, if it lies there already.
+      group_size: number of seeds side by side, a multiple of the placement's places.
+      recording: whether to record what the components do.
+      workload: the configuration's workload; by default on JAX's default device.
 
     Returns:
       The trainers.
     """
     subject, recipe = configuration.subject, configuration.recipe
-    lengths = np.asarray(subject.train.lengths)
-    encoder = memory.count_parameters(subject.pretrained["encoder"])
+    if workload is None:
+        workload = subject.workload(recipe)
+    lengths, width = np.asarray(subject.train.lengths), subject.train.width
     if recipe.group_by_length:
-        buckets = batching.choose_groups(lengths, subject.train.width)
+        buckets = batching.choose_groups(lengths, width)
     else:
         buckets = batching.choose_buckets(
             batching.sample_needs(lengths, recipe.batch_size * group_size),
-            subject.train.width,
+            width,
             # A small model computes padding faster than a compiler avoids it.
-            most=1 if encoder < _SMALL_MODEL else 3,
+            most=1 if _is_small(configuration) else 3,
         )
-    if workload is None:
-        workload = subject.workload(recipe, placement)
     trainers: list[Trainer] = []
     for stage in make_stages(recipe, subject.shapes):
         trainer = Trainer(
@@ -273,11 +241,15 @@ def make_trainers(
             stage=stage,
             recording=recording,
             evaluator=trainers[0].evaluate if trainers else None,
-            placement=placement,
         )
         trainer.compile()
         trainers.append(trainer)
     return tuple(trainers)
+
+
+def _is_small(configuration: Configuration) -> bool:
+    encoder = configuration.subject.pretrained["encoder"]
+    return memory.count_parameters(encoder) < _SMALL_MODEL
 
 
 def _estimate(configuration: Configuration) -> int:

@@ -1,0 +1,54 @@
+"""A jitted function that may be compiled before its first call."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, ParamSpec, TypeVar
+
+import jax
+
+from bert_glue.devices import memory
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+class Program(Generic[Arguments, Result]):
+    """A function of arrays as a compiled program.
+
+    Args:
+      function: what to compile.
+      donate_argnums: positions of arguments whose memory the results take over.
+
+    Attributes:
+      compiled: the program, once :meth:`compile` was called.
+    """
+
+    def __init__(
+        self,
+        function: Callable[Arguments, Result],
+        *,
+        donate_argnums: Sequence[int] = (),
+    ) -> None:
+        self._jitted = jax.jit(function, donate_argnums=donate_argnums)
+        self.compiled: jax.stages.Compiled | None = None
+
+    def __call__(self, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        """Runs the program."""
+        return (self.compiled or self._jitted)(*args, **kwargs)
+
+    def shapes(self, *arguments: Any) -> Result:
+        """Shapes of the results for arguments, or their shapes."""
+        return jax.eval_shape(self._jitted, *arguments)
+
+    def lower(self, *arguments: Any) -> jax.stages.Lowered:
+        """The program for arguments of these shapes, before it is compiled."""
+        return self._jitted.lower(*arguments)
+
+    def compile(self, *arguments: Any) -> int:
+        """Compiles it for arguments of these shapes, and from now on runs that.
+
+        Returns:
+          Bytes of each device's memory that it takes while it runs; 0 where the
+          compiler does not say.
+        """
+        self.compiled = self.lower(*arguments).compile()
+        return memory.program_bytes(self.compiled)

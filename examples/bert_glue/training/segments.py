@@ -1,0 +1,88 @@
+"""A run cut into segments: steps between which nothing has to happen."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from bert_glue.training.trainer import Trainer
+
+
+class Segment(NamedTuple):
+    """Some steps of a run that one call takes.
+
+    Attributes:
+      stage: number of the stage.
+      epoch: number of the epoch in the stage.
+      start: first step, counted within the epoch.
+      stop: the step after the last.
+      is_evaluation: whether an evaluation follows.
+      done: steps of the whole run that are done after it.
+      ends_epoch: whether it is the last of its epoch.
+      ends_stage: whether it is the last of its stage.
+    """
+
+    stage: int
+    epoch: int
+    start: int
+    stop: int
+    is_evaluation: bool
+    done: int
+    ends_epoch: bool
+    ends_stage: bool
+
+    @property
+    def starts_stage(self) -> bool:
+        """Whether it is the first of its stage."""
+        return self.epoch == self.start == 0
+
+
+def cut_run(trainers: Sequence[Trainer], *, finely: bool) -> Iterator[Segment]:
+    """All segments of a run, in their order.
+
+    Args:
+      trainers: one for each stage.
+      finely: whether to look at the losses a few times an epoch, which costs a stop.
+
+    Yields:
+      The segments.
+    """
+    before = 0
+    for stage, trainer in enumerate(trainers):
+        steps, recipe = trainer.steps_per_epoch, trainer.recipe
+        longest = max(1, steps // 20) if finely else None
+        for epoch in range(recipe.epochs):
+            for part in cut_epoch(steps, recipe.evaluations_per_epoch, longest):
+                _, stop, _ = part
+                ends_epoch = stop == steps
+                ends_stage = ends_epoch and epoch == recipe.epochs - 1
+                done = before + stop
+                yield Segment(stage, epoch, *part, done, ends_epoch, ends_stage)
+            before += steps
+
+
+def cut_epoch(
+    steps: int, evaluations: int, longest: int | None
+) -> Iterator[tuple[int, int, bool]]:
+    """Cuts an epoch where something has to happen between two steps.
+
+    Args:
+      steps: steps of the epoch.
+      evaluations: evaluations in it, evenly spread, the last one at its end.
+      longest: most steps of a segment; None for no limit.
+
+    Yields:
+      First step, last step (exclusive), and whether an evaluation follows.
+
+    Examples:
+      >>> list(cut_epoch(10, evaluations=2, longest=3))
+      [(0, 3, False), (3, 5, True), (5, 8, False), (8, 10, True)]
+    """
+    stops = {
+        round(steps * (number + 1) / evaluations) for number in range(evaluations)
+    } - {0}
+    start = 0
+    for stop in sorted(stops):
+        while longest is not None and stop - start > longest:
+            yield start, start + longest, False
+            start += longest
+        yield start, stop, True
+        start = stop
