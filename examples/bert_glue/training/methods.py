@@ -64,6 +64,9 @@ Stability of Fine-tuning BERT <https://arxiv.org/abs/2006.04884>`_; Yang and Ma,
 `Component-Wise Gradient Norm Clipping <https://arxiv.org/abs/2210.10325>`_.
 """
 
+# These tell methods apart; of the others only what is unusual is said.
+_ALWAYS_SHOWN = "learning_rate batch_size epochs warmup_ratio weight_decay"
+
 
 def parse_methods(text: str) -> tuple[Recipe, ...]:
     """Reads the methods that a user asks for.
@@ -106,7 +109,7 @@ def describe(recipe: Recipe) -> str:
     Examples:
       >>> print(describe(METHODS["devlin"]))
       devlin: global norm <= 1, learning rate 2e-05, batch size 16, epochs 3,
-          bias correction false
+          warmup ratio 0.1, weight decay 0.01, bias correction false
     """
     clipping = {
         "component": f"norm of each component <= {recipe.max_norm:g}",
@@ -117,7 +120,7 @@ def describe(recipe: Recipe) -> str:
     for name, about in SETTINGS.items():
         value = getattr(recipe, name)
         is_special = value != about.default and name not in ("clipping", "max_norm")
-        if is_special or name in ("learning_rate", "batch_size", "epochs"):
+        if is_special or name in _ALWAYS_SHOWN.split():
             parts.append(f"{name.replace('_', ' ')} {written(value)}")
     return f"{recipe.label}: {', '.join(parts)}"
 
