@@ -110,6 +110,8 @@ def main() -> int:
     parser.add_argument(
         "--method", default="gu:keep=best:evaluations_per_epoch=3,full:mixout=0.5"
     )
+    parser.add_argument("--epochs", default="24")
+    parser.add_argument("--seeds", default="6")
     options = parser.parse_args()
     draw = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as scratch:
@@ -122,8 +124,8 @@ def main() -> int:
             *(sys.executable, str(PROJECT / "examples" / "gradual_unfreezing.py")),
             *("--model", str(model), "--train-file", train, "--eval-file", dev),
             *("--method", options.method),
-            *("--learning-rate", "5e-3", "--epochs", "24", "--batch-size", "8"),
-            *("--seeds", "6", "--parallel-seeds", "2"),
+            *("--learning-rate", "5e-3", "--epochs", options.epochs),
+            *("--batch-size", "8", "--seeds", options.seeds, "--parallel-seeds", "2"),
             *("--checkpoint-minutes", "0.002", "--output-dir"),
         ]
         whole, killed = folder / "whole", folder / "killed"

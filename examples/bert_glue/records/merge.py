@@ -35,21 +35,7 @@ def merge(into: RunStore, folders: Sequence[pathlib.Path]) -> int:
             new.append(run)
         elif first["score"] != run["score"]:
             disagreeing.add(run["run"])
-
-    def add(content: manifest.Config) -> None:
-        for other in configs:
-            commands = content["commands"]
-            commands += [each for each in other["commands"] if each not in commands]
-            content["configurations"] |= other["configurations"]
-            for number, saved in other["tables"].items():
-                design = Design.from_json(number, saved)
-                if number in content["tables"]:
-                    ours = Design.from_json(number, content["tables"][number])
-                    design = ours.join(design)
-                content["tables"][number] = design.to_json()
-
-    if folders:
-        manifest.change(into, add)
+    manifest.change(into, lambda content: _add(content, configs))
     if new:
         into.append(new)
     if disagreeing:
@@ -65,3 +51,16 @@ def _runs_of(folder: pathlib.Path) -> list[Record]:
     if (folder / manifest.NAME).is_file() and not (folder / run_store.RUNS).exists():
         return []  # A shard that had nothing to do.
     return run_store.read_only(folder)
+
+
+def _add(content: manifest.Config, others: Sequence[manifest.Config]) -> None:
+    """Adds to a folder's ``config.json`` what is in those of others."""
+    commands, tables = content["commands"], content["tables"]
+    for other in others:
+        commands += [entry for entry in other["commands"] if entry not in commands]
+        content["configurations"] |= other["configurations"]
+        for number, saved in other["tables"].items():
+            design = Design.from_json(number, saved)
+            if number in tables:
+                design = Design.from_json(number, tables[number]).join(design)
+            tables[number] = design.to_json()

@@ -12,6 +12,7 @@ import textwrap
 
 import numpy as np
 import pytest
+import two_processes
 from bert_glue.records import run_store
 from bert_glue.records.files import RecordsError
 from bert_glue.records.run_store import RunStore
@@ -233,3 +234,81 @@ def test_processes_share_a_folder_without_doing_a_run_twice(tmp_path):
     lines = (tmp_path / run_store.RUNS).read_text().splitlines()
     names = [json.loads(line)["run"] for line in lines]
     assert sorted(names) == sorted(f"run-{run}" for run in range(20))
+
+
+@pytest.mark.slow
+def test_of_several_processes_the_first_alone_touches_the_folder(tmp_path):
+    folder = tmp_path / "runs"
+    RunStore(folder).append([{"run": "a", "label": "cwgnc:max_norm=1.0"}])
+    with open(folder / "runs.jsonl", "a") as file:
+        file.write('{"run": "cut')
+    first, other = two_processes.run(
+        """
+        import numpy as np
+        from bert_glue.records import manifest, merge
+        from bert_glue.records.component_logs import ComponentLogs
+        from bert_glue.records.files import RecordsError
+        from bert_glue.records.resume import Checkpoints
+        from bert_glue.records.run_store import RunStore
+        from bert_glue.training.seeds import Seed
+
+        store = RunStore(folder)
+        answer["mine"] = store.folder == folder
+        answer["before"] = [(run["run"], run["label"]) for run in store.read()]
+        answer["claims"] = [store.claim(run) for run in ("a", "b", "b", "c")]
+        # What only the first has to know: others' records are not used.
+        store.append([{"run": "b", "score": 1.5 if processes.is_first() else 9}])
+        store.release(["b", "c"])
+        answer["after"] = store.read()
+        manifest.change(store, lambda content: content["commands"].append("x"))
+        ComponentLogs(store.folder).copy_from([folder / "nowhere"])
+        refusals = []
+        for attempt in (
+            lambda: RunStore("/dev/null/no"),
+            lambda: store.append([{"run": object()}]),
+            lambda: merge.merge(store, [folder / "nowhere"]),
+        ):
+            try:
+                processes.agree(attempt)
+            except (RecordsError, TypeError) as error:
+                refusals.append(str(error))
+        answer["refusals"] = refusals
+
+        notes = []
+        made = Checkpoints(store.folder, 1e-9, {"code": 1})
+        checkpoint = made.of("adamw", [], [Seed(0, 0)], notes.append)
+        answer["due"] = checkpoint.is_due()
+        value = 1.0 if processes.is_first() else 2.0
+        arrays = {"a": np.array([value, -0.0, np.nan], np.float32), "b": np.arange(3)}
+        answer["none"] = checkpoint.load(lambda facts: arrays)
+        checkpoint.save(5, {"x": value}, arrays)
+        facts, loaded = checkpoint.load(lambda facts: arrays)
+        answer["facts"] = facts
+        answer["bytes"] = [loaded[name].tobytes().hex() for name in ("a", "b")]
+        interrupted = processes.agree(
+            lambda: list(made.interrupted("adamw", [], is_done=lambda seed: False))
+        )
+        answer["interrupted"] = interrupted
+        scratch = store.folder
+        store.close()
+        answer["left"] = scratch.exists()
+        """,
+        str(folder),
+        "/dev/null/no",
+    )
+    assert (first.pop("mine"), other.pop("mine")) == (True, False)
+    assert (first.pop("left"), other.pop("left")) == (True, False)
+    assert first == other
+    assert first["before"] == [["a", "cwgnc:max_norm=1"]]
+    assert first["claims"] == [False, True, False, True]
+    assert first["after"][1] == {"format": 1, "run": "b", "score": 1.5}
+    assert len(first["refusals"]) == 3
+    assert first["refusals"][0].startswith("the output directory /dev/null/no cannot")
+    assert (first["due"], first["none"], first["facts"]) == (True, None, {"x": 1.0})
+    values = np.array([1.0, -0.0, np.nan], np.float32)
+    assert first["bytes"] == [values.tobytes().hex(), np.arange(3).tobytes().hex()]
+    assert first["interrupted"] == [[[0, 0]]]
+    assert {path.name for path in folder.iterdir()} == {
+        *("runs.jsonl", "runs.jsonl.truncated", ".lock", "config.json", "checkpoints")
+    }
+    assert json.loads((folder / "config.json").read_text())["commands"] == ["x"]
