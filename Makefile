@@ -15,7 +15,7 @@ help:
 	@echo "make test-slow    run the slow tests"
 	@echo "make test-gpu     run the tests on a GPU, but for those of the CPU's compiler"
 	@echo "make test-oldest  run the library's tests on the oldest supported jax and optax"
-	@echo "make lint         check format, style and types"
+	@echo "make lint         check format, style, types and layers"
 
 setup: $(VENV)/.installed
 

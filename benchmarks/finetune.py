@@ -39,7 +39,7 @@ from bert_glue.devices import environment, memory
 from bert_glue.model.bert import initial_params
 from bert_glue.model.config import BertConfig
 from bert_glue.study.configuration import Configuration
-from bert_glue.study.groups import make_trainers
+from bert_glue.study.programs import make_trainers
 from bert_glue.training import subjects
 from bert_glue.training.methods import METHODS
 from bert_glue.training.seeds import Seed, seed_keys

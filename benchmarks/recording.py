@@ -21,7 +21,7 @@ sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / "examples")]
 import jax
 import reporting
 from bert_glue.study.configuration import Configuration
-from bert_glue.study.groups import make_trainers
+from bert_glue.study.programs import make_trainers
 from bert_glue.training.methods import METHODS
 from bert_glue.training.seeds import Seed, seed_keys
 from bert_glue.training.subjects import Subject

@@ -116,7 +116,7 @@ def make_trainer(
     placement = mesh.Placement(
         jax.sharding.Mesh(np.reshape(devices, list(sizes.values())), mesh.AXES)
     )
-    task = workload(config, stacks=layers)
+    task = dataclasses.replace(workload(config, stacks=layers), placement=placement)
     stage = None
     if layers is None:
         shapes = jax.eval_shape(task.init, task.pretrained, jax.random.key(0))
@@ -127,7 +127,6 @@ def make_trainer(
         case.seeds,
         buckets=(LENGTH,),
         stage=stage,
-        placement=placement,
     )
 
 

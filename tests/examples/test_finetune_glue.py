@@ -18,7 +18,7 @@ import pytest
 import reproduce_tables
 import tiny_bert
 from bert_glue.data import load, metrics
-from bert_glue.study import groups, study, summaries
+from bert_glue.study import programs, study, summaries
 from bert_glue.training import subjects
 from bert_glue.training.evaluation import Evaluator
 
@@ -172,7 +172,7 @@ def test_same_command_does_only_what_is_missing(
         raise AssertionError("nothing is missing")
 
     with monkeypatch.context() as patch:
-        patch.setattr(groups, "make_trainers", no_trainer)
+        patch.setattr(programs, "make_trainers", no_trainer)
         run(options, tmp_path, "--method", "cwgnc,cwgnc:max_norm=1", "--seeds", 3)
     output = capsys.readouterr().out
     assert output.count("3 of 3 runs are recorded, 0 missing") == 1

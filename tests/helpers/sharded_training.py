@@ -10,12 +10,11 @@ from bert_glue.data import load
 from bert_glue.devices import mesh
 from bert_glue.model.bert import layer_components
 from bert_glue.study.configuration import Configuration
-from bert_glue.study.groups import make_trainers
+from bert_glue.study.programs import make_trainers
 from bert_glue.study.progress import Progress
 from bert_glue.study.run_group import train_group
 from bert_glue.training import subjects
 from bert_glue.training.methods import METHODS
-from bert_glue.training.movement import measure
 from bert_glue.training.seeds import Seed
 
 import cwgnc_jax
@@ -53,13 +52,13 @@ def trainers_on(configuration, placement):
         configuration,
         placement.round_up(len(SEEDS)),
         recording=True,
-        placement=placement,
+        workload=configuration.subject.workload(configuration.recipe, placement),
     )
 
 
 def group_of(configuration, trainers):
     progress = Progress(len(SEEDS), shown=False)
-    group = train_group(trainers, SEEDS, configuration.score, progress, measure=measure)
+    group = train_group(trainers, SEEDS, configuration.score, progress)
     return group, trainers[0].placement.fetch(group.params)
 
 
@@ -71,7 +70,9 @@ def alone(configuration):
 def collectives(trainer):
     """What is exchanged between devices in the compiled training steps."""
     kinds = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
-    return re.findall(rf" ((?:{kinds})(?:-start)?)\(", trainer._train.as_text())
+    return re.findall(
+        rf" ((?:{kinds})(?:-start)?)\(", trainer._train.compiled.as_text()
+    )
 
 
 @pytest.mark.parametrize("axes", ["seed=8", "data=2,model=2"])

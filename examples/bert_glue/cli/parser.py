@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import NoReturn, TypeVar
 
 from bert_glue.data.tasks import GENERATED, TASKS
@@ -106,39 +106,30 @@ def parse_seeds(text: str) -> tuple[int, ...]:
       >>> parse_seeds("5"), parse_seeds("3,7,10-12"), parse_seeds("7,")
       ((0, 1, 2, 3, 4), (3, 7, 10, 11, 12), (7,))
     """
+    accepted = "a count such as 5, or seeds such as 3,7,10-12"
     items = [item.strip() for item in text.split(",")]
     try:
-        is_count = len(items) == 1 and "-" not in text
-        seeds = _count(items[0]) if is_count else _listed(items)
+        if len(items) == 1 and "-" not in text:
+            count = int(text)
+            if not 1 <= count <= MOST_SEEDS:
+                raise ValueError
+            return tuple(range(count))
+        seeds: list[int] = []
+        # A comma at the end makes a list of a single seed.
+        for item in items if items[-1] else items[:-1]:
+            first, dash, last = item.partition("-")
+            low, high = int(first), int(last if dash else first)
+            # A range of more than sys.maxsize has no length.
+            if not 0 <= low <= high <= MAX_SEED or high - low >= MOST_SEEDS:
+                raise ValueError
+            seeds += range(low, high + 1)
+        if not seeds:
+            raise ValueError
     except ValueError:
-        raise ValueError(
-            f"seeds are {text!r}; accepted is a count such as 5, or seeds such as "
-            "3,7,10-12"
-        ) from None
+        raise ValueError(f"seeds are {text!r}; accepted is {accepted}") from None
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds are {text!r}, with a seed there twice")
     return tuple(seeds)
-
-
-def _count(text: str) -> Sequence[int]:
-    if not 1 <= int(text) <= MOST_SEEDS:
-        raise ValueError
-    return range(int(text))
-
-
-def _listed(items: list[str]) -> Sequence[int]:
-    seeds: list[int] = []
-    # A comma at the end makes a list of a single seed.
-    for item in items if items[-1] else items[:-1]:
-        first, dash, last = item.partition("-")
-        low, high = int(first), int(last if dash else first)
-        # A range of more than sys.maxsize has no length.
-        if not 0 <= low <= high <= MAX_SEED or high - low >= MOST_SEEDS:
-            raise ValueError
-        seeds += range(low, high + 1)
-    if not seeds:
-        raise ValueError
-    return seeds
 
 
 def parse_shard(text: str) -> tuple[int, int]:

@@ -185,8 +185,7 @@ class Study:
                 if not seeds:
                     # Unless the last of them has just been finished elsewhere.
                     return bool(self.missing(configuration))
-                workload = programs.workload(programs.placement(len(seeds)))
-                place = workload.placement
+                place = programs.placement(len(seeds))
                 checkpoint = self._checkpoints.of(
                     configuration.name,
                     self._recorded,
@@ -202,7 +201,7 @@ class Study:
                 try:
                     # Called from here, so that few frames lie above the optimizer.
                     trainers = programs.trainers(
-                        place.round_up(len(seeds)), workload=workload
+                        place.round_up(len(seeds)), workload=programs.workload(place)
                     )
                     self._run_group(
                         configuration, trainers, seeds, progress, checkpoint

@@ -45,8 +45,6 @@ class Evaluator:
         self._placement = placement
         self._batches = sort_batches(data, batch_size, placement.parts)
         self._logits = Program(self._evaluate)
-        self._compiled_for: Params = None
-        self._bytes_used = 0
 
     def compile(self, params: Params) -> int:
         """Compiles the program, unless that was done for parameters of these shapes.
@@ -58,11 +56,7 @@ class Evaluator:
           Bytes of each device's memory that it takes; 0 where the compiler does not
           say.
         """
-        shapes = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), params)
-        if shapes != self._compiled_for:
-            self._bytes_used = self._logits.compile(params, self._data)
-            self._compiled_for = shapes
-        return self._bytes_used
+        return self._logits.compile(params, self._data)
 
     def __call__(self, params: Params) -> NDArray[np.float32]:
         """Computes logits.

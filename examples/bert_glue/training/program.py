@@ -30,6 +30,7 @@ class Program(Generic[Arguments, Result]):
     ) -> None:
         self._jitted = jax.jit(function, donate_argnums=donate_argnums)
         self.compiled: jax.stages.Compiled | None = None
+        self._compiled_for: Any = None
 
     def __call__(self, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         """Runs the program."""
@@ -44,11 +45,14 @@ class Program(Generic[Arguments, Result]):
         return self._jitted.lower(*arguments)
 
     def compile(self, *arguments: Any) -> int:
-        """Compiles it for arguments of these shapes, and from now on runs that.
+        """Compiles it for arguments of these shapes, unless that is done already.
 
         Returns:
           Bytes of each device's memory that it takes while it runs; 0 where the
           compiler does not say.
         """
-        self.compiled = self.lower(*arguments).compile()
+        shapes = jax.eval_shape(lambda *same: same, *arguments)
+        if self.compiled is None or shapes != self._compiled_for:
+            self.compiled = self.lower(*arguments).compile()
+            self._compiled_for = shapes
         return memory.program_bytes(self.compiled)

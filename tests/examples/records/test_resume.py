@@ -15,7 +15,7 @@ from bert_glue.data import load, metrics
 from bert_glue.records import resume
 from bert_glue.records.resume import Checkpoints
 from bert_glue.records.run_store import RunStore
-from bert_glue.study import groups
+from bert_glue.study import programs
 from bert_glue.study.configuration import Configuration
 from bert_glue.study.progress import Progress
 from bert_glue.study.run_group import train_group
@@ -23,7 +23,6 @@ from bert_glue.study.study import Study
 from bert_glue.training import subjects
 from bert_glue.training.group_state import template
 from bert_glue.training.methods import METHODS
-from bert_glue.training.movement import measure
 from bert_glue.training.seeds import Seed
 from bert_glue.training.stages import make_stages
 from bert_glue.training.trainer import Trainer
@@ -134,7 +133,7 @@ def checkpoint_in(folder, notes=None, **surroundings):
 
 @pytest.fixture(scope="module")
 def undisturbed(trainers, subject):
-    group = trained(trainers, subject, measure=measure)
+    group = trained(trainers, subject)
     # It is worth comparing: scores are no constants, and seeds differ.
     assert np.ptp([each["score"] for each in group.outcomes[0].history]) > 0
     assert group.outcomes[0].score != group.outcomes[1].score
@@ -157,13 +156,12 @@ def test_to_the_last_bit_the_same_as_without_the_break(
                 trainers,
                 subject,
                 checkpoint_in(tmp_path),
-                measure=measure,
                 evaluations=evaluations,
                 shown=number == 1,
             )
     notes = []
     checkpoint = checkpoint_in(tmp_path, notes)
-    again = trained(trainers, subject, checkpoint, measure=measure)
+    again = trained(trainers, subject, checkpoint)
     step = undisturbed.outcomes[0].history[sum(breaks) - 1]["step"]
     assert notes == [f"going on from {checkpoint.folder / str(step)}"]
     assert_same(again, undisturbed)
@@ -450,8 +448,8 @@ def test_interrupted_group_forms_again(subject, tmp_path, monkeypatch):
     store = RunStore(tmp_path)
     lines = []
     # Compiled once for all studies.
-    compiled = functools.cache(functools.partial(groups.make_trainers, configuration))
-    monkeypatch.setattr(groups, "make_trainers", lambda _, size, **__: compiled(size))
+    compiled = functools.cache(functools.partial(programs.make_trainers, configuration))
+    monkeypatch.setattr(programs, "make_trainers", lambda _, size, **__: compiled(size))
 
     def study(*numbers, **options):
         seeds = [Seed(number, number) for number in numbers]
@@ -474,8 +472,10 @@ def test_interrupted_group_forms_again(subject, tmp_path, monkeypatch):
         with pytest.raises(Killed):
             study(4, 1)
     # Killed when the group's files have been written and its records have not.
-    with pytest.raises(Killed):
-        study(4, 1, on_group=kill)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "append", kill)
+        with pytest.raises(Killed):
+            study(4, 1)
     assert store.read() == []
     assert "going on from" in lines[-1]
     # Four seeds would be one group, but the interrupted one comes first.

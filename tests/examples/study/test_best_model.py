@@ -50,11 +50,9 @@ def finished(subject, tmp_path):
     scored = subject.workload(METHODS["mosbach"])
     logits = Evaluator(subject.forward(), scored.evaluation)(with_axis)[0]
     return types.SimpleNamespace(
-        study=types.SimpleNamespace(
-            configurations=[configuration], seeds=[seed], records=records
-        ),
+        records=records,
+        study=([configuration], [seed]),
         offer=(
-            configuration,
             [run],
             [types.SimpleNamespace(placement=SINGLE)],
             types.SimpleNamespace(params=with_axis),
@@ -64,10 +62,10 @@ def finished(subject, tmp_path):
 
 
 def test_a_model_without_segments_answers_as_it_was_scored(subject, finished):
-    best = BestModel(finished.study.records, subject, saved=True)
+    best = BestModel(finished.records, subject, saved=True)
     best.offer(*finished.offer)
     progress = Progress(0, shown=False)
-    record, params = best.finish(finished.study, progress)
+    record, params = best.finish(*finished.study, progress)
     assert record["score"] == 50
 
     # Every pair is given its real segment ids, as Hugging Face's tokenizers do.
@@ -77,24 +75,24 @@ def test_a_model_without_segments_answers_as_it_was_scored(subject, finished):
     np.testing.assert_array_equal(evaluate(with_axis)[0], finished.logits)
 
     # The parameters as they were trained would answer otherwise.
-    trained = jax.tree.map(lambda leaf: leaf[0], finished.offer[3].params)
-    assert not np.allclose(evaluate(finished.offer[3].params)[0], finished.logits)
+    trained = jax.tree.map(lambda leaf: leaf[0], finished.offer[2].params)
+    assert not np.allclose(evaluate(finished.offer[2].params)[0], finished.logits)
     pairs = tasks.Examples([("the cat sees", "a dog"), ("a", "the red bird")], None)
     predicted = [best_model.predict(subject, each, pairs) for each in (params, trained)]
     assert predicted[0] != predicted[1]
 
     # Saved, and read by a later process.
-    later = BestModel(finished.study.records, subject, saved=False)
-    again = later.finish(finished.study, progress)[1]
+    later = BestModel(finished.records, subject, saved=False)
+    again = later.finish(*finished.study, progress)[1]
     jax.tree.map(np.testing.assert_array_equal, again, params)
 
 
 def test_a_saved_model_that_lost_its_weights_is_trained_again(
     subject, finished, monkeypatch
 ):
-    best = BestModel(finished.study.records, subject, saved=True)
+    best = BestModel(finished.records, subject, saved=True)
     best.offer(*finished.offer)
-    best.finish(finished.study, Progress(0, shown=False))
+    best.finish(*finished.study, Progress(0, shown=False))
     (best.folder / "model.safetensors").unlink()
 
     class Trained(Exception):
@@ -104,6 +102,6 @@ def test_a_saved_model_that_lost_its_weights_is_trained_again(
         raise Trained
 
     monkeypatch.setattr(best_model, "make_trainers", make_trainers)
-    later = BestModel(finished.study.records, subject, saved=False)
+    later = BestModel(finished.records, subject, saved=False)
     with pytest.raises(Trained):
-        later.finish(finished.study, Progress(0, shown=False))
+        later.finish(*finished.study, Progress(0, shown=False))

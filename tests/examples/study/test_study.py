@@ -5,17 +5,17 @@ import os
 import pathlib
 import subprocess
 import sys
-import types
 
 import bert_glue
 import numpy as np
 import pytest
 import run_records
 from bert_glue.devices import environment, processes
+from bert_glue.records.component_logs import ComponentLogs
 from bert_glue.records.run_store import RunStore
-from bert_glue.study.groups import StudyStopped
+from bert_glue.study.programs import StudyStopped
 from bert_glue.study.progress import Progress
-from bert_glue.study.study import Study
+from bert_glue.study.study import Study, write_summary
 from bert_glue.training.seeds import Seed
 
 import cwgnc_jax
@@ -71,7 +71,7 @@ def test_processes_that_are_started_differently_are_found_out(tmp_path, monkeypa
         ({"axes": {"seed": 2}}, "options"),
         ({"parallel_seeds": 1}, "options"),
         ({"checkpoint_minutes": 1}, "options"),
-        ({"recording": True}, "options"),
+        ({"component_logs": ComponentLogs(tmp_path)}, "options"),
     ):
         differing = told(**options)
         assert {name for name in same if differing[name] != same[name]} == {what}
@@ -83,7 +83,8 @@ def test_processes_that_are_started_differently_are_found_out(tmp_path, monkeypa
 
 
 def test_a_process_that_does_not_answer_ends_the_study(tmp_path, monkeypatch):
-    study = Study([], [], RunStore(tmp_path))
+    store = RunStore(tmp_path)
+    study = Study([], [], store)
 
     def broken(array):
         # JAX's error where the connection to another process breaks.
@@ -91,18 +92,17 @@ def test_a_process_that_does_not_answer_ends_the_study(tmp_path, monkeypatch):
 
     monkeypatch.setattr(processes, "count", lambda: 2)
     monkeypatch.setattr(processes.multihost_utils, "broadcast_one_to_all", broken)
-    monkeypatch.setattr(study, "_run", lambda progress: processes.agree(lambda: 1))
     with pytest.raises(StudyStopped, match=r"has probably gone.*closed by peer"):
         study.run(Progress(0, shown=False))
 
 
 def test_output_that_nobody_reads_ends_a_script_quietly():
     script = """
-from bert_glue.devices import processes
+from bert_glue.cli import script
 def main():
     while True:
         print("x" * 1000)
-processes.run_script(main)
+script.run_script(main)
 """
     with subprocess.Popen(
         [sys.executable, "-c", script],
@@ -118,46 +118,21 @@ processes.run_script(main)
     assert process.returncode == 1
 
 
-def test_an_interrupted_group_is_taken_whole_or_not_at_all(tmp_path, monkeypatch):
-    seeds = [Seed(number, number) for number in range(4)]
-    store = RunStore(tmp_path)
-    study = Study([], seeds, store)
-    configuration = types.SimpleNamespace(run=lambda seed: f"run-{seed.name}")
-    asked, taken = [], {"run-0"}
-
-    def claim(run, is_kept):
-        asked.append(run)
-        return run not in taken
-
-    monkeypatch.setattr(store, "claim", claim)
-    monkeypatch.setattr(study, "_interrupted", lambda *_: [seeds[:3]])
-
-    def found():
-        asked.clear()
-        return study._claim(configuration, seeds, 2, None)
-
-    # Another process has the first of the group, and gets the others as well.
-    assert found() == [seeds[1], seeds[2]]
-    assert asked == ["run-0", "run-0", "run-1", "run-2"]
-    taken.clear()
-    assert found() == seeds[:3]
-
-
 def test_summary_is_of_all_runs_though_others_finish_meanwhile(tmp_path, monkeypatch):
     store = RunStore(tmp_path)
     store.append([run_records.run("cwgnc", 0, 40.0)])
-    study, write = Study([], [], store), store.write_json
+    write = store.write_json
 
     def write_late(name, content):
         if len(store.read()) == 1:
             # Another process records a run, and is first to write.
             other = RunStore(tmp_path)
             other.append([run_records.run("cwgnc", 1, 60.0)])
-            Study([], [], other).write_summary()
+            write_summary(other)
         write(name, content)
 
     monkeypatch.setattr(store, "write_json", write_late)
-    study.write_summary()
+    write_summary(store)
     assert len(store.read()) == 2
     (row,) = json.loads((tmp_path / "summary.json").read_text())
     assert (row["runs"], row["mean"]) == (2, 50)

@@ -1,76 +1,6 @@
 import jax
 import numpy as np
-import pytest
-from bert_glue.study.plan import plan_groups
-from bert_glue.training.order import epoch_order
 from bert_glue.training.seeds import Seed, seed_keys
-
-
-@pytest.mark.parametrize(("examples", "batch"), [(13, 4), (12, 4), (3, 8), (1, 1)])
-def test_every_example_is_seen_once_an_epoch(examples, batch):
-    keys = seed_keys([Seed(seed, seed) for seed in range(3)]).order
-    order = np.asarray(epoch_order(keys, 0, examples, batch))
-    assert order.shape == (3, -(-examples // batch), batch)
-    for of_seed in order:
-        flat = of_seed.ravel()
-        assert sorted(flat[flat >= 0]) == list(range(examples))
-        # Only the last batch is not full.
-        assert np.all(flat[:examples] >= 0)
-
-
-def test_order_is_of_the_seed_alone_and_of_the_epoch():
-    group = seed_keys([Seed(3, 3), Seed(1, 1), Seed(3, 9)]).order
-    alone = seed_keys([Seed(1, 1)]).order
-    order = np.asarray(epoch_order(group, 2, 50, 8))
-    np.testing.assert_array_equal(order[1], epoch_order(alone, 2, 50, 8)[0])
-    assert np.any(order[0] != order[1])
-    assert np.any(order[0] != order[2])
-    assert np.any(order[0] != np.asarray(epoch_order(group, 3, 50, 8))[0])
-
-
-@pytest.mark.parametrize("generator", ["rbg", "unsafe_rbg"])
-def test_order_does_not_depend_on_jaxs_default_generator(generator):
-    # Of these a key that is vmapped gives other numbers than alone.
-    seeds = [Seed(3, 3), Seed(1, 1)]
-    expected = np.asarray(epoch_order(seed_keys(seeds).order, 2, 50, 8))
-    with jax.default_prng_impl(generator):
-        group = epoch_order(seed_keys(seeds).order, 2, 50, 8)
-        alone = epoch_order(seed_keys(seeds[1:]).order, 2, 50, 8)
-    np.testing.assert_array_equal(group, expected)
-    np.testing.assert_array_equal(alone, expected[1:])
-
-
-def test_batches_of_like_length_are_random_within_groups_and_as_a_sequence():
-    rng = np.random.default_rng(0)
-    groups = rng.integers(0, 3, size=203).astype(np.int32)
-    keys = seed_keys([Seed(seed, seed) for seed in range(3)]).order
-    order = np.asarray(epoch_order(keys, 0, 203, 8, groups))
-    of = np.where(order >= 0, groups[order], -1).max(axis=2)
-    for of_seed in order:
-        flat = of_seed.ravel()
-        assert sorted(flat[flat >= 0]) == list(range(203))
-    # All seeds are in the same group at a step, with other examples of it.
-    np.testing.assert_array_equal(of, np.broadcast_to(of[0], of.shape))
-    assert np.all(np.any(order[0] != order[1], axis=1))
-    # At most one batch lies at each of the two borders.
-    mixed = [len(set(groups[each[each >= 0]])) > 1 for each in order[0]]
-    assert sum(mixed) <= 2
-    # Neither short to long nor long to short, and another sequence in each epoch.
-    assert np.any(np.diff(of[0]) > 0)
-    assert np.any(np.diff(of[0]) < 0)
-    later = np.asarray(epoch_order(keys, 1, 203, 8, groups))
-    assert np.any(np.where(later >= 0, groups[later], -1).max(axis=2) != of)
-    # A seed's batches do not depend on the others.
-    alone = np.asarray(epoch_order(keys[2:], 0, 203, 8, groups))
-    np.testing.assert_array_equal(alone[0], order[2])
-
-
-def test_first_example_is_uniform():
-    keys = seed_keys([Seed(seed, seed) for seed in range(4000)]).order
-    first = np.asarray(epoch_order(keys, 0, 5, 5))[:, 0, 0]
-    counts = np.bincount(first, minlength=5)
-    # Chi-squared with 4 degrees of freedom exceeds 20 once in 2,000 tables.
-    assert np.sum((counts - 800) ** 2 / 800) < 20
 
 
 def test_what_each_seed_decides():
@@ -87,32 +17,3 @@ def test_what_each_seed_decides():
 def test_names():
     assert Seed(3, 3).name == "3"
     assert Seed(3, 4).name == "3-4"
-
-
-def plan(seeds, **changes):
-    settings = {
-        "bytes_per_seed": 10 << 20,
-        "bytes_shared": 5 << 20,
-        "bytes_available": 100 << 20,
-        "gain": True,
-    }
-    return plan_groups(seeds, **(settings | changes))
-
-
-def test_groups_fill_the_memory_evenly():
-    assert plan(5).group_size == 5
-    assert plan(9).group_size == 9
-    assert plan(10).group_size == 5
-    assert plan(25).group_size == 9
-    assert plan(25, gain=False).group_size == 1
-    assert plan(25, wanted=4).group_size == 4
-    assert plan(3, wanted=4).group_size == 3
-
-
-def test_more_than_the_memory_is_refused():
-    with pytest.raises(
-        ValueError, match=r"10 parallel seeds need about 105 MiB.*1 to 9"
-    ):
-        plan(25, wanted=10)
-    with pytest.raises(ValueError, match=r"training needs about 205 MiB"):
-        plan(1, bytes_per_seed=200 << 20)

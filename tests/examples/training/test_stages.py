@@ -14,9 +14,8 @@ from bert_glue.study.progress import Progress
 from bert_glue.study.run_group import train_group
 from bert_glue.training import subjects
 from bert_glue.training.methods import METHODS
-from bert_glue.training.movement import measure
 from bert_glue.training.seeds import Seed, seed_keys
-from bert_glue.training.stages import make_stages
+from bert_glue.training.stages import make_stages, stack_layers, unstack_layers
 from bert_glue.training.state import Workload
 from bert_glue.training.trainer import Trainer
 from jaxprs import scans_of
@@ -73,7 +72,7 @@ def group_of(subject, trainers):
         return metrics.score("accuracy", subject.predictions(logits), labels)
 
     progress = Progress(1, shown=False)
-    return train_group(trainers, SEEDS, score, progress, measure=measure)
+    return train_group(trainers, SEEDS, score, progress)
 
 
 def leaves_of(tree):
@@ -109,6 +108,15 @@ def full(subject):
     """The same of full fine-tuning, without recording."""
     trainers = trainers_of(subject, METHODS["full"].replace(**SETTINGS))
     trainers[0].compile()
+    return trainers, group_of(subject, trainers)
+
+
+@pytest.fixture(scope="module")
+def labelled(subject):
+    """The same as unfrozen, with the layers apart and frozen by labels."""
+    trainers = trainers_of(
+        subject, UNFREEZING.replace(freezing="labels"), recording=True
+    )
     return trainers, group_of(subject, trainers)
 
 
@@ -160,6 +168,98 @@ def test_frozen_leaves_keep_every_bit(unfrozen, initial):
         ]
         assert not any(path.startswith("embeddings") for path in moments)
         assert moments["encoder/layers/query/kernel"].shape[0] == number + 1
+
+
+def test_labels_train_the_same_parameters_as_a_split_stack(unfrozen, labelled):
+    (split, expected), (apart, found) = unfrozen, labelled
+    for path, leaf in leaves_of(expected.params).items():
+        np.testing.assert_allclose(
+            leaves_of(found.params)[path], leaf, **ROUNDING, err_msg=path
+        )
+    np.testing.assert_allclose(
+        found.recorded["losses"], expected.recorded["losses"], **ROUNDING
+    )
+    assert found.recorded.keys() == expected.recorded.keys()
+    # A key's bias has a true gradient of 0: what it moves is rounding, which Adam
+    # makes as large as any other step.
+    names = cwgnc_jax.component_names(
+        jax.tree.map(lambda leaf: leaf[0], found.params), layer_components()
+    )
+    moving = np.array(["key/bias" not in name for name in names])
+    for stage in range(LAYERS):
+        # Each component has its name, though the layers are in another order.
+        ours, theirs = apart[stage].component_names, split[stage].component_names
+        assert set(ours) == set(theirs)
+        order = [ours.index(name) for name in theirs]
+        for name in ("norms", "scales"):
+            np.testing.assert_allclose(
+                found.recorded[f"{name}/{stage}"][..., order],
+                expected.recorded[f"{name}/{stage}"],
+                # A norm of some thousand entries that agree to ROUNDING.
+                **ROUNDING,
+                err_msg=name,
+            )
+        for reference in ("initial", "before"):
+            name = f"rmsd_from_{reference}/{stage}"
+            np.testing.assert_allclose(
+                found.recorded[name][:, moving],
+                expected.recorded[name][:, moving],
+                **ROUNDING,
+                err_msg=name,
+            )
+
+
+def test_what_labels_freeze_keeps_every_bit(labelled, initial):
+    keys = seed_keys(SEEDS)
+    trainer = labelled[0][0]
+    state = trainer.start(keys.init)
+    # All parameters are in the state, each layer on its own.
+    assert state.frozen is None
+    assert list(state.params["encoder"]["layers"]) == list(range(LAYERS))
+    state, _ = trainer.train(
+        state,
+        trainer.new_log(),
+        keys.noise,
+        trainer.order(keys.order, 0),
+        0,
+        0,
+        trainer.steps,
+    )
+    after = leaves_of(trainer.whole(state))
+    for path, leaf in initial.items():
+        if path.startswith("embeddings"):
+            assert after[path].tobytes() == leaf.tobytes(), path
+        elif path.startswith("encoder"):
+            frozen = LAYERS - 1
+            assert after[path][:frozen].tobytes() == leaf[:frozen].tobytes(), path
+            if path != "encoder/layers/key/bias":
+                assert np.any(after[path][frozen:] != leaf[frozen:]), path
+        else:
+            assert np.any(after[path] != leaf), path
+
+
+def test_an_optimizer_goes_on_where_layers_are_apart(subject):
+    """Its moments, and the step of its schedule; as they do where a stack is split."""
+    settings = {"carry_optimizer": True, "stages": 2}
+    results = [
+        group_of(
+            subject,
+            trainers_of(subject, UNFREEZING.replace(freezing=freezing, **settings)),
+        )
+        for freezing in ("split", "labels")
+    ]
+    expected, found = (leaves_of(result.params) for result in results)
+    for path, leaf in expected.items():
+        np.testing.assert_allclose(found[path], leaf, **ROUNDING, err_msg=path)
+
+
+def test_layers_that_were_taken_apart_are_stacked_again():
+    stack = {"kernel": np.arange(11 * 6).reshape(11, 2, 3), "bias": np.arange(11)}
+    params = {"encoder": {"layers": stack}, "pooler": {"bias": np.ones(2)}}
+    apart = unstack_layers(params)
+    # Ten layers and more come in the order of their numbers, not of their names.
+    assert apart["encoder"]["layers"][10]["bias"].tolist() == [10]
+    jax.tree.map(np.testing.assert_array_equal, stack_layers(apart), params)
 
 
 def test_a_stage_goes_on_where_the_one_before_stopped(unfrozen, initial):

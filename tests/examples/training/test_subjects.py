@@ -1,10 +1,12 @@
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 import tiny_bert
-from bert_glue.data import tasks
-from bert_glue.data.examples import Examples
+from bert_glue.data import batching, tasks
+from bert_glue.data.examples import Examples, TaskData
+from bert_glue.model.bert import initial_params
 from bert_glue.training import subjects
 
 
@@ -18,7 +20,7 @@ def fingerprint(folder, train, evaluation, task=tasks.GENERATED["acceptability"]
         Examples(list(map(tuple, texts)), np.array(labels, np.int32))
         for texts, labels in (train, evaluation)
     ]
-    data = tasks.TaskData(task, *splits)
+    data = TaskData(task, *splits)
     return subjects.prepare(data, folder).data_fingerprint
 
 
@@ -41,3 +43,35 @@ def test_the_fingerprint_changes_with_any_text_and_label(tiny_folder):
     ]
     assert len(set(different)) == len(different)
     assert fingerprint(tiny_folder, train, evaluation) == different[0]
+
+
+@pytest.mark.cpu
+@pytest.mark.slow
+def test_rematerialisation_changes_memory_and_no_result(tiny_folder):
+    config = dataclasses.replace(tiny_bert.CONFIG, num_hidden_layers=8)
+    params = initial_params(config, 2, jax.random.key(0))
+    texts = Examples([(text,) for text, _ in tiny_bert.sentences(8, seed=0)], None)
+    task = tasks.GENERATED["acceptability"]
+    labelled = dataclasses.replace(texts, labels=np.zeros(8, np.int32))
+    subject = subjects.prepare(TaskData(task, labelled, labelled), tiny_folder)
+    batch = batching.take_batch(subject.train, np.arange(8), subject.train.width)
+    results, used = [], []
+    for remat in ("none", "cheap", "full"):
+        forward = subjects.make_forward(config, 2, "float32", remat)
+
+        def loss(params, forward=forward):
+            return forward(params, batch, None).sum()
+
+        compiled = jax.jit(jax.grad(loss)).lower(params).compile()
+        used.append(compiled.memory_analysis().temp_size_in_bytes)
+        results.append(compiled(params))
+    assert used[0] > 1.5 * used[1] > 2 * used[2]
+    for other in results[1:]:
+        # Gradients of about 1: what is computed twice fuses, and rounds, otherwise.
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+            other,
+            results[0],
+        )
+    with pytest.raises(ValueError, match="remat is 'half'; accepted are none, cheap"):
+        subjects.make_forward(config, 2, "float32", "half")(params, batch, None)

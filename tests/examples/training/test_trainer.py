@@ -1,5 +1,3 @@
-import copy
-import dataclasses
 import itertools
 
 import jax
@@ -7,12 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_bert
-from bert_glue.data import batching, load, metrics, tokenization
-from bert_glue.devices import memory
-from bert_glue.study.progress import Progress
-from bert_glue.study.run_group import Outcome, stretches, train_group
-from bert_glue.training import evaluation, subjects
-from bert_glue.training.group_state import first_bad_step
+from bert_glue.data import batching, load
+from bert_glue.training import subjects
 from bert_glue.training.methods import METHODS
 from bert_glue.training.order import epoch_order
 from bert_glue.training.recipe import Recipe
@@ -58,15 +52,8 @@ def triple(subject) -> Trainer:
     return trainer_of(subject, group_size=3)
 
 
-def with_recipe(trainer, **settings) -> Trainer:
-    """The same compiled programs, called as another recipe says."""
-    other = copy.copy(trainer)
-    other.recipe = trainer.recipe.replace(**settings)
-    return other
-
-
 def trained(trainer, seeds, epochs=2, cuts=None):
-    """Parameters and losses after whole epochs, in stretches cut at some steps."""
+    """Parameters and losses after whole epochs, in segments cut at some steps."""
     keys = seed_keys(seeds)
     state = trainer.start(keys.init)
     losses = []
@@ -196,7 +183,7 @@ def test_length_of_padding_does_not_matter(subject, single):
     assert_close(cut, wide)
 
 
-def test_an_epoch_may_be_taken_in_stretches(single):
+def test_an_epoch_may_be_taken_in_segments(single):
     whole, losses = trained(single, seeds_of(3))
     parts, part_losses = trained(single, seeds_of(3), cuts=[0, 1, 6, 13])
     # The same program does the same arithmetic.
@@ -216,73 +203,6 @@ def test_data_seed_moves_the_order_and_init_seed_the_head(triple):
     assert np.all(np.abs(losses[0] - losses[1:]).max(axis=1) > 1e-3)
 
 
-def test_a_diverged_seed_leaves_its_neighbours_alone(subject, triple):
-    def sick_start(keys, *_):
-        state = triple.start(keys)
-        bias = state.params["classifier"]["bias"].at[1].set(jnp.nan)
-        classifier = state.params["classifier"] | {"bias": bias}
-        return state._replace(params=state.params | {"classifier": classifier})
-
-    sick = copy.copy(triple)
-    sick.start = sick_start
-    outcomes = outcomes_of(sick, subject, seeds_of(0, 1, 2))
-    healthy = outcomes_of(triple, subject, seeds_of(0, 1, 2))
-    assert [outcome.diverged_at for outcome in outcomes] == [None, 1, None]
-    assert [outcome.diverged_at for outcome in healthy] == [None, None, None]
-    assert np.isnan(outcomes[1].train_loss)
-    for number in (0, 2):
-        # The same program: not a bit may differ.
-        assert outcomes[number] == healthy[number]
-
-
-def test_where_a_run_diverged():
-    logits = np.zeros((5, 2), np.float32)
-    losses = np.array([0.7, 0.5, 0.4], np.float32)
-    assert first_bad_step(losses, logits, 9) is None
-    assert first_bad_step(losses, logits + np.nan, 9) == 9
-    losses[1:] = np.inf, np.nan
-    assert first_bad_step(losses, logits, 9) == 8
-
-
-def outcomes_of(trainer, subject, seeds) -> list[Outcome]:
-    return group_of(trainer, subject, seeds).outcomes
-
-
-def group_of(trainer, subject, seeds):
-    labels = np.asarray(subject.evaluation.labels)
-
-    def score(logits):
-        return metrics.score("accuracy", subject.predictions(logits), labels)
-
-    progress = Progress(len(seeds), shown=False)
-    return train_group([trainer], seeds, score, progress)
-
-
-def test_best_of_several_evaluations_is_kept(subject, triple):
-    trainer = with_recipe(triple, evaluations_per_epoch=3, keep="best", epochs=3)
-    group = group_of(trainer, subject, seeds_of(0, 1, 2))
-    labels = np.asarray(subject.evaluation.labels)
-    for outcome, logits in zip(
-        group.outcomes, trainer.evaluate(group.params), strict=True
-    ):
-        assert [each["step"] for each in outcome.history] == [
-            13 * epoch + step for epoch in range(3) for step in (4, 9, 13)
-        ]
-        assert outcome.score == max(each["score"] for each in outcome.history)
-        predictions = subject.predictions(logits)
-        assert metrics.score("accuracy", predictions, labels) == outcome.score
-
-
-def test_last_evaluation_is_kept_by_default(subject, triple):
-    group = group_of(triple, subject, seeds_of(0, 1, 2))
-    for outcome in group.outcomes:
-        assert [each["step"] for each in outcome.history] == [13, 26]
-        assert outcome.score == outcome.history[-1]["score"]
-        last = outcome.history[-1]["train_loss"]
-        assert outcome.train_loss == pytest.approx(last)
-    assert group.seconds > 0
-
-
 def test_transform_sees_the_initial_parameters_and_a_new_key_each_step(
     subject, monkeypatch
 ):
@@ -300,41 +220,6 @@ def test_transform_sees_the_initial_parameters_and_a_new_key_each_step(
     # The parameters have no part in the loss, so nothing moves them.
     jax.tree.map(np.testing.assert_array_equal, after, before)
     assert len(np.unique(losses)) == 8
-
-
-def test_evaluation_equals_the_plain_forward_pass(subject, triple):
-    params = triple.start(seed_keys(seeds_of(0, 1, 2)).init).params
-    logits = triple.evaluate(params)
-    assert logits.shape == (3, 41, 2)
-    data = subject.evaluation
-    batch = batching.take_batch(data, jnp.arange(41), data.input_ids.shape[1])
-    for number in range(3):
-        one = jax.tree.map(lambda leaf, at=number: leaf[at], params)
-        # Rounding of float32 in logits of about 0.1.
-        np.testing.assert_allclose(
-            logits[number], subject.forward()(one, batch, None), atol=1e-6
-        )
-
-
-def test_stages_that_share_an_evaluation_compile_it_once(subject):
-    traced = []
-
-    def forward(params, batch, key):
-        traced.append(batch)
-        return params["x"] * jnp.ones((len(batch.input_ids), 2))
-
-    evaluate = evaluation.Evaluator(forward, subject.evaluation)
-
-    def shapes(seeds):
-        return {"x": jax.ShapeDtypeStruct((seeds, 1, 1), jnp.float32)}
-
-    used = evaluate.compile(shapes(1))
-    assert traced
-    traced.clear()
-    assert evaluate.compile(shapes(1)) == used
-    assert not traced
-    evaluate.compile(shapes(2))
-    assert traced
 
 
 def test_regression(tmp_path, subject):
@@ -373,78 +258,7 @@ def test_batches_of_like_length_save_padding_and_learn_the_same_examples(subject
     assert losses[0, :13].mean() > losses[0, 13:].mean()
 
 
-@pytest.mark.parametrize("task", ["rte", "mrpc", "cola"])
-def test_batches_of_like_length_are_padded_by_less_than_a_tenth(shared_dir, task):
-    data = load.load_task(task, shared_dir / "glue")
-    tokenizer = tokenization.load_tokenizer(shared_dir / "models/all-MiniLM-L6-v2")
-    lengths = tokenization.encode(data.train, tokenizer, 128).lengths
-    buckets = batching.choose_groups(lengths, 128)
-    groups = np.searchsorted(buckets, lengths)
-    keys = seed_keys(seeds_of(0, 1)).order
-    order = np.asarray(epoch_order(keys, 0, len(lengths), 16, groups))
-    assert batching.padding_share(lengths, order, buckets) < 0.1
-
-
 @pytest.mark.parametrize("buckets", [(8, 16), (24, 32)])
 def test_buckets_must_fit_the_data(subject, buckets):
     with pytest.raises(ValueError, match="must hold the longest example, of 20 tokens"):
         trainer_of(subject, buckets=buckets)
-
-
-def test_buckets_save_padding_and_fit_every_batch():
-    needs = np.random.default_rng(0).integers(5, 100, size=500)
-    for most in (1, 2, 3):
-        buckets = batching.choose_buckets(needs, 104, most=most)
-        assert len(buckets) == most
-        assert buckets[-1] >= needs.max()
-        assert list(buckets) == sorted(buckets)
-    brute = min(
-        sum(next(b for b in (x, y, 104) if b >= need) for need in needs)
-        for x in range(8, 104, 8)
-        for y in range(x + 8, 104, 8)
-    )
-    chosen = batching.choose_buckets(needs, 104, most=3)
-    assert sum(next(b for b in chosen if b >= need) for need in needs) == brute
-
-
-def test_buckets_that_save_nothing_are_not_made():
-    assert batching.choose_buckets([33, 36, 40], 64) == (40,)
-    assert batching.choose_buckets([61, 62], 62) == (62,)
-
-
-def test_every_example_is_in_one_batch_of_the_evaluation(subject):
-    batches = evaluation.sort_batches(subject.evaluation, 8)
-    rows = np.concatenate([indices.ravel() for _, indices in batches.by_length])
-    assert sorted(rows[rows >= 0]) == list(range(41))
-    np.testing.assert_array_equal(rows[batches.places], np.arange(41))
-    lengths = np.asarray(subject.evaluation.lengths)
-    for length, indices in batches.by_length:
-        assert lengths[indices[indices >= 0]].max() <= length
-
-
-@pytest.mark.cpu
-def test_memory_is_estimated_before_it_is_compiled(subject):
-    # Large enough for what is counted to outweigh what is not.
-    config = dataclasses.replace(
-        tiny_bert.CONFIG, hidden_size=128, intermediate_size=512
-    )
-    params = tiny_bert.parameters(config)
-    subject = dataclasses.replace(subject, config=config, pretrained=params)
-    recipe = RECIPE.replace(dropout=0.0)
-    estimate = memory.bytes_per_seed(
-        config, memory.count_parameters(params), recipe, 24, "float32"
-    )
-    assert 0.7 < estimate / trainer_of(subject, recipe).compile() < 1.6
-
-
-@pytest.mark.parametrize(
-    ("steps", "evaluations", "longest"),
-    [(13, 1, None), (13, 3, 2), (2, 5, None), (1, 1, 1), (100, 7, 9)],
-)
-def test_stretches_cover_an_epoch(steps, evaluations, longest):
-    cut = list(stretches(steps, evaluations, longest))
-    assert cut[0][0] == 0
-    assert cut[-1][1:] == (steps, True)
-    assert all(first[1] == second[0] for first, second in itertools.pairwise(cut))
-    assert all(0 < stop - start <= (longest or steps) for start, stop, _ in cut)
-    assert sum(is_evaluation for *_, is_evaluation in cut) == min(evaluations, steps)

@@ -1,29 +1,25 @@
 """Seeds side by side: planned by compiled memory, halved when that is short."""
 
-import dataclasses
 import types
 
 import finetune_glue
 import jax
-import numpy as np
 import pytest
 import tiny_bert
-from bert_glue.data import batching, load
+from bert_glue.data import load
 from bert_glue.devices import memory, mesh
-from bert_glue.model.bert import initial_params
 from bert_glue.records.run_store import RunStore
-from bert_glue.study import groups, study
+from bert_glue.study import programs, study
 from bert_glue.study.configuration import Configuration
-from bert_glue.study.groups import Groups, StudyStopped
+from bert_glue.study.programs import Programs, StudyStopped
 from bert_glue.study.progress import Progress
-from bert_glue.study.run_group import Group, Outcome
+from bert_glue.study.run_group import GroupResult, Outcome
 from bert_glue.study.study import Study
 from bert_glue.training import subjects
 from bert_glue.training.methods import METHODS
 from bert_glue.training.seeds import Seed
 
 RECIPE = METHODS["cwgnc"].replace(batch_size=8, epochs=1, dropout=0.0)
-GIB = 1 << 30
 
 
 @pytest.fixture(scope="module")
@@ -40,60 +36,6 @@ def configuration(folder):
     data = load.load_files(folder / "train.tsv", folder / "dev.tsv")
     subject = subjects.prepare(data, folder / "model")
     return Configuration(subject, "tiny", RECIPE)
-
-
-def linear(fixed, each, used=None):
-    """Memory of groups, and which of them were compiled."""
-
-    def bytes_of(seeds):
-        if used is not None:
-            used.append(seeds)
-        return fixed + each * seeds
-
-    return bytes_of
-
-
-def test_the_largest_group_that_fits():
-    compiled = []
-    plan = memory.largest_group(linear(2 * GIB, 5 * GIB, compiled), 25, 70 * GIB)
-    # 13 fit, and 25 in two groups are 13 and 12.
-    assert plan.group_size == 13
-    assert compiled == [1, 2, 13]
-    assert "13 take 67.0 GiB of the 70.0 GiB that are free" in plan.reason
-    assert "2 groups" in plan.reason
-
-
-def test_all_seeds_are_tried_first_if_they_may_fit():
-    compiled = []
-    bytes_of = linear(GIB, GIB, compiled)
-    assert memory.largest_group(bytes_of, 5, 8 * GIB, all_first=True).group_size == 5
-    assert compiled == [5]
-    compiled.clear()
-    assert memory.largest_group(bytes_of, 9, 8 * GIB, all_first=True).group_size == 5
-    assert compiled == [9, 1, 2, 5]
-
-
-def test_what_is_compiled_counts_and_not_what_was_expected():
-    # From 8 on a seed takes more than two small groups tell.
-    def bytes_of(seeds):
-        return (seeds if seeds < 8 else 2 * seeds) * GIB
-
-    assert memory.largest_group(bytes_of, 12, 13 * GIB).group_size == 6
-    assert memory.largest_group(bytes_of, 10, 10 * GIB).group_size == 5
-
-
-def test_places_are_filled_evenly():
-    # 8 devices, of which each has room for 3 seeds.
-    def bytes_of(seeds):
-        assert seeds % 8 == 0
-        return (1 + 2 * seeds // 8) * GIB
-
-    plan = memory.largest_group(bytes_of, 30, 7 * GIB, places=8)
-    assert plan.group_size == 16
-    assert "of each device" in plan.reason
-    assert memory.largest_group(bytes_of, 20, 7 * GIB, places=8).group_size == 24
-    with pytest.raises(ValueError, match=r"takes 3.0 GiB of each device.*2.0 GiB are"):
-        memory.largest_group(bytes_of, 20, 2 * GIB, places=8)
 
 
 @pytest.mark.parametrize(
@@ -139,16 +81,19 @@ def test_memory_that_control_groups_leave(tmp_path, monkeypatch, folder, files, 
 def test_planned_by_the_programs_that_are_run(configuration, monkeypatch):
     monkeypatch.setattr(mesh, "on_cpu", lambda: False)
     said = []
-    planned = Groups(configuration, 4)
+    planned = Programs(configuration, 4)
+    workload = planned.workload(mesh.SINGLE)
     assert planned.plan.group_size == 4
-    one, two = (planned.trainers(size)[0].bytes_used for size in (1, 2))
+    one, two = (
+        planned.trainers(size, workload=workload)[0].bytes_used for size in (1, 2)
+    )
     assert 0 < one < two
     # Room for a little more than three, by the line through the two.
     available = one + 2 * (two - one) + (two - one) // 4
-    free = int(available / (1 - groups._RESERVE)) + 1
+    free = int(available / (1 - programs._RESERVE)) + 1
     monkeypatch.setattr(memory, "free_bytes_each", lambda devices: free)
     # The estimate is of a larger model's kind; it says that all might fit.
-    monkeypatch.setattr(groups, "_estimate", lambda configuration: 1 << 40)
+    monkeypatch.setattr(programs, "_estimate", lambda configuration: 1 << 40)
     # Three fit: 4 seeds are 2 and 2 then.
     assert planned.settle(said.append) == 2
     assert "seeds side by side: 2 (2 take" in said[-1]
@@ -164,20 +109,21 @@ class Machine:
         self.message = error or "RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes."
         self.compiling, self.running = compiling, running
         self.groups = []
-        monkeypatch.setattr(groups, "make_trainers", self.make_trainers)
+        monkeypatch.setattr(programs, "make_trainers", self.make_trainers)
         monkeypatch.setattr(study, "train_group", self.train_group)
 
-    def make_trainers(self, configuration, size, **settings):
+    def make_trainers(self, configuration, size, *, workload, recording):
         if size > self.compiling:
             raise jax.errors.JaxRuntimeError(self.message)
-        return (types.SimpleNamespace(steps=2, group_size=size, **settings),)
+        placement = workload.placement
+        return (types.SimpleNamespace(steps=2, group_size=size, placement=placement),)
 
     def train_group(self, trainers, seeds, score, progress, **options):
         if len(seeds) > self.running:
             raise jax.errors.JaxRuntimeError(self.message)
         self.groups.append(len(seeds))
         outcomes = [Outcome(seed, 60.0 + seed.init, 0.5, [], None) for seed in seeds]
-        return Group(outcomes, 1.0, None, {})
+        return GroupResult(outcomes, 1.0, None, {})
 
 
 def run_study(configuration, folder, seeds, wanted):
@@ -240,31 +186,3 @@ def test_the_script_says_so_in_a_line(folder, tmp_path, monkeypatch, capsys):
     errors = capsys.readouterr().err
     assert errors.startswith("finetune_glue.py: cwgnc: out of memory with the fewest")
     assert errors.count("\n") == 1
-
-
-@pytest.mark.cpu
-@pytest.mark.slow
-def test_rematerialisation_changes_memory_and_no_result(configuration):
-    config = dataclasses.replace(tiny_bert.CONFIG, num_hidden_layers=8)
-    params = initial_params(config, 2, jax.random.key(0))
-    batch = batching.take_batch(configuration.subject.train, np.arange(8), 24)
-    results, used = [], []
-    for remat in ("none", "cheap", "full"):
-        forward = subjects.make_forward(config, 2, "float32", remat)
-
-        def loss(params, forward=forward):
-            return forward(params, batch, None).sum()
-
-        compiled = jax.jit(jax.grad(loss)).lower(params).compile()
-        used.append(compiled.memory_analysis().temp_size_in_bytes)
-        results.append(compiled(params))
-    assert used[0] > 1.5 * used[1] > 2 * used[2]
-    for other in results[1:]:
-        # Gradients of about 1: what is computed twice fuses, and rounds, otherwise.
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
-            other,
-            results[0],
-        )
-    with pytest.raises(ValueError, match="remat is 'half'; accepted are none, cheap"):
-        subjects.make_forward(config, 2, "float32", "half")(params, batch, None)

@@ -1,0 +1,69 @@
+"""What a configuration is called, and what is recorded of it."""
+
+import types
+
+import pytest
+from bert_glue.data import tasks
+from bert_glue.study.configuration import Configuration
+from bert_glue.training.methods import METHODS
+from bert_glue.training.seeds import Seed
+
+
+def configuration(recipe, **changes):
+    subject = {
+        "task": tasks.TASKS["rte"],
+        "max_length": 128,
+        "dtype": "float32",
+        "model_fingerprint": "0" * 12,
+        "data_fingerprint": "1" * 12,
+        "held_out": 0.0,
+        "train": types.SimpleNamespace(lengths=[5, 6]),
+        "evaluation": types.SimpleNamespace(lengths=[7]),
+        "majority_score": 52.7,
+    }
+    return Configuration(types.SimpleNamespace(**subject | changes), "bert", recipe)
+
+
+# As they were when the first runs of this format were recorded: results are found again
+# by these names.
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        ("cwgnc", "ea97ee101b5f"),
+        ("devlin", "0eba77f81f81"),
+        ("adamw", "8025391b1c97"),
+        ("mixout", "9cb58f19b885"),
+        ("mosbach", "25db3a97344e"),
+        ("full", "903dc26152e9"),
+        ("gu", "6b39d483d390"),
+        ("gu-restart", "f38f7b96716c"),
+    ],
+)
+def test_names_stay_the_same(method, name):
+    assert configuration(METHODS[method]).name == name
+
+
+def test_names_change_with_what_decides_a_result_and_with_nothing_else():
+    recipe = METHODS["gu"]
+    name = configuration(recipe).name
+    assert configuration(recipe.replace(freezing="split")).name == name
+    assert configuration(recipe, held_out=0.1).name == name
+    for other in (
+        configuration(recipe.replace(freezing="labels")),
+        configuration(recipe.replace(epochs=4)),
+        configuration(recipe, max_length=64),
+        configuration(recipe, dtype="bfloat16"),
+        configuration(recipe, data_fingerprint="2" * 12),
+    ):
+        assert other.name != name
+    assert configuration(recipe).run(Seed(3, 4)) == f"rte-gu-{name}-3-4"
+
+
+def test_only_settings_that_differ_from_later_defaults_are_recorded():
+    fields = configuration(METHODS["gu"], held_out=0.1).fields
+    assert "freezing" not in fields
+    assert fields["held_out"] == 0.1
+    assert (fields["label"], fields["model"]) == ("gu", "bert")
+    assert (fields["train_examples"], fields["eval_examples"]) == (2, 1)
+    labels = METHODS["gu"].replace(freezing="labels")
+    assert configuration(labels).fields["freezing"] == "labels"

@@ -1,0 +1,103 @@
+"""A group of seeds from its first step to its scores."""
+
+import copy
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_bert
+from bert_glue.data import load, metrics
+from bert_glue.study.progress import Progress
+from bert_glue.study.run_group import Outcome, train_group
+from bert_glue.training import subjects
+from bert_glue.training.methods import METHODS
+from bert_glue.training.seeds import Seed
+from bert_glue.training.subjects import Subject
+from bert_glue.training.trainer import Trainer
+
+RECIPE = METHODS["cwgnc"].replace(
+    learning_rate=5e-3, max_norm=1.0, batch_size=8, epochs=2, warmup_ratio=0.0
+)
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory) -> Subject:
+    folder = tmp_path_factory.mktemp("tiny")
+    model = tiny_bert.save(folder / "model")
+    train = tiny_bert.write_tsv(folder / "train.tsv", 100, seed=0)
+    dev = tiny_bert.write_tsv(folder / "dev.tsv", 41, seed=1)
+    return subjects.prepare(load.load_files(train, dev), model)
+
+
+@pytest.fixture(scope="module")
+def triple(subject) -> Trainer:
+    return Trainer(subject.workload(RECIPE), RECIPE, 3, buckets=(24,))
+
+
+def seeds_of(*numbers: int) -> list[Seed]:
+    return [Seed(number, number) for number in numbers]
+
+
+def outcomes_of(trainer, subject, seeds) -> list[Outcome]:
+    return group_of(trainer, subject, seeds).outcomes
+
+
+def group_of(trainer, subject, seeds):
+    labels = np.asarray(subject.evaluation.labels)
+
+    def score(logits):
+        return metrics.score("accuracy", subject.predictions(logits), labels)
+
+    progress = Progress(len(seeds), shown=False)
+    return train_group([trainer], seeds, score, progress)
+
+
+def with_recipe(trainer, **settings) -> Trainer:
+    """The same compiled programs, called as another recipe says."""
+    other = copy.copy(trainer)
+    other.recipe = trainer.recipe.replace(**settings)
+    return other
+
+
+def test_a_diverged_seed_leaves_its_neighbours_alone(subject, triple):
+    def sick_start(keys, *_):
+        state = triple.start(keys)
+        bias = state.params["classifier"]["bias"].at[1].set(jnp.nan)
+        classifier = state.params["classifier"] | {"bias": bias}
+        return state._replace(params=state.params | {"classifier": classifier})
+
+    sick = copy.copy(triple)
+    sick.start = sick_start
+    outcomes = outcomes_of(sick, subject, seeds_of(0, 1, 2))
+    healthy = outcomes_of(triple, subject, seeds_of(0, 1, 2))
+    assert [outcome.diverged_at for outcome in outcomes] == [None, 1, None]
+    assert [outcome.diverged_at for outcome in healthy] == [None, None, None]
+    assert np.isnan(outcomes[1].train_loss)
+    for number in (0, 2):
+        # The same program: not a bit may differ.
+        assert outcomes[number] == healthy[number]
+
+
+def test_best_of_several_evaluations_is_kept(subject, triple):
+    trainer = with_recipe(triple, evaluations_per_epoch=3, keep="best", epochs=3)
+    group = group_of(trainer, subject, seeds_of(0, 1, 2))
+    labels = np.asarray(subject.evaluation.labels)
+    for outcome, logits in zip(
+        group.outcomes, trainer.evaluate(group.params), strict=True
+    ):
+        assert [each["step"] for each in outcome.history] == [
+            13 * epoch + step for epoch in range(3) for step in (4, 9, 13)
+        ]
+        assert outcome.score == max(each["score"] for each in outcome.history)
+        predictions = subject.predictions(logits)
+        assert metrics.score("accuracy", predictions, labels) == outcome.score
+
+
+def test_last_evaluation_is_kept_by_default(subject, triple):
+    group = group_of(triple, subject, seeds_of(0, 1, 2))
+    for outcome in group.outcomes:
+        assert [each["step"] for each in outcome.history] == [13, 26]
+        assert outcome.score == outcome.history[-1]["score"]
+        last = outcome.history[-1]["train_loss"]
+        assert outcome.train_loss == pytest.approx(last)
+    assert group.seconds > 0

@@ -1,0 +1,110 @@
+"""What a group carries from segment to segment, saved and taken up again."""
+
+import json
+import types
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from bert_glue.devices.mesh import SINGLE
+from bert_glue.training.group_state import GroupState
+from bert_glue.training.methods import METHODS
+from bert_glue.training.program import Program
+from bert_glue.training.segments import Segment
+from bert_glue.training.state import TrainLog, TrainState
+
+STEPS = 3
+MIDDLE = Segment(0, 0, 0, 2, True, 2, ends_epoch=False, ends_stage=False)
+END = Segment(0, 0, 2, STEPS, True, STEPS, ends_epoch=True, ends_stage=True)
+
+
+def params_of(value):
+    """Of two seeds, with three layers."""
+    kernel = jnp.full((2, 3, 2, 2), value) + jnp.arange(2).reshape(2, 1, 1, 1)
+    return {"encoder": {"layers": {"kernel": kernel}}}
+
+
+def make_trainer(number=0):
+    """Stands for a trainer that records two components of a stage."""
+
+    def start(keys, params, opt_state):
+        params = params_of(1.0) if params is None else jax.tree.map(jnp.copy, params)
+        return TrainState(params, {"count": opt_state or jnp.zeros(2)}, None, None)
+
+    def log():
+        rows = jnp.ones((2, STEPS, 2))
+        return TrainLog(jnp.ones((2, STEPS)), rows, rows)
+
+    return types.SimpleNamespace(
+        group_size=2,
+        recipe=METHODS["gu"].replace(keep="best"),
+        placement=SINGLE,
+        component_names=("a", "b"),
+        stage=types.SimpleNamespace(number=number, restarts=False),
+        steps_per_epoch=STEPS,
+        start=start,
+        whole=lambda state: state.params,
+        new_log=Program(log),
+        shapes=lambda: jax.eval_shape(lambda: start(None, None, None)),
+    )
+
+
+@pytest.fixture
+def trainers():
+    return [make_trainer(0), make_trainer(1)]
+
+
+def run_to(trainers, segment):
+    """A group after an evaluation that followed a segment of its first stage."""
+    group = GroupState(trainers)
+    group.start_stage(trainers[0], None)
+    group.log = trainers[0].new_log()
+    trained = params_of(1.5)
+    # As a step does, it uses up what the stage began with.
+    jax.tree.map(lambda leaf: leaf.delete(), group.state.params)
+    group.state = group.state._replace(params=trained)
+    group.done, group.since = segment.done, segment.stop
+    losses, logits = np.ones((2, STEPS), np.float32), np.zeros((2, 4, 2), np.float32)
+    scores = [50.0, 60.0]
+    group.journal.enter(trainers[0], segment, losses, logits, scores, 0)
+    group.best.enter(scores, trained)
+    if segment.ends_stage:
+        group.end_epoch(0, group.log)
+        group.end_stage(trainers[0], trained)
+    return group
+
+
+@pytest.mark.parametrize("segment", [MIDDLE, END])
+def test_what_is_saved_is_taken_up_again(trainers, segment):
+    group = run_to(trainers, segment)
+    facts, arrays = group.save(segment, 2.0)
+    facts = json.loads(json.dumps(facts))
+    later = GroupState(trainers)
+    # The arrays come back as a checkpoint has them: in the template's structure.
+    template = later.template(facts)
+    assert jax.tree.structure(template) == jax.tree.structure(arrays)
+    later.resume(facts, jax.tree.map(np.asarray, arrays))
+    again, saved = later.save(segment, 1.0)
+    assert again.pop("seconds") == 3
+    assert facts.pop("seconds") == 2
+    assert again == facts
+    chex.assert_trees_all_equal(saved, arrays)
+    assert later.journal.history[1][0]["score"] == 60
+
+
+def test_movement_is_measured_from_what_the_stage_began_with(trainers):
+    group = run_to(trainers, END)
+    np.testing.assert_allclose(group.joined()["rmsd_from_before/0"], 0.5)
+    group.start_stage(trainers[1], None)
+    # The second stage goes on where the first stopped; the run began before.
+    chex.assert_trees_all_equal(group.before, params_of(1.5))
+    group.end_stage(trainers[1], params_of(1.75))
+    recorded = group.joined()
+    # Powers of two: no rounding.
+    np.testing.assert_array_equal(recorded["rmsd_from_before/1"], np.full((2, 3), 0.25))
+    np.testing.assert_array_equal(
+        recorded["rmsd_from_initial/1"], np.full((2, 3), 0.75)
+    )
+    assert recorded["norms/0"].shape == (2, STEPS, 2)
