@@ -1,5 +1,7 @@
 """The script's figures from records, and what it refuses. Nothing is trained here."""
 
+import dataclasses
+
 import gradient_norms
 import numpy as np
 import pytest
@@ -75,8 +77,9 @@ def test_the_worst_failed_run_stands_beside_the_best_successful(folder):
     assert [run.record["seed"] for run in chosen.values()] == [2, 1]
     assert list(gradient_figures.choose_runs(cwgnc)) == ["successful run (seed 1, 8.0)"]
     diverged = devlin.runs[3].record | {"failed": True, "diverged_at": 9}
-    worse = devlin._replace(
-        runs=(*devlin.runs[:3], devlin.runs[3]._replace(record=diverged))
+    worse = dataclasses.replace(
+        devlin,
+        runs=(*devlin.runs[:3], dataclasses.replace(devlin.runs[3], record=diverged)),
     )
     assert (
         next(iter(gradient_figures.choose_runs(worse)))

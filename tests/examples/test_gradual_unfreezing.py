@@ -1,6 +1,7 @@
 """The case study from its command line to its figures."""
 
 import contextlib
+import dataclasses
 import io
 import json
 
@@ -235,10 +236,11 @@ def test_what_the_figures_show(made_up):
     assert unfreezing_figures.racing(full)["whole run"].tolist() == [0, 0]
     assert unfreezing_figures.racing(gu)["stage by stage"].tolist() == [0, 0]
     diverged = [
-        run._replace(record=run.record | {"diverged_at": 3}) for run in gu.runs[1:]
+        dataclasses.replace(run, record=run.record | {"diverged_at": 3})
+        for run in gu.runs[1:]
     ]
-    sound = gu._replace(runs=(gu.runs[0], *diverged))
+    sound = dataclasses.replace(gu, runs=(gu.runs[0], *diverged))
     moved = unfreezing_figures.movement_by_stage(sound, "rmsd_from_initial")
     assert list(moved["head"]) == [1, 2, 3]
-    none = gu._replace(runs=tuple(diverged))
+    none = dataclasses.replace(gu, runs=tuple(diverged))
     assert unfreezing_figures.movement_by_stage(none, "rmsd_from_initial") == {}
