@@ -25,7 +25,7 @@ import numpy as np
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / "examples")]
 
 import reporting
-from bert_glue.cli import setup
+from bert_glue.cli import choices
 from bert_glue.data import generated, metrics
 from bert_glue.data.examples import Examples
 from bert_glue.model.bert import initial_params
@@ -138,7 +138,7 @@ def choose(options: argparse.Namespace) -> None:
 
 def compare(options: argparse.Namespace) -> str:
     """Makes the table of the published tasks."""
-    defaults = setup.model_defaults("embedded")
+    defaults = choices.model_defaults("embedded")
     recipes = [METHODS[name].with_defaults(**defaults) for name in options.methods]
     seeds = list(range(options.seeds))
     rows = []
@@ -185,7 +185,7 @@ def main() -> None:
     )
     add = parser.add_argument
     add("--choose", action="store_true", help="try settings, on other tasks")
-    add("--model", default=str(setup.embedded_model()), help="folder of the model")
+    add("--model", default=str(choices.embedded_model()), help="folder of the model")
     add("--tasks", nargs="+", default=TASKS, choices=TASKS)
     add(
         "--methods",

@@ -32,7 +32,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import reporting
-from bert_glue.cli import setup
+from bert_glue.cli import choices
 from bert_glue.data import load
 from bert_glue.data.batching import padding_share
 from bert_glue.devices import environment, memory
@@ -80,7 +80,7 @@ def load_subject(options: argparse.Namespace, task: str) -> Subject:
         if options.data_dir
         else load.load_task(task)
     )
-    folder = options.model or setup.embedded_model()
+    folder = options.model or choices.embedded_model()
     subject = subjects.prepare(data, folder, dtype=options.dtype)
     if options.shape == "embedded":
         return subject

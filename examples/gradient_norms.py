@@ -8,12 +8,10 @@ task that come with the project.
 """
 
 import functools
-import pathlib
-import sys
-from collections.abc import Sequence
 
-from bert_glue.cli import command_line, component_study, script
-from bert_glue.records.component_logs import LoggedMethod
+from bert_glue.cli import choices, script
+from bert_glue.cli.options import add_options, add_report_only
+from bert_glue.cli.parser import make_parser
 
 EXAMPLES = """\
   %(prog)s
@@ -26,24 +24,6 @@ EXAMPLES = """\
       another layer, without training
 """
 
-FOLDER = "runs/gradient_norms"
-
-
-def make_parser() -> command_line.Parser:
-    """The script's options."""
-    parser = command_line.make_parser(__file__, __doc__ or "", EXAMPLES)
-    group = component_study.add_options(
-        parser, methods="devlin,cwgnc", seeds=8, folder=FOLDER
-    )
-    group.add_argument(
-        "--layer",
-        type=int,
-        metavar="N",
-        help="layer of Figure 3, from 0 at the bottom (by default as high up as the "
-        "paper's, which is 21 of 24)",
-    )
-    return parser
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the script.
@@ -54,30 +34,29 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
       The exit code.
     """
-    parser = make_parser()
-    options = parser.parse_args(arguments)
-    command = [parser.prog, *(sys.argv[1:] if arguments is None else arguments)]
+    parser = make_parser(__file__, __doc__ or "", EXAMPLES)
+    group = parser.add_argument_group("figures")
+    add_report_only(group, "draw the figures")
+    group.add_argument(
+        "--layer",
+        type=int,
+        metavar="N",
+        help="layer of Figure 3, from 0 at the bottom (by default as high up as the "
+        "paper's, which is 21 of 24)",
+    )
+    folder = "runs/gradient_norms/TASK"
+    add_options(parser, methods="devlin,cwgnc", seeds=8, folder=folder)
+    options = choices.parse(parser, arguments)
+    from bert_glue.cli import component_study
+    from bert_glue.report.gradient_figures import choose_layer, describe, draw
 
-    def check(layers: int) -> None:
-        from bert_glue.report import gradient_figures
-
-        gradient_figures.choose_layer(options.layer, layers)
-
-    draw = functools.partial(_draw, layer=options.layer)
-    return component_study.main(parser, options, command, draw, check)
-
-
-def _draw(
-    say: component_study.Say,
-    folder: pathlib.Path,
-    methods: Sequence[LoggedMethod],
-    layer: int | None,
-) -> None:
-    from bert_glue.report import gradient_figures
-
-    say(gradient_figures.describe(methods))
-    for path in gradient_figures.draw(folder, methods, layer):
-        say(str(path))
+    return component_study.run(
+        parser,
+        options,
+        describe,
+        functools.partial(draw, layer=options.layer),
+        functools.partial(choose_layer, options.layer),
+    )
 
 
 if __name__ == "__main__":

@@ -6,12 +6,9 @@ paper; how far each layer moved is Figure 2 and, as an angle, Figures 4 and 5. W
 options it does so on a small BERT and a small task that come with the project.
 """
 
-import pathlib
-import sys
-from collections.abc import Sequence
-
-from bert_glue.cli import command_line, component_study, script
-from bert_glue.records.component_logs import LoggedMethod
+from bert_glue.cli import choices, script
+from bert_glue.cli.options import add_options, add_report_only
+from bert_glue.cli.parser import make_parser
 
 EXAMPLES = """\
   %(prog)s
@@ -26,17 +23,6 @@ EXAMPLES = """\
       the figures once more, without training
 """
 
-FOLDER = "runs/gradual_unfreezing"
-
-
-def make_parser() -> command_line.Parser:
-    """The script's options."""
-    parser = command_line.make_parser(__file__, __doc__ or "", EXAMPLES)
-    component_study.add_options(
-        parser, methods="gu,gu-restart,full", seeds=5, folder=FOLDER
-    )
-    return parser
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the script.
@@ -47,23 +33,15 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
       The exit code.
     """
-    parser = make_parser()
-    options = parser.parse_args(arguments)
-    command = [parser.prog, *(sys.argv[1:] if arguments is None else arguments)]
-    return component_study.main(parser, options, command, draw)
+    parser = make_parser(__file__, __doc__ or "", EXAMPLES)
+    add_report_only(parser.add_argument_group("figures"), "draw the figures")
+    folder = "runs/gradual_unfreezing/TASK"
+    add_options(parser, methods="gu,gu-restart,full", seeds=5, folder=folder)
+    options = choices.parse(parser, arguments)
+    from bert_glue.cli import component_study
+    from bert_glue.report.unfreezing_figures import describe, draw
 
-
-def draw(
-    say: component_study.Say,
-    folder: pathlib.Path,
-    methods: Sequence[LoggedMethod],
-) -> None:
-    """Prints scores by stage, and draws the figures."""
-    from bert_glue.report import unfreezing_figures
-
-    say(unfreezing_figures.describe(methods))
-    for path in unfreezing_figures.draw(folder, methods):
-        say(str(path))
+    return component_study.run(parser, options, describe, draw)
 
 
 if __name__ == "__main__":

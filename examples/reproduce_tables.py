@@ -8,16 +8,21 @@ Without options it does so on a small BERT and small tasks that come with the pr
 """
 
 import argparse
-import pathlib
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from bert_glue.cli import choices, command_line, device_options, script
-from bert_glue.training.methods import parse_methods
+from bert_glue.cli import choices, script
+from bert_glue.cli.options import EMBEDDED, add_options, add_report_only
+from bert_glue.cli.parser import Parser, errors_in_one_line, make_parser
+from bert_glue.report import paper
+from bert_glue.training.methods import METHODS, parse_methods
+from bert_glue.training.settings import written
 
 if TYPE_CHECKING:
+    from bert_glue.cli.study_script import Job, Part
+    from bert_glue.records.designs import Design
     from bert_glue.records.run_store import RunStore
+    from bert_glue.study.progress import Progress
 
 EXAMPLES = """\
   %(prog)s --table 1 --seeds 5
@@ -32,27 +37,42 @@ EXAMPLES = """\
       the table and the page of all of them, from their records
 """
 
-FOLDER = "runs/tables"
-
 _ALL = "runs"
 
+_ADAMW, _MOSBACH, _CWGNC = (
+    METHODS[name].epochs for name in ("adamw", "mosbach", "cwgnc")
+)
 # Beside the paper's rows stand some with matched budgets, so that 5 epochs against 3,
 # or 20 against 5, do not pass for an effect of clipping.
-_TABLE_1 = "devlin,adamw,adamw:epochs=5,mixout,mosbach,cwgnc:epochs=3,cwgnc"
-_TABLE_1 += ",cwgnc:epochs=20"
+_MATCHED = {
+    "adamw": ("adamw", f"adamw:epochs={_CWGNC}"),
+    "cwgnc": (f"cwgnc:epochs={_ADAMW}", "cwgnc", f"cwgnc:epochs={_MOSBACH}"),
+}
 # The embedded model takes 5 epochs for all methods that do not say otherwise.
-_EMBEDDED_1 = "devlin,adamw,mixout,mosbach:epochs=20,cwgnc:epochs=3,cwgnc"
-_EMBEDDED_1 += ",cwgnc:epochs=20"
+_EMBEDDED = {"adamw": ("adamw",), "mosbach": (f"mosbach:epochs={_MOSBACH}",)}
 # 1e5 clips nothing: the released code's way to switch clipping off.
-_TABLE_2 = ",".join(
-    f"cwgnc:max_norm={threshold}"
-    for threshold in ("0.01", "0.05", "0.1", "0.5", "1", "5", "1e5")
-)
+_THRESHOLDS = (*paper.THRESHOLDS, 1e5)
 
 
-def make_parser() -> command_line.Parser:
-    """The script's options."""
-    parser = command_line.make_parser(__file__, __doc__ or "", EXAMPLES)
+def default_methods(table: str, model: str) -> str:
+    """The rows of a table."""
+    if table == "2":
+        return ",".join(f"cwgnc:max_norm={written(norm)}" for norm in _THRESHOLDS)
+    names = dict.fromkeys(name for name, _ in paper.TABLE_1)
+    rows = _MATCHED | (_EMBEDDED if model == EMBEDDED else {})
+    return ",".join(row for name in names for row in rows.get(name, (name,)))
+
+
+def default_tasks(table: str, model: str) -> tuple[str, ...]:
+    """The columns of a table; Table 2 has the paper's last task."""
+    tasks = ("entailment", "paraphrase", "acceptability")
+    if model != EMBEDDED:
+        tasks = paper.TASKS
+    return tasks[-1:] if table == "2" else tasks
+
+
+def add_own_options(parser: Parser) -> None:
+    """Which table, and how it is made."""
     group = parser.add_argument_group("table")
     group.add_argument(
         "--table",
@@ -64,26 +84,9 @@ def make_parser() -> command_line.Parser:
         "--reference",
         metavar="METHOD",
         help="row that the others are compared with, as it is written in the table "
-        "(default cwgnc; in Table 2 the threshold 0.05)",
+        f"(default cwgnc; in Table 2 the threshold {METHODS['cwgnc'].max_norm:g})",
     )
-    group.add_argument(
-        "--report-only",
-        action="store_true",
-        help="train nothing: make the tables and the page from the records in the "
-        "output directory (and of --merge), whatever the other options say",
-    )
-    command_line.add_subject_options(
-        parser,
-        several="rte,mrpc,cola, or "
-        f"{','.join(_tasks('1', command_line.EMBEDDED))} for the embedded model; "
-        "Table 2: cola, or acceptability",
-    )
-    command_line.add_method_options(
-        parser, default=None, shown=_TABLE_1.replace(",", ", ")
-    )
-    command_line.add_run_options(parser, default_seeds=25, default_folder=FOLDER)
-    device_options.add_device_options(parser)
-    return parser
+    add_report_only(group, "make the tables and the page")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -95,69 +98,79 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
       The exit code.
     """
-    parser = make_parser()
-    options = parser.parse_args(arguments)
-    command = [parser.prog, *(sys.argv[1:] if arguments is None else arguments)]
-    if options.report_only:
-        return _report_only(parser, options)
-    if options.table == _ALL:
-        parser.error(f"--table {_ALL} goes with --report-only")
-    # What takes long to import waits until the command line is known to be right.
-    from bert_glue.cli import setup
-    from bert_glue.devices import environment
-    from bert_glue.study.progress import Progress
-    from bert_glue.study.study import Study
+    parser = make_parser(__file__, __doc__ or "", EXAMPLES)
+    add_own_options(parser)
+    add_options(
+        parser,
+        methods=default_methods("1", "").replace(",", ", "),
+        seeds=paper.RUNS,
+        folder="runs/tables",
+        tasks=f"{','.join(paper.TASKS)}, or {','.join(default_tasks('1', EMBEDDED))} "
+        "for the embedded model; Table 2: cola, or acceptability",
+    )
+    parser.set_defaults(method=None)
+    options = choices.parse(parser, arguments, fill_in)
+    from bert_glue.cli import study_script
 
-    with command_line.errors_in_one_line(parser, *setup.BAD_INPUT):
-        number = options.table or "1"
-        choices.check_subject(options, _tasks(number, options.model))
-        seeds = choices.seeds(options)
-        if options.method is None:
-            options.method = parse_methods(_methods(number, options.model))
-        device_options.connect(options)
-        recipes = choices.recipes(options, setup.model_defaults(options.model))
-        records = setup.open_records(options, FOLDER)
-        if not options.no_compilation_cache:
-            environment.keep_compiled_programs()
-        subjects = setup.load_subjects(options, options.task)
-        configurations, design = setup.design_table(
-            number, options.model, subjects, recipes, seeds, options.reference
-        )
-        study = Study(
-            configurations,
-            seeds,
-            records,
-            parallel_seeds=options.parallel_seeds,
-            checkpoint_minutes=options.checkpoint_minutes,
-            axes=options.mesh,
-            shard=options.shard,
-        )
-        setup.write_config(records, command, configurations, design)
-
-    def report(progress: Progress) -> None:
-        # A shard may have nothing to do, and find nothing done.
-        names = {configuration.name for configuration in configurations}
-        if any(run["configuration"] in names for run in records.read()):
-            _report(progress.note, records, number)
-
-    return setup.run_study(parser, options, study, report)
-
-
-def _report_only(parser: command_line.Parser, options: argparse.Namespace) -> int:
-    from bert_glue.cli import setup
-
-    with command_line.errors_in_one_line(parser, *setup.BAD_INPUT):
-        folder = options.output_dir or pathlib.Path(FOLDER)
-        if not options.merge and not folder.is_dir():
-            raise ValueError(f"there is no output directory {folder}")
-        records = setup.open_records(options, FOLDER)
-        for note in records.notes:
-            print(f"note: {note}")
-        _report(print, records, options.table, options.reference)
+    if not options.report_only:
+        return study_script.run(parser, options, prepare)
+    with errors_in_one_line(parser, *study_script.BAD_INPUT):
+        records = study_script.open_finished(options)
+        report_tables(print, records, options.table, options.reference)
     return 0
 
 
-def _report(
+def fill_in(options: argparse.Namespace) -> None:
+    """Sets what depends on the table and the model."""
+    if options.report_only:
+        return
+    if options.table == _ALL:
+        raise ValueError(f"--table {_ALL} goes with --report-only")
+    options.table = options.table or "1"
+    options.default_tasks = default_tasks(options.table, options.model)
+    if options.method is None:
+        options.method = parse_methods(default_methods(options.table, options.model))
+
+
+def prepare(job: "Job") -> "Part":
+    """Designs the table, and makes it in the end."""
+    from bert_glue.cli.study_script import Part
+
+    design = make_design(job)
+    names = {configuration.name for configuration in job.configurations}
+
+    def report(study: object, progress: "Progress") -> None:
+        # A shard may have nothing to do, and find nothing done.
+        if any(run["configuration"] in names for run in job.records.read()):
+            report_tables(progress.note, job.records, job.options.table)
+
+    return Part(report, design=design)
+
+
+def make_design(job: "Job") -> "Design":
+    """The table that every method on every task makes.
+
+    Raises:
+      ValueError: if the reference is no row.
+    """
+    from bert_glue.records.designs import Design, choose_reference
+    from bert_glue.records.run_store import normalised_label
+
+    cells = {
+        (each.subject.task.name, each.recipe.label): each.name
+        for each in job.configurations
+    }
+    methods = tuple(dict.fromkeys(label for _, label in cells))
+    reference = normalised_label(job.options.reference or choose_reference(methods))
+    if reference not in methods:
+        raise ValueError(
+            f"the reference is {reference!r}; accepted are {', '.join(methods)}"
+        )
+    tasks = tuple(subject.task.name for subject in job.subjects)
+    return Design(job.options.table, methods, tasks, cells, tuple(job.seeds), reference)
+
+
+def report_tables(
     say: Callable[[str], None],
     records: "RunStore",
     number: str | None,
@@ -178,20 +191,6 @@ def _report(
         say(f"note: {note}")
     for path in write.write(records, tables):
         say(str(path))
-
-
-def _tasks(number: str, model: str) -> tuple[str, ...]:
-    if number == "2":
-        return ("acceptability",) if model == command_line.EMBEDDED else ("cola",)
-    if model == command_line.EMBEDDED:
-        return ("entailment", "paraphrase", "acceptability")
-    return ("rte", "mrpc", "cola")
-
-
-def _methods(number: str, model: str) -> str:
-    if number == "2":
-        return _TABLE_2
-    return _EMBEDDED_1 if model == command_line.EMBEDDED else _TABLE_1
 
 
 if __name__ == "__main__":

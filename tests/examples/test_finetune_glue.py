@@ -293,7 +293,7 @@ def test_diverged_runs_are_recorded_counted_and_drawn(options, tmp_path, capsys)
 def test_settings_are_chosen_on_held_out_examples(options, tmp_path, capsys):
     at = options.index("--eval-file")
     only = [*options[:at], *options[at + 2 :], "--held-out", "0.25", "--seeds", "1"]
-    run(only, tmp_path, "--method", "adamw", "--epochs", 1)
+    run(only, tmp_path, "--method", "cwgnc", "--epochs", 1)
     (record,) = records_of(tmp_path)
     assert record["held_out"] == 0.25
     assert record["eval_examples"] == 15

@@ -1,12 +1,13 @@
 """The script's figures from records, and what it refuses. Nothing is trained here."""
 
+import dataclasses
+
 import gradient_norms
 import numpy as np
 import pytest
 import recorded_runs
 import tiny_bert
-from bert_glue.cli import component_study
-from bert_glue.records.component_logs import ComponentLogs
+from bert_glue.records.component_logs import ComponentLogs, gather
 from bert_glue.records.run_store import RunStore
 from bert_glue.report import gradient_figures
 
@@ -26,7 +27,7 @@ def refusal(capsys, *arguments):
 
 
 def methods_of(folder):
-    return component_study.gather(RunStore(folder).read(), ComponentLogs(folder).load)
+    return gather(RunStore(folder).read(), ComponentLogs(folder).load)
 
 
 def arrays(seed, name, shape):
@@ -76,8 +77,9 @@ def test_the_worst_failed_run_stands_beside_the_best_successful(folder):
     assert [run.record["seed"] for run in chosen.values()] == [2, 1]
     assert list(gradient_figures.choose_runs(cwgnc)) == ["successful run (seed 1, 8.0)"]
     diverged = devlin.runs[3].record | {"failed": True, "diverged_at": 9}
-    worse = devlin._replace(
-        runs=(*devlin.runs[:3], devlin.runs[3]._replace(record=diverged))
+    worse = dataclasses.replace(
+        devlin,
+        runs=(*devlin.runs[:3], dataclasses.replace(devlin.runs[3], record=diverged)),
     )
     assert (
         next(iter(gradient_figures.choose_runs(worse)))

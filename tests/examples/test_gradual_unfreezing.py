@@ -1,6 +1,7 @@
 """The case study from its command line to its figures."""
 
 import contextlib
+import dataclasses
 import io
 import json
 
@@ -9,8 +10,7 @@ import numpy as np
 import pytest
 import recorded_runs
 import tiny_bert
-from bert_glue.cli import component_study
-from bert_glue.records.component_logs import ComponentLogs
+from bert_glue.records.component_logs import ComponentLogs, gather
 from bert_glue.records.files import RecordsError
 from bert_glue.records.run_store import RunStore
 from bert_glue.report import unfreezing_figures
@@ -205,9 +205,7 @@ def made_up(tmp_path):
         tmp_path, [40, 60], "full", arrays=lambda *a: 7 + np.zeros(a[2])
     )
     assert len(trained) == layers
-    return component_study.gather(
-        RunStore(tmp_path).read(), ComponentLogs(tmp_path).load
-    )
+    return gather(RunStore(tmp_path).read(), ComponentLogs(tmp_path).load)
 
 
 def test_what_the_figures_show(made_up):
@@ -238,10 +236,11 @@ def test_what_the_figures_show(made_up):
     assert unfreezing_figures.racing(full)["whole run"].tolist() == [0, 0]
     assert unfreezing_figures.racing(gu)["stage by stage"].tolist() == [0, 0]
     diverged = [
-        run._replace(record=run.record | {"diverged_at": 3}) for run in gu.runs[1:]
+        dataclasses.replace(run, record=run.record | {"diverged_at": 3})
+        for run in gu.runs[1:]
     ]
-    sound = gu._replace(runs=(gu.runs[0], *diverged))
+    sound = dataclasses.replace(gu, runs=(gu.runs[0], *diverged))
     moved = unfreezing_figures.movement_by_stage(sound, "rmsd_from_initial")
     assert list(moved["head"]) == [1, 2, 3]
-    none = gu._replace(runs=tuple(diverged))
+    none = dataclasses.replace(gu, runs=tuple(diverged))
     assert unfreezing_figures.movement_by_stage(none, "rmsd_from_initial") == {}

@@ -1,133 +1,220 @@
-"""What the user chose by options: recipes, seeds, model and data."""
+"""What the user chose by options: recipes, seeds, model and data, checked."""
 
 import argparse
+import itertools
+import json
 import pathlib
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bert_glue.cli.command_line import EMBEDDED
+from bert_glue.cli.options import EMBEDDED, flag
+from bert_glue.cli.parser import Parser, errors_in_one_line
 from bert_glue.data.tasks import GENERATED, TASKS
-from bert_glue.training.recipe import Recipe
-from bert_glue.training.seeds import Seed, cross
+from bert_glue.training.recipe import SETTINGS, Recipe
+from bert_glue.training.settings import written
 
 OWN_FILES = "custom"
 """Name of the task that the user's own files are."""
 
 
+def parse(
+    parser: Parser,
+    arguments: Sequence[str] | None,
+    prepare: Callable[[argparse.Namespace], None] = lambda options: None,
+) -> argparse.Namespace:
+    """Reads the command line, and checks what can be checked without long imports.
+
+    Args:
+      parser: with the options of :func:`options.add_options`.
+      arguments: the command line; that of the process by default.
+      prepare: checks the script's own options, and sets defaults that depend on
+        others; raises a ValueError if they cannot be used.
+
+    Returns:
+      The options, filled in: ``command``, ``tasks``, ``output_dir``, and unless nothing
+      is to be trained ``pairs`` (of seeds) and ``recipes``.
+    """
+    options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    options.command = [parser.prog, *given]
+    with errors_in_one_line(parser, ValueError):
+        prepare(options)
+        if not options.report_only:
+            check_subject(options)
+            check_processes(options)
+            options.pairs = seeds(options)
+            options.recipes = recipes(options, model_defaults(options.model))
+        if options.train_file:
+            options.tasks = (OWN_FILES,)
+        options.tasks = options.tasks or options.default_tasks
+        folder = options.default_folder.replace("TASK", options.tasks[0])
+        options.output_dir = options.output_dir or pathlib.Path(folder)
+    return options
+
+
+def settings(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings that the user gave for all methods."""
+    return {name: vars(options)[name] for name in SETTINGS if name in options}
+
+
 def recipes(
-    arguments: argparse.Namespace, model_defaults: Mapping[str, Any]
+    options: argparse.Namespace, defaults: Mapping[str, Any]
 ) -> tuple[Recipe, ...]:
     """The recipes that the user asks for.
 
     Args:
-      arguments: with the options of :func:`cli.add_method_options`.
-      model_defaults: settings that suit the model, weaker than the user's.
+      options: with those of methods.
+      defaults: settings that suit the model, weaker than the user's.
 
     Returns:
       The recipes.
 
     Raises:
-      ValueError: if a setting is out of its range.
+      ValueError: if settings do not go together, or one has no effect.
     """
-    names = (
-        "learning_rate",
-        "epochs",
-        "batch_size",
-        "warmup_ratio",
-        "weight_decay",
-        "group_by_length",
-    )
-    wanted = {name: getattr(arguments, name) for name in names}
+    given = settings(options)
+    # Whether a setting has an effect depends on those that need no other.
+    given = dict(sorted(given.items(), key=lambda item: bool(SETTINGS[item[0]].needs)))
     chosen = []
-    for recipe in arguments.method:
-        of_method = dict(wanted)
-        if recipe.clipping == "component":
-            of_method["max_norm"] = arguments.max_norm
-        recipe = recipe.with_defaults(**model_defaults).with_defaults(**of_method)
-        # What an optimizer does not accept comes out here and not after an hour.
-        recipe.make_optimizer(steps=1)
+    for recipe in options.method:
+        recipe = recipe.with_defaults(**defaults)
+        for name, value in given.items():
+            if not why_idle(recipe, name, value):
+                recipe = recipe.with_defaults(**{name: value})
         chosen.append(recipe)
+    for name, value in given.items():
+        reasons = {recipe.label: why_idle(recipe, name, value) for recipe in chosen}
+        own = all(name in recipe.changed for recipe in chosen)
+        if all(reasons.values()) and not own:
+            found = "; ".join(f"{label}: {why}" for label, why in reasons.items())
+            raise ValueError(f"{flag(name)} has no effect ({found})")
     return tuple(chosen)
 
 
-def check_subject(
-    arguments: argparse.Namespace, default: str | tuple[str, ...] = "acceptability"
-) -> None:
+def why_idle(recipe: Recipe, name: str, value: Any) -> str:
+    """Why a setting that is given for all methods does not hold for one.
+
+    Args:
+      recipe: the method.
+      name: of the setting.
+      value: of the setting.
+
+    Returns:
+      The reason; empty if it holds.
+    """
+    if name in recipe.changed:
+        return f"its own is {written(getattr(recipe, name))}"
+    if name == "max_norm" and recipe.clipping == "global":
+        # Another quantity than the norm of a component, of another size.
+        given = f"{recipe.label}:max_norm={written(value)}"
+        return f"it clips the global norm, which {given} sets"
+    return "" if recipe.uses(name) else f"it needs {flag(SETTINGS[name].needs or '')}"
+
+
+def embedded_model() -> pathlib.Path:
+    """Folder of the model that comes with the project."""
+    return pathlib.Path(__file__).parents[1] / "model" / "embedded"
+
+
+def model_defaults(model: str) -> Mapping[str, Any]:
+    """Settings that suit a model better than the paper's.
+
+    Args:
+      model: what the user called the model.
+
+    Returns:
+      Values of a recipe's settings; none for a model that is not the embedded one.
+    """
+    if model != EMBEDDED:
+        return {}
+    return json.loads((embedded_model() / "finetuning.json").read_text())
+
+
+def check_subject(options: argparse.Namespace) -> None:
     """Checks what can be checked about model and data without reading them.
 
     Args:
-      arguments: with the options of :func:`cli.add_subject_options`; the default task
-        is filled in.
-      default: the task, or for a script that takes several the tasks, if the user
-        names none.
+      options: with those of model and task.
 
     Raises:
       ValueError: if options do not go together, or a folder lacks what it must have.
     """
-    own = arguments.train_file is not None or arguments.eval_file is not None
-    if own and arguments.train_file is None:
-        raise ValueError("--eval-file belongs to --train-file")
-    if arguments.eval_file is not None and arguments.held_out is not None:
-        raise ValueError("--held-out scores training examples; leave out --eval-file")
-    if own and arguments.eval_file is None and arguments.held_out is None:
-        raise ValueError(
-            "--train-file needs --eval-file, or --held-out to score a share of its own"
-        )
-    if own and (arguments.task or arguments.data_dir):
-        raise ValueError("--train-file replaces --task and --data-dir; give one kind")
-    if arguments.metric and not own:
+    if options.train_file or options.eval_file:
+        _check_own_files(options)
+    elif options.metric:
         raise ValueError("--metric is for --train-file; a task brings its own")
-    wanted = arguments.task or default
-    names = (wanted,) if isinstance(wanted, str) else wanted
-    generated = [name for name in names if name in GENERATED]
-    if arguments.data_dir and generated:
+    tasks = options.tasks or options.default_tasks
+    generated = [name for name in tasks if name in GENERATED]
+    if options.data_dir and generated:
         raise ValueError(
             f"--data-dir goes with a task of GLUE ({', '.join(TASKS)}); "
             f"{generated[0]} is generated"
         )
-    if own:
-        wanted = OWN_FILES if isinstance(default, str) else (OWN_FILES,)
-    arguments.task = wanted
-    if not arguments.model:
+    if not options.model:
         raise ValueError("--model is empty; 'embedded' is the default")
-    folder = pathlib.Path(arguments.model)
-    if folder.is_dir() and not (folder / "config.json").is_file():
-        raise ValueError(
-            f"the model folder {folder} has no config.json; accepted are 'embedded', a "
-            "folder with a Hugging Face BERT, or a name on the Hugging Face hub"
-        )
-    looks_like_path = arguments.model.startswith((".", "/", "~"))
-    if arguments.model != EMBEDDED and looks_like_path and not folder.is_dir():
+    folder = pathlib.Path(options.model)
+    if options.model.startswith((".", "/", "~")) and not folder.is_dir():
         raise ValueError(f"there is no model folder {folder}")
 
 
-def seeds(arguments: argparse.Namespace) -> list[Seed]:
+def _check_own_files(options: argparse.Namespace) -> None:
+    if not options.train_file:
+        raise ValueError("--eval-file belongs to --train-file")
+    if options.eval_file and options.held_out is not None:
+        raise ValueError("--held-out scores training examples; leave out --eval-file")
+    if not options.eval_file and options.held_out is None:
+        raise ValueError(
+            "--train-file needs --eval-file, or --held-out to score a share of its own"
+        )
+    if options.tasks or options.data_dir:
+        raise ValueError("--train-file replaces --task and --data-dir; give one kind")
+
+
+def check_processes(options: argparse.Namespace) -> None:
+    """Checks what the user says of the processes that run one program together.
+
+    Args:
+      options: with those of devices.
+
+    Raises:
+      ValueError: if options do not go together.
+    """
+    by_hand = (options.coordinator, options.num_processes, options.process_id)
+    if not options.distributed and 0 < sum(each is not None for each in by_hand) < 3:
+        raise ValueError(
+            "--coordinator, --num-processes and --process-id belong together"
+        )
+    _, number, index = by_hand
+    if number is not None and index is not None and not 0 <= index < number:
+        raise ValueError(
+            f"--process-id is {index}; accepted is 0 to {number - 1}, as "
+            f"--num-processes is {number}"
+        )
+
+
+def seeds(options: argparse.Namespace) -> list[tuple[int, int]]:
     """The seeds that the user asks for.
 
     Args:
-      arguments: with the options of :func:`cli.add_run_options`.
+      options: with those of runs.
 
     Returns:
-      The seeds: equal pairs, or all pairs of --init-seeds and --data-seeds.
+      The two seeds of each run: equal ones, or all pairs of --init-seeds and
+      --data-seeds, which tell their shares in the spread apart.
 
     Raises:
       ValueError: if both ways are used at once.
+
+    References:
+      Dodge et al., "Fine-Tuning Pretrained Language Models: Weight Initializations,
+      Data Orders, and Early Stopping", 2020.
     """
-    init, data = arguments.init_seeds, arguments.data_seeds
+    init, data = options.init_seeds, options.data_seeds
     if init is None and data is None:
-        both = arguments.seeds or arguments.default_seeds
-        return [Seed(seed, seed) for seed in both]
-    if arguments.seeds is not None:
+        return [(seed, seed) for seed in options.seeds or options.default_seeds]
+    if options.seeds is not None:
         raise ValueError(
             "--seeds sets both seeds of a run; --init-seeds and --data-seeds replace it"
         )
-    return cross(init or (0,), data or (0,))
-
-
-def taken_defaults(recipe: Recipe, defaults: Mapping[str, Any]) -> list[str]:
-    """Which of a model's own defaults a recipe took, in words."""
-    return [
-        name.replace("_", " ")
-        for name, value in defaults.items()
-        if getattr(recipe, name) == value and name not in recipe.changed
-    ]
+    return list(itertools.product(init or (0,), data or (0,)))

@@ -22,30 +22,6 @@ class Shard(NamedTuple):
     parts: int
 
 
-def parse_shard(text: str) -> Shard:
-    """Reads which part of how many.
-
-    Args:
-      text: such as ``2/8``: the second of eight.
-
-    Returns:
-      The part.
-
-    Raises:
-      ValueError: if it is none.
-
-    Examples:
-      >>> parse_shard("2/8")
-      Shard(part=2, parts=8)
-    """
-    part, slash, parts = text.partition("/")
-    if slash and part.isdecimal() and parts.isdecimal():
-        shard = Shard(int(part), int(parts))
-        if 1 <= shard.part <= shard.parts:
-            return shard
-    raise ValueError(f"shard is {text!r}; accepted is 1/8 to 8/8 for eight parts")
-
-
 def deal(costs: Sequence[int], shard: Shard) -> list[int]:
     """Which of several pieces of work, in their order, belong to a part.
 

@@ -285,8 +285,7 @@ def write_summary(records: RunStore) -> None:
     # Another process may record runs, and write, after our reading.
     while (runs := records.read()) != written:
         rows = summaries.summarize(runs)
-        summary = [row.to_json() for row in rows]
-        write_json(records.folder / "summary.json", summary)
+        write_json(records.folder / "summary.json", [row.to_json() for row in rows])
         written = runs
 
 

@@ -3,60 +3,55 @@
 To add a method, write its recipe here; to try a variant, replace a setting of one.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
-from bert_glue.training.recipe import Recipe, parse_setting, rules
+from bert_glue.training.recipe import SETTINGS, Recipe, refusal
+from bert_glue.training.settings import written
 
 METHODS: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         Recipe(
-            name="cwgnc",
-            summary="component-wise gradient norm clipping (Yang and Ma 2022)",
+            "cwgnc",
+            "component-wise gradient norm clipping (Yang and Ma 2022)",
             clipping="component",
             max_norm=0.05,
             epochs=5,
         ),
         Recipe(
-            name="devlin",
-            summary="BERT's own: Adam without bias correction, global norm clipped "
+            "devlin",
+            "BERT's own: Adam without bias correction, global norm clipped "
             "(Devlin et al. 2019)",
             bias_correction=False,
         ),
+        Recipe("adamw", "the same with bias correction"),
         Recipe(
-            name="adamw",
-            summary="the same with bias correction",
-        ),
-        Recipe(
-            name="mixout",
-            summary="weights fall back to their initial values at random, instead of "
+            "mixout",
+            "weights fall back to their initial values at random, instead of "
             "dropout (Lee et al. 2019)",
             batch_size=32,
             dropout=0.0,
             mixout=0.9,
         ),
         Recipe(
-            name="mosbach",
-            summary="adamw for 20 epochs, best of three evaluations an epoch, no "
+            "mosbach",
+            "adamw for 20 epochs, best of three evaluations an epoch, no "
             "segment ids (Mosbach et al. 2020)",
             epochs=20,
             evaluations_per_epoch=3,
             keep="best",
             segment_ids=False,
         ),
+        Recipe("full", "adamw by another name, beside gradual unfreezing"),
         Recipe(
-            name="full",
-            summary="adamw by another name, beside gradual unfreezing",
-        ),
-        Recipe(
-            name="gu",
-            summary="adamw with gradual unfreezing: a layer more in each stage (Howard "
+            "gu",
+            "adamw with gradual unfreezing: a layer more in each stage (Howard "
             "and Ruder 2018)",
             unfreeze="gu",
         ),
         Recipe(
-            name="gu-restart",
-            summary="the same, each stage from the pretrained model again",
+            "gu-restart",
+            "the same, each stage from the pretrained model again",
             unfreeze="restart",
         ),
     )
@@ -68,6 +63,9 @@ Sources: Devlin et al., `BERT <https://arxiv.org/abs/1810.04805>`_; Lee et al., 
 Stability of Fine-tuning BERT <https://arxiv.org/abs/2006.04884>`_; Yang and Ma,
 `Component-Wise Gradient Norm Clipping <https://arxiv.org/abs/2210.10325>`_.
 """
+
+# These tell methods apart; of the others only what is unusual is said.
+_ALWAYS_SHOWN = "learning_rate batch_size epochs warmup_ratio weight_decay"
 
 
 def parse_methods(text: str) -> tuple[Recipe, ...]:
@@ -105,35 +103,25 @@ def describe(recipe: Recipe) -> str:
       recipe: any recipe.
 
     Returns:
-      The settings that every method has, and of the others those that it sets.
+      What distinguishes methods, and of the other settings those that are not at
+      their defaults.
 
     Examples:
       >>> print(describe(METHODS["devlin"]))
-      devlin: learning rate 2e-05, 3 epochs, batch 16, global norm <= 1, decay 0.01,
-          warm-up 10%, bias correction off
+      devlin: global norm <= 1, learning rate 2e-05, batch size 16, epochs 3,
+          warmup ratio 0.1, weight decay 0.01, bias correction false
     """
-    norm = {
+    clipping = {
         "component": f"norm of each component <= {recipe.max_norm:g}",
         "global": f"global norm <= {recipe.max_norm:g}",
         "none": "no clipping",
-    }[recipe.clipping]
-    parts = [
-        f"learning rate {recipe.learning_rate:g}",
-        f"{recipe.epochs} epoch{'s' if recipe.epochs > 1 else ''}"
-        + (" a stage" if recipe.unfreeze else ""),
-        f"batch {recipe.batch_size}",
-        norm,
-        f"decay {recipe.weight_decay:g}",
-        f"warm-up {recipe.warmup_ratio:.0%}",
-    ]
-    if recipe.dropout is not None:
-        parts.append(f"dropout {recipe.dropout:g}")
-    if recipe.keep == "best":
-        parts.append(f"best of {recipe.evaluations_per_epoch} evaluations an epoch")
-    for name, value in recipe.special_settings().items():
-        if isinstance(value, bool):
-            value = "on" if value else "off"
-        parts.append(f"{name.replace('_', ' ')} {value}")
+    }
+    parts = [clipping[recipe.clipping]]
+    for name, about in SETTINGS.items():
+        value = getattr(recipe, name)
+        is_special = value != about.default and name not in ("clipping", "max_norm")
+        if is_special or name in _ALWAYS_SHOWN.split():
+            parts.append(f"{name.replace('_', ' ')} {written(value)}")
     return f"{recipe.label}: {', '.join(parts)}"
 
 
@@ -141,21 +129,20 @@ def _parse_method(text: str) -> Recipe:
     name, *settings = text.split(":")
     if name not in METHODS:
         raise ValueError(
-            f"unknown method {name!r}; accepted are {_listed(METHODS)}, separated by "
+            f"unknown method {name!r}; accepted are {', '.join(METHODS)}, separated by "
             "commas"
         )
     values = {}
     for setting in settings:
         key, _, value = setting.partition("=")
-        if key not in rules():
+        if key not in SETTINGS:
             raise ValueError(
                 f"unknown setting {key!r} of the method {name!r}; accepted are "
-                f"{_listed(sorted(rules()))}, written {name}:epochs=3"
+                f"{', '.join(sorted(SETTINGS))}, written {name}:epochs=3"
             )
-        values[key] = parse_setting(key, value)
+        try:
+            values[key] = SETTINGS[key].rule.read(value)
+        except ValueError:
+            raise ValueError(refusal(name, key, value)) from None
     # Together, for some go only with others.
     return METHODS[name].replace(**values) if values else METHODS[name]
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names)

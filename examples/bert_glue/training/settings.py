@@ -1,47 +1,108 @@
-"""What a setting of a recipe may be, and how its value is written."""
+"""What a setting may be: its type and range, how it is read, and how it is written."""
 
 import dataclasses
-import inspect
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, get_args
 
 
-class Rule(NamedTuple):
-    """What a setting may be.
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """What values are accepted.
 
     Attributes:
-      kind: type of its values, beside None where that is the default.
-      accepted: the same in words.
-      is_valid: whether a value of that type is accepted.
+      kind: type of the values.
+      accepted: what is accepted, in words.
+      is_valid: whether a value of that type is.
+      choices: the words that are accepted, if it is a word.
+      optional: whether None, which a user writes 'none', is accepted, too.
     """
 
     kind: type
     accepted: str
     is_valid: Callable[[Any], bool]
+    choices: tuple[str, ...] = ()
+    optional: bool = False
+
+    def allows(self, value: Any) -> bool:
+        """Whether a value is accepted; a whole number is a number, too."""
+        if value is None:
+            return self.optional
+        return isinstance(value, (self.kind, int)) and self.is_valid(value)
+
+    def read(self, text: str) -> Any:
+        """Reads a value as a user writes it.
+
+        Args:
+          text: what the user wrote.
+
+        Returns:
+          The value.
+
+        Raises:
+          ValueError: if it is not accepted.
+
+        Examples:
+          >>> WHOLE.read("3"), BOOL.read("False")
+          (3, False)
+        """
+        if text.lower() == "none" and self.optional:
+            return None
+        try:
+            value = _BOOLS[text.lower()] if self.kind is bool else self.kind(text)
+            if self.allows(value):
+                return value
+        except (KeyError, ValueError):
+            pass
+        raise ValueError(f"got {text!r}; accepted is {self.accepted}")
 
 
-WHOLE = Rule(int, "a whole number >= 1", lambda value: value >= 1)
-FROM_ZERO = Rule(float, "a number >= 0", lambda value: 0 <= value < math.inf)
-POSITIVE = Rule(float, "a number > 0", lambda value: 0 < value < math.inf)
-BELOW_ONE = Rule(float, "a number from 0, below 1", lambda value: 0 <= value < 1)
-SHARE = Rule(float, "a number from 0 to 1", lambda value: 0 <= value <= 1)
-NORM = Rule(float, "a number >= 0", lambda value: value >= 0)
+_BOOLS = {"true": True, "false": False}
+
+# Comparisons with NaN are false: no rule accepts it.
+WHOLE = Rule(int, "a whole number of at least 1", lambda value: value >= 1)
+FROM_ZERO = Rule(float, "a number of at least 0", lambda value: 0 <= value < math.inf)
+POSITIVE = Rule(float, "a number above 0", lambda value: 0 < value < math.inf)
+BELOW_ONE = Rule(
+    float, "a number of at least 0 and below 1", lambda value: 0 <= value < 1
+)
+SHARE = Rule(
+    float, "a number of at least 0 and at most 1", lambda value: 0 <= value <= 1
+)
+NORM = Rule(float, "a number of at least 0, or inf", lambda value: value >= 0)
 BOOL = Rule(bool, "true or false", lambda value: isinstance(value, bool))
 
 
-def one_of(*words: str) -> Rule:
-    """A rule that accepts these words."""
-    return Rule(str, " or ".join(words), lambda value: value in words)
+def one_of(words: Any) -> Rule:
+    """A rule that accepts the words of a ``Literal``."""
+    choices = get_args(words)
+    return Rule(str, " or ".join(choices), lambda value: value in choices, choices)
 
 
-def setting(default: Any, rule: Rule, *, always: bool = True) -> Any:
+@dataclasses.dataclass(frozen=True)
+class Setting:
     """A field of a recipe that a user may set.
 
-    One that is not ``always`` recorded is recorded only where it differs from its
-    default: added later, it left the names of earlier configurations alone.
+    Attributes:
+      default: its value in a recipe that says nothing of it.
+      rule: what is accepted; None, too, where that is the default.
+      help: what it is, for the user.
+      needs: another setting without which it has no effect.
     """
-    return dataclasses.field(default=default, metadata={"rule": rule, "always": always})
+
+    default: Any
+    rule: Rule
+    help: str
+    needs: str | None
+
+
+def setting(default: Any, rule: Rule, help: str, needs: str | None = None) -> Any:
+    """A field of a recipe with a :class:`Setting` of these arguments."""
+    if default is None:
+        accepted = f"{rule.accepted} or none"
+        rule = dataclasses.replace(rule, accepted=accepted, optional=True)
+    about = Setting(default, rule, help, needs)
+    return dataclasses.field(default=default, metadata={"setting": about})
 
 
 def written(value: Any) -> str:
@@ -50,16 +111,5 @@ def written(value: Any) -> str:
         return "none"
     if isinstance(value, bool):
         return str(value).lower()
-    if inspect.isfunction(value):
-        return f"{value.__module__}.{value.__qualname__}"
     short = f"{value:g}" if isinstance(value, float) else ""
     return short if short and float(short) == value else str(value)
-
-
-def is_told_by_name(value: Any) -> bool:
-    """Whether a function's name says what it does, as long as its code is the same."""
-    return (
-        inspect.isfunction(value)
-        and value.__name__ != "<lambda>"
-        and value.__closure__ is None
-    )

@@ -1,6 +1,5 @@
 """Runs sharded_training.py in a process that has eight devices."""
 
-import argparse
 import os
 import subprocess
 import sys
@@ -10,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from bert_glue.cli import device_options
 from bert_glue.devices import mesh
 
 
@@ -34,25 +32,6 @@ def test_a_single_device_needs_no_mesh():
     assert mesh.choose({"seed": 1, "data": 1}, 25, 16) is mesh.SINGLE
     tree = {"kernel": 1}
     assert mesh.SINGLE.state(tree) is tree
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ("--coordinator host:1", "belong together"),
-        ("--num-processes 2 --process-id 0", "belong together"),
-        ("--coordinator host:1 --num-processes 2 --process-id 2", "accepted is 0 to 1"),
-        (
-            "--coordinator host:1 --num-processes 2 --process-id -1",
-            "accepted is 0 to 1",
-        ),
-    ],
-)
-def test_processes_that_cannot_be(arguments, message):
-    parser = argparse.ArgumentParser()
-    device_options.add_device_options(parser)
-    with pytest.raises(ValueError, match=message):
-        device_options.connect(parser.parse_args(arguments.split()))
 
 
 def test_surroundings_that_tell_nothing():

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pretrain_embedded
 import pytest
-from bert_glue.cli import setup
+from bert_glue.cli import choices
 from bert_glue.data import generated, metrics, tokenization
 from bert_glue.data.english.dice import Dice
 from bert_glue.data.english.sampling import Taste, sample
@@ -28,7 +28,7 @@ from bert_glue.training import subjects
 from bert_glue.training.methods import METHODS
 from flax import nnx
 
-FOLDER = setup.embedded_model()
+FOLDER = choices.embedded_model()
 NAMES = tuple(generated.SHARES)
 
 

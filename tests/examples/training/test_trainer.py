@@ -9,6 +9,7 @@ from bert_glue.data import batching, load
 from bert_glue.training import subjects
 from bert_glue.training.methods import METHODS
 from bert_glue.training.order import epoch_order
+from bert_glue.training.recipe import Recipe
 from bert_glue.training.seeds import Seed, seed_keys
 from bert_glue.training.subjects import Subject
 from bert_glue.training.trainer import Trainer
@@ -202,16 +203,17 @@ def test_data_seed_moves_the_order_and_init_seed_the_head(triple):
     assert np.all(np.abs(losses[0] - losses[1:]).max(axis=1) > 1e-3)
 
 
-def test_transform_sees_the_initial_parameters_and_a_new_key_each_step(subject):
-    def noisy_initial(recipe, params, initial, key):
-        del recipe, params
+def test_transform_sees_the_initial_parameters_and_a_new_key_each_step(
+    subject, monkeypatch
+):
+    def noisy_initial(params, initial, key):
+        del params
         kernel = initial["classifier"]["kernel"]
         kernel = kernel + jax.random.normal(key, kernel.shape)
         return initial | {"classifier": initial["classifier"] | {"kernel": kernel}}
 
-    recipe = RECIPE.replace(
-        transform=noisy_initial, weight_decay=0.0, dropout=0.0, batch_size=25
-    )
+    monkeypatch.setattr(Recipe, "make_transform", lambda recipe: noisy_initial)
+    recipe = RECIPE.replace(weight_decay=0.0, dropout=0.0, batch_size=25)
     trainer = trainer_of(subject, recipe)
     before = jax.device_get(trainer.start(seed_keys(seeds_of(0)).init).params)
     after, losses = trained(trainer, seeds_of(0))

@@ -8,6 +8,9 @@ import finetune_glue
 import jax
 import pytest
 import tiny_bert
+from bert_glue.cli import choices
+from bert_glue.cli.options import add_options
+from bert_glue.cli.parser import make_parser
 from bert_glue.model import checkpoint
 from bert_glue.model.bert import initial_params
 
@@ -45,7 +48,10 @@ def refusal(capsys, *arguments):
         (["--seeds", "five"], "seeds are 'five'; accepted is a count such as 5"),
         (["--seeds", "0"], "seeds are '0'"),
         (["--method", "sgd"], "unknown method 'sgd'; accepted are cwgnc, devlin"),
-        (["--method", "cwgnc:max_norm=-1"], "max_norm is -1.0"),
+        (
+            ["--method", "cwgnc:max_norm=-1"],
+            "max_norm is -1 in the method cwgnc",
+        ),
         (["--max-norm", "-0.5"], "got '-0.5'; accepted is a number of at least 0"),
         (["--max-norm", "nan"], "got 'nan'"),
         (["--learning-rate", "0"], "accepted is a number above 0"),
@@ -154,17 +160,63 @@ def test_more_parallel_seeds_than_memory(capsys, folder, tmp_path, monkeypatch):
     assert "only 10 MiB are free; accepted is 1 to" in text
 
 
-def test_settings_hold_for_all_methods_but_those_that_have_their_own():
-    from bert_glue.cli import choices
+def recipes(*arguments, model_defaults=None):
+    parser = make_parser("x.py", "", "")
+    add_options(parser, methods="cwgnc", seeds=3)
+    return choices.recipes(parser.parse_args(arguments), model_defaults or {})
 
+
+def test_settings_hold_for_all_methods_but_those_that_have_their_own():
     arguments = ["--method", "cwgnc:epochs=2,adamw", "--epochs", "4"]
-    options = finetune_glue.make_parser().parse_args([*arguments, "--group-by-length"])
-    recipes = choices.recipes(options, {"epochs": 7, "learning_rate": 0.5})
-    assert [recipe.epochs for recipe in recipes] == [2, 4]
-    assert all(recipe.group_by_length for recipe in recipes)
-    assert all(recipe.learning_rate == 0.5 for recipe in recipes)
-    plain = finetune_glue.make_parser().parse_args(arguments)
-    assert not any(recipe.group_by_length for recipe in choices.recipes(plain, {}))
+    defaults = {"epochs": 7, "learning_rate": 0.5}
+    made = recipes(*arguments, "--group-by-length", model_defaults=defaults)
+    assert [recipe.epochs for recipe in made] == [2, 4]
+    assert all(recipe.group_by_length for recipe in made)
+    assert all(recipe.learning_rate == 0.5 for recipe in made)
+    assert not any(recipe.group_by_length for recipe in recipes(*arguments))
+    # None is a value like others.
+    (mixout,) = recipes("--method", "mixout", "--dropout", "none")
+    assert mixout.dropout is None
+
+
+def test_a_threshold_is_of_components_or_of_one_method():
+    cwgnc, adamw = recipes("--method", "cwgnc,adamw", "--max-norm", "0.001")
+    assert (cwgnc.max_norm, adamw.max_norm) == (0.001, 1)
+    (adamw,) = recipes("--method", "adamw:max_norm=0.001")
+    assert adamw.max_norm == 0.001
+    (clipped,) = recipes(
+        *("--method", "adamw", "--clipping", "component", "--max-norm", "0.001")
+    )
+    assert (clipped.clipping, clipped.max_norm) == ("component", 0.001)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--max-norm 0.001 --method adamw", "global norm, which adamw:max_norm=0.001 "),
+        ("--max-norm 1 --method devlin,full", "full:max_norm=1 sets"),
+        ("--max-norm 1 --clipping none", "it needs --clipping"),
+        ("--mixout-gradient exact", "it needs --mixout"),
+        ("--no-mixout-output-layer", "it needs --mixout"),
+        ("--mixout 0 --method mixout --mixout-gradient exact", "it needs --mixout"),
+        ("--stages 2", "it needs --unfreeze"),
+        ("--carry-optimizer --method gu,full --unfreeze none", "it needs --unfreeze"),
+        ("--unfreeze none --method gu:stages=1", "while unfreeze is none"),
+        ("--clipping none --method cwgnc:max_norm=1", "while clipping is none"),
+    ],
+)
+def test_a_setting_without_effect_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        recipes(*arguments.split())
+
+
+def test_a_setting_with_an_effect_on_one_method_is_accepted():
+    gu, full = recipes("--method", "gu,full", "--stages", "2")
+    assert (gu.stages, full.stages) == (2, None)
+    assert choices.why_idle(gu, "stages", 2) == ""
+    assert choices.why_idle(full, "stages", 2) == "it needs --unfreeze"
+    (own,) = recipes("--method", "adamw:epochs=2", "--epochs", "4")
+    assert choices.why_idle(own, "epochs", 4) == "its own is 2"
 
 
 def test_more_stages_than_layers(capsys, folder, tmp_path):
@@ -185,11 +237,37 @@ def test_output_directory_is_checked(capsys, folder, tmp_path):
     assert "version 99" in text
 
 
-def test_help_is_for_newcomers(capsys):
-    with pytest.raises(SystemExit) as error:
-        finetune_glue.main(["--help"])
-    assert error.value.code == 0
-    text = capsys.readouterr().out
-    for word in ("examples:", "--seeds", "acceptability", "cwgnc", "side by side"):
-        assert word in text
-    assert all(len(line) <= 100 for line in text.splitlines())
+def seeds_of(*arguments):
+    parser = make_parser("x.py", "", "")
+    add_options(parser, methods="cwgnc", seeds=3)
+    return choices.seeds(parser.parse_args(arguments))
+
+
+def test_both_seeds_of_a_run():
+    assert seeds_of() == [(0, 0), (1, 1), (2, 2)]
+    assert seeds_of("--seeds", "7,") == [(7, 7)]
+    crossed = seeds_of("--init-seeds", "2", "--data-seeds", "0,5-6")
+    assert crossed == [(0, 0), (0, 5), (0, 6), (1, 0), (1, 5), (1, 6)]
+    assert seeds_of("--data-seeds", "2") == [(0, 0), (0, 1)]
+    assert seeds_of("--init-seeds", "2") == [(0, 0), (1, 0)]
+    with pytest.raises(ValueError, match="--seeds sets both seeds of a run"):
+        seeds_of("--seeds", "2", "--init-seeds", "2")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--coordinator host:1", "belong together"),
+        ("--num-processes 2 --process-id 0", "belong together"),
+        ("--coordinator host:1 --num-processes 2 --process-id 2", "accepted is 0 to 1"),
+        (
+            "--coordinator host:1 --num-processes 2 --process-id -1",
+            "accepted is 0 to 1",
+        ),
+    ],
+)
+def test_processes_that_cannot_be(arguments, message):
+    parser = make_parser("x.py", "", "")
+    add_options(parser, methods="cwgnc", seeds=3)
+    with pytest.raises(ValueError, match=message):
+        choices.check_processes(parser.parse_args(arguments.split()))

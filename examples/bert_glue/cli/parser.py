@@ -1,0 +1,169 @@
+"""How a command line is read: values, help, and bad input: one line, code 2."""
+
+import argparse
+import contextlib
+import pathlib
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from typing import NoReturn, TypeVar
+
+from bert_glue.data.tasks import GENERATED, TASKS
+from bert_glue.training.settings import WHOLE
+
+T = TypeVar("T")
+
+MAX_SEED = 2**31 - 1
+MOST_SEEDS = 100_000
+"""More in a count or a range are a slip of the keyboard."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Says what is wrong and ends the program with code 2."""
+        self.exit(2, f"{self.prog}: error: {message} (--help shows all options)\n")
+
+
+def make_parser(script: str, description: str, examples: str) -> Parser:
+    """A parser without options.
+
+    Args:
+      script: name of the script's file.
+      description: what the script does, for the top of its help.
+      examples: commands with a line of explanation each, for its end.
+
+    Returns:
+      The parser.
+    """
+    width = max(60, min(100, shutil.get_terminal_size((88, 24)).columns))
+    return Parser(
+        prog=pathlib.Path(script).name,
+        usage="%(prog)s [options]",
+        description=description,
+        epilog=f"examples:\n{examples}",
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
+            prog, max_help_position=30, width=width
+        ),
+        allow_abbrev=False,
+    )
+
+
+@contextlib.contextmanager
+def errors_in_one_line(parser: Parser, *kinds: type[Exception]) -> Iterator[None]:
+    """Turns errors of the given kinds into one line and code 2."""
+    try:
+        yield
+    except kinds as error:
+        parser.error(" ".join(str(error).split()))
+
+
+def typed(read: Callable[[str], T]) -> Callable[[str], T]:
+    """A type for argparse, which shows the messages of this error alone."""
+
+    def convert(text: str) -> T:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
+def parse_tasks(text: str) -> tuple[str, ...]:
+    """Reads tasks' names, separated by commas."""
+    names = tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if name not in TASKS and name not in GENERATED:
+            accepted = ", ".join([*GENERATED, *TASKS])
+            raise ValueError(f"unknown task {name!r}; accepted are {accepted}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"tasks are {text!r}, with a task there twice")
+    return names
+
+
+def parse_task(text: str) -> tuple[str, ...]:
+    """Reads the name of one task."""
+    if "," in text:
+        raise ValueError(f"unknown task {text!r}; accepted is one")
+    return parse_tasks(text)
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Reads a count of seeds, or a list of them.
+
+    Args:
+      text: a count (``5`` means the seeds 0 to 4), or seeds and ranges separated by
+        commas (``3,7,10-12``; a single seed is written ``7,``).
+
+    Returns:
+      The seeds in the order given.
+
+    Raises:
+      ValueError: if it is neither, or a seed is there twice.
+
+    Examples:
+      >>> parse_seeds("5"), parse_seeds("3,7,10-12"), parse_seeds("7,")
+      ((0, 1, 2, 3, 4), (3, 7, 10, 11, 12), (7,))
+    """
+    accepted = "a count such as 5, or seeds such as 3,7,10-12"
+    items = [item.strip() for item in text.split(",")]
+    try:
+        if len(items) == 1 and "-" not in text:
+            count = int(text)
+            if not 1 <= count <= MOST_SEEDS:
+                raise ValueError
+            return tuple(range(count))
+        seeds: list[int] = []
+        # A comma at the end makes a list of a single seed.
+        for item in items if items[-1] else items[:-1]:
+            first, dash, last = item.partition("-")
+            low, high = int(first), int(last if dash else first)
+            # A range of more than sys.maxsize has no length.
+            if not 0 <= low <= high <= MAX_SEED or high - low >= MOST_SEEDS:
+                raise ValueError
+            seeds += range(low, high + 1)
+        if not seeds:
+            raise ValueError
+    except ValueError:
+        raise ValueError(f"seeds are {text!r}; accepted is {accepted}") from None
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds are {text!r}, with a seed there twice")
+    return tuple(seeds)
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Reads which part of how many.
+
+    Args:
+      text: such as ``2/8``: the second of eight.
+
+    Returns:
+      Its number, from 1, and how many there are.
+
+    Raises:
+      ValueError: if it is none.
+
+    Examples:
+      >>> parse_shard("2/8")
+      (2, 8)
+    """
+    number, slash, of = text.partition("/")
+    if slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of):
+        return int(number), int(of)
+    raise ValueError(f"shard is {text!r}; accepted is 1/8 to 8/8 for eight parts")
+
+
+def parse_parallel(text: str) -> int | None:
+    """Reads how many seeds to train side by side; None for 'auto'."""
+    try:
+        return None if text == "auto" else WHOLE.read(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, or auto") from None
+
+
+def parse_mesh(text: str) -> Mapping[str, int]:
+    """Reads sizes of a mesh's axes; only who names a mesh waits for JAX here."""
+    from bert_glue.devices import mesh
+
+    return mesh.parse_mesh(text)

@@ -1,0 +1,54 @@
+"""Values of options, help, and answers that come before JAX is imported."""
+
+import os
+import subprocess
+import sys
+
+import finetune_glue
+import pytest
+import reproduce_tables
+from bert_glue.cli.parser import parse_seeds, parse_shard
+
+NO_SEEDS = ["", "x", "0", "-1", "1.5", "3,x", "5-3,", "1,1", "3,-4", "9999999999,"]
+NO_SEEDS += [",", "1,,2", "9" * 14, "0-9999999", "0-" + "9" * 23]
+
+
+@pytest.mark.parametrize("text", NO_SEEDS)
+def test_what_is_no_list_of_seeds(text):
+    with pytest.raises(ValueError, match="seeds are"):
+        parse_seeds(text)
+
+
+@pytest.mark.parametrize("text", ["", "2", "0/2", "3/2", "1/0", "-1/2", "1/2/3", "a/b"])
+def test_what_is_no_shard(text):
+    with pytest.raises(ValueError, match=r"shard is .*; accepted is 1/8 to 8/8"):
+        parse_shard(text)
+
+
+def test_help_is_for_newcomers(capsys):
+    with pytest.raises(SystemExit) as error:
+        finetune_glue.main(["--help"])
+    assert error.value.code == 0
+    text = capsys.readouterr().out
+    for word in ("examples:", "--seeds", "acceptability", "cwgnc", "side by side"):
+        assert word in text
+    assert all(len(line) <= 100 for line in text.splitlines())
+
+
+@pytest.mark.parametrize("script", [finetune_glue, reproduce_tables])
+@pytest.mark.parametrize("arguments", ["--help", "--epochs 0", "--b1 0 --epochs x"])
+def test_answers_come_before_long_imports(script, arguments):
+    code = (
+        "import runpy, sys\n"
+        "try: runpy.run_path(sys.argv[1], run_name='__main__')\n"
+        "finally: print({'jax', 'transformers', 'datasets'} & sys.modules.keys())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, script.__file__, *arguments.split()],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == (0 if arguments == "--help" else 2)
+    assert done.stdout.endswith("set()\n")

@@ -1,0 +1,80 @@
+"""The frame of the scripts: from an option to what it sets, and what is said of it."""
+
+import inspect
+
+import finetune_glue
+import pytest
+import tiny_bert
+from bert_glue.study.study import Study
+
+import cwgnc_jax
+
+pytestmark = pytest.mark.usefixtures("kept_programs")
+
+
+@pytest.fixture(scope="module")
+def own_data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    train = tiny_bert.write_tsv(folder / "train.tsv", 16, seed=0)
+    dev = tiny_bert.write_tsv(folder / "dev.tsv", 8, seed=1)
+    model = tiny_bert.save(folder / "model")
+    files = ["--train-file", train, "--eval-file", dev]
+    return ["--model", str(model), *files, "--epochs", "1", "--batch-size", "8"]
+
+
+def test_a_threshold_has_a_short_way_and_each_optimizer_is_made_once(
+    own_data, tmp_path, monkeypatch
+):
+    made = []
+    clip = cwgnc_jax.clip_by_component_norm
+
+    def traced(max_norm, *rest):
+        frames = [frame.frame.f_code for frame in inspect.stack(context=0)]
+        made.append((max_norm, frames[: frames.index(finetune_glue.main.__code__) + 1]))
+        return clip(max_norm, *rest)
+
+    monkeypatch.setattr(cwgnc_jax, "clip_by_component_norm", traced)
+    options = ["--method", "cwgnc:max_norm=0.5,cwgnc,adamw", "--max-norm", "0.25"]
+    out = ["--seeds", "2", "--output-dir", str(tmp_path)]
+    assert finetune_glue.main([*own_data, *options, *out]) == 0
+    assert [max_norm for max_norm, _ in made] == [0.5, 0.25]
+    for _, frames in made:
+        names = [code.co_name for code in frames]
+        # The script, its frame, the study's, the trainer, the recipe, the clip.
+        assert names[:3] == ["traced", "make_optimizer", "__init__"]
+        assert names[-2:] == ["run", "main"]
+        assert len(names) <= 8
+
+
+def said(monkeypatch, capsys, folder, *arguments):
+    """What is said before anything is trained."""
+    monkeypatch.setattr(Study, "run", lambda *_: None)
+    folder = ["--output-dir", str(folder), "--no-compilation-cache"]
+    assert finetune_glue.main([*arguments, *folder]) == 0
+    return capsys.readouterr().out
+
+
+def test_what_a_user_gave_is_not_called_the_models(tmp_path, monkeypatch, capsys):
+    embedded = ["--max-train-examples", "16", "--max-eval-examples", "16"]
+    own = "of these the embedded model's own: "
+    # These are the model's values as well, but it is the user who says so.
+    given = ["--learning-rate", "5e-4", "--method", "adamw:epochs=5"]
+    text = said(monkeypatch, capsys, tmp_path, *embedded, *given)
+    assert "learning rate 0.0005, batch size 16, epochs 5" in text
+    assert f"{own}batch size\n" in text
+    text = said(monkeypatch, capsys, tmp_path, *embedded, "--batch-size", "16")
+    assert f"{own}learning rate, epochs\n" in text
+
+
+def test_what_holds_for_some_methods_is_said(own_data, tmp_path, monkeypatch, capsys):
+    options = ["--method", "cwgnc,adamw,adamw:epochs=2", "--max-norm", "0.2"]
+    lines = said(monkeypatch, capsys, tmp_path, *own_data, *options).splitlines()
+    of = {line.split(": ")[0]: number for number, line in enumerate(lines)}
+    assert "norm of each component <= 0.2, learning rate" in lines[of["cwgnc"]]
+    assert "global norm <= 1, learning rate" in lines[of["adamw"]]
+    why = "it clips the global norm, which adamw:max_norm=0.2 sets"
+    assert lines[of["adamw"] + 1] == f"  --max-norm has no effect on it: {why}"
+    assert (
+        "  --epochs has no effect on it: its own is 2" in lines[of["adamw:epochs=2"] :]
+    )
+    assert sum("no effect" in line for line in lines) == 3

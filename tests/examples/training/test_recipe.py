@@ -1,0 +1,91 @@
+"""What a recipe records, refuses and makes."""
+
+import subprocess
+import sys
+
+import pytest
+from bert_glue.records.files import identity
+from bert_glue.training.methods import METHODS, parse_methods
+from bert_glue.training.recipe import SETTINGS, Recipe
+from bert_glue.training.settings import BOOL, NORM, WHOLE, written
+
+# Short names of the settings that were recorded before settings were generated: runs
+# are found by names that depend on them.
+NAMES = {
+    "cwgnc": "6e36782c7dc5",
+    "devlin": "373604c9e11f",
+    "adamw": "745371f23ad0",
+    "mixout": "f8d7082ee2d2",
+    "mosbach": "2c8ff1e23a21",
+    "full": "745371f23ad0",
+    "gu": "7e92913fc273",
+    "gu-restart": "74de63ebc494",
+    "cwgnc:max_norm=100000": "919e968fcec0",
+    "cwgnc:max_norm=5:epochs=3:b1=0.8": "b1456e2557f9",
+    "adamw:bias_correction=false:schedule=bert:group_by_length=true": "d702efcbfe10",
+    "mixout:mixout_gradient=exact:mixout_output_layer=false": "ff03baee295a",
+    "gu:stages=2:carry_optimizer=true": "4209c2f8bd77",
+    "cwgnc:unfreeze=restart:clipping=none": "a396930b0776",
+    "adamw:dropout=0.2:keep=best:segment_ids=false": "5f154084e107",
+}
+
+
+@pytest.mark.parametrize("label", NAMES)
+def test_settings_are_recorded_as_they_ever_were(label):
+    (recipe,) = parse_methods(label)
+    assert recipe.label == label
+    assert identity(recipe.settings()) == NAMES[label]
+
+
+def test_only_what_was_set_is_recorded_of_later_settings():
+    """Names of configurations, which these decide, stay as they were."""
+    names = {"clipping", "max_norm", "learning_rate", "batch_size", "epochs"}
+    names |= {"warmup_ratio", "weight_decay", "b1", "b2", "eps", "dropout"}
+    names |= {"evaluations_per_epoch", "keep"}
+    assert set(METHODS["cwgnc"].settings()) == names
+    assert set(METHODS["devlin"].settings()) == names | {"bias_correction"}
+    changed = METHODS["cwgnc"].replace(schedule="bert", unfreeze="gu")
+    assert set(changed.settings()) == names | {"schedule", "unfreeze"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"stages": 2}, r"stages .* no effect while unfreeze is none; set unfreeze"),
+        ({"carry_optimizer": True}, "carry_optimizer .* no effect while unfreeze"),
+        ({"mixout_gradient": "exact"}, "mixout_gradient .* while mixout is 0; set"),
+        ({"mixout_output_layer": False}, "mixout_output_layer .* while mixout is 0"),
+        ({"epochs": 2.5}, "epochs is 2.5 .* accepted is a whole number of at least 1"),
+        ({"epochs": "3"}, "epochs is 3 .* accepted is a whole number of at least 1"),
+        ({"dropout": float("nan")}, "dropout is nan .* below 1 or none"),
+        ({"epochs": None}, "epochs is None .* accepted is a whole number of at least"),
+        ({"bias_correction": 1}, "bias_correction is 1 .* true or false"),
+    ],
+)
+def test_settings_that_cannot_be(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe("mine", "my own", **settings)
+    with pytest.raises(ValueError, match=message):
+        METHODS["cwgnc"].replace(**settings)
+
+
+def test_a_threshold_of_nothing_is_refused_if_it_is_set():
+    # The method's own may stay where clipping is switched off.
+    assert METHODS["cwgnc"].replace(clipping="none").max_norm == 0.05
+    with pytest.raises(ValueError, match=r"max_norm .* no effect while clipping"):
+        METHODS["cwgnc"].replace(clipping="none", max_norm=1.0)
+
+
+def test_rules_read_what_is_written():
+    for value, rule in ((3, WHOLE), (0.1, NORM), (float("inf"), NORM), (False, BOOL)):
+        assert rule.read(written(value)) == value
+    assert SETTINGS["stages"].rule.read("None") is None
+    for text, rule in (("none", WHOLE), ("0", WHOLE), ("nan", NORM), ("1", BOOL)):
+        with pytest.raises(ValueError, match=f"got '{text}'; accepted is"):
+            rule.read(text)
+
+
+def test_recipes_are_read_without_jax():
+    code = "import bert_glue.training.methods, sys; print('jax' in sys.modules)"
+    command = [sys.executable, "-c", f"import sys; sys.path = {sys.path}; {code}"]
+    assert subprocess.check_output(command, text=True) == "False\n"
