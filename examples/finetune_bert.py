@@ -121,8 +121,8 @@ class Bert(nnx.Module):
 def load_model(name, classes, seed):
     """Returns a checkpoint's structure, parameters (a nested dict) and tokenizer."""
     config = transformers.AutoConfig.from_pretrained(name)
-    if (config.model_type, config.hidden_act) != ("bert", "gelu"):
-        raise ValueError(f"--model {name}: needed is a BERT with gelu, got {config}")
+    if config.model_type != "bert" or config.hidden_act != "gelu":
+        raise ValueError(f"{name}: needed is a bert with gelu, got {config.model_type}")
     rngs, size, tensors = nnx.Rngs(seed), config.hidden_size, {}
     file = transformers.utils.cached_file(name, "model.safetensors")
     for key, tensor in load_file(file).items():
@@ -139,9 +139,8 @@ def load_model(name, classes, seed):
     # Pretraining leaves no classifier for this task, and not always a pooler.
     tensors = fresh("pooler.dense", size) | tensors | fresh("classifier", classes)
     structure, params = nnx.split(Bert(config, tensors), nnx.Param)
-    length = min(128, config.max_position_embeddings)  # the paper's
     tokenizer = transformers.AutoTokenizer.from_pretrained(
-        name, model_max_length=length
+        name, model_max_length=min(128, config.max_position_embeddings)
     )
     return structure, nnx.to_pure_dict(params), tokenizer
 
@@ -203,9 +202,7 @@ def make_parser():
     option("--model", default=EMBEDDED, help="folder, or name on the hub")
     option("--data", nargs="+", default=[TASK], help="folder, or dataset of the hub")
     option("--epochs", type=int, default=5, help="of each stage; default 5")
-    option(
-        "--learning-rate", type=float, help="2e-5, the paper's; embedded model: 5e-4"
-    )
+    option("--learning-rate", type=float, help="2e-5; the embedded model's is 5e-4")
     option("--max-norm", type=float, default=0.05, help="of a component; default 0.05")
     option("--unfreeze", action="store_true", help="layer by layer, from the top")
     option("--seed", type=int, default=0, help="of head, order and dropout; default 0")

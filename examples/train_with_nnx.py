@@ -24,7 +24,7 @@ from flax import nnx
 import cwgnc_jax
 
 LETTERS, WORD, LENGTH = 20, 6, 24
-WIDTH, HEADS, LAYERS = 32, 4, 3
+WIDTH, HEADS, LAYERS = 64, 4, 3
 BATCH, LOG_EVERY, SAVE_EVERY = 32, 20, 50
 
 # All layers lie in one leaf, with the layer on the first axis; each is to be clipped on
@@ -35,6 +35,11 @@ MAX_NORM = {
     r"layers/.*\[0\]": 0.1,  # the lowest layer, less tightly than the others
     ".*": 0.05,
 }
+CLIP = cwgnc_jax.clip_by_component_norm(MAX_NORM, COMPONENTS)
+ADAMW = optax.adamw(3e-3, mask=cwgnc_jax.decay_mask)
+# The mean gradient of two batches makes a step. Around both: what is clipped is the
+# gradient that Adam gets, not a part of it.
+TX = optax.MultiSteps(optax.chain(CLIP, ADAMW), 2).gradient_transformation()
 
 
 class Layer(nnx.Module):
@@ -89,15 +94,6 @@ def make_batch(step):
     return jnp.tile(words, LENGTH // WORD)
 
 
-def make_optimizer(model):
-    """Returns AdamW behind the clipping, for the mean gradient of two batches."""
-    clip = cwgnc_jax.clip_by_component_norm(MAX_NORM, COMPONENTS)
-    adamw = optax.adamw(3e-3, mask=cwgnc_jax.decay_mask)
-    # Around both: what is clipped is the gradient that Adam gets, not a part of it.
-    tx = optax.MultiSteps(optax.chain(clip, adamw), every_k_schedule=2)
-    return nnx.Optimizer(model, tx.gradient_transformation(), wrt=nnx.Param)
-
-
 @nnx.jit
 def train_step(model, optimizer, text):
     """Updates model and optimizer in place; returns loss and accuracy."""
@@ -124,7 +120,7 @@ def main(arguments=None):
     )
     args = parser.parse_args(arguments)
     model = Transformer(nnx.Rngs(0))
-    optimizer = make_optimizer(model)
+    optimizer = nnx.Optimizer(model, TX, wrt=nnx.Param)
     names = cwgnc_jax.component_names(nnx.state(model, nnx.Param), COMPONENTS)
 
     folder = pathlib.Path(args.folder).absolute()  # as Orbax wants it
