@@ -129,7 +129,8 @@ def main(arguments=None):
         first = manager.latest_step() or 0
         if first:
             state = manager.restore(first, args=ocp.args.StandardRestore(state))
-            nnx.update((model, optimizer), (state["model"], state["optimizer"]))
+            nnx.update(model, state["model"])
+            nnx.update(optimizer, state["optimizer"])
         for step in range(first + 1, args.steps + 1):
             loss, accuracy = train_step(model, optimizer, make_batch(step))
             if step % LOG_EVERY == 0:

@@ -150,41 +150,41 @@ def test_the_task_beside_it_is_the_generated_one():
         assert rows == list(zip(texts, examples.labels.tolist(), strict=True))
 
 
+@pytest.fixture(scope="module")
+def still(tmp_path_factory):
+    """A model without dropout, whose noise two implementations would draw otherwise."""
+    config = dataclasses.replace(
+        tiny_bert.CONFIG,
+        num_hidden_layers=3,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    return tiny_bert.save(tmp_path_factory.mktemp("still"), config)
+
+
+STEPS, RATE, MAX_NORM = 4, 1e-3, 0.01
+
+
+@pytest.fixture(scope="module")
+def by_labels(still):
+    """Parameters at the start, and after each of three stages of unfreezing."""
+    structure, params, _ = finetune_bert.load_model(str(still), 2, seed=0)
+    found = [params]
+    for stage in range(3):
+        labels = cwgnc_jax.unfreezing_labels(params, stage)
+        optimizer = finetune_bert.make_optimizer(labels, RATE, MAX_NORM)
+        params = jax.tree.map(jnp.copy, params)  # the step donates what it is given
+        opt_state = optimizer.init(params)
+        for number in range(STEPS):
+            params, opt_state, _ = finetune_bert.train_step(
+                structure, optimizer, params, opt_state, pairs(), jax.random.key(number)
+            )
+        found.append(params)
+    return found
+
+
 class TestUnfreezing:
     """Labels on separate layers, and stacked layers that are cut, do the same."""
-
-    STEPS, RATE, MAX_NORM = 4, 1e-3, 0.01
-
-    @pytest.fixture(scope="class")
-    def still(self, tmp_path_factory):
-        """A model without dropout, whose noise the two would draw differently."""
-        config = dataclasses.replace(
-            tiny_bert.CONFIG,
-            num_hidden_layers=3,
-            hidden_dropout_prob=0.0,
-            attention_probs_dropout_prob=0.0,
-        )
-        return tiny_bert.save(tmp_path_factory.mktemp("still"), config)
-
-    def by_labels(self, folder):
-        structure, params, _ = finetune_bert.load_model(str(folder), 2, seed=0)
-        yield params
-        for stage in range(3):
-            labels = cwgnc_jax.unfreezing_labels(params, stage)
-            optimizer = finetune_bert.make_optimizer(labels, self.RATE, self.MAX_NORM)
-            # The step donates what it is given.
-            params = jax.tree.map(jnp.copy, params)
-            opt_state = optimizer.init(params)
-            for number in range(self.STEPS):
-                params, opt_state, _ = finetune_bert.train_step(
-                    structure,
-                    optimizer,
-                    params,
-                    opt_state,
-                    pairs(),
-                    jax.random.key(number),
-                )
-            yield params
 
     def by_cutting(self, folder, params):
         config = checkpoint.read_config(folder)
@@ -196,10 +196,10 @@ class TestUnfreezing:
         def optimizer(stage):
             components = bert.layer_components(groups.lowest_layer(stage))
             return optax.chain(
-                cwgnc_jax.clip_by_component_norm(self.MAX_NORM, components),
+                cwgnc_jax.clip_by_component_norm(MAX_NORM, components),
                 optax.scale_by_adam(eps=1e-6),
                 optax.add_decayed_weights(0.01, cwgnc_jax.decay_mask),
-                optax.scale_by_learning_rate(self.RATE),
+                optax.scale_by_learning_rate(RATE),
             )
 
         def fit(stage):
@@ -222,24 +222,24 @@ class TestUnfreezing:
                 return optax.apply_updates(trainable, updates), opt_state
 
             trainable, opt_state = stage.trainable, stage.opt_state
-            for _ in range(self.STEPS):
+            for _ in range(STEPS):
                 trainable, opt_state = step(trainable, opt_state)
             return trainable, opt_state
 
         return cwgnc_jax.gradual_unfreezing(params, optimizer, fit, groups)
 
-    def test_labels_and_a_cut_stack_give_the_same_parameters(self, still):
-        start, *stages = self.by_labels(still)
+    def test_labels_and_a_cut_stack_give_the_same_parameters(self, still, by_labels):
+        start, *stages = by_labels
         cut = self.by_cutting(still, jax.tree.map(jnp.asarray, in_their_layout(start)))
         for (_, expected), params in zip(cut, stages, strict=True):
             # A fiftieth of one step: Adam divides gradients by their size, so that
             # rounding shows wherever these are as small as its epsilon.
             chex.assert_trees_all_close(
-                in_their_layout(params), expected, rtol=0, atol=self.RATE / 50
+                in_their_layout(params), expected, rtol=0, atol=RATE / 50
             )
 
-    def test_a_stage_leaves_every_bit_of_what_is_frozen(self, still):
-        before, *stages = self.by_labels(still)
+    def test_a_stage_leaves_every_bit_of_what_is_frozen(self, by_labels):
+        before, *stages = by_labels
         for stage, after in enumerate(stages):
             for path, leaf in jax.tree_util.tree_leaves_with_path(after):
                 name = jax.tree_util.keystr(path, simple=True, separator="/")
