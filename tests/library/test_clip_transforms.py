@@ -74,7 +74,7 @@ class TestOptax:
         )
         updates, state = jax.jit(tx.update)(GRADIENTS, tx.init(PARAMS))
         kernel = updates["dense"]["kernel"]
-        np.testing.assert_allclose(np.linalg.norm(kernel), 0.1)
+        np.testing.assert_allclose(np.linalg.norm(kernel), 0.1, rtol=1e-6)
         expected = clipped_gradients()["stack"]
         np.testing.assert_allclose(updates["stack"], expected, rtol=1e-6)
         with pytest.raises(ValueError, match="got 2; name a path, or a key in it, as"):
@@ -266,9 +266,9 @@ class TestJax:
         for i, factor in enumerate(factors):
             one, state = run(jax.tree.map(lambda g, f=factor: g * f, GRADIENTS))
             chex.assert_trees_all_close(
-                jax.tree.map(lambda x, i=i: x[i], updates), one, 1e-6
+                jax.tree.map(lambda x, i=i: x[i], updates), one, rtol=1e-6
             )
-            np.testing.assert_allclose(states.norms[i], state.norms)
+            np.testing.assert_allclose(states.norms[i], state.norms, rtol=1e-6)
 
     def test_derivative_of_a_step_of_training(self):
         # Meta-gradient: how the loss after a clipped step moves with the threshold.

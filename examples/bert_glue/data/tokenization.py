@@ -47,14 +47,14 @@ def load_tokenizer(
             raise FileNotFoundError(f"neither {' nor '.join(_VOCABULARIES)} is there")
         with quiet():
             # Imported here: it takes a second, which --help is not to wait for.
-            from transformers import AutoTokenizer
+            from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
             tokenizer = AutoTokenizer.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )
         # Of [CLS] a [SEP] b [SEP], what is not text.
         added = tokenizer.num_special_tokens_to_add(pair=True)
-        if not tokenizer.is_fast or added != 3:
+        if not isinstance(tokenizer, PreTrainedTokenizerFast) or added != 3:
             raise ValueError(
                 f"{type(tokenizer).__name__} adds {added} special tokens to a pair of "
                 "sentences; BERT's adds 3, [CLS] and twice [SEP]"
@@ -62,7 +62,7 @@ def load_tokenizer(
         # A special token that the vocabulary lacks is given a number above all others,
         # for which the model has no embedding.
         for name in (tokenizer.unk_token, tokenizer.cls_token, tokenizer.sep_token):
-            if tokenizer.convert_tokens_to_ids(name) >= tokenizer.vocab_size:
+            if tokenizer.backend_tokenizer.token_to_id(name) >= tokenizer.vocab_size:
                 raise ValueError(f"{name} is not in the vocabulary")
     except Exception as error:  # of many kinds, bare ones of the engine among them
         raise ValueError(

@@ -1,0 +1,60 @@
+"""The loops of the documentation's pages run as they are written, and learn."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+PROJECT = pathlib.Path(__file__).parents[1]
+# What the test reads of a page's names once its code has run.
+REPORT = """
+import json
+predicted = (forward(inputs)).argmax(-1)
+accuracy = float((predicted == labels).mean())
+print(json.dumps([losses[0], losses[-1], accuracy, norms, sorted(names)]))
+"""
+FORWARD = {
+    "linen": "forward = lambda x: model.apply({'params': state.params}, x)",
+    "equinox": "forward = jax.vmap(model)",
+    "keras": "forward = model",  # with the variables that were assigned
+}
+NAMES = {
+    "linen": ["head/bias", "head/kernel", "wide/bias", "wide/kernel"],
+    "equinox": ["layers/0/bias", "layers/0/weight", "layers/1/bias", "layers/1/weight"],
+    "keras": [
+        "sequential/head/bias",
+        "sequential/head/kernel",
+        "sequential/wide/bias",
+        "sequential/wide/kernel",
+    ],
+}
+
+
+@pytest.mark.parametrize("page", FORWARD)
+def test_a_loop_learns_and_names_its_norms(page, tmp_path):
+    text = (PROJECT / "docs" / f"{page}.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    script = tmp_path / "page.py"  # a page's name is that of what it imports
+    script.write_text("\n".join([*blocks, FORWARD[page], REPORT]))
+    # In a process of its own: Keras reads its backend when it is imported first, and a
+    # reader's warnings are to be errors here as well.
+    run = subprocess.run(
+        [sys.executable, "-W", "error", script],
+        env=os.environ | {"PYTHONPATH": str(PROJECT), "KERAS_HOME": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    first, last, accuracy, norms, names = json.loads(run.stdout.splitlines()[-1])
+    # Four classes: a guess has the loss log 4 = 1.39 and is right in one of four.
+    assert first > 1.0
+    assert last < 0.4
+    assert accuracy > 0.85
+    assert sorted(norms) == names == NAMES[page]
+    assert all(0 < norm < 1 for norm in norms.values())
