@@ -21,7 +21,7 @@ from bert_glue.study.progress import Progress
 from bert_glue.study.run_group import train_group
 from bert_glue.study.study import Study
 from bert_glue.training import subjects
-from bert_glue.training.group_state import template
+from bert_glue.training.group_state import GroupState
 from bert_glue.training.methods import METHODS
 from bert_glue.training.seeds import Seed
 from bert_glue.training.stages import make_stages
@@ -182,7 +182,7 @@ def test_time_adds_up_and_only_the_last_checkpoint_is_kept(subject, trainers, tm
         trained(trainers, subject, checkpoint, evaluations=3)
     (folder,) = checkpoint.folder.iterdir()
     assert folder.name == "7"
-    facts, arrays = checkpoint.load(lambda facts: template(trainers, facts))
+    facts, arrays = checkpoint.load(GroupState(trainers).template)
     assert facts["seconds"] > 0
     checkpoint.save(7, facts | {"seconds": 1000}, arrays)
     assert 1000 < trained(trainers, subject, checkpoint_in(tmp_path)).seconds < 1600
