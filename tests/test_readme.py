@@ -1,5 +1,6 @@
 """What the README shows works as it is written."""
 
+import argparse
 import importlib
 import pathlib
 import re
@@ -10,6 +11,10 @@ import pytest
 
 README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+class Understood(Exception):
+    """Ends a script once it has read its command line."""
 
 
 def test_python_blocks_run():
@@ -37,13 +42,23 @@ def test_python_blocks_run():
     "command",
     re.findall(r"python examples/\w+\.py(?: *\\\n|[^\n])*", README),
 )
-def test_commands_are_understood(command):
+def test_commands_are_understood(command, monkeypatch):
     words = shlex.split(command.replace("\\\n", " "), comments=True)[1:]
     script = importlib.import_module(pathlib.Path(words[0]).stem)
-    script.make_parser().parse_args(words[1:])
+    parse = argparse.ArgumentParser.parse_args
+
+    def parse_and_stop(parser, *arguments):
+        parse(parser, *arguments)
+        raise Understood
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_and_stop)
+    with pytest.raises(Understood):
+        script.main(words[1:])
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/devices.md", "results/README.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/clipping.md", "docs/devices.md", "results/README.md"]
+)
 def test_what_is_linked_exists(page):
     path = pathlib.Path(__file__).parents[1] / page
     links = re.findall(r"\]\((?!http)([^)]+)\)", path.read_text())
