@@ -151,6 +151,15 @@ def test_relations_between_words_are_mutual():
         for word, entry in table.items():
             if entry.synonym:
                 assert table[entry.synonym].synonym == word
+    for verb, converse in lexicon.CONVERSES.items():
+        assert lexicon.CONVERSES[converse] == verb
+    for word, adjective in lexicon.ADJECTIVES.items():
+        if adjective.opposite:
+            back = lexicon.ADJECTIVES[adjective.opposite].opposite
+            assert oracles_english.canonical(back) == oracles_english.canonical(word)
+
+
+def test_words_are_of_the_kinds_of_those_above_them():
     for word, noun in lexicon.NOUNS.items():
         if noun.hypernym:
             assert lexicon.NOUNS[noun.hypernym].kind == noun.kind, word
@@ -159,12 +168,6 @@ def test_relations_between_words_are_mutual():
             above = lexicon.VERBS[verb.hypernym]
             kinds = [k for k in ("human", "animal") if lexicon.is_a(k, verb.subject)]
             assert all(lexicon.is_a(kind, above.subject) for kind in kinds), word
-    for verb, converse in lexicon.CONVERSES.items():
-        assert lexicon.CONVERSES[converse] == verb
-    for word, adjective in lexicon.ADJECTIVES.items():
-        if adjective.opposite:
-            back = lexicon.ADJECTIVES[adjective.opposite].opposite
-            assert oracles_english.canonical(back) == oracles_english.canonical(word)
 
 
 def test_no_spelling_belongs_to_two_words():
