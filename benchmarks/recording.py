@@ -25,7 +25,7 @@ from bert_glue.study.programs import make_trainers
 from bert_glue.training.methods import METHODS
 from bert_glue.training.seeds import Seed, seed_keys
 from bert_glue.training.subjects import Subject
-from finetune import SHAPES, load
+from finetune import SHAPES, load_subject
 
 _BOUND = 1.02
 
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--output", type=pathlib.Path, help="Markdown file to write")
     parser.set_defaults(dtype="float32")
     options = parser.parse_args()
-    subject = load(options, options.task)
+    subject = load_subject(options, options.task)
     rows = []
     for method in options.methods:
         trainings = {
