@@ -9,8 +9,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 from bert_glue.cli import choices, script
-from bert_glue.cli.options import add_options
-from bert_glue.cli.parser import Parser, make_parser
+from bert_glue.cli.options import add_group, add_options
+from bert_glue.cli.parser import make_parser
 
 if TYPE_CHECKING:
     from bert_glue.cli.study_script import Job, Part
@@ -29,22 +29,12 @@ EXAMPLES = """\
       your own data; the best run's answers for new.tsv
 """
 
-
-def add_own_options(parser: Parser) -> None:
-    """What to do with the best run."""
-    group = parser.add_argument_group("the best run")
-    group.add_argument(
-        "--predict",
-        metavar="FILE",
-        help="TSV with a header and the task's text columns: its predictions go to "
-        "predictions.tsv in the output directory",
-    )
-    group.add_argument(
-        "--save-model",
-        action="store_true",
-        help="save the best run's model to model/ in the output directory, as Hugging "
-        "Face does",
-    )
+BEST_RUN = {
+    "--predict FILE": "TSV with a header and the task's text columns: its predictions "
+    "go to predictions.tsv in the output directory",
+    "--save-model": "save the best run's model to model/ in the output directory, as "
+    "Hugging Face does",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -58,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = make_parser(__file__, __doc__ or "", EXAMPLES)
     add_options(parser, methods="cwgnc", seeds=5)
-    add_own_options(parser)
+    add_group(parser, "the best run", BEST_RUN)
     options = choices.parse(parser, arguments, check)
     from bert_glue.cli import study_script
 
@@ -82,7 +72,8 @@ def prepare(job: "Job") -> "Part":
     from bert_glue.report import formats, plots
     from bert_glue.study import best_model
 
-    options, records, subject = job.options, job.records, job.subjects[0]
+    options, records = job.options, job.records
+    subject = job.configurations[0].subject
     to_predict = None
     if options.predict is not None:
         to_predict = load.read_examples(options.predict, subject.task, labelled=False)

@@ -10,7 +10,7 @@ task that come with the project.
 import functools
 
 from bert_glue.cli import choices, script
-from bert_glue.cli.options import add_options, add_report_only
+from bert_glue.cli.options import add_group, add_options, report_only
 from bert_glue.cli.parser import make_parser
 
 EXAMPLES = """\
@@ -35,15 +35,11 @@ def main(arguments: list[str] | None = None) -> int:
       The exit code.
     """
     parser = make_parser(__file__, __doc__ or "", EXAMPLES)
-    group = parser.add_argument_group("figures")
-    add_report_only(group, "draw the figures")
-    group.add_argument(
-        "--layer",
-        type=int,
-        metavar="N",
-        help="layer of Figure 3, from 0 at the bottom (by default as high up as the "
-        "paper's, which is 21 of 24)",
-    )
+    layer = {
+        "--layer I": "layer of Figure 3, from 0 at the bottom (by default as high up "
+        "as the paper's, which is 21 of 24)"
+    }
+    add_group(parser, "figures", report_only("draw the figures") | layer)
     folder = "runs/gradient_norms/TASK"
     add_options(parser, methods="devlin,cwgnc", seeds=8, folder=folder)
     options = choices.parse(parser, arguments)

@@ -7,7 +7,7 @@ options it does so on a small BERT and a small task that come with the project.
 """
 
 from bert_glue.cli import choices, script
-from bert_glue.cli.options import add_options, add_report_only
+from bert_glue.cli.options import add_group, add_options, report_only
 from bert_glue.cli.parser import make_parser
 
 EXAMPLES = """\
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
       The exit code.
     """
     parser = make_parser(__file__, __doc__ or "", EXAMPLES)
-    add_report_only(parser.add_argument_group("figures"), "draw the figures")
+    add_group(parser, "figures", report_only("draw the figures"))
     folder = "runs/gradual_unfreezing/TASK"
     add_options(parser, methods="gu,gu-restart,full", seeds=5, folder=folder)
     options = choices.parse(parser, arguments)

@@ -12,15 +12,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bert_glue.cli import choices, script
-from bert_glue.cli.options import EMBEDDED, add_options, add_report_only
-from bert_glue.cli.parser import Parser, errors_in_one_line, make_parser
+from bert_glue.cli.options import EMBEDDED, add_group, add_options, report_only
+from bert_glue.cli.parser import make_parser
 from bert_glue.report import paper
 from bert_glue.training.methods import METHODS, parse_methods
 from bert_glue.training.settings import written
 
 if TYPE_CHECKING:
     from bert_glue.cli.study_script import Job, Part
-    from bert_glue.records.designs import Design
     from bert_glue.records.run_store import RunStore
     from bert_glue.study.progress import Progress
 
@@ -71,24 +70,6 @@ def default_tasks(table: str, model: str) -> tuple[str, ...]:
     return tasks[-1:] if table == "2" else tasks
 
 
-def add_own_options(parser: Parser) -> None:
-    """Which table, and how it is made."""
-    group = parser.add_argument_group("table")
-    group.add_argument(
-        "--table",
-        choices=("1", "2", _ALL),
-        help="1: methods (the default); 2: thresholds; with --report-only also "
-        f"{_ALL}: whatever runs the directory has",
-    )
-    group.add_argument(
-        "--reference",
-        metavar="METHOD",
-        help="row that the others are compared with, as it is written in the table "
-        f"(default cwgnc; in Table 2 the threshold {METHODS['cwgnc'].max_norm:g})",
-    )
-    add_report_only(group, "make the tables and the page")
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Runs the script.
 
@@ -99,7 +80,14 @@ def main(arguments: list[str] | None = None) -> int:
       The exit code.
     """
     parser = make_parser(__file__, __doc__ or "", EXAMPLES)
-    add_own_options(parser)
+    own = {
+        f"--table 1|2|{_ALL}": "1: methods (the default); 2: thresholds; with "
+        f"--report-only also {_ALL}: whatever runs the directory has",
+        "--reference METHOD": "row that the others are compared with, as it is written "
+        "in the table (default cwgnc; in Table 2 the threshold "
+        f"{METHODS['cwgnc'].max_norm:g})",
+    }
+    add_group(parser, "table", own | report_only("make the tables and the page"))
     add_options(
         parser,
         methods=default_methods("1", "").replace(",", ", "),
@@ -112,12 +100,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = choices.parse(parser, arguments, fill_in)
     from bert_glue.cli import study_script
 
-    if not options.report_only:
-        return study_script.run(parser, options, prepare)
-    with errors_in_one_line(parser, *study_script.BAD_INPUT):
-        records = study_script.open_finished(options)
+    def report(records: "RunStore") -> None:
         report_tables(print, records, options.table, options.reference)
-    return 0
+
+    return study_script.run(parser, options, prepare, report)
 
 
 def fill_in(options: argparse.Namespace) -> None:
@@ -133,26 +119,12 @@ def fill_in(options: argparse.Namespace) -> None:
 
 
 def prepare(job: "Job") -> "Part":
-    """Designs the table, and makes it in the end."""
-    from bert_glue.cli.study_script import Part
-
-    design = make_design(job)
-    names = {configuration.name for configuration in job.configurations}
-
-    def report(study: object, progress: "Progress") -> None:
-        # A shard may have nothing to do, and find nothing done.
-        if any(run["configuration"] in names for run in job.records.read()):
-            report_tables(progress.note, job.records, job.options.table)
-
-    return Part(report, design=design)
-
-
-def make_design(job: "Job") -> "Design":
-    """The table that every method on every task makes.
+    """Designs the table of every method on every task, and makes it in the end.
 
     Raises:
       ValueError: if the reference is no row.
     """
+    from bert_glue.cli.study_script import Part
     from bert_glue.records.designs import Design, choose_reference
     from bert_glue.records.run_store import normalised_label
 
@@ -160,14 +132,21 @@ def make_design(job: "Job") -> "Design":
         (each.subject.task.name, each.recipe.label): each.name
         for each in job.configurations
     }
-    methods = tuple(dict.fromkeys(label for _, label in cells))
+    tasks, methods = (tuple(dict.fromkeys(names)) for names in zip(*cells, strict=True))
     reference = normalised_label(job.options.reference or choose_reference(methods))
     if reference not in methods:
         raise ValueError(
             f"the reference is {reference!r}; accepted are {', '.join(methods)}"
         )
-    tasks = tuple(subject.task.name for subject in job.subjects)
-    return Design(job.options.table, methods, tasks, cells, tuple(job.seeds), reference)
+
+    def report(study: object, progress: "Progress") -> None:
+        # A shard may have nothing to do, and find nothing done.
+        if any(run["configuration"] in cells.values() for run in job.records.read()):
+            report_tables(progress.note, job.records, job.options.table)
+
+    number, seeds = job.options.table, tuple(job.seeds)
+    design = Design(number, methods, tasks, cells, seeds, reference)
+    return Part(report, design=design)
 
 
 def report_tables(

@@ -1,7 +1,5 @@
 """The script's figures from records, and what it refuses. Nothing is trained here."""
 
-import dataclasses
-
 import gradient_norms
 import numpy as np
 import pytest
@@ -9,7 +7,6 @@ import recorded_runs
 import tiny_bert
 from bert_glue.records.component_logs import ComponentLogs, gather
 from bert_glue.records.run_store import RunStore
-from bert_glue.report import gradient_figures
 
 
 def report(folder, *more):
@@ -65,26 +62,6 @@ def test_figures_and_what_is_said(folder, capsys):
         assert found == layers | kinds | {"head.png", "embeddings.png"}
     for what in ("components", "parameters"):
         assert (figures / f"clip_rate_{what}.png").exists()
-
-
-def test_the_worst_failed_run_stands_beside_the_best_successful(folder):
-    devlin, cwgnc = methods_of(folder)
-    chosen = gradient_figures.choose_runs(devlin)
-    assert list(chosen) == [
-        "failed run (seed 2, -5.0)",
-        "successful run (seed 1, 30.0)",
-    ]
-    assert [run.record["seed"] for run in chosen.values()] == [2, 1]
-    assert list(gradient_figures.choose_runs(cwgnc)) == ["successful run (seed 1, 8.0)"]
-    diverged = devlin.runs[3].record | {"failed": True, "diverged_at": 9}
-    worse = dataclasses.replace(
-        devlin,
-        runs=(*devlin.runs[:3], dataclasses.replace(devlin.runs[3], record=diverged)),
-    )
-    assert (
-        next(iter(gradient_figures.choose_runs(worse)))
-        == "failed run (seed 3, diverged)"
-    )
 
 
 def test_every_run_failed(tmp_path, capsys):

@@ -1,19 +1,16 @@
 """The case study from its command line to its figures."""
 
 import contextlib
-import dataclasses
 import io
 import json
 
 import gradual_unfreezing
 import numpy as np
 import pytest
-import recorded_runs
 import tiny_bert
-from bert_glue.records.component_logs import ComponentLogs, gather
+from bert_glue.records.component_logs import ComponentLogs
 from bert_glue.records.files import RecordsError
 from bert_glue.records.run_store import RunStore
-from bert_glue.report import unfreezing_figures
 from bert_glue.study.study import Study
 
 import cwgnc_jax
@@ -102,6 +99,18 @@ def test_last_stage_of_restart_is_full_fine_tuning(finished):
         assert restarted["train_loss"] == pytest.approx(full["train_loss"], rel=1e-4)
 
 
+def test_layers_may_be_left_alone_by_labels(finished, options, tmp_path):
+    by_cut = next(each for each in records_of(finished[0]) if each["method"] == "gu")
+    assert "freezing" not in by_cut
+    run(options, tmp_path, "--method", "gu", "--freezing", "labels", "--seeds", 1)
+    (by_labels,) = records_of(tmp_path)
+    assert by_labels["freezing"] == "labels"
+    assert by_labels["configuration"] != by_cut["configuration"]
+    assert by_labels["score"] == pytest.approx(by_cut["score"])
+    # Float32 sums in another order, through 10 steps of Adam.
+    assert by_labels["train_loss"] == pytest.approx(by_cut["train_loss"], rel=1e-4)
+
+
 def test_tables_are_of_the_records(finished):
     folder, printed = finished
     columns = []
@@ -180,67 +189,3 @@ def test_a_recording_comes_before_its_record(options, tmp_path, monkeypatch, cap
     assert "no space left" in capsys.readouterr().err
     assert not (tmp_path / "runs.jsonl").exists()
     assert len(list(ComponentLogs(tmp_path).folder.iterdir())) == SEEDS
-
-
-@pytest.fixture
-def made_up(tmp_path):
-    """Three stages of GU whose layers have moved by known lengths."""
-    names, layers = 15, recorded_runs.LAYERS
-    trained = [[0, 1, 5, 8, 11, 14], [0, 1, *range(4, 6), 7, 8, 10, 11, 13, 14]]
-    trained.append(list(range(names)))
-
-    def arrays(seed, name, shape):
-        if name.startswith("rmsd_from_initial"):
-            stage = int(name.rpartition("/")[2])
-            values = np.zeros(names, np.float32)
-            values[trained[stage]] = 1 + stage + seed
-            return values
-        return np.ones(shape, np.float32)
-
-    scores = [[10, 20, 30], [20, 20, 50]]
-    recorded_runs.write(
-        tmp_path, scores, "gu", trained=trained, arrays=arrays, unfreeze="gu"
-    )
-    recorded_runs.write(
-        tmp_path, [40, 60], "full", arrays=lambda *a: 7 + np.zeros(a[2])
-    )
-    assert len(trained) == layers
-    return gather(RunStore(tmp_path).read(), ComponentLogs(tmp_path).load)
-
-
-def test_what_the_figures_show(made_up):
-    gu, full = made_up
-    np.testing.assert_array_equal(
-        unfreezing_figures.scores_by_stage(gu), [[10, 20], [20, 20], [30, 50]]
-    )
-    np.testing.assert_array_equal(unfreezing_figures.scores_by_stage(full), [[40, 60]])
-    moved = unfreezing_figures.movement_by_stage(gu, "rmsd_from_initial")
-    assert {name: list(values) for name, values in moved.items()} == {
-        "embeddings": [0, 0, 3.5],
-        "layer 0": [0, 0, 3.5],
-        "layer 1": [0, 2.5, 3.5],
-        "layer 2": [1.5, 2.5, 3.5],
-        "head": [1.5, 2.5, 3.5],
-    }
-    # The made-up distance is 1 everywhere: what did not move has none all the same.
-    turned = unfreezing_figures.movement_by_stage(gu, "cosine_distance_from_initial")
-    assert {name: list(values) for name, values in turned.items()} == {
-        "embeddings": [0, 0, 1],
-        "layer 0": [0, 0, 1],
-        "layer 1": [0, 1, 1],
-        "layer 2": [1, 1, 1],
-        "head": [1, 1, 1],
-    }
-    # All components of full fine-tuning moved alike; of GU not stage by stage either,
-    # for the made-up movement from the stage before is the same everywhere.
-    assert unfreezing_figures.racing(full)["whole run"].tolist() == [0, 0]
-    assert unfreezing_figures.racing(gu)["stage by stage"].tolist() == [0, 0]
-    diverged = [
-        dataclasses.replace(run, record=run.record | {"diverged_at": 3})
-        for run in gu.runs[1:]
-    ]
-    sound = dataclasses.replace(gu, runs=(gu.runs[0], *diverged))
-    moved = unfreezing_figures.movement_by_stage(sound, "rmsd_from_initial")
-    assert list(moved["head"]) == [1, 2, 3]
-    none = dataclasses.replace(gu, runs=tuple(diverged))
-    assert unfreezing_figures.movement_by_stage(none, "rmsd_from_initial") == {}

@@ -1,7 +1,7 @@
 """What is going to be run, said before it is."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,14 +15,11 @@ from bert_glue.training.methods import describe
 from bert_glue.training.recipe import Recipe
 from bert_glue.training.subjects import Subject
 
-Say = Callable[[str], None]
 
-
-def announce(say: Say, options: argparse.Namespace, study: Study) -> None:
-    """Tells the user what is going to be run.
+def announcement(options: argparse.Namespace, study: Study) -> Iterator[str]:
+    """What is going to be run, line by line.
 
     Args:
-      say: prints a line.
       options: the script's options.
       study: what is run.
     """
@@ -30,28 +27,26 @@ def announce(say: Say, options: argparse.Namespace, study: Study) -> None:
     for configuration in study.configurations:
         if configuration.subject is not shown:
             shown = configuration.subject
-            _announce_subject(say, options, shown)
-        _announce_recipe(say, options, configuration.recipe)
-        _announce_runs(say, study, configuration)
+            yield from _about_subject(options, shown)
+        yield from _about_recipe(options, configuration.recipe)
+        yield from _about_runs(study, configuration)
     labels = {configuration.recipe.label for configuration in study.configurations}
-    for recipe in options.recipes:
-        if recipe.label not in labels:
-            say(f"{recipe.label}: a method before it has the same settings; no new row")
+    for label in (recipe.label for recipe in options.recipes):
+        if label not in labels:
+            yield f"{label}: a method before it has the same settings; no new row"
     if options.shard is not None:
         mine = sum(len(study.seeds_of(each)) for each in study.configurations)
         total = len(study.configurations) * len(study.seeds)
         number, of = options.shard
-        say(f"shard {number} of {of}: {mine} of the {total} runs")
+        yield f"shard {number} of {of}: {mine} of the {total} runs"
     names = {configuration.name for configuration in study.configurations}
-    others = {run["configuration"] for run in study.records.read()} - names
-    if others:
+    if others := {run["configuration"] for run in study.records.read()} - names:
         many = "configurations have" if len(others) > 1 else "configuration has"
-        say(
+        yield (
             f"{len(others)} other {many} runs in this directory; summary.json keeps "
             "them apart"
         )
-    for note in study.records.notes:
-        say(f"note: {note}")
+    yield from (f"note: {note}" for note in study.records.notes)
 
 
 def has_one_class(task: Task, labels: ArrayLike | None) -> bool:
@@ -61,8 +56,8 @@ def has_one_class(task: Task, labels: ArrayLike | None) -> bool:
     return len(np.unique(np.asarray(labels))) == 1
 
 
-def _announce_subject(say: Say, options: argparse.Namespace, subject: Subject) -> None:
-    say(
+def _about_subject(options: argparse.Namespace, subject: Subject) -> Iterator[str]:
+    yield (
         f"{options.model} on {subject.task.name}: {len(subject.train.lengths):,} "
         f"examples to train on, {len(subject.evaluation.lengths):,} to score"
         + (", held out of the training set" if subject.held_out else "")
@@ -70,36 +65,31 @@ def _announce_subject(say: Say, options: argparse.Namespace, subject: Subject) -
     if options.train_file is not None:
         labels = subject.task.labels
         names = ", ".join(labels[:8]) + (" ..." if len(labels) > 8 else "")
-        say(f"{len(labels)} classes: {names}" if labels else "labels are numbers")
+        yield f"{len(labels)} classes: {names}" if labels else "labels are numbers"
     if has_one_class(subject.task, subject.evaluation.labels):
-        say("note: all examples to score are of one class, so that scores say little")
+        yield "note: all examples to score are of one class, so that scores say little"
     if subject.fresh:
-        say(f"not in the checkpoint, drawn from each seed: {', '.join(subject.fresh)}")
+        yield f"not in the checkpoint, drawn from each seed: {', '.join(subject.fresh)}"
     else:
-        say("the classifier is the checkpoint's; nothing is drawn from the seeds")
+        yield "the classifier is the checkpoint's; nothing is drawn from the seeds"
 
 
-def _announce_recipe(say: Say, options: argparse.Namespace, recipe: Recipe) -> None:
-    say(describe(recipe))
+def _about_recipe(options: argparse.Namespace, recipe: Recipe) -> Iterator[str]:
+    yield describe(recipe)
     given = choices.settings(options)
-    taken = [
-        name.replace("_", " ")
-        for name in choices.model_defaults(options.model)
-        if name not in recipe.changed and name not in given
-    ]
-    if taken:
-        say(f"  of these the embedded model's own: {', '.join(taken)}")
+    own = choices.model_defaults(options.model)
+    if taken := [name for name in own if name not in {*recipe.changed, *given}]:
+        names = ", ".join(taken).replace("_", " ")
+        yield f"  of these the embedded model's own: {names}"
     for name, value in given.items():
         if why := choices.why_idle(recipe, name, value):
-            say(f"  {flag(name)} has no effect on it: {why}")
+            yield f"  {flag(name)} has no effect on it: {why}"
 
 
-def _announce_runs(say: Say, study: Study, configuration: Configuration) -> None:
-    mine = study.seeds_of(configuration)
+def _about_runs(study: Study, configuration: Configuration) -> Iterator[str]:
+    runs = len(study.seeds_of(configuration))
     missing = len(study.missing(configuration))
-    if missing < len(mine):
-        done = len(mine) - missing
-        say(f"  {done} of {len(mine)} runs are recorded, {missing} missing")
-    plan = study.plan(configuration)
-    if plan is not None:
-        say(f"  seeds side by side: {plan.group_size} ({plan.reason})")
+    if missing < runs:
+        yield f"  {runs - missing} of {runs} runs are recorded, {missing} missing"
+    if plan := study.plan(configuration):
+        yield f"  seeds side by side: {plan.group_size} ({plan.reason})"

@@ -45,9 +45,8 @@ def parse(
             check_processes(options)
             options.pairs = seeds(options)
             options.recipes = recipes(options, model_defaults(options.model))
-        if options.train_file:
-            options.tasks = (OWN_FILES,)
-        options.tasks = options.tasks or options.default_tasks
+        own = (OWN_FILES,) if options.train_file else options.task
+        options.tasks = own or options.default_tasks
         folder = options.default_folder.replace("TASK", options.tasks[0])
         options.output_dir = options.output_dir or pathlib.Path(folder)
     return options
@@ -73,22 +72,20 @@ def recipes(
     Raises:
       ValueError: if settings do not go together, or one has no effect.
     """
-    given = settings(options)
+    chosen = [recipe.with_defaults(**defaults) for recipe in options.method]
+    given = settings(options).items()
     # Whether a setting has an effect depends on those that need no other.
-    given = dict(sorted(given.items(), key=lambda item: bool(SETTINGS[item[0]].needs)))
-    chosen = []
-    for recipe in options.method:
-        recipe = recipe.with_defaults(**defaults)
-        for name, value in given.items():
-            if not why_idle(recipe, name, value):
-                recipe = recipe.with_defaults(**{name: value})
-        chosen.append(recipe)
-    for name, value in given.items():
-        reasons = {recipe.label: why_idle(recipe, name, value) for recipe in chosen}
+    for name, value in sorted(given, key=lambda item: bool(SETTINGS[item[0]].needs)):
+        reasons = [why_idle(recipe, name, value) for recipe in chosen]
         own = all(name in recipe.changed for recipe in chosen)
-        if all(reasons.values()) and not own:
-            found = "; ".join(f"{label}: {why}" for label, why in reasons.items())
-            raise ValueError(f"{flag(name)} has no effect ({found})")
+        if all(reasons) and not own:
+            labels = [f"{recipe.label}: " for recipe in chosen]
+            why = "; ".join(map("".join, zip(labels, reasons, strict=True)))
+            raise ValueError(f"{flag(name)} has no effect ({why})")
+        chosen = [
+            recipe if why else recipe.with_defaults(**{name: value})
+            for recipe, why in zip(chosen, reasons, strict=True)
+        ]
     return tuple(chosen)
 
 
@@ -144,7 +141,7 @@ def check_subject(options: argparse.Namespace) -> None:
         _check_own_files(options)
     elif options.metric:
         raise ValueError("--metric is for --train-file; a task brings its own")
-    tasks = options.tasks or options.default_tasks
+    tasks = options.task or options.default_tasks
     generated = [name for name in tasks if name in GENERATED]
     if options.data_dir and generated:
         raise ValueError(
@@ -159,15 +156,16 @@ def check_subject(options: argparse.Namespace) -> None:
 
 
 def _check_own_files(options: argparse.Namespace) -> None:
+    is_scored, is_held_out = bool(options.eval_file), options.held_out is not None
     if not options.train_file:
         raise ValueError("--eval-file belongs to --train-file")
-    if options.eval_file and options.held_out is not None:
+    if is_scored and is_held_out:
         raise ValueError("--held-out scores training examples; leave out --eval-file")
-    if not options.eval_file and options.held_out is None:
+    if not is_scored and not is_held_out:
         raise ValueError(
-            "--train-file needs --eval-file, or --held-out to score a share of its own"
+            "--train-file needs --eval-file, or --held-out for a share of it"
         )
-    if options.tasks or options.data_dir:
+    if options.task or options.data_dir:
         raise ValueError("--train-file replaces --task and --data-dir; give one kind")
 
 

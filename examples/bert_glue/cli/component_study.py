@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Callable, Iterable, Sequence
 
 from bert_glue.cli import study_script
-from bert_glue.cli.parser import Parser, errors_in_one_line
+from bert_glue.cli.parser import Parser
 from bert_glue.cli.study_script import Job, Part
 from bert_glue.devices import processes
 from bert_glue.records.component_logs import ComponentLogs, LoggedMethod, gather
@@ -18,16 +18,13 @@ from bert_glue.study.study import Study
 _SUBJECT = ("task", "model_fingerprint", "data_fingerprint", "max_length", "dtype")
 
 Methods = Sequence[LoggedMethod]
-Describe = Callable[[Methods], str]
-Draw = Callable[[pathlib.Path, Methods], Iterable[pathlib.Path]]
-"""Draws figures into a folder; returns their files."""
 
 
 def run(
     parser: Parser,
     options: argparse.Namespace,
-    describe: Describe,
-    draw: Draw,
+    describe: Callable[[Methods], str],
+    draw: Callable[[pathlib.Path, Methods], Iterable[pathlib.Path]],
     check: Callable[[int], object] = lambda layers: None,
 ) -> int:
     """Does the runs that are missing unless only figures are wanted, and draws them.
@@ -36,7 +33,7 @@ def run(
       parser: the script's parser.
       options: what :func:`choices.parse` returned.
       describe: says in words what the figures show.
-      draw: draws the figures.
+      draw: draws the figures into a folder, and returns their files.
       check: raises a ValueError if the script's own options do not go with a model
         of so many layers.
 
@@ -53,7 +50,7 @@ def run(
             say(str(path))
 
     def prepare(job: Job) -> Part:
-        check(job.subjects[0].config.num_hidden_layers)
+        check(job.configurations[0].subject.config.num_hidden_layers)
         logs = _open_logs(job.records, options)
         order = {each.name: rank for rank, each in enumerate(job.configurations)}
         wanted = {each.run(seed) for each in job.configurations for seed in job.seeds}
@@ -72,14 +69,11 @@ def run(
             {"component_logs": logs},
         )
 
-    if not options.report_only:
-        return study_script.run(parser, options, prepare)
-    with errors_in_one_line(parser, *study_script.BAD_INPUT):
-        records = study_script.open_finished(options)
+    def report_only(records: RunStore) -> None:
         logs = _open_logs(records, options)
         show(print, logs, _comparable(_logged(records, logs), logs))
-        records.close()
-    return 0
+
+    return study_script.run(parser, options, prepare, report_only)
 
 
 def _open_logs(records: RunStore, options: argparse.Namespace) -> ComponentLogs:

@@ -108,13 +108,10 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """
     accepted = "a count such as 5, or seeds such as 3,7,10-12"
     items = [item.strip() for item in text.split(",")]
+    seeds: list[int] = []
     try:
         if len(items) == 1 and "-" not in text:
-            count = int(text)
-            if not 1 <= count <= MOST_SEEDS:
-                raise ValueError
-            return tuple(range(count))
-        seeds: list[int] = []
+            items = [f"0-{int(text) - 1}"]
         # A comma at the end makes a list of a single seed.
         for item in items if items[-1] else items[:-1]:
             first, dash, last = item.partition("-")
@@ -123,8 +120,6 @@ def parse_seeds(text: str) -> tuple[int, ...]:
             if not 0 <= low <= high <= MAX_SEED or high - low >= MOST_SEEDS:
                 raise ValueError
             seeds += range(low, high + 1)
-        if not seeds:
-            raise ValueError
     except ValueError:
         raise ValueError(f"seeds are {text!r}; accepted is {accepted}") from None
     if len(set(seeds)) < len(seeds):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bert_glue.cli import choices
-from bert_glue.cli.announce import announce, has_one_class
+from bert_glue.cli.announce import announcement, has_one_class
 from bert_glue.cli.options import EMBEDDED
 from bert_glue.cli.parser import Parser, errors_in_one_line
 from bert_glue.data import load
@@ -32,12 +32,6 @@ from bert_glue.training import subjects
 from bert_glue.training.seeds import Seed
 from bert_glue.training.subjects import Subject
 
-BAD_INPUT = (ValueError, RecordsError)
-"""Errors that the user's input can cause."""
-
-FAILURES = (RecordsError, StudyStopped, NoBestRun, processes.Gone)
-"""Errors that can end a study."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Job:
@@ -46,14 +40,12 @@ class Job:
     Attributes:
       options: the script's options.
       records: the output directory.
-      subjects: the model with each task.
       seeds: seeds of each configuration.
       configurations: every method on every task, each once.
     """
 
     options: argparse.Namespace
     records: RunStore
-    subjects: Sequence[Subject]
     seeds: Sequence[Seed]
     configurations: Sequence[Configuration]
 
@@ -74,7 +66,10 @@ class Part:
 
 
 def run(
-    parser: Parser, options: argparse.Namespace, prepare: Callable[[Job], Part]
+    parser: Parser,
+    options: argparse.Namespace,
+    prepare: Callable[[Job], Part],
+    report_only: Callable[[RunStore], None] | None = None,
 ) -> int:
     """Does what is missing of a study, reports, and lets go of its records.
 
@@ -83,20 +78,26 @@ def run(
       options: what :func:`choices.parse` returned.
       prepare: makes the script's own part; raises a ValueError or a RecordsError if
         it cannot use what the user gave.
+      report_only: reports what is recorded, for a script that has such an option.
 
     Returns:
       The script's exit code.
     """
     try:
-        with errors_in_one_line(parser, *BAD_INPUT):
+        with errors_in_one_line(parser, ValueError, RecordsError):
+            if report_only and options.report_only:
+                with contextlib.closing(_open_finished(options)) as records:
+                    report_only(records)
+                return 0
             study, report = _make_study(options, prepare)
         progress = Progress(study.runs_missing())
         with contextlib.closing(study.records), contextlib.closing(progress):
-            announce(progress.note, options, study)
+            for line in announcement(options, study):
+                progress.note(line)
             study.run(progress)
             progress.note("")
             report(study, progress)
-    except FAILURES as error:
+    except (RecordsError, StudyStopped, NoBestRun, processes.Gone) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -105,19 +106,8 @@ def run(
     return 0
 
 
-def open_finished(options: argparse.Namespace) -> RunStore:
-    """Opens an output directory to report what is recorded there.
-
-    Args:
-      options: what :func:`choices.parse` returned.
-
-    Returns:
-      The records in it; notes about them are printed.
-
-    Raises:
-      ValueError: if there is no such directory, nor one to merge.
-      RecordsError: if it cannot be used.
-    """
+def _open_finished(options: argparse.Namespace) -> RunStore:
+    """The records of a directory that there is, or of others to merge."""
     if not options.merge and not options.output_dir.is_dir():
         raise ValueError(f"there is no output directory {options.output_dir}")
     records = _open_records(options)
@@ -137,9 +127,8 @@ def _make_study(
     if not options.no_compilation_cache:
         environment.keep_compiled_programs()
     seeds = [Seed(*pair) for pair in options.pairs]
-    found = _load_subjects(options)
-    configurations = _configure(options, found)
-    part = prepare(Job(options, records, found, seeds, configurations))
+    configurations = _configure(options)
+    part = prepare(Job(options, records, seeds, configurations))
     study = Study(
         configurations,
         seeds,
@@ -150,7 +139,7 @@ def _make_study(
         shard=options.shard and Shard(*options.shard),
         **part.study,
     )
-    _add_to_manifest(records, options.command, configurations, part.design)
+    _add_to_manifest(study, options.command, part.design)
     return study, part.report
 
 
@@ -163,17 +152,6 @@ def _open_records(options: argparse.Namespace) -> RunStore:
         copied = processes.agree(lambda: merge.merge(records, options.merge))
         records.notes.append(f"{copied} runs were copied from other directories")
     return records
-
-
-def _load_subjects(options: argparse.Namespace) -> list[Subject]:
-    """The model with each task; its weights are there once."""
-    found: list[Subject] = []
-    for task in options.tasks:
-        subject = _load_subject(options, task)
-        if found and subject.fresh == found[0].fresh:
-            subject = dataclasses.replace(subject, pretrained=found[0].pretrained)
-        found.append(subject)
-    return found
 
 
 def _load_subject(options: argparse.Namespace, task: str) -> Subject:
@@ -190,10 +168,9 @@ def _load_subject(options: argparse.Namespace, task: str) -> Subject:
             f"all {len(data.train)} examples left to train on are of one class; "
             "--max-train-examples or --held-out must leave more"
         )
-    is_embedded = options.model == EMBEDDED
     subject = subjects.prepare(
         data,
-        choices.embedded_model() if is_embedded else options.model,
+        choices.embedded_model() if options.model == EMBEDDED else options.model,
         max_length=options.max_length,
         dtype=options.dtype,
         remat=options.remat,
@@ -206,16 +183,20 @@ def _load_subject(options: argparse.Namespace, task: str) -> Subject:
     return subject
 
 
-def _configure(
-    options: argparse.Namespace, subjects: Sequence[Subject]
-) -> list[Configuration]:
+def _configure(options: argparse.Namespace) -> list[Configuration]:
     """Every method on every task, task by task.
 
     A method whose settings are those of one before it is left out, as a matched budget
     is where the budgets match anyway.
     """
     found: dict[str, Configuration] = {}
-    for subject in subjects:
+    first = None
+    for task in options.tasks:
+        subject = _load_subject(options, task)
+        first = first or subject
+        if subject.fresh == first.fresh:
+            # The weights are there once.
+            subject = dataclasses.replace(subject, pretrained=first.pretrained)
         for recipe in options.recipes:
             configuration = Configuration(subject, options.model, recipe)
             found.setdefault(configuration.name, configuration)
@@ -223,10 +204,7 @@ def _configure(
 
 
 def _add_to_manifest(
-    records: RunStore,
-    command: Sequence[str],
-    configurations: Sequence[Configuration],
-    design: Design | None,
+    study: Study, command: Sequence[str], design: Design | None
 ) -> None:
     """Adds what someone needs to repeat the command."""
     entry = {
@@ -240,21 +218,14 @@ def _add_to_manifest(
 
     def add(content: manifest.Config) -> None:
         content["commands"].append(entry)
-        for configuration in configurations:
+        for configuration in study.configurations:
             content["configurations"][configuration.name] = configuration.fields
         if design is not None:
-            saved = content["tables"].get(design.number)
-            content["tables"][design.number] = _extended(saved, design).to_json()
+            table, tables = design, content["tables"]
+            # Where one row would have two settings the table is the last command's.
+            with contextlib.suppress(KeyError, RecordsError):
+                saved = Design.from_json(design.number, tables[design.number])
+                table = saved.join(design)
+            tables[design.number] = table.to_json()
 
-    manifest.change(records, add)
-
-
-def _extended(saved: Mapping[str, Any] | None, design: Design) -> Design:
-    """The saved table with the rows, columns and seeds of a new command."""
-    if saved is None:
-        return design
-    try:
-        return Design.from_json(design.number, saved).join(design)
-    except RecordsError:
-        # One row would have two settings: the folder's table is the last command's.
-        return design
+    manifest.change(study.records, add)

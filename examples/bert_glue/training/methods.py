@@ -64,8 +64,8 @@ Stability of Fine-tuning BERT <https://arxiv.org/abs/2006.04884>`_; Yang and Ma,
 `Component-Wise Gradient Norm Clipping <https://arxiv.org/abs/2210.10325>`_.
 """
 
-# These tell methods apart; of the others only what is unusual is said.
-_ALWAYS_SHOWN = "learning_rate batch_size epochs warmup_ratio weight_decay"
+ALWAYS_SHOWN = ("learning_rate", "batch_size", "epochs", "warmup_ratio", "weight_decay")
+"""Settings that tell methods apart; of the others only what is unusual is said."""
 
 
 def parse_methods(text: str) -> tuple[Recipe, ...]:
@@ -88,12 +88,13 @@ def parse_methods(text: str) -> tuple[Recipe, ...]:
       >>> parse_methods("cwgnc:unfreeze=gu")[0].unfreeze
       'gu'
     """
-    recipes = tuple(_parse_method(item.strip()) for item in text.split(","))
-    labels = [recipe.label for recipe in recipes]
-    for label in labels:
-        if labels.count(label) > 1:
-            raise ValueError(f"the method {label!r} is there twice")
-    return recipes
+    recipes: dict[str, Recipe] = {}
+    for item in text.split(","):
+        recipe = _parse_method(item.strip())
+        if recipe.label in recipes:
+            raise ValueError(f"the method {recipe.label!r} is there twice")
+        recipes[recipe.label] = recipe
+    return tuple(recipes.values())
 
 
 def describe(recipe: Recipe) -> str:
@@ -120,7 +121,7 @@ def describe(recipe: Recipe) -> str:
     for name, about in SETTINGS.items():
         value = getattr(recipe, name)
         is_special = value != about.default and name not in ("clipping", "max_norm")
-        if is_special or name in _ALWAYS_SHOWN.split():
+        if is_special or name in ALWAYS_SHOWN:
             parts.append(f"{name.replace('_', ' ')} {written(value)}")
     return f"{recipe.label}: {', '.join(parts)}"
 

@@ -7,35 +7,17 @@ only where an optimizer is made.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from bert_glue.training.settings import (
-    BELOW_ONE,
-    BOOL,
-    FROM_ZERO,
-    NORM,
-    POSITIVE,
-    SHARE,
-    WHOLE,
-    Setting,
-    one_of,
-    setting,
-    written,
-)
+from bert_glue.training import settings as rules
+from bert_glue.training.settings import setting, settings_of, written
 
 if TYPE_CHECKING:
     import jax
     import optax
 
-Params = Any
-
-Clipping = Literal["component", "global", "none"]
-Keep = Literal["last", "best"]
-Schedule = Literal["linear", "bert"]
-MixoutGradient = Literal["released", "exact"]
-Unfreeze = Literal["gu", "restart"]
-Freezing = Literal["split", "labels"]
+    Transform = Callable[[optax.Params, optax.Params, jax.Array], optax.Params]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,83 +43,62 @@ class Recipe:
 
     name: str
     summary: str = dataclasses.field(repr=False)
-    clipping: Clipping = setting(
-        "global", one_of(Clipping), "gradient that is clipped: each component's, or all"
+    clipping: Literal["component", "global", "none"] = setting(
+        "global", "gradient that is clipped: each component's, or all"
     )
     max_norm: float = setting(
-        1.0, NORM, "largest norm of a gradient that is clipped", needs="clipping"
+        1.0, "largest norm of a gradient that is clipped", rules.NORM, "clipping"
     )
-    learning_rate: float = setting(2e-5, POSITIVE, "peak learning rate")
-    batch_size: int = setting(16, WHOLE, "examples in a step")
-    epochs: int = setting(3, WHOLE, "epochs; of each stage, where there are several")
+    learning_rate: float = setting(2e-5, "peak learning rate", rules.POSITIVE)
+    batch_size: int = setting(16, "examples in a step")
+    epochs: int = setting(3, "epochs; of each stage, where there are several")
     warmup_ratio: float = setting(
-        0.1, SHARE, "share of the steps in which the learning rate rises from 0"
+        0.1, "share of the steps in which the learning rate rises from 0", rules.SHARE
     )
     weight_decay: float = setting(
-        0.01, FROM_ZERO, "decoupled weight decay, not on biases and LayerNorms"
+        0.01, "decoupled weight decay, not on biases and LayerNorms", rules.FROM_ZERO
     )
-    b1: float = setting(0.9, BELOW_ONE, "decay of Adam's first moment")
-    b2: float = setting(0.999, BELOW_ONE, "decay of Adam's second moment")
-    eps: float = setting(1e-6, POSITIVE, "Adam's epsilon")
+    b1: float = setting(0.9, "decay of Adam's first moment", rules.BELOW_ONE)
+    b2: float = setting(0.999, "decay of Adam's second moment", rules.BELOW_ONE)
+    eps: float = setting(1e-6, "Adam's epsilon", rules.POSITIVE)
     dropout: float | None = setting(
-        None, BELOW_ONE, "dropout rate in all places; none for the model's own"
+        None, "dropout rate in all places; none for the model's own", rules.BELOW_ONE
     )
-    evaluations_per_epoch: int = setting(1, WHOLE, "evaluations in an epoch")
-    keep: Keep = setting("last", one_of(Keep), "evaluation that is a run's result")
+    evaluations_per_epoch: int = setting(1, "evaluations in an epoch")
+    keep: Literal["last", "best"] = setting("last", "evaluation that is a run's result")
     # What follows is recorded only where it is not at its default: names of
     # configurations, which depend on all that is recorded, stay as they are when a
     # setting is added.
-    bias_correction: bool = setting(
-        True, BOOL, "correct Adam's moments for their start at 0"
-    )
-    schedule: Schedule = setting(
-        "linear", one_of(Schedule), "schedule: smooth, or with the jump of BERT's code"
+    bias_correction: bool = setting(True, "correct Adam's moments for their start at 0")
+    schedule: Literal["linear", "bert"] = setting(
+        "linear", "schedule: smooth, or with the jump of BERT's code"
     )
     group_by_length: bool = setting(
         False,
-        BOOL,
         "make batches of examples of like length, in random order, rather than "
         "uniformly random ones as the paper does: little padding, up to twice as fast",
     )
-    segment_ids: bool = setting(
-        True, BOOL, "tell the model the first text from the second"
-    )
+    segment_ids: bool = setting(True, "tell the model the first text from the second")
     mixout: float = setting(
-        0.0, BELOW_ONE, "probability that a weight falls back to its initial value"
+        0.0, "chance that a weight falls back to its initial value", rules.BELOW_ONE
     )
-    mixout_gradient: MixoutGradient = setting(
-        "released",
-        one_of(MixoutGradient),
-        "gradient of Mixout, as in its released code or exact",
-        needs="mixout",
+    mixout_gradient: Literal["released", "exact"] = setting(
+        "released", "gradient of Mixout, as in its code or exact", needs="mixout"
     )
-    mixout_output_layer: bool = setting(
-        True, BOOL, "mix the classifier, too", needs="mixout"
+    mixout_output_layer: bool = setting(True, "mix the classifier, too", needs="mixout")
+    unfreeze: Literal["gu", "restart"] | None = setting(
+        None, "train one layer more in each stage, from the top; restart: anew in each"
     )
-    unfreeze: Unfreeze | None = setting(
-        None,
-        one_of(Unfreeze),
-        "train the layers from the top, one more in each stage; restart: each stage "
-        "from the initial parameters",
-    )
-    freezing: Freezing = setting(
+    freezing: Literal["split", "labels"] = setting(
         "split",
-        one_of(Freezing),
-        "how layers are left alone: by cutting their stack in two or by labels",
+        "layers are frozen by cutting their stack or by labels",
         needs="unfreeze",
     )
     stages: int | None = setting(
-        None,
-        WHOLE,
-        "stages of gradual unfreezing, from the first; none for one for each layer, of "
-        "which the last is full fine-tuning",
-        needs="unfreeze",
+        None, "stages, from the first; none for one for each layer", needs="unfreeze"
     )
     carry_optimizer: bool = setting(
-        False,
-        BOOL,
-        "let optimizer and schedule go on from stage to stage, not start anew",
-        needs="unfreeze",
+        False, "let optimizer and schedule go on over all stages", needs="unfreeze"
     )
     changed: tuple[str, ...] = dataclasses.field(default=(), repr=False, compare=False)
 
@@ -194,10 +155,8 @@ class Recipe:
         Raises:
           ValueError: if a value is not accepted.
         """
-        wanted = {
-            name: value for name, value in settings.items() if name not in self.changed
-        }
-        return dataclasses.replace(self, **wanted)
+        own = {name: getattr(self, name) for name in self.changed}
+        return dataclasses.replace(self, **(settings | own))
 
     def settings(self) -> dict[str, Any]:
         """What the record of a run holds of the recipe."""
@@ -230,14 +189,11 @@ class Recipe:
         from bert_glue.model.bert import layer_components
         from cwgnc_jax import contrib
 
-        schedules = {
-            "linear": contrib.warmup_linear_decay_schedule,
-            "bert": contrib.bert_linear_decay_schedule,
-        }
+        schedule = contrib.warmup_linear_decay_schedule
+        if self.schedule == "bert":
+            schedule = contrib.bert_linear_decay_schedule
         adamw = contrib.bert_adamw(
-            schedules[self.schedule](
-                self.learning_rate, self.warmup_steps(steps), steps
-            ),
+            schedule(self.learning_rate, self.warmup_steps(steps), steps),
             b1=self.b1,
             b2=self.b2,
             eps=self.eps,
@@ -251,9 +207,7 @@ class Recipe:
         clip = cwgnc_jax.clip_by_component_norm(self.max_norm, components)
         return optax.chain(clip, adamw)
 
-    def make_transform(
-        self,
-    ) -> "Callable[[Params, Params, jax.Array], Params] | None":
+    def make_transform(self) -> "Transform | None":
         """What the forward pass of a training step makes of the parameters.
 
         Returns:
@@ -272,11 +226,7 @@ class Recipe:
         )
 
 
-SETTINGS: Mapping[str, Setting] = {
-    field.name: field.metadata["setting"]
-    for field in dataclasses.fields(Recipe)
-    if field.metadata
-}
+SETTINGS = settings_of(Recipe)
 """All settings of a recipe."""
 
 _ALWAYS_RECORDED = [*SETTINGS][: [*SETTINGS].index("bias_correction")]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 
@@ -14,14 +14,12 @@ class Rule:
       kind: type of the values.
       accepted: what is accepted, in words.
       is_valid: whether a value of that type is.
-      choices: the words that are accepted, if it is a word.
       optional: whether None, which a user writes 'none', is accepted, too.
     """
 
     kind: type
     accepted: str
     is_valid: Callable[[Any], bool]
-    choices: tuple[str, ...] = ()
     optional: bool = False
 
     def allows(self, value: Any) -> bool:
@@ -71,12 +69,7 @@ SHARE = Rule(
 )
 NORM = Rule(float, "a number of at least 0, or inf", lambda value: value >= 0)
 BOOL = Rule(bool, "true or false", lambda value: isinstance(value, bool))
-
-
-def one_of(words: Any) -> Rule:
-    """A rule that accepts the words of a ``Literal``."""
-    choices = get_args(words)
-    return Rule(str, " or ".join(choices), lambda value: value in choices, choices)
+_RULES = {int: WHOLE, bool: BOOL}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,24 +78,47 @@ class Setting:
 
     Attributes:
       default: its value in a recipe that says nothing of it.
-      rule: what is accepted; None, too, where that is the default.
       help: what it is, for the user.
+      rule: what is accepted; None, too, where that is the default.
       needs: another setting without which it has no effect.
     """
 
     default: Any
-    rule: Rule
     help: str
+    rule: Rule
     needs: str | None
 
 
-def setting(default: Any, rule: Rule, help: str, needs: str | None = None) -> Any:
-    """A field of a recipe with a :class:`Setting` of these arguments."""
-    if default is None:
-        accepted = f"{rule.accepted} or none"
-        rule = dataclasses.replace(rule, accepted=accepted, optional=True)
-    about = Setting(default, rule, help, needs)
-    return dataclasses.field(default=default, metadata={"setting": about})
+def setting(
+    default: Any, help: str, rule: Rule | None = None, needs: str | None = None
+) -> Any:
+    """A field of a recipe; :func:`settings_of` makes a :class:`Setting` of it.
+
+    Without a rule its type decides: a whole number, true or false, or the words of a
+    ``Literal``.
+    """
+    metadata = {"help": help, "rule": rule, "needs": needs}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def settings_of(recipe: type) -> Mapping[str, Setting]:
+    """The settings among the fields of a class, by name."""
+    found = {}
+    for field in dataclasses.fields(recipe):
+        if field.metadata:
+            is_optional = field.default is None
+            kind: Any = get_args(field.type)[0] if is_optional else field.type
+            rule = field.metadata["rule"] or _RULES.get(kind) or _one_of(get_args(kind))
+            if is_optional:
+                accepted = f"{rule.accepted} or none"
+                rule = dataclasses.replace(rule, accepted=accepted, optional=True)
+            about: dict[str, Any] = {**field.metadata, "rule": rule}
+            found[field.name] = Setting(field.default, **about)
+    return found
+
+
+def _one_of(words: tuple[str, ...]) -> Rule:
+    return Rule(str, " or ".join(words), lambda value: value in words)
 
 
 def written(value: Any) -> str:

@@ -200,6 +200,7 @@ def test_a_threshold_is_of_components_or_of_one_method():
         ("--no-mixout-output-layer", "it needs --mixout"),
         ("--mixout 0 --method mixout --mixout-gradient exact", "it needs --mixout"),
         ("--stages 2", "it needs --unfreeze"),
+        ("--freezing labels", "it needs --unfreeze"),
         ("--carry-optimizer --method gu,full --unfreeze none", "it needs --unfreeze"),
         ("--unfreeze none --method gu:stages=1", "while unfreeze is none"),
         ("--clipping none --method cwgnc:max_norm=1", "while clipping is none"),
