@@ -58,19 +58,13 @@ def plan_groups(
     """
     fit = places * (bytes_available // max(1, bytes_per_seed))
     free = gibibytes(bytes_available)
+    if (wanted or 1) > fit:
+        needed = gibibytes(math.ceil((wanted or 1) / places) * bytes_per_seed)
+        who = "training needs" if wanted is None else f"{wanted} parallel seeds need"
+        remedy = f"accepted is 1 to {fit}" if fit else f"{_LESS} needs less"
+        raise ValueError(f"{who} about {needed}, but only {free} are free; {remedy}")
     if wanted is not None:
-        if wanted > fit:
-            needed = gibibytes(math.ceil(wanted / places) * bytes_per_seed)
-            raise ValueError(
-                f"{wanted} parallel seeds need about {needed}, but only {free} are "
-                f"free; accepted is {f'1 to {fit}' if fit else _LESS}"
-            )
         return Plan(min(wanted, seeds), "as asked for")
-    if fit < 1:
-        raise ValueError(
-            f"training needs about {gibibytes(bytes_per_seed)}, but only {free} are "
-            f"free; {_LESS} needs less"
-        )
     if not gain:
         reason = "on this device a model of this size gains nothing from more"
         return Plan(min(places, seeds), reason)

@@ -68,10 +68,7 @@ class Programs:
         self.trainers = functools.lru_cache(maxsize=2)(
             functools.partial(make_trainers, configuration, recording=recording)
         )
-        places = self.placement(seeds if wanted is None else wanted).seeds
-        self.plan = processes.agree(
-            lambda: plan(configuration, seeds, wanted, places=places)
-        )
+        self.plan = processes.agree(lambda: self._plan(wanted))
         self._is_settled = wanted is not None or mesh.on_cpu()
 
     def placement(self, seeds: int) -> Placement:
@@ -139,6 +136,28 @@ class Programs:
         self.trainers.cache_clear()
         self.workload.cache_clear()
 
+    def _plan(self, wanted: int | None) -> Plan:
+        """How many seeds run side by side, as far as known before compiling.
+
+        On a CPU it is settled, by an estimate; on an accelerator all seeds unless the
+        user says otherwise, and the compiled programs tell how many fit.
+        """
+        # Outside of the branch: a mesh that does not fit is to show at once.
+        places = self.placement(wanted or self._seeds).seeds
+        if mesh.on_cpu():
+            return plan_groups(
+                self._seeds,
+                bytes_per_seed=_estimate(self._configuration),
+                bytes_available=memory.free_bytes_each(jax.local_devices()),
+                gain=_is_small(self._configuration),
+                wanted=wanted,
+                places=places,
+            )
+        if wanted is not None:
+            return Plan(min(wanted, self._seeds), "as asked for")
+        reason = "at most: the compiled program will tell how many fit"
+        return Plan(self._seeds, reason)
+
     def _bytes(self, group_size: int) -> int:
         """Memory of each device that a group takes."""
         workload = self.workload(self.placement(group_size))
@@ -162,42 +181,6 @@ class Programs:
             # On one device the checkpoint's parameters lay there before.
             beside += memory.tree_bytes(workload.pretrained)
         return beside + max(trainer.bytes_used for trainer in trainers)
-
-
-def plan(
-    configuration: Configuration,
-    seeds: int,
-    wanted: int | None,
-    *,
-    places: int = 1,
-) -> Plan:
-    """Chooses how many seeds of a configuration run side by side.
-
-    Args:
-      configuration: what they run.
-      seeds: number of seeds.
-      wanted: what the user asks for; None to choose.
-      places: devices, or sets of them, that seeds are dealt to.
-
-    Returns:
-      The plan. On a CPU it is settled, by an estimate; on an accelerator all seeds
-      unless the user says otherwise, and the compiled programs tell how many fit.
-
-    Raises:
-      ValueError: if there is not enough memory.
-    """
-    if not mesh.on_cpu():
-        if wanted is not None:
-            return Plan(min(wanted, seeds), "as asked for")
-        return Plan(seeds, "at most: the compiled program will tell how many fit")
-    return plan_groups(
-        seeds,
-        bytes_per_seed=_estimate(configuration),
-        bytes_available=memory.free_bytes_each(jax.local_devices()),
-        gain=_is_small(configuration),
-        wanted=wanted,
-        places=places,
-    )
 
 
 def make_trainers(

@@ -1,6 +1,7 @@
 """Many runs: which are missing, doing them group by group, keeping what they give."""
 
 import contextlib
+import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -14,14 +15,12 @@ from bert_glue.records.resume import Checkpoint, Checkpoints, Note
 from bert_glue.records.run_store import RunStore
 from bert_glue.study import summaries
 from bert_glue.study.best_model import BestModel
-from bert_glue.study.claims import claim_group
-from bert_glue.study.component_recorder import keep_components
 from bert_glue.study.configuration import Configuration
 from bert_glue.study.plan import Plan
 from bert_glue.study.programs import Programs, StudyStopped
 from bert_glue.study.progress import Progress
 from bert_glue.study.run_group import train_group
-from bert_glue.study.run_record import make_records
+from bert_glue.study.run_record import keep_components, make_records
 from bert_glue.study.shards import Shard, share
 from bert_glue.training.seeds import Seed
 from bert_glue.training.stages import make_stages
@@ -174,14 +173,8 @@ class Study:
         with contextlib.closing(programs):
             while missing := self.missing(configuration):
                 size = programs.settle(progress.note)
-                seeds = claim_group(
-                    self.records,
-                    configuration.run,
-                    missing,
-                    size,
-                    interrupted=self._interrupted(configuration, progress.note),
-                    is_complete=self._is_complete,
-                )
+                interrupted = self._interrupted(configuration, progress.note)
+                seeds = self._claim(configuration, missing, size, interrupted)
                 if not seeds:
                     # Unless the last of them has just been finished elsewhere.
                     return bool(self.missing(configuration))
@@ -218,6 +211,31 @@ class Study:
                 finally:
                     self.records.release(map(configuration.run, seeds))
         return False
+
+    def _claim(
+        self,
+        configuration: Configuration,
+        missing: Sequence[Seed],
+        size: int,
+        interrupted: Sequence[Sequence[Seed]],
+    ) -> list[Seed]:
+        """Takes runs that nobody is at: of an interrupted group, or at most ``size``.
+
+        Returns:
+          The seeds taken; none if all are somebody else's, or done.
+        """
+
+        def claim(seed: Seed) -> bool:
+            return self.records.claim(configuration.run(seed), self._is_complete)
+
+        for group in interrupted:
+            if set(group) <= set(missing):
+                # All or none: who gets the first gets the others, too.
+                claimed = list(itertools.takewhile(claim, group))
+                if len(claimed) == len(group):
+                    return claimed
+                self.records.release(map(configuration.run, claimed))
+        return list(itertools.islice(filter(claim, missing), size))
 
     def _run_group(
         self,

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -112,3 +113,27 @@ def test_summary_is_of_all_runs_though_others_finish_meanwhile(tmp_path, monkeyp
     assert len(store.read()) == 2
     (row,) = json.loads((tmp_path / "summary.json").read_text())
     assert (row["runs"], row["mean"]) == (2, 50)
+
+
+def test_an_interrupted_group_is_taken_whole_or_not_at_all(tmp_path, monkeypatch):
+    seeds = [Seed(number, number) for number in range(4)]
+    store = RunStore(tmp_path)
+    study = Study([], [], store)
+    configuration = types.SimpleNamespace(run=lambda seed: f"run-{seed.name}")
+    asked, taken = [], {"run-0"}
+
+    def claim(run, is_complete):
+        asked.append(run)
+        return run not in taken
+
+    monkeypatch.setattr(store, "claim", claim)
+
+    def claimed():
+        asked.clear()
+        return study._claim(configuration, seeds, 2, [seeds[:3]])
+
+    # Another process has the first of the group, and gets the others as well.
+    assert claimed() == [seeds[1], seeds[2]]
+    assert asked == ["run-0", "run-0", "run-1", "run-2"]
+    taken.clear()
+    assert claimed() == seeds[:3]
