@@ -7,7 +7,7 @@ devices, and nothing but losses, norms and logits comes back.
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,11 @@ from bert_glue.training.recipe import Recipe
 from bert_glue.training.seeds import Seed, SeedKeys, root_key, seed_keys
 from bert_glue.training.stages import Stage
 from bert_glue.training.state import Params, TrainLog, TrainState, Workload
+
+Gradients = tuple[Float[Array, "..."], Params]
+"""Losses of some seeds or of one, and their gradients."""
+Carry = tuple[TrainState, TrainLog]
+"""What goes from step to step."""
 
 
 class Trainer:
@@ -185,7 +190,7 @@ class Trainer:
         epoch: int,
         start: int,
         stop: int,
-    ) -> tuple[TrainState, TrainLog]:
+    ) -> Carry:
         """Takes some steps of an epoch; the state and the log given are used up.
 
         Args:
@@ -200,10 +205,8 @@ class Trainer:
         Returns:
           The new state, and the log filled in up to ``stop``.
         """
-        first = epoch * self.steps_per_epoch
-        return self._train(
-            state, log, keys, order, first, start, stop, self.workload.train
-        )
+        data = self.workload.train
+        return self._train(state, log, keys, order, epoch, start, stop, data)
 
     def whole(self, state: TrainState) -> Params:
         """All parameters, trained or not, with their leading seed axis.
@@ -267,17 +270,16 @@ class Trainer:
         log: TrainLog,
         keys: Key[Array, "seeds"],
         order: Int[Array, "seeds steps batch"],
-        first: Int[Array, ""] | int,
+        epoch: Int[Array, ""] | int,
         start: Int[Array, ""] | int,
         stop: Int[Array, ""] | int,
         data: Data,
-    ) -> tuple[TrainState, TrainLog]:
-        def step(
-            at: Int[Array, ""], carry: tuple[TrainState, TrainLog]
-        ) -> tuple[TrainState, TrainLog]:
+    ) -> Carry:
+        def step(at: Int[Array, ""], carry: Carry) -> Carry:
             state, log = carry
             rows = self.placement.batches(order[:, at])
-            losses, gradients = self._gradients(state, keys, first + at, rows, data)
+            number = epoch * self.steps_per_epoch + at
+            losses, gradients = self._gradients(state, keys, number, rows, data)
             gradients = self.placement.state(gradients)
             state = self.placement.state(over_seeds(self._update, state, gradients))
             entry = TrainLog(losses, None, None)
@@ -302,25 +304,24 @@ class Trainer:
         step: Int[Array, ""],
         rows: Int[Array, "seeds batch"],
         data: Data,
-    ) -> tuple[Float[Array, " seeds"], Params]:
-        def at_length(
-            length: int,
-        ) -> Callable[[], tuple[Float[Array, " seeds"], Params]]:
+    ) -> Gradients:
+        def at_length(length: int) -> Gradients:
             def one(
                 state: TrainState, key: Key[Array, ""], rows: Int[Array, " batch"]
-            ) -> tuple[Float[Array, ""], Params]:
+            ) -> Gradients:
                 batch = batching.take_batch(data, rows, length)
                 key = jax.random.fold_in(key, step)
                 return jax.value_and_grad(self._loss)(state.params, state, batch, key)
 
             # The moments are no business of the loss, nor to be carried into a branch.
-            return lambda: over_seeds(one, state._replace(opt_state=None), keys, rows)
+            return over_seeds(one, state._replace(opt_state=None), keys, rows)
 
         # All seeds are cut to one length: were the bucket one of each seed, vmap would
         # make a select of the switch, which computes every branch.
         longest = batching.longest(data, rows)
         bucket = jnp.searchsorted(jnp.asarray(self.buckets), longest)
-        return jax.lax.switch(bucket, [at_length(length) for length in self.buckets])
+        branches = [functools.partial(at_length, length) for length in self.buckets]
+        return jax.lax.switch(bucket, branches)
 
     def _loss(
         self, params: Params, state: TrainState, batch: Batch, key: Key[Array, ""]
@@ -328,7 +329,7 @@ class Trainer:
         dropout_key, transform_key = jax.random.split(key)
         if self._transform is not None:
             params = self._transform(params, state.initial, transform_key)
-        params = self.stage.join_for_training(params, state.frozen)
+        params = self.stage.join(params, state.frozen, whole=False)
         logits = self.workload.forward(params, batch, dropout_key)
         if self.workload.regression:
             losses = jnp.square(logits[:, 0] - batch.labels)
