@@ -13,6 +13,7 @@ from bert_glue.study.configuration import Configuration
 from bert_glue.study.plan import Plan, bytes_per_seed, largest_group, plan_groups
 from bert_glue.training.stages import make_stages
 from bert_glue.training.state import Workload
+from bert_glue.training.subjects import Subject
 from bert_glue.training.trainer import Trainer
 
 # A CPU works on one seed at a time as fast as on several, but for models that are too
@@ -93,8 +94,9 @@ class Programs:
         places = self.placement(self._seeds).seeds
         free = processes.agree(lambda: memory.free_bytes_each(jax.local_devices()))
         available = int(free * (1 - _RESERVE))
-        estimate = _estimate(self._configuration) * -(-self._seeds // places)
-        say(f"{self._configuration.recipe.label}: compiling, to see how many seeds fit")
+        subject, recipe = self._configuration.subject, self._configuration.recipe
+        estimate = bytes_per_seed(subject, recipe) * -(-self._seeds // places)
+        say(f"{recipe.label}: compiling, to see how many seeds fit")
         try:
             self.plan = largest_group(
                 self._bytes,
@@ -144,12 +146,13 @@ class Programs:
         """
         # Outside of the branch: a mesh that does not fit is to show at once.
         places = self.placement(wanted or self._seeds).seeds
+        subject = self._configuration.subject
         if mesh.on_cpu():
             return plan_groups(
                 self._seeds,
-                bytes_per_seed=_estimate(self._configuration),
+                bytes_per_seed=bytes_per_seed(subject, self._configuration.recipe),
                 bytes_available=memory.free_bytes_each(jax.local_devices()),
-                gain=_is_small(self._configuration),
+                gain=_is_small(subject),
                 wanted=wanted,
                 places=places,
             )
@@ -202,8 +205,7 @@ def make_trainers(
       The trainers.
     """
     subject, recipe = configuration.subject, configuration.recipe
-    if workload is None:
-        workload = subject.workload(recipe)
+    workload = workload or subject.workload(recipe)
     lengths, width = np.asarray(subject.train.lengths), subject.train.width
     if recipe.group_by_length:
         buckets = batching.choose_groups(lengths, width)
@@ -212,7 +214,7 @@ def make_trainers(
             batching.sample_needs(lengths, recipe.batch_size * group_size),
             width,
             # A small model computes padding faster than a compiler avoids it.
-            most=1 if _is_small(configuration) else 3,
+            most=1 if _is_small(subject) else 3,
         )
     trainers: list[Trainer] = []
     for stage in make_stages(recipe, subject.shapes):
@@ -230,18 +232,5 @@ def make_trainers(
     return tuple(trainers)
 
 
-def _is_small(configuration: Configuration) -> bool:
-    encoder = configuration.subject.pretrained["encoder"]
-    return memory.count_parameters(encoder) < _SMALL_MODEL
-
-
-def _estimate(configuration: Configuration) -> int:
-    """Bytes that the training of one seed takes, about."""
-    subject = configuration.subject
-    return bytes_per_seed(
-        subject.config,
-        memory.count_parameters(subject.pretrained),
-        configuration.recipe,
-        int(np.max(subject.train.lengths)),
-        subject.dtype,
-    )
+def _is_small(subject: Subject) -> bool:
+    return memory.count_parameters(subject.pretrained["encoder"]) < _SMALL_MODEL

@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import jax
 
@@ -78,8 +77,14 @@ class Study:
             "settings": environment.settings(),
         }
         recording = component_logs is not None
+        remat = [each.subject.remat for each in configurations]
         options = [parallel_seeds, dict(axes or {}), checkpoint_minutes > 0, recording]
-        self._check_processes(program, options)
+        # All processes are to be about to do the same.
+        names = [each.name for each in configurations]
+        processes.check_same("model, data or settings", names)
+        processes.check_same("seeds", [[*seeds], self._shares])
+        processes.check_same("options", [remat, *options])
+        processes.check_same("versions, code or JAX's settings", program)
         for configuration in configurations:
             # More stages than the model has layers are to show at once.
             make_stages(configuration.recipe, configuration.subject.shapes)
@@ -271,30 +276,15 @@ class Study:
         self, configuration: Configuration, note: Note
     ) -> list[list[Seed]]:
         """Groups that can go on from a checkpoint."""
-
-        def find() -> list[list[Seed]]:
-            done = self._done()
-            groups = self._checkpoints.interrupted(
-                configuration.name,
-                self._recorded,
-                is_done=lambda seed: configuration.run(seed) in done,
-                most=self._parallel_seeds,
-                note=note,
-            )
-            return list(groups)
-
-        return processes.agree(find)
-
-    def _check_processes(
-        self, program: Mapping[str, Any], options: Sequence[Any]
-    ) -> None:
-        """Makes sure that all processes are about to do the same."""
-        names = [each.name for each in self.configurations]
-        processes.check_same("model, data or settings", names)
-        processes.check_same("seeds", [[*self.seeds], self._shares])
-        remat = [each.subject.remat for each in self.configurations]
-        processes.check_same("options", [remat, *options])
-        processes.check_same("versions, code or JAX's settings", program)
+        done = processes.agree(self._done)
+        groups = self._checkpoints.interrupted(
+            configuration.name,
+            self._recorded,
+            is_done=lambda seed: configuration.run(seed) in done,
+            most=self._parallel_seeds,
+            note=note,
+        )
+        return processes.agree(lambda: list(groups))
 
 
 def write_summary(records: RunStore) -> None:

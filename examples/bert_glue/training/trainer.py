@@ -21,10 +21,9 @@ from bert_glue.data.batching import Batch, Data
 from bert_glue.devices import memory
 from bert_glue.model.bert import layer_components
 from bert_glue.training.evaluation import Evaluator, over_seeds
-from bert_glue.training.order import epoch_order
 from bert_glue.training.program import Program
 from bert_glue.training.recipe import Recipe
-from bert_glue.training.seeds import Seed, SeedKeys, root_key, seed_keys
+from bert_glue.training.seeds import Seed, SeedKeys, epoch_order, root_key, seed_keys
 from bert_glue.training.stages import Stage
 from bert_glue.training.state import Params, TrainLog, TrainState, Workload
 
@@ -55,7 +54,7 @@ class Trainer:
       placement: where the group lies.
       evaluate: computes the logits of the evaluation examples.
       order: given the keys of the order and the number of an epoch, its batches, as
-        :func:`order.epoch_order` gives them.
+        :func:`seeds.epoch_order` gives them.
       new_log: makes an empty log of an epoch, for :meth:`train`.
       steps_per_epoch: batches in an epoch, the last one perhaps not full.
       steps: all steps of the stage.

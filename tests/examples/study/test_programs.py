@@ -55,7 +55,7 @@ def test_planned_by_the_programs_that_are_run(configuration, monkeypatch):
     free = int(available / (1 - programs._RESERVE)) + 1
     monkeypatch.setattr(memory, "free_bytes_each", lambda devices: free)
     # The estimate is of a larger model's kind; it says that all might fit.
-    monkeypatch.setattr(programs, "_estimate", lambda configuration: 1 << 40)
+    monkeypatch.setattr(programs, "bytes_per_seed", lambda *_: 1 << 40)
     # Three fit: 4 seeds are 2 and 2 then.
     assert planned.settle(said.append) == 2
     assert "seeds side by side: 2 (2 take" in said[-1]
