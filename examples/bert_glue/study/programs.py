@@ -59,12 +59,13 @@ class Programs:
         axes: Mapping[str, int] | None = None,
         recording: bool = False,
     ) -> None:
-        self._configuration = configuration
+        self._subject, self._recipe = configuration.subject, configuration.recipe
         self._seeds = seeds
         self._axes = axes
         self._recording = recording
-        subject, recipe = configuration.subject, configuration.recipe
-        self.workload = functools.cache(functools.partial(subject.workload, recipe))
+        self.workload = functools.cache(
+            functools.partial(self._subject.workload, self._recipe)
+        )
         # Two sizes: that of all groups, and what is left over for the last one.
         self.trainers = functools.lru_cache(maxsize=2)(
             functools.partial(make_trainers, configuration, recording=recording)
@@ -74,7 +75,7 @@ class Programs:
 
     def placement(self, seeds: int) -> Placement:
         """Where so many seeds lie on the mesh."""
-        return mesh.choose(self._axes, seeds, self._configuration.recipe.batch_size)
+        return mesh.choose(self._axes, seeds, self._recipe.batch_size)
 
     def settle(self, say: Callable[[str], None]) -> int:
         """How many seeds run side by side, found out by compiling where that is due.
@@ -94,9 +95,10 @@ class Programs:
         places = self.placement(self._seeds).seeds
         free = processes.agree(lambda: memory.free_bytes_each(jax.local_devices()))
         available = int(free * (1 - _RESERVE))
-        subject, recipe = self._configuration.subject, self._configuration.recipe
-        estimate = bytes_per_seed(subject, recipe) * -(-self._seeds // places)
-        say(f"{recipe.label}: compiling, to see how many seeds fit")
+        estimate = bytes_per_seed(self._subject, self._recipe)
+        # As many as each place would have.
+        estimate *= -(-self._seeds // places)
+        say(f"{self._recipe.label}: compiling, to see how many seeds fit")
         try:
             self.plan = largest_group(
                 self._bytes,
@@ -121,7 +123,7 @@ class Programs:
           StudyStopped: if it was the smallest already.
         """
         self.close()
-        name = self._configuration.recipe.label
+        name = self._recipe.label
         smallest = min(seeds, self.placement(self._seeds).seeds)
         if seeds <= smallest:
             raise StudyStopped(
@@ -146,13 +148,12 @@ class Programs:
         """
         # Outside of the branch: a mesh that does not fit is to show at once.
         places = self.placement(wanted or self._seeds).seeds
-        subject = self._configuration.subject
         if mesh.on_cpu():
             return plan_groups(
                 self._seeds,
-                bytes_per_seed=bytes_per_seed(subject, self._configuration.recipe),
+                bytes_per_seed=bytes_per_seed(self._subject, self._recipe),
                 bytes_available=memory.free_bytes_each(jax.local_devices()),
-                gain=_is_small(subject),
+                gain=_is_small(self._subject),
                 wanted=wanted,
                 places=places,
             )
@@ -174,12 +175,8 @@ class Programs:
         params = memory.tree_bytes((state.params, state.frozen))
         # Beside the training: the best ones; those before the first and the last
         # stage, where components are recorded; those between two stages.
-        copies = (
-            (self._configuration.recipe.keep == "best")
-            + 2 * self._recording
-            + (len(trainers) > 1)
-        )
-        beside = copies * params
+        best, stages = self._recipe.keep == "best", len(trainers) > 1
+        beside = (best + 2 * self._recording + stages) * params
         if workload.placement.name:
             # On one device the checkpoint's parameters lay there before.
             beside += memory.tree_bytes(workload.pretrained)

@@ -53,7 +53,7 @@ class GroupResult:
       recorded: arrays with a leading seed axis by name: 'losses' of all steps; for
         each stage, if the trainers record the components, 'norms/STAGE' and
         'scales/STAGE', of shape (seeds, steps, components), and how far these moved,
-        as :func:`movement.measure` names it, 'rmsd_from_initial/STAGE' ...
+        as :func:`group_state.measure` names it, 'rmsd_from_initial/STAGE' ...
     """
 
     outcomes: list[Outcome]

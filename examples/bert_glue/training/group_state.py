@@ -1,4 +1,4 @@
-"""Where a group of seeds is between two segments, to go on from there or to save."""
+"""Where a group of seeds is between two segments: measured, saved and taken up."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,15 +9,21 @@ import numpy as np
 from jaxtyping import Array, Key
 from numpy.typing import NDArray
 
+import cwgnc_jax
+from bert_glue.model.bert import layer_components
 from bert_glue.training.evaluation import Params
 from bert_glue.training.journal import BestEvaluation, first_bad_step
-from bert_glue.training.movement import measure
 from bert_glue.training.segments import Segment
 from bert_glue.training.state import TrainLog, TrainState
 from bert_glue.training.trainer import Trainer
 
 Score = Callable[[NDArray[np.float32]], float]
 """Score in per cent of the logits of the evaluation examples."""
+
+_MEASURES = {
+    "rmsd": cwgnc_jax.component_rmsd,
+    "cosine_distance": cwgnc_jax.component_cosine_distance,
+}
 
 
 class GroupState:
@@ -221,3 +227,24 @@ class GroupState:
         shapes = {"state": state, "log": trainer.new_log.shapes()}
         trees = {name: shapes.get(name, whole) for name in facts["trees"]}
         return trees | {"recorded": dict.fromkeys(facts["recorded"], 0)}
+
+
+@jax.jit
+@jax.vmap
+def measure(now: Params, initial: Params, before: Params) -> dict[str, jax.Array]:
+    """How far each component of each seed has moved.
+
+    Args:
+      now: parameters, with a leading seed axis, as all arguments.
+      initial: what they were before the run.
+      before: what they were before the stage.
+
+    Returns:
+      Root-mean-square difference and cosine distance from either, float32 of shape
+      (seeds, components): 'rmsd_from_initial', 'cosine_distance_from_before' ...
+    """
+    return {
+        f"{name}_from_{reference}": distance(now, params, layer_components())
+        for name, distance in _MEASURES.items()
+        for reference, params in (("initial", initial), ("before", before))
+    }
