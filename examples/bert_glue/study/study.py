@@ -127,7 +127,7 @@ class Study:
     def plan(self, configuration: Configuration) -> Plan | None:
         """How many of its seeds run side by side; None if all are done."""
         programs = self._programs.get(configuration.name)
-        return None if programs is None else programs.plan
+        return programs and programs.plan
 
     def rows(self) -> list[summaries.Row]:
         """Summaries of these configurations, and of no other in the folder."""

@@ -51,7 +51,7 @@ def cut_run(trainers: Sequence[Trainer], *, finely: bool) -> Iterator[Segment]:
         longest = max(1, steps // 20) if finely else None
         for epoch in range(recipe.epochs):
             for part in cut_epoch(steps, recipe.evaluations_per_epoch, longest):
-                _, stop, _ = part
+                stop = part[1]
                 ends_epoch = stop == steps
                 ends_stage = ends_epoch and epoch == recipe.epochs - 1
                 done = before + stop
@@ -76,12 +76,9 @@ def cut_epoch(
       >>> list(cut_epoch(10, evaluations=2, longest=3))
       [(0, 3, False), (3, 5, True), (5, 8, False), (8, 10, True)]
     """
-    stops = {
-        round(steps * evaluation / evaluations)
-        for evaluation in range(1, evaluations + 1)
-    } - {0}
+    stops = {round(steps * (last + 1) / evaluations) for last in range(evaluations)}
     start = 0
-    for stop in sorted(stops):
+    for stop in sorted(stops - {0}):
         while longest is not None and stop - start > longest:
             yield start, start + longest, False
             start += longest

@@ -55,7 +55,11 @@ class Trainer:
       evaluate: computes the logits of the evaluation examples.
       order: given the keys of the order and the number of an epoch, its batches, as
         :func:`seeds.epoch_order` gives them.
-      new_log: makes an empty log of an epoch, for :meth:`train`.
+      new_log: makes an empty log of an epoch.
+      train: takes some steps of an epoch. Given state, log, keys of the noise of shape
+        (seeds,), the epoch's batches from ``order``, its number, the first step and the
+        one to stop before, counted within the epoch, it gives the new state and the log
+        filled in up to there. The state and the log given are used up.
       steps_per_epoch: batches in an epoch, the last one perhaps not full.
       steps: all steps of the stage.
       component_names: what the log's norms are of; empty if it has none.
@@ -123,6 +127,8 @@ class Trainer:
         self._start = Program(self._start_stage)
         # State and log are given up: twice either would not fit beside the gradients.
         self._train = Program(self._train_steps, donate_argnums=(0, 1))
+        # An argument of the program: a constant would be compiled into it.
+        self.train = functools.partial(self._train, data=workload.train)
         self._join = Program(self._join_seeds)
 
     def compile(self) -> int:
@@ -133,7 +139,8 @@ class Trainer:
           included; 0 where the compiler does not say.
         """
         keys, state = self._key_shapes(), self.shapes()
-        training = self._train.compile(*self._train_shapes())
+        arguments, data = self._train_shapes()
+        training = self._train.compile(*arguments, data=data)
         if self.stage.index == 0:
             self._start.compile(self.workload.pretrained, keys, None, None)
         self.order.compile(keys, 0)
@@ -149,7 +156,8 @@ class Trainer:
         These need not be there: compiled for a description of them (``jax.experimental.
         topologies``), the program tells its memory and its communication.
         """
-        return self._train.lower(*self._train_shapes())
+        arguments, data = self._train_shapes()
+        return self._train.lower(*arguments, data=data)
 
     def shapes(self) -> TrainState:
         """Shapes of a state, and where its arrays lie."""
@@ -180,33 +188,6 @@ class Trainer:
         """
         return self._start(self.workload.pretrained, keys, params, opt_state)
 
-    def train(
-        self,
-        state: TrainState,
-        log: TrainLog,
-        keys: Key[Array, "seeds"],
-        order: Int[Array, "seeds steps batch"],
-        epoch: int,
-        start: int,
-        stop: int,
-    ) -> Carry:
-        """Takes some steps of an epoch; the state and the log given are used up.
-
-        Args:
-          state: the group's state.
-          log: log of the epoch's steps, filled in up to ``start``.
-          keys: keys of the noise, shape (seeds,).
-          order: the epoch's batches, from :attr:`order`.
-          epoch: number of the epoch, from 0, that the noise depends on.
-          start: first step to take, counted within the epoch.
-          stop: where to stop, exclusive.
-
-        Returns:
-          The new state, and the log filled in up to ``stop``.
-        """
-        data = self.workload.train
-        return self._train(state, log, keys, order, epoch, start, stop, data)
-
     def whole(self, state: TrainState) -> Params:
         """All parameters, trained or not, with their leading seed axis.
 
@@ -221,11 +202,11 @@ class Trainer:
         keys = jax.eval_shape(lambda: jax.random.split(root_key(0), self.group_size))
         return self.placement.rows(keys)
 
-    def _train_shapes(self) -> tuple[object, ...]:
+    def _train_shapes(self) -> tuple[tuple[object, ...], Data]:
         placement, keys = self.placement, self._key_shapes()
         log, order = placement.rows((self.new_log.shapes(), self.order.shapes(keys, 0)))
         data = placement.everywhere(jax.eval_shape(lambda: self.workload.train))
-        return self.shapes(), log, keys, order, 0, 0, 0, data
+        return (self.shapes(), log, keys, order, 0, 0, 0), data
 
     def _empty_log(self) -> TrainLog:
         shape = (self.group_size, self.steps_per_epoch)
