@@ -12,9 +12,8 @@ from bert_glue.devices.mesh import Placement
 from bert_glue.study.configuration import Configuration
 from bert_glue.study.plan import Plan, bytes_per_seed, largest_group, plan_groups
 from bert_glue.training.stages import make_stages
-from bert_glue.training.state import Workload
 from bert_glue.training.subjects import Subject
-from bert_glue.training.trainer import Trainer
+from bert_glue.training.trainer import Trainer, Workload
 
 # A CPU works on one seed at a time as fast as on several, but for models that are too
 # small to keep it busy: below some two million parameters outside the embeddings.

@@ -97,7 +97,7 @@ def train_group(
             continue
         trainer = trainers[segment.stage]
         epoch = trainer.stage.epochs_before + segment.epoch
-        if segment.starts_stage:
+        if segment.epoch == segment.start == 0:
             group.start_stage(trainer, keys.init)
         if segment.start == 0:
             group.log, group.since = trainer.new_log(), 0

@@ -14,8 +14,7 @@ from bert_glue.model.bert import layer_components
 from bert_glue.training.evaluation import Params
 from bert_glue.training.journal import BestEvaluation, first_bad_step
 from bert_glue.training.segments import Segment
-from bert_glue.training.state import TrainLog, TrainState
-from bert_glue.training.trainer import Trainer
+from bert_glue.training.trainer import Trainer, TrainLog, TrainState
 
 Score = Callable[[NDArray[np.float32]], float]
 """Score in per cent of the logits of the evaluation examples."""

@@ -29,11 +29,6 @@ class Segment(NamedTuple):
     ends_epoch: bool
     ends_stage: bool
 
-    @property
-    def starts_stage(self) -> bool:
-        """Whether it is the first of its stage."""
-        return self.epoch == self.start == 0
-
 
 def cut_run(trainers: Sequence[Trainer], *, finely: bool) -> Iterator[Segment]:
     """All segments of a run, in their order.

@@ -23,7 +23,7 @@ from bert_glue.model.config import BertConfig
 from bert_glue.training.evaluation import Forward, Params
 from bert_glue.training.recipe import Recipe
 from bert_glue.training.seeds import root_key
-from bert_glue.training.state import Init, Workload
+from bert_glue.training.trainer import Init, Workload
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 """What the forward and backward pass can compute in."""

@@ -5,9 +5,11 @@ axis. A loop that is compiled once takes any number of steps; the data lie on th
 devices, and nothing but losses, norms and logits comes back.
 """
 
+import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,13 +21,74 @@ import cwgnc_jax
 from bert_glue.data import batching
 from bert_glue.data.batching import Batch, Data
 from bert_glue.devices import memory
+from bert_glue.devices.mesh import SINGLE, Placement
 from bert_glue.model.bert import layer_components
-from bert_glue.training.evaluation import Evaluator, over_seeds
+from bert_glue.training.evaluation import Evaluator, Forward, Params, over_seeds
 from bert_glue.training.program import Program
 from bert_glue.training.recipe import Recipe
 from bert_glue.training.seeds import Seed, SeedKeys, epoch_order, root_key, seed_keys
 from bert_glue.training.stages import Stage
-from bert_glue.training.state import Params, TrainLog, TrainState, Workload
+
+Init = Callable[[Params, Key[Array, ""]], Params]
+"""A seed's initial parameters from the pretrained ones and its key."""
+
+
+# Compared by identity: comparing arrays would be no single truth value.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Workload:
+    """What is trained on what, whatever the method.
+
+    Attributes:
+      forward: logits of a batch, float32 of shape (batch, labels), from parameters,
+        batch and the key of dropout (None for none).
+      init: a seed's initial parameters from the pretrained ones and its key.
+      pretrained: the checkpoint's parameters.
+      train: examples to learn from, on the device.
+      evaluation: examples to be scored on, on the device.
+      regression: whether labels are values rather than classes.
+      placement: where all of it lies, and what is trained is to lie.
+    """
+
+    forward: Forward
+    init: Init
+    pretrained: Params
+    train: Data
+    evaluation: Data
+    regression: bool = False
+    placement: Placement = SINGLE
+
+
+class TrainState(NamedTuple):
+    """State of a group in a stage; every array has a leading seed axis.
+
+    Attributes:
+      params: the parameters that are differentiated.
+      opt_state: the optimizer's state.
+      initial: what they were before the run, for methods that look back to that,
+        else None.
+      frozen: the other parameters; None if there are none.
+    """
+
+    params: Params
+    opt_state: optax.OptState
+    initial: Params | None
+    frozen: Params | None
+
+
+class TrainLog(NamedTuple):
+    """What is written down at each step of an epoch.
+
+    Attributes:
+      losses: float32 of shape (seeds, steps).
+      norms: norms of the gradient's components before clipping, float32 of shape
+        (seeds, steps, components); None if they are not recorded.
+      scales: factors of the components, of the same shape; None likewise.
+    """
+
+    losses: Float[Array, "seeds steps"]
+    norms: Float[Array, "seeds steps components"] | None
+    scales: Float[Array, "seeds steps components"] | None
+
 
 Gradients = tuple[Float[Array, "..."], Params]
 """Losses of some seeds or of one, and their gradients."""

@@ -13,7 +13,7 @@ from bert_glue.training.group_state import GroupState, measure
 from bert_glue.training.methods import METHODS
 from bert_glue.training.program import Program
 from bert_glue.training.segments import Segment
-from bert_glue.training.state import TrainLog, TrainState
+from bert_glue.training.trainer import TrainLog, TrainState
 
 STEPS = 3
 MIDDLE = Segment(0, 0, 0, 2, True, 2, ends_epoch=False, ends_stage=False)
