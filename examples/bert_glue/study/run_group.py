@@ -103,14 +103,9 @@ def train_group(
             group.log, group.since = trainer.new_log(), 0
         if segment.start == 0 or order is None:
             order = trainer.order(keys.order, epoch)
+        steps_to_take = epoch, segment.start, segment.stop
         group.state, group.log = trainer.train(
-            group.state,
-            group.log,
-            keys.noise,
-            order,
-            epoch,
-            segment.start,
-            segment.stop,
+            group.state, group.log, keys.noise, order, *steps_to_take
         )
         group.done = segment.done
         if progress.shown:

@@ -86,8 +86,8 @@ class TrainLog(NamedTuple):
     """
 
     losses: Float[Array, "seeds steps"]
-    norms: Float[Array, "seeds steps components"] | None
-    scales: Float[Array, "seeds steps components"] | None
+    norms: Float[Array, "seeds steps components"] | None = None
+    scales: Float[Array, "seeds steps components"] | None = None
 
 
 Gradients = tuple[Float[Array, "..."], Params]
@@ -272,13 +272,12 @@ class Trainer:
         return (self.shapes(), log, keys, order, 0, 0, 0), data
 
     def _empty_log(self) -> TrainLog:
-        shape = (self.group_size, self.steps_per_epoch)
-        norms = scales = None
-        if self.component_names:
-            of_components = (*shape, len(self.component_names))
-            norms = jnp.zeros(of_components, jnp.float32)
-            scales = jnp.zeros(of_components, jnp.float32)
-        log = TrainLog(jnp.zeros(shape, jnp.float32), norms, scales)
+        def zeros(*shape: int) -> Array:
+            return jnp.zeros((self.group_size, self.steps_per_epoch, *shape), "float32")
+
+        log = TrainLog(zeros())
+        if count := len(self.component_names):
+            log = log._replace(norms=zeros(count), scales=zeros(count))
         return self.placement.rows(log)
 
     def _join_seeds(self, params: Params, frozen: Params) -> Params:
@@ -319,22 +318,20 @@ class Trainer:
         data: Data,
     ) -> Carry:
         def step(at: Int[Array, ""], carry: Carry) -> Carry:
+            def write(rows: Array, row: Array) -> Array:
+                return rows.at[:, at].set(row.astype(rows.dtype))
+
             state, log = carry
             rows = self.placement.batches(order[:, at])
             number = epoch * self.steps_per_epoch + at
             losses, gradients = self._gradients(state, keys, number, rows, data)
             gradients = self.placement.state(gradients)
             state = self.placement.state(over_seeds(self._update, state, gradients))
-            entry = TrainLog(losses, None, None)
+            entry = TrainLog(losses)
             if self.component_names:
                 clip = cwgnc_jax.get_clip_state(state.opt_state)
                 entry = TrainLog(losses, clip.norms, clip.scales)
-            log = jax.tree.map(
-                lambda rows, row: rows.at[:, at].set(row.astype(rows.dtype)),
-                log,
-                entry,
-            )
-            return state, self.placement.rows(log)
+            return state, self.placement.rows(jax.tree.map(write, log, entry))
 
         # The bounds are arguments: one program serves any segment of an epoch.
         state, log = jax.lax.fori_loop(start, stop, step, (state, log))
