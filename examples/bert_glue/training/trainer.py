@@ -296,12 +296,11 @@ class Trainer:
             initial = self.workload.init(pretrained, key)
             trainable, frozen = self.stage.split(initial if params is None else params)
             reference = self.stage.split(initial).trainable if self._transform else None
+            optimizer = self._optimizer
             if opt_state is None:
-                opt_state = self._optimizer.init(trainable)
+                opt_state = optimizer.init(trainable)
             else:
-                opt_state = cwgnc_jax.carry_opt_state(
-                    self._optimizer, trainable, opt_state
-                )
+                opt_state = cwgnc_jax.carry_opt_state(optimizer, trainable, opt_state)
             return TrainState(trainable, opt_state, reference, frozen)
 
         return self.placement.state(jax.vmap(start)(keys, params, opt_state))
