@@ -95,16 +95,11 @@ class Programs:
         free = processes.agree(lambda: memory.free_bytes_each(jax.local_devices()))
         available = int(free * (1 - _RESERVE))
         estimate = bytes_per_seed(self._subject, self._recipe)
-        # As many as each place would have.
-        estimate *= -(-self._seeds // places)
+        may_fit = estimate * -(-self._seeds // places) <= available
         say(f"{self._recipe.label}: compiling, to see how many seeds fit")
         try:
             self.plan = largest_group(
-                self._bytes,
-                self._seeds,
-                available,
-                places=places,
-                all_first=estimate <= available,
+                self._bytes, self._seeds, available, places=places, all_first=may_fit
             )
         except ValueError as error:
             raise StudyStopped(str(error)) from error
@@ -206,12 +201,10 @@ def make_trainers(
     if recipe.group_by_length:
         buckets = batching.choose_groups(lengths, width)
     else:
-        buckets = batching.choose_buckets(
-            batching.sample_needs(lengths, recipe.batch_size * group_size),
-            width,
-            # A small model computes padding faster than a compiler avoids it.
-            most=1 if _is_small(subject) else 3,
-        )
+        needs = batching.sample_needs(lengths, recipe.batch_size * group_size)
+        # A small model computes padding faster than a compiler avoids it.
+        most = 1 if _is_small(subject) else 3
+        buckets = batching.choose_buckets(needs, width, most=most)
     trainers: list[Trainer] = []
     for stage in make_stages(recipe, subject.shapes):
         trainer = Trainer(

@@ -172,7 +172,8 @@ class Study:
         self, configuration: Configuration, progress: Progress
     ) -> bool:
         """Does the runs that are free; whether others are left that are not."""
-        programs = self._programs.get(configuration.name)
+        name = configuration.name
+        programs = self._programs.get(name)
         if programs is None:
             return False
         with contextlib.closing(programs):
@@ -184,24 +185,20 @@ class Study:
                     # Unless the last of them has just been finished elsewhere.
                     return bool(self.missing(configuration))
                 placement = programs.placement(len(seeds))
+                # Each of these may change the rounding.
+                layout = {
+                    "mesh": placement.name,
+                    "processes": processes.count(),
+                    "remat": configuration.subject.remat,
+                }
                 checkpoint = self._checkpoints.of(
-                    configuration.name,
-                    self._recorded,
-                    seeds,
-                    progress.note,
-                    # Each of these may change the rounding.
-                    layout={
-                        "mesh": placement.name,
-                        "processes": processes.count(),
-                        "remat": configuration.subject.remat,
-                    },
+                    name, self._recorded, seeds, progress.note, layout=layout
                 )
                 try:
                     # Called from here, so that few frames lie above the optimizer.
-                    trainers = programs.trainers(
-                        placement.round_up(len(seeds)),
-                        workload=programs.workload(placement),
-                    )
+                    workload = programs.workload(placement)
+                    places = placement.round_up(len(seeds))
+                    trainers = programs.trainers(places, workload=workload)
                     self._run_group(
                         configuration, trainers, seeds, progress, checkpoint
                     )
