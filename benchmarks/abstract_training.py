@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from bert_glue.data.batching import Data
 from bert_glue.model.bert import initial_params
 from bert_glue.model.config import BertConfig
-from bert_glue.training.state import Workload
 from bert_glue.training.subjects import make_forward, make_init
+from bert_glue.training.trainer import Workload
 
 LENGTH, EXAMPLES, LABELS = 128, 2490, 2
 

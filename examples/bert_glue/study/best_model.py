@@ -93,9 +93,7 @@ class BestModel:
           NoBestRun: if every run diverged.
           RecordsError: if the model cannot be saved.
         """
-        by_name = {
-            configuration.name: configuration for configuration in configurations
-        }
+        by_name = {each.name: each for each in configurations}
         sound = [
             run
             for run in self._records.read()

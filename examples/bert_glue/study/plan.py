@@ -5,8 +5,11 @@ import functools
 import math
 from collections.abc import Callable
 
-from bert_glue.model.config import BertConfig
+import numpy as np
+
+from bert_glue.devices import memory
 from bert_glue.training.recipe import Recipe
+from bert_glue.training.subjects import Subject
 
 _LESS = "a smaller batch size or maximum length"
 
@@ -58,19 +61,13 @@ def plan_groups(
     """
     fit = places * (bytes_available // max(1, bytes_per_seed))
     free = gibibytes(bytes_available)
+    if (wanted or 1) > fit:
+        needed = gibibytes(math.ceil((wanted or 1) / places) * bytes_per_seed)
+        who = "training needs" if wanted is None else f"{wanted} parallel seeds need"
+        remedy = f"accepted is 1 to {fit}" if fit else f"{_LESS} needs less"
+        raise ValueError(f"{who} about {needed}, but only {free} are free; {remedy}")
     if wanted is not None:
-        if wanted > fit:
-            needed = gibibytes(math.ceil(wanted / places) * bytes_per_seed)
-            raise ValueError(
-                f"{wanted} parallel seeds need about {needed}, but only {free} are "
-                f"free; accepted is {f'1 to {fit}' if fit else _LESS}"
-            )
         return Plan(min(wanted, seeds), "as asked for")
-    if fit < 1:
-        raise ValueError(
-            f"training needs about {gibibytes(bytes_per_seed)}, but only {free} are "
-            f"free; {_LESS} needs less"
-        )
     if not gain:
         reason = "on this device a model of this size gains nothing from more"
         return Plan(min(places, seeds), reason)
@@ -149,32 +146,30 @@ def largest_group(
     return plan(places)
 
 
-def bytes_per_seed(
-    config: BertConfig, parameters: int, recipe: Recipe, length: int, dtype: str
-) -> int:
+def bytes_per_seed(subject: Subject, recipe: Recipe) -> int:
     """Estimates the memory that the training of one seed takes, to plan with.
 
     The compiler knows it to the byte, but compiling takes its time. This counts what
     the optimizer and the backward pass keep.
 
     Args:
-      config: sizes of the model.
-      parameters: number of parameters.
+      subject: the model and the task.
       recipe: the method.
-      length: tokens that batches are cut to, at most.
-      dtype: name of the dtype that is computed in.
 
     Returns:
       Bytes.
     """
     # Parameters, two moments, the gradient, and the gradient of the embeddings again
     # while it is being summed; Mixout looks back to the initial parameters.
+    config, length = subject.config, int(np.max(subject.train.lengths))
     copies = 5 + (recipe.mixout > 0) + (recipe.keep == "best")
     wide = 12 * config.hidden_size + 4 * config.intermediate_size
     square = 5 * config.num_attention_heads * length
     tokens = recipe.batch_size * length
     activations = tokens * config.num_hidden_layers * (wide + square)
-    return 4 * copies * parameters + (2 if dtype == "bfloat16" else 4) * activations
+    width = 2 if subject.dtype == "bfloat16" else 4
+    parameters = memory.count_parameters(subject.pretrained)
+    return 4 * copies * parameters + width * activations
 
 
 def gibibytes(count: int) -> str:

@@ -12,8 +12,8 @@ from bert_glue.devices.mesh import Placement
 from bert_glue.study.configuration import Configuration
 from bert_glue.study.plan import Plan, bytes_per_seed, largest_group, plan_groups
 from bert_glue.training.stages import make_stages
-from bert_glue.training.state import Workload
-from bert_glue.training.trainer import Trainer
+from bert_glue.training.subjects import Subject
+from bert_glue.training.trainer import Trainer, Workload
 
 # A CPU works on one seed at a time as fast as on several, but for models that are too
 # small to keep it busy: below some two million parameters outside the embeddings.
@@ -58,25 +58,23 @@ class Programs:
         axes: Mapping[str, int] | None = None,
         recording: bool = False,
     ) -> None:
-        self._configuration = configuration
+        self._subject, self._recipe = configuration.subject, configuration.recipe
         self._seeds = seeds
         self._axes = axes
         self._recording = recording
-        subject, recipe = configuration.subject, configuration.recipe
-        self.workload = functools.cache(functools.partial(subject.workload, recipe))
+        self.workload = functools.cache(
+            functools.partial(self._subject.workload, self._recipe)
+        )
         # Two sizes: that of all groups, and what is left over for the last one.
         self.trainers = functools.lru_cache(maxsize=2)(
             functools.partial(make_trainers, configuration, recording=recording)
         )
-        places = self.placement(seeds if wanted is None else wanted).seeds
-        self.plan = processes.agree(
-            lambda: plan(configuration, seeds, wanted, places=places)
-        )
+        self.plan = processes.agree(lambda: self._plan(wanted))
         self._is_settled = wanted is not None or mesh.on_cpu()
 
     def placement(self, seeds: int) -> Placement:
         """Where so many seeds lie on the mesh."""
-        return mesh.choose(self._axes, seeds, self._configuration.recipe.batch_size)
+        return mesh.choose(self._axes, seeds, self._recipe.batch_size)
 
     def settle(self, say: Callable[[str], None]) -> int:
         """How many seeds run side by side, found out by compiling where that is due.
@@ -96,15 +94,12 @@ class Programs:
         places = self.placement(self._seeds).seeds
         free = processes.agree(lambda: memory.free_bytes_each(jax.local_devices()))
         available = int(free * (1 - _RESERVE))
-        estimate = _estimate(self._configuration) * -(-self._seeds // places)
-        say(f"{self._configuration.recipe.label}: compiling, to see how many seeds fit")
+        estimate = bytes_per_seed(self._subject, self._recipe)
+        may_fit = estimate * -(-self._seeds // places) <= available
+        say(f"{self._recipe.label}: compiling, to see how many seeds fit")
         try:
             self.plan = largest_group(
-                self._bytes,
-                self._seeds,
-                available,
-                places=places,
-                all_first=estimate <= available,
+                self._bytes, self._seeds, available, places=places, all_first=may_fit
             )
         except ValueError as error:
             raise StudyStopped(str(error)) from error
@@ -122,7 +117,7 @@ class Programs:
           StudyStopped: if it was the smallest already.
         """
         self.close()
-        name = self._configuration.recipe.label
+        name = self._recipe.label
         smallest = min(seeds, self.placement(self._seeds).seeds)
         if seeds <= smallest:
             raise StudyStopped(
@@ -139,6 +134,28 @@ class Programs:
         self.trainers.cache_clear()
         self.workload.cache_clear()
 
+    def _plan(self, wanted: int | None) -> Plan:
+        """How many seeds run side by side, as far as known before compiling.
+
+        On a CPU it is settled, by an estimate; on an accelerator all seeds unless the
+        user says otherwise, and the compiled programs tell how many fit.
+        """
+        # Outside of the branch: a mesh that does not fit is to show at once.
+        places = self.placement(wanted or self._seeds).seeds
+        if mesh.on_cpu():
+            return plan_groups(
+                self._seeds,
+                bytes_per_seed=bytes_per_seed(self._subject, self._recipe),
+                bytes_available=memory.free_bytes_each(jax.local_devices()),
+                gain=_is_small(self._subject),
+                wanted=wanted,
+                places=places,
+            )
+        if wanted is not None:
+            return Plan(min(wanted, self._seeds), "as asked for")
+        reason = "at most: the compiled program will tell how many fit"
+        return Plan(self._seeds, reason)
+
     def _bytes(self, group_size: int) -> int:
         """Memory of each device that a group takes."""
         workload = self.workload(self.placement(group_size))
@@ -152,52 +169,12 @@ class Programs:
         params = memory.tree_bytes((state.params, state.frozen))
         # Beside the training: the best ones; those before the first and the last
         # stage, where components are recorded; those between two stages.
-        copies = (
-            (self._configuration.recipe.keep == "best")
-            + 2 * self._recording
-            + (len(trainers) > 1)
-        )
-        beside = copies * params
+        best, stages = self._recipe.keep == "best", len(trainers) > 1
+        beside = (best + 2 * self._recording + stages) * params
         if workload.placement.name:
             # On one device the checkpoint's parameters lay there before.
             beside += memory.tree_bytes(workload.pretrained)
         return beside + max(trainer.bytes_used for trainer in trainers)
-
-
-def plan(
-    configuration: Configuration,
-    seeds: int,
-    wanted: int | None,
-    *,
-    places: int = 1,
-) -> Plan:
-    """Chooses how many seeds of a configuration run side by side.
-
-    Args:
-      configuration: what they run.
-      seeds: number of seeds.
-      wanted: what the user asks for; None to choose.
-      places: devices, or sets of them, that seeds are dealt to.
-
-    Returns:
-      The plan. On a CPU it is settled, by an estimate; on an accelerator all seeds
-      unless the user says otherwise, and the compiled programs tell how many fit.
-
-    Raises:
-      ValueError: if there is not enough memory.
-    """
-    if not mesh.on_cpu():
-        if wanted is not None:
-            return Plan(min(wanted, seeds), "as asked for")
-        return Plan(seeds, "at most: the compiled program will tell how many fit")
-    return plan_groups(
-        seeds,
-        bytes_per_seed=_estimate(configuration),
-        bytes_available=memory.free_bytes_each(jax.local_devices()),
-        gain=_is_small(configuration),
-        wanted=wanted,
-        places=places,
-    )
 
 
 def make_trainers(
@@ -219,18 +196,15 @@ def make_trainers(
       The trainers.
     """
     subject, recipe = configuration.subject, configuration.recipe
-    if workload is None:
-        workload = subject.workload(recipe)
+    workload = workload or subject.workload(recipe)
     lengths, width = np.asarray(subject.train.lengths), subject.train.width
     if recipe.group_by_length:
         buckets = batching.choose_groups(lengths, width)
     else:
-        buckets = batching.choose_buckets(
-            batching.sample_needs(lengths, recipe.batch_size * group_size),
-            width,
-            # A small model computes padding faster than a compiler avoids it.
-            most=1 if _is_small(configuration) else 3,
-        )
+        needs = batching.sample_needs(lengths, recipe.batch_size * group_size)
+        # A small model computes padding faster than a compiler avoids it.
+        most = 1 if _is_small(subject) else 3
+        buckets = batching.choose_buckets(needs, width, most=most)
     trainers: list[Trainer] = []
     for stage in make_stages(recipe, subject.shapes):
         trainer = Trainer(
@@ -247,18 +221,5 @@ def make_trainers(
     return tuple(trainers)
 
 
-def _is_small(configuration: Configuration) -> bool:
-    encoder = configuration.subject.pretrained["encoder"]
-    return memory.count_parameters(encoder) < _SMALL_MODEL
-
-
-def _estimate(configuration: Configuration) -> int:
-    """Bytes that the training of one seed takes, about."""
-    subject = configuration.subject
-    return bytes_per_seed(
-        subject.config,
-        memory.count_parameters(subject.pretrained),
-        configuration.recipe,
-        int(np.max(subject.train.lengths)),
-        subject.dtype,
-    )
+def _is_small(subject: Subject) -> bool:
+    return memory.count_parameters(subject.pretrained["encoder"]) < _SMALL_MODEL

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,13 +12,10 @@ from numpy.typing import NDArray
 from bert_glue.records.resume import Checkpoint
 from bert_glue.study.progress import Progress
 from bert_glue.training.evaluation import Params
-from bert_glue.training.group_state import GroupState
+from bert_glue.training.group_state import GroupState, Score
 from bert_glue.training.seeds import Seed
-from bert_glue.training.segments import Segment, cut_run
+from bert_glue.training.segments import cut_run
 from bert_glue.training.trainer import Trainer
-
-Score = Callable[[NDArray[np.float32]], float]
-"""Score in per cent of the logits of the evaluation examples."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +53,7 @@ class GroupResult:
       recorded: arrays with a leading seed axis by name: 'losses' of all steps; for
         each stage, if the trainers record the components, 'norms/STAGE' and
         'scales/STAGE', of shape (seeds, steps, components), and how far these moved,
-        as :func:`movement.measure` names it, 'rmsd_from_initial/STAGE' ...
+        as :func:`group_state.measure` names it, 'rmsd_from_initial/STAGE' ...
     """
 
     outcomes: list[Outcome]
@@ -100,25 +97,25 @@ def train_group(
             continue
         trainer = trainers[segment.stage]
         epoch = trainer.stage.epochs_before + segment.epoch
-        if segment.starts_stage:
+        if segment.epoch == segment.start == 0:
             group.start_stage(trainer, keys.init)
         if segment.start == 0:
             group.log, group.since = trainer.new_log(), 0
         if segment.start == 0 or order is None:
             order = trainer.order(keys.order, epoch)
+        steps_to_take = epoch, segment.start, segment.stop
         group.state, group.log = trainer.train(
-            group.state,
-            group.log,
-            keys.noise,
-            order,
-            epoch,
-            segment.start,
-            segment.stop,
+            group.state, group.log, keys.noise, order, *steps_to_take
         )
         group.done = segment.done
-        _show_loss(progress, trainer, segment, group)
+        if progress.shown:
+            # To look at the losses is to wait for the steps.
+            losses = trainer.placement.fetch(group.log.losses)
+            mean = losses[:, segment.start : segment.stop].mean()
+            progress.advance(segment.stop - segment.start, loss=float(mean))
         if segment.is_evaluation:
-            _evaluate(group, trainer, segment, score, progress)
+            scores = group.evaluate(segment, score)
+            progress.advance(0, score=float(np.mean(scores)))
             if checkpoint is not None and segment.done < steps and checkpoint.is_due():
                 facts, arrays = group.save(segment, time.perf_counter() - began)
                 arrays = trainer.placement.gather(arrays)
@@ -127,49 +124,16 @@ def train_group(
     return _result(group, seeds, began)
 
 
-def _show_loss(
-    progress: Progress, trainer: Trainer, segment: Segment, group: GroupState
-) -> None:
-    # To look at the losses is to wait for the steps.
-    if progress.shown:
-        losses = trainer.placement.fetch(group.log.losses)
-        mean = losses[:, segment.start : segment.stop].mean()
-        progress.advance(segment.stop - segment.start, loss=float(mean))
-
-
-def _evaluate(
-    group: GroupState,
-    trainer: Trainer,
-    segment: Segment,
-    score: Score,
-    progress: Progress,
-) -> None:
-    """Scores the parameters after a segment, and writes down what it was about."""
-    params = trainer.whole(group.state)
-    logits = trainer.evaluate(params)
-    scores = list(map(score, logits))
-    losses = trainer.placement.fetch(group.log.losses)
-    group.journal.enter(trainer, segment, losses, logits, scores, group.since)
-    if group.best is not None:
-        group.best.enter(scores, params)
-    group.since = segment.stop
-    progress.advance(0, score=float(np.mean(scores)))
-    if segment.ends_epoch:
-        group.end_epoch(segment.stage, trainer.placement.fetch(group.log))
-    if segment.ends_stage:
-        group.end_stage(trainer, params)
-
-
 def _result(group: GroupState, seeds: list[Seed], began: float) -> GroupResult:
-    journal, best = group.journal, group.best
+    best = group.best
     params = best.params if best else jax.block_until_ready(group.before)
     outcomes = [
         Outcome(
             seed,
-            best.scores[run] if best else journal.history[run][-1]["score"],
-            journal.last_losses[run],
-            journal.history[run],
-            journal.diverged[run],
+            best.scores[run] if best else group.history[run][-1]["score"],
+            group.last_losses[run],
+            group.history[run],
+            group.diverged[run],
         )
         # On several devices places may be left over; there the first seed runs again.
         for run, seed in enumerate(seeds)

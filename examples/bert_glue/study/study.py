@@ -1,9 +1,9 @@
 """Many runs: which are missing, doing them group by group, keeping what they give."""
 
 import contextlib
+import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import jax
 
@@ -14,14 +14,12 @@ from bert_glue.records.resume import Checkpoint, Checkpoints, Note
 from bert_glue.records.run_store import RunStore
 from bert_glue.study import summaries
 from bert_glue.study.best_model import BestModel
-from bert_glue.study.claims import claim_group
-from bert_glue.study.component_recorder import keep_components
 from bert_glue.study.configuration import Configuration
 from bert_glue.study.plan import Plan
 from bert_glue.study.programs import Programs, StudyStopped
 from bert_glue.study.progress import Progress
 from bert_glue.study.run_group import train_group
-from bert_glue.study.run_record import make_records
+from bert_glue.study.run_record import keep_components, make_records
 from bert_glue.study.shards import Shard, share
 from bert_glue.training.seeds import Seed
 from bert_glue.training.stages import make_stages
@@ -79,8 +77,14 @@ class Study:
             "settings": environment.settings(),
         }
         recording = component_logs is not None
+        remat = [each.subject.remat for each in configurations]
         options = [parallel_seeds, dict(axes or {}), checkpoint_minutes > 0, recording]
-        self._check_processes(program, options)
+        # All processes are to be about to do the same.
+        names = [each.name for each in configurations]
+        processes.check_same("model, data or settings", names)
+        processes.check_same("seeds", [[*seeds], self._shares])
+        processes.check_same("options", [remat, *options])
+        processes.check_same("versions, code or JAX's settings", program)
         for configuration in configurations:
             # More stages than the model has layers are to show at once.
             make_stages(configuration.recipe, configuration.subject.shapes)
@@ -123,7 +127,7 @@ class Study:
     def plan(self, configuration: Configuration) -> Plan | None:
         """How many of its seeds run side by side; None if all are done."""
         programs = self._programs.get(configuration.name)
-        return None if programs is None else programs.plan
+        return programs and programs.plan
 
     def rows(self) -> list[summaries.Row]:
         """Summaries of these configurations, and of no other in the folder."""
@@ -168,42 +172,33 @@ class Study:
         self, configuration: Configuration, progress: Progress
     ) -> bool:
         """Does the runs that are free; whether others are left that are not."""
-        programs = self._programs.get(configuration.name)
+        name = configuration.name
+        programs = self._programs.get(name)
         if programs is None:
             return False
         with contextlib.closing(programs):
             while missing := self.missing(configuration):
                 size = programs.settle(progress.note)
-                seeds = claim_group(
-                    self.records,
-                    configuration.run,
-                    missing,
-                    size,
-                    interrupted=self._interrupted(configuration, progress.note),
-                    is_complete=self._is_complete,
-                )
+                interrupted = self._interrupted(configuration, progress.note)
+                seeds = self._claim(configuration, missing, size, interrupted)
                 if not seeds:
                     # Unless the last of them has just been finished elsewhere.
                     return bool(self.missing(configuration))
                 placement = programs.placement(len(seeds))
+                # Each of these may change the rounding.
+                layout = {
+                    "mesh": placement.name,
+                    "processes": processes.count(),
+                    "remat": configuration.subject.remat,
+                }
                 checkpoint = self._checkpoints.of(
-                    configuration.name,
-                    self._recorded,
-                    seeds,
-                    progress.note,
-                    # Each of these may change the rounding.
-                    layout={
-                        "mesh": placement.name,
-                        "processes": processes.count(),
-                        "remat": configuration.subject.remat,
-                    },
+                    name, self._recorded, seeds, progress.note, layout=layout
                 )
                 try:
                     # Called from here, so that few frames lie above the optimizer.
-                    trainers = programs.trainers(
-                        placement.round_up(len(seeds)),
-                        workload=programs.workload(placement),
-                    )
+                    workload = programs.workload(placement)
+                    places = placement.round_up(len(seeds))
+                    trainers = programs.trainers(places, workload=workload)
                     self._run_group(
                         configuration, trainers, seeds, progress, checkpoint
                     )
@@ -218,6 +213,31 @@ class Study:
                 finally:
                     self.records.release(map(configuration.run, seeds))
         return False
+
+    def _claim(
+        self,
+        configuration: Configuration,
+        missing: Sequence[Seed],
+        size: int,
+        interrupted: Sequence[Sequence[Seed]],
+    ) -> list[Seed]:
+        """Takes runs that nobody is at: of an interrupted group, or at most ``size``.
+
+        Returns:
+          The seeds taken; none if all are somebody else's, or done.
+        """
+
+        def claim(seed: Seed) -> bool:
+            return self.records.claim(configuration.run(seed), self._is_complete)
+
+        for group in interrupted:
+            if set(group) <= set(missing):
+                # All or none: who gets the first gets the others, too.
+                claimed = list(itertools.takewhile(claim, group))
+                if len(claimed) == len(group):
+                    return claimed
+                self.records.release(map(configuration.run, claimed))
+        return list(itertools.islice(filter(claim, missing), size))
 
     def _run_group(
         self,
@@ -253,30 +273,15 @@ class Study:
         self, configuration: Configuration, note: Note
     ) -> list[list[Seed]]:
         """Groups that can go on from a checkpoint."""
-
-        def find() -> list[list[Seed]]:
-            done = self._done()
-            groups = self._checkpoints.interrupted(
-                configuration.name,
-                self._recorded,
-                is_done=lambda seed: configuration.run(seed) in done,
-                most=self._parallel_seeds,
-                note=note,
-            )
-            return list(groups)
-
-        return processes.agree(find)
-
-    def _check_processes(
-        self, program: Mapping[str, Any], options: Sequence[Any]
-    ) -> None:
-        """Makes sure that all processes are about to do the same."""
-        names = [each.name for each in self.configurations]
-        processes.check_same("model, data or settings", names)
-        processes.check_same("seeds", [[*self.seeds], self._shares])
-        remat = [each.subject.remat for each in self.configurations]
-        processes.check_same("options", [remat, *options])
-        processes.check_same("versions, code or JAX's settings", program)
+        done = processes.agree(self._done)
+        groups = self._checkpoints.interrupted(
+            configuration.name,
+            self._recorded,
+            is_done=lambda seed: configuration.run(seed) in done,
+            most=self._parallel_seeds,
+            note=note,
+        )
+        return processes.agree(lambda: list(groups))
 
 
 def write_summary(records: RunStore) -> None:

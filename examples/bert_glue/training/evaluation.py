@@ -19,6 +19,8 @@ Tree = TypeVar("Tree")
 Forward = Callable[[Params, Batch, Key[Array, ""] | None], Float[Array, "batch labels"]]
 """Logits of a batch from parameters, batch and the key of dropout (None for none)."""
 
+_BATCH_SIZE = 32
+
 
 class Evaluator:
     """Computes logits; dropout is off.
@@ -29,21 +31,16 @@ class Evaluator:
     Args:
       forward: the model.
       data: the examples.
-      batch_size: examples in a batch, at most.
       placement: where parameters and data lie.
     """
 
     def __init__(
-        self,
-        forward: Forward,
-        data: Data,
-        batch_size: int = 32,
-        placement: Placement = SINGLE,
+        self, forward: Forward, data: Data, placement: Placement = SINGLE
     ) -> None:
         self._forward = forward
         self._data = data
         self._placement = placement
-        self._batches = sort_batches(data, batch_size, placement.parts)
+        self._batches = sort_batches(data, _BATCH_SIZE, placement.parts)
         self._logits = Program(self._evaluate)
 
     def compile(self, params: Params) -> int:
@@ -121,9 +118,7 @@ def sort_batches(data: Data, batch_size: int, parts: int = 1) -> SortedBatches:
     needs = lengths[batches[:, -1]]
     buckets = batching.choose_buckets(needs, data.width)
     bucket_of = np.searchsorted(buckets, needs)
-    by_length = [
-        (length, batches[bucket_of == bucket]) for bucket, length in enumerate(buckets)
-    ]
+    by_length = [(n, batches[bucket_of == at]) for at, n in enumerate(buckets)]
     positions = np.empty(len(lengths), np.int64)
     real = np.flatnonzero(order >= 0)
     positions[order[real]] = real

@@ -1,6 +1,6 @@
-"""Where a group of seeds is between two segments, to go on from there or to save."""
+"""Where a group of seeds is between two segments: measured, saved and taken up."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -9,12 +9,20 @@ import numpy as np
 from jaxtyping import Array, Key
 from numpy.typing import NDArray
 
+import cwgnc_jax
+from bert_glue.model.bert import layer_components
 from bert_glue.training.evaluation import Params
-from bert_glue.training.journal import BestEvaluation, Journal
-from bert_glue.training.movement import measure
+from bert_glue.training.journal import BestEvaluation, first_bad_step
 from bert_glue.training.segments import Segment
-from bert_glue.training.state import TrainLog, TrainState
-from bert_glue.training.trainer import Trainer
+from bert_glue.training.trainer import Trainer, TrainLog, TrainState
+
+Score = Callable[[NDArray[np.float32]], float]
+"""Score in per cent of the logits of the evaluation examples."""
+
+_MEASURES = {
+    "rmsd": cwgnc_jax.component_rmsd,
+    "cosine_distance": cwgnc_jax.component_cosine_distance,
+}
 
 
 class GroupState:
@@ -25,7 +33,9 @@ class GroupState:
         move is measured after each stage.
 
     Attributes:
-      journal: what is written down of its runs.
+      history: for each run one dict for each evaluation.
+      diverged: number of the first step of each run that was not finite, or None.
+      last_losses: mean losses of the epoch of the last evaluation, up to it.
       best: their best evaluations, if the recipe keeps those.
       done: number of steps that are done.
       since: step of the epoch of the last evaluation.
@@ -44,7 +54,9 @@ class GroupState:
     def __init__(self, trainers: Sequence[Trainer]) -> None:
         self._trainers = trainers
         size, recipe = trainers[0].group_size, trainers[0].recipe
-        self.journal = Journal(size, several_stages=len(trainers) > 1)
+        self.history: list[list[dict[str, Any]]] = [[] for _ in range(size)]
+        self.diverged: list[int | None] = [None] * size
+        self.last_losses: list[float] = []
         self.best = BestEvaluation(size) if recipe.keep == "best" else None
         self.done = self.since = 0
         self.before: Params = None
@@ -71,9 +83,55 @@ class GroupState:
             if self.initial is None:
                 self.initial = self.before
 
-    def end_epoch(self, stage: int, log: TrainLog) -> None:
-        """Adds an epoch's log, as NumPy has it, to those of the epochs before."""
-        arrays: dict[str, Any] = {"losses": log.losses}
+    def evaluate(self, segment: Segment, score: Score) -> list[float]:
+        """Scores the parameters after a segment, and writes down what it was about.
+
+        Args:
+          segment: what the evaluation follows.
+          score: scores the logits of a run.
+
+        Returns:
+          The scores of the seeds.
+        """
+        trainer = self._trainers[segment.stage]
+        params = trainer.whole(self.state)
+        logits = trainer.evaluate(params)
+        scores = list(map(score, logits))
+        self._enter(segment, logits, scores)
+        if self.best is not None:
+            self.best.enter(scores, params)
+        self.since = segment.stop
+        if segment.ends_epoch:
+            self._end_epoch(trainer)
+        if segment.ends_stage:
+            self.end_stage(trainer, params)
+        return scores
+
+    def _enter(
+        self, segment: Segment, logits: NDArray[np.float32], scores: list[float]
+    ) -> None:
+        trainer = self._trainers[segment.stage]
+        losses = trainer.placement.fetch(self.log.losses)[:, : segment.stop]
+        epochs = segment.stage * trainer.recipe.epochs + segment.epoch
+        self.last_losses = [float(row.mean()) for row in losses]
+        for run, score in enumerate(scores):
+            entry = {
+                "step": segment.done,
+                "epoch": epochs + segment.stop / trainer.steps_per_epoch,
+                "score": score,
+                "train_loss": float(losses[run, self.since :].mean()),
+            }
+            if len(self._trainers) > 1:
+                entry["stage"] = segment.stage
+            self.history[run].append(entry)
+            if self.diverged[run] is None:
+                bad = first_bad_step(losses[run], logits[run], segment.done)
+                self.diverged[run] = bad
+
+    def _end_epoch(self, trainer: Trainer) -> None:
+        """Adds the log of an epoch to those of the epochs before."""
+        log, stage = trainer.placement.fetch(self.log), trainer.stage.index
+        arrays = {"losses": log.losses}
         if log.norms is not None:
             arrays |= {f"norms/{stage}": log.norms, f"scales/{stage}": log.scales}
         for name, values in arrays.items():
@@ -124,8 +182,8 @@ class GroupState:
             "done": self.done,
             "since": self.since,
             "seconds": self.seconds + seconds,
-            "history": self.journal.history,
-            "diverged": self.journal.diverged,
+            "history": self.history,
+            "diverged": self.diverged,
             "best": None if self.best is None else self.best.scores,
             "trees": sorted(trees),
             "recorded": sorted(self.recorded),
@@ -148,8 +206,7 @@ class GroupState:
         if self.best is not None:
             self.best.scores = facts["best"]
             self.best.params = placement.state(arrays["best"])
-        self.journal.history = facts["history"]
-        self.journal.diverged = facts["diverged"]
+        self.history, self.diverged = facts["history"], facts["diverged"]
         self.done, self.since = facts["done"], facts["since"]
         self.seconds = facts["seconds"]
         self.recorded = {name: [part] for name, part in arrays["recorded"].items()}
@@ -169,3 +226,24 @@ class GroupState:
         shapes = {"state": state, "log": trainer.new_log.shapes()}
         trees = {name: shapes.get(name, whole) for name in facts["trees"]}
         return trees | {"recorded": dict.fromkeys(facts["recorded"], 0)}
+
+
+@jax.jit
+@jax.vmap
+def measure(now: Params, initial: Params, before: Params) -> dict[str, jax.Array]:
+    """How far each component of each seed has moved.
+
+    Args:
+      now: parameters, with a leading seed axis, as all arguments.
+      initial: what they were before the run.
+      before: what they were before the stage.
+
+    Returns:
+      Root-mean-square difference and cosine distance from either, float32 of shape
+      (seeds, components): 'rmsd_from_initial', 'cosine_distance_from_before' ...
+    """
+    return {
+        f"{name}_from_{reference}": distance(now, params, layer_components())
+        for name, distance in _MEASURES.items()
+        for reference, params in (("initial", initial), ("before", before))
+    }

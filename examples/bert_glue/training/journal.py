@@ -1,6 +1,4 @@
-"""What is written down of the runs of a group: their evaluations, and the best one."""
-
-from typing import Any
+"""What evaluations tell of runs: which one is the best, and where one diverged."""
 
 import jax
 import jax.numpy as jnp
@@ -8,64 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bert_glue.training.evaluation import Params
-from bert_glue.training.segments import Segment
-from bert_glue.training.trainer import Trainer
-
-
-class Journal:
-    """The evaluations of each run.
-
-    Args:
-      runs: number of runs.
-      several_stages: whether an entry says in which stage it was made.
-
-    Attributes:
-      history: for each run one dict for each evaluation.
-      diverged: number of the first step of each run that was not finite, or None.
-      last_losses: mean losses of the epoch of the last evaluation, up to it.
-    """
-
-    def __init__(self, runs: int, *, several_stages: bool) -> None:
-        self.history: list[list[dict[str, Any]]] = [[] for _ in range(runs)]
-        self.diverged: list[int | None] = [None] * runs
-        self.last_losses: list[float] = []
-        self._several_stages = several_stages
-
-    def enter(
-        self,
-        trainer: Trainer,
-        segment: Segment,
-        losses: NDArray[np.float32],
-        logits: NDArray[np.float32],
-        scores: list[float],
-        since: int,
-    ) -> None:
-        """Adds an evaluation.
-
-        Args:
-          trainer: what trained the runs.
-          segment: what it follows.
-          losses: of the epoch, shape (runs, steps), filled in up to it.
-          logits: of the evaluation examples, shape (runs, examples, labels).
-          scores: of the runs, in per cent.
-          since: step of the epoch of the evaluation before; 0 for none.
-        """
-        losses = losses[:, : segment.stop]
-        epochs = segment.stage * trainer.recipe.epochs + segment.epoch
-        self.last_losses = [float(row.mean()) for row in losses]
-        for run, score in enumerate(scores):
-            entry = {
-                "step": segment.done,
-                "epoch": epochs + segment.stop / trainer.steps_per_epoch,
-                "score": score,
-                "train_loss": float(losses[run, since:].mean()),
-            }
-            if self._several_stages:
-                entry["stage"] = segment.stage
-            self.history[run].append(entry)
-            if self.diverged[run] is None:
-                bad = first_bad_step(losses[run], logits[run], segment.done)
-                self.diverged[run] = bad
 
 
 class BestEvaluation:

@@ -40,19 +40,19 @@ class Program(Generic[Arguments, Result]):
         """Shapes of the results for arguments, or their shapes."""
         return jax.eval_shape(self._jitted, *arguments)
 
-    def lower(self, *arguments: Any) -> jax.stages.Lowered:
+    def lower(self, *arguments: Any, **named: Any) -> jax.stages.Lowered:
         """The program for arguments of these shapes, before it is compiled."""
-        return self._jitted.lower(*arguments)
+        return self._jitted.lower(*arguments, **named)
 
-    def compile(self, *arguments: Any) -> int:
+    def compile(self, *arguments: Any, **named: Any) -> int:
         """Compiles it for arguments of these shapes, unless that is done already.
 
         Returns:
           Bytes of each device's memory that it takes while it runs; 0 where the
           compiler does not say.
         """
-        shapes = jax.eval_shape(lambda *same: same, *arguments)
+        shapes = jax.eval_shape(lambda *same: same, arguments, named)
         if self.compiled is None or shapes != self._compiled_for:
-            self.compiled = self.lower(*arguments).compile()
+            self.compiled = self.lower(*arguments, **named).compile()
             self._compiled_for = shapes
         return memory.program_bytes(self.compiled)

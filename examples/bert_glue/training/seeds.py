@@ -1,4 +1,4 @@
-"""Seeds: what each one decides, and how many run side by side.
+"""Seeds: what each one decides, the order of the examples above all.
 
 A run is decided by two seeds. The init seed draws the parameters that the checkpoint
 does not have (pooler, classifier); the data seed draws the order of the examples, the
@@ -7,15 +7,19 @@ run's seed unless they are varied apart. Nothing depends on which other seeds ru
 one, or on when.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int, Key
 
 # What the two seeds are used for; fixed numbers, so that results stay the same.
 _INIT, _ORDER, _NOISE = 0, 1, 2
+# The order of buckets is no seed's own: its key is that of this number.
+_BUCKETS = 3
 
 
 class Seed(NamedTuple):
@@ -78,3 +82,53 @@ def seed_keys(seeds: Sequence[Seed]) -> SeedKeys:
         order=keys(data, _ORDER),
         noise=keys(data, _NOISE),
     )
+
+
+def epoch_order(
+    keys: Key[Array, "seeds"],
+    epoch: Int[Array, ""] | int,
+    examples: int,
+    batch_size: int,
+    buckets: Int[Array | np.ndarray, " examples"] | None = None,
+) -> Int[Array, "seeds steps batch"]:
+    """Which examples make up each batch of an epoch: all of them, each once.
+
+    Args:
+      keys: keys of the order, shape (seeds,).
+      epoch: number of the epoch, from 0; each has an order of its own.
+      examples: number of examples.
+      batch_size: examples in a batch.
+      buckets: number of each example's bucket, such as one of like lengths. Batches
+        are then drawn within buckets (but for those at a border of two), and come in
+        an order that is random but the same for all seeds, so that a step is of one
+        bucket in all of them.
+
+    Returns:
+      Indices of the examples, int32 of shape (seeds, steps, batch): uniformly random
+      for each seed, or within the buckets. One batch is filled up with -1, the last
+      one without buckets.
+
+    Examples:
+      >>> keys = seed_keys([Seed(0, 0)]).order
+      >>> order = epoch_order(keys, 0, examples=5, batch_size=2)
+      >>> order.shape, sorted(order.ravel().tolist())
+      ((1, 3, 2), [-1, 0, 1, 2, 3, 4])
+    """
+    steps = math.ceil(examples / batch_size)
+
+    def permute(key: Key[Array, ""]) -> Int[Array, " examples"]:
+        numbers = jnp.arange(examples, dtype=jnp.int32)
+        order = jax.random.permutation(jax.random.fold_in(key, epoch), numbers)
+        if buckets is None:
+            return order
+        # Stable, so that each bucket keeps its random order.
+        return order[jnp.argsort(jnp.asarray(buckets)[order], stable=True)]
+
+    order = jax.vmap(permute)(keys)
+    filler = steps * batch_size - examples
+    order = jnp.pad(order, ((0, 0), (0, filler)), constant_values=-1)
+    order = order.reshape(len(keys), steps, batch_size)
+    if buckets is None:
+        return order
+    shared = jax.random.fold_in(root_key(_BUCKETS), epoch)
+    return order[:, jax.random.permutation(shared, steps)]

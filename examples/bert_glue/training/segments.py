@@ -29,11 +29,6 @@ class Segment(NamedTuple):
     ends_epoch: bool
     ends_stage: bool
 
-    @property
-    def starts_stage(self) -> bool:
-        """Whether it is the first of its stage."""
-        return self.epoch == self.start == 0
-
 
 def cut_run(trainers: Sequence[Trainer], *, finely: bool) -> Iterator[Segment]:
     """All segments of a run, in their order.
@@ -51,7 +46,7 @@ def cut_run(trainers: Sequence[Trainer], *, finely: bool) -> Iterator[Segment]:
         longest = max(1, steps // 20) if finely else None
         for epoch in range(recipe.epochs):
             for part in cut_epoch(steps, recipe.evaluations_per_epoch, longest):
-                _, stop, _ = part
+                stop = part[1]
                 ends_epoch = stop == steps
                 ends_stage = ends_epoch and epoch == recipe.epochs - 1
                 done = before + stop
@@ -76,12 +71,9 @@ def cut_epoch(
       >>> list(cut_epoch(10, evaluations=2, longest=3))
       [(0, 3, False), (3, 5, True), (5, 8, False), (8, 10, True)]
     """
-    stops = {
-        round(steps * evaluation / evaluations)
-        for evaluation in range(1, evaluations + 1)
-    } - {0}
+    stops = {round(steps * (last + 1) / evaluations) for last in range(evaluations)}
     start = 0
-    for stop in sorted(stops):
+    for stop in sorted(stops - {0}):
         while longest is not None and stop - start > longest:
             yield start, start + longest, False
             start += longest

@@ -48,14 +48,16 @@ class Stage:
         """The parameters that are differentiated, and the others."""
         return cwgnc_jax.SplitParams(params, None)
 
-    def join(self, trainable: Params, frozen: Params) -> Params:
-        """All parameters, as :meth:`split` was given them."""
-        del frozen
-        return trainable
+    def join(self, trainable: Params, frozen: Params, *, whole: bool = True) -> Params:
+        """All parameters, as :meth:`split` was given them.
 
-    def join_for_training(self, trainable: Params, frozen: Params) -> Params:
-        """All parameters, the layers in as many stacks as training needs."""
-        del frozen
+        Args:
+          trainable: those that are differentiated.
+          frozen: the others.
+          whole: whether all layers are to be in one stack; if not, they are in as
+            many as training needs.
+        """
+        del frozen, whole
         return trainable
 
     def freeze(
@@ -90,15 +92,12 @@ class SplitStage(Stage):
         """The parameters above the boundary, and those below."""
         return cwgnc_jax.split_params(params, self.index, self.groups)
 
-    def join(self, trainable: Params, frozen: Params) -> Params:
-        """All parameters, stacks whole again."""
-        return cwgnc_jax.join_params(trainable, frozen)
-
-    def join_for_training(self, trainable: Params, frozen: Params) -> Params:
-        """All parameters, the stack in two."""
+    def join(self, trainable: Params, frozen: Params, *, whole: bool = True) -> Params:
+        """All parameters, the stack whole again or in two."""
         # A forward pass that runs one stack after the other has no backward pass
         # through the lower one.
-        return cwgnc_jax.join_params(trainable, frozen, keep_cut=LAYERS)
+        cut = None if whole else LAYERS
+        return cwgnc_jax.join_params(trainable, frozen, keep_cut=cut)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,10 +115,10 @@ class LabelledStage(Stage):
         """All parameters, their layers apart."""
         return cwgnc_jax.SplitParams(unstack_layers(params), None)
 
-    def join(self, trainable: Params, frozen: Params) -> Params:
-        """All parameters, the layers in one stack again."""
+    def join(self, trainable: Params, frozen: Params, *, whole: bool = True) -> Params:
+        """All parameters, the layers in one stack again or apart."""
         del frozen
-        return stack_layers(trainable)
+        return stack_layers(trainable) if whole else trainable
 
     def freeze(
         self, optimizer: optax.GradientTransformation

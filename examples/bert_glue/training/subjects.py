@@ -23,7 +23,7 @@ from bert_glue.model.config import BertConfig
 from bert_glue.training.evaluation import Forward, Params
 from bert_glue.training.recipe import Recipe
 from bert_glue.training.seeds import root_key
-from bert_glue.training.state import Init, Workload
+from bert_glue.training.trainer import Init, Workload
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 """What the forward and backward pass can compute in."""
@@ -231,32 +231,26 @@ def make_forward(
       A function of parameters, batch and dropout key. The parameters' layers may be
       cut into several stacks, by number from the bottom up.
     """
+    make = functools.partial(
+        BertForSequenceClassification,
+        config,
+        num_labels,
+        dtype=DTYPES[dtype],
+        remat=remat,
+        placement=placement,
+    )
 
     @functools.cache
     def structure(stacks: tuple[int, ...] | None) -> nnx.GraphDef:
-        return separate(
-            nnx.eval_shape(
-                lambda: BertForSequenceClassification(
-                    config,
-                    num_labels,
-                    dtype=DTYPES[dtype],
-                    stacks=stacks,
-                    remat=remat,
-                    placement=placement,
-                    rngs=nnx.Rngs(0),
-                )
-            )
-        )[0]
+        shapes = nnx.eval_shape(lambda: make(stacks=stacks, rngs=nnx.Rngs(0)))
+        return separate(shapes)[0]
 
     def forward(
         params: Params, batch: Batch, key: Key[Array, ""] | None
     ) -> Float[Array, "batch labels"]:
-        return nnx.merge(structure(_stacks(params)), params)(
-            batch.input_ids,
-            batch.token_type_ids,
-            batch.attention_mask,
-            dropout_key=key,
-        )
+        model = nnx.merge(structure(_stacks(params)), params)
+        inputs = batch.input_ids, batch.token_type_ids, batch.attention_mask
+        return model(*inputs, dropout_key=key)
 
     return forward
 
@@ -286,12 +280,8 @@ def make_init(config: BertConfig, num_labels: int, fresh: tuple[str, ...]) -> In
 def _encode(
     examples: Examples, folder: pathlib.Path, config: BertConfig, max_length: int
 ) -> Data:
-    data = tokenization.encode(
-        examples,
-        tokenization.load_tokenizer(folder),
-        max_length,
-        config.pad_token_id,
-    )
+    tokenizer = tokenization.load_tokenizer(folder)
+    data = tokenization.encode(examples, tokenizer, max_length, config.pad_token_id)
     if (largest := int(data.input_ids.max())) >= config.vocab_size:
         raise ValueError(
             f"the tokenizer in {folder} gives the token {largest}, but the model has "

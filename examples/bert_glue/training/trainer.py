@@ -5,9 +5,11 @@ axis. A loop that is compiled once takes any number of steps; the data lie on th
 devices, and nothing but losses, norms and logits comes back.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,14 +21,79 @@ import cwgnc_jax
 from bert_glue.data import batching
 from bert_glue.data.batching import Batch, Data
 from bert_glue.devices import memory
+from bert_glue.devices.mesh import SINGLE, Placement
 from bert_glue.model.bert import layer_components
-from bert_glue.training.evaluation import Evaluator, over_seeds
-from bert_glue.training.order import epoch_order
+from bert_glue.training.evaluation import Evaluator, Forward, Params, over_seeds
 from bert_glue.training.program import Program
 from bert_glue.training.recipe import Recipe
-from bert_glue.training.seeds import Seed, SeedKeys, root_key, seed_keys
+from bert_glue.training.seeds import Seed, SeedKeys, epoch_order, root_key, seed_keys
 from bert_glue.training.stages import Stage
-from bert_glue.training.state import Params, TrainLog, TrainState, Workload
+
+Init = Callable[[Params, Key[Array, ""]], Params]
+"""A seed's initial parameters from the pretrained ones and its key."""
+
+
+# Compared by identity: comparing arrays would be no single truth value.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Workload:
+    """What is trained on what, whatever the method.
+
+    Attributes:
+      forward: logits of a batch, float32 of shape (batch, labels), from parameters,
+        batch and the key of dropout (None for none).
+      init: a seed's initial parameters from the pretrained ones and its key.
+      pretrained: the checkpoint's parameters.
+      train: examples to learn from, on the device.
+      evaluation: examples to be scored on, on the device.
+      regression: whether labels are values rather than classes.
+      placement: where all of it lies, and what is trained is to lie.
+    """
+
+    forward: Forward
+    init: Init
+    pretrained: Params
+    train: Data
+    evaluation: Data
+    regression: bool = False
+    placement: Placement = SINGLE
+
+
+class TrainState(NamedTuple):
+    """State of a group in a stage; every array has a leading seed axis.
+
+    Attributes:
+      params: the parameters that are differentiated.
+      opt_state: the optimizer's state.
+      initial: what they were before the run, for methods that look back to that,
+        else None.
+      frozen: the other parameters; None if there are none.
+    """
+
+    params: Params
+    opt_state: optax.OptState
+    initial: Params | None
+    frozen: Params | None
+
+
+class TrainLog(NamedTuple):
+    """What is written down at each step of an epoch.
+
+    Attributes:
+      losses: float32 of shape (seeds, steps).
+      norms: norms of the gradient's components before clipping, float32 of shape
+        (seeds, steps, components); None if they are not recorded.
+      scales: factors of the components, of the same shape; None likewise.
+    """
+
+    losses: Float[Array, "seeds steps"]
+    norms: Float[Array, "seeds steps components"] | None = None
+    scales: Float[Array, "seeds steps components"] | None = None
+
+
+Gradients = tuple[Float[Array, "..."], Params]
+"""Losses of some seeds or of one, and their gradients."""
+Carry = tuple[TrainState, TrainLog]
+"""What goes from step to step."""
 
 
 class Trainer:
@@ -50,8 +117,12 @@ class Trainer:
       placement: where the group lies.
       evaluate: computes the logits of the evaluation examples.
       order: given the keys of the order and the number of an epoch, its batches, as
-        :func:`order.epoch_order` gives them.
-      new_log: makes an empty log of an epoch, for :meth:`train`.
+        :func:`seeds.epoch_order` gives them.
+      new_log: makes an empty log of an epoch.
+      train: takes some steps of an epoch. Given state, log, keys of the noise of shape
+        (seeds,), the epoch's batches from ``order``, its number, the first step and the
+        one to stop before, counted within the epoch, it gives the new state and the log
+        filled in up to there. The state and the log given are used up.
       steps_per_epoch: batches in an epoch, the last one perhaps not full.
       steps: all steps of the stage.
       component_names: what the log's norms are of; empty if it has none.
@@ -119,6 +190,8 @@ class Trainer:
         self._start = Program(self._start_stage)
         # State and log are given up: twice either would not fit beside the gradients.
         self._train = Program(self._train_steps, donate_argnums=(0, 1))
+        # An argument of the program: a constant would be compiled into it.
+        self.train = functools.partial(self._train, data=workload.train)
         self._join = Program(self._join_seeds)
 
     def compile(self) -> int:
@@ -129,7 +202,8 @@ class Trainer:
           included; 0 where the compiler does not say.
         """
         keys, state = self._key_shapes(), self.shapes()
-        training = self._train.compile(*self._train_shapes())
+        arguments, data = self._train_shapes()
+        training = self._train.compile(*arguments, data=data)
         if self.stage.index == 0:
             self._start.compile(self.workload.pretrained, keys, None, None)
         self.order.compile(keys, 0)
@@ -145,7 +219,8 @@ class Trainer:
         These need not be there: compiled for a description of them (``jax.experimental.
         topologies``), the program tells its memory and its communication.
         """
-        return self._train.lower(*self._train_shapes())
+        arguments, data = self._train_shapes()
+        return self._train.lower(*arguments, data=data)
 
     def shapes(self) -> TrainState:
         """Shapes of a state, and where its arrays lie."""
@@ -176,35 +251,6 @@ class Trainer:
         """
         return self._start(self.workload.pretrained, keys, params, opt_state)
 
-    def train(
-        self,
-        state: TrainState,
-        log: TrainLog,
-        keys: Key[Array, "seeds"],
-        order: Int[Array, "seeds steps batch"],
-        epoch: int,
-        start: int,
-        stop: int,
-    ) -> tuple[TrainState, TrainLog]:
-        """Takes some steps of an epoch; the state and the log given are used up.
-
-        Args:
-          state: the group's state.
-          log: log of the epoch's steps, filled in up to ``start``.
-          keys: keys of the noise, shape (seeds,).
-          order: the epoch's batches, from :attr:`order`.
-          epoch: number of the epoch, from 0, that the noise depends on.
-          start: first step to take, counted within the epoch.
-          stop: where to stop, exclusive.
-
-        Returns:
-          The new state, and the log filled in up to ``stop``.
-        """
-        first = epoch * self.steps_per_epoch
-        return self._train(
-            state, log, keys, order, first, start, stop, self.workload.train
-        )
-
     def whole(self, state: TrainState) -> Params:
         """All parameters, trained or not, with their leading seed axis.
 
@@ -219,20 +265,19 @@ class Trainer:
         keys = jax.eval_shape(lambda: jax.random.split(root_key(0), self.group_size))
         return self.placement.rows(keys)
 
-    def _train_shapes(self) -> tuple[object, ...]:
+    def _train_shapes(self) -> tuple[tuple[object, ...], Data]:
         placement, keys = self.placement, self._key_shapes()
         log, order = placement.rows((self.new_log.shapes(), self.order.shapes(keys, 0)))
         data = placement.everywhere(jax.eval_shape(lambda: self.workload.train))
-        return self.shapes(), log, keys, order, 0, 0, 0, data
+        return (self.shapes(), log, keys, order, 0, 0, 0), data
 
     def _empty_log(self) -> TrainLog:
-        shape = (self.group_size, self.steps_per_epoch)
-        norms = scales = None
-        if self.component_names:
-            of_components = (*shape, len(self.component_names))
-            norms = jnp.zeros(of_components, jnp.float32)
-            scales = jnp.zeros(of_components, jnp.float32)
-        log = TrainLog(jnp.zeros(shape, jnp.float32), norms, scales)
+        def zeros(*shape: int) -> Array:
+            return jnp.zeros((self.group_size, self.steps_per_epoch, *shape), "float32")
+
+        log = TrainLog(zeros())
+        if count := len(self.component_names):
+            log = log._replace(norms=zeros(count), scales=zeros(count))
         return self.placement.rows(log)
 
     def _join_seeds(self, params: Params, frozen: Params) -> Params:
@@ -251,12 +296,11 @@ class Trainer:
             initial = self.workload.init(pretrained, key)
             trainable, frozen = self.stage.split(initial if params is None else params)
             reference = self.stage.split(initial).trainable if self._transform else None
+            optimizer = self._optimizer
             if opt_state is None:
-                opt_state = self._optimizer.init(trainable)
+                opt_state = optimizer.init(trainable)
             else:
-                opt_state = cwgnc_jax.carry_opt_state(
-                    self._optimizer, trainable, opt_state
-                )
+                opt_state = cwgnc_jax.carry_opt_state(optimizer, trainable, opt_state)
             return TrainState(trainable, opt_state, reference, frozen)
 
         return self.placement.state(jax.vmap(start)(keys, params, opt_state))
@@ -267,29 +311,26 @@ class Trainer:
         log: TrainLog,
         keys: Key[Array, "seeds"],
         order: Int[Array, "seeds steps batch"],
-        first: Int[Array, ""] | int,
+        epoch: Int[Array, ""] | int,
         start: Int[Array, ""] | int,
         stop: Int[Array, ""] | int,
         data: Data,
-    ) -> tuple[TrainState, TrainLog]:
-        def step(
-            at: Int[Array, ""], carry: tuple[TrainState, TrainLog]
-        ) -> tuple[TrainState, TrainLog]:
+    ) -> Carry:
+        def step(at: Int[Array, ""], carry: Carry) -> Carry:
+            def write(rows: Array, row: Array) -> Array:
+                return rows.at[:, at].set(row.astype(rows.dtype))
+
             state, log = carry
             rows = self.placement.batches(order[:, at])
-            losses, gradients = self._gradients(state, keys, first + at, rows, data)
+            number = epoch * self.steps_per_epoch + at
+            losses, gradients = self._gradients(state, keys, number, rows, data)
             gradients = self.placement.state(gradients)
             state = self.placement.state(over_seeds(self._update, state, gradients))
-            entry = TrainLog(losses, None, None)
+            entry = TrainLog(losses)
             if self.component_names:
                 clip = cwgnc_jax.get_clip_state(state.opt_state)
                 entry = TrainLog(losses, clip.norms, clip.scales)
-            log = jax.tree.map(
-                lambda rows, row: rows.at[:, at].set(row.astype(rows.dtype)),
-                log,
-                entry,
-            )
-            return state, self.placement.rows(log)
+            return state, self.placement.rows(jax.tree.map(write, log, entry))
 
         # The bounds are arguments: one program serves any segment of an epoch.
         state, log = jax.lax.fori_loop(start, stop, step, (state, log))
@@ -302,25 +343,24 @@ class Trainer:
         step: Int[Array, ""],
         rows: Int[Array, "seeds batch"],
         data: Data,
-    ) -> tuple[Float[Array, " seeds"], Params]:
-        def at_length(
-            length: int,
-        ) -> Callable[[], tuple[Float[Array, " seeds"], Params]]:
+    ) -> Gradients:
+        def at_length(length: int) -> Gradients:
             def one(
                 state: TrainState, key: Key[Array, ""], rows: Int[Array, " batch"]
-            ) -> tuple[Float[Array, ""], Params]:
+            ) -> Gradients:
                 batch = batching.take_batch(data, rows, length)
                 key = jax.random.fold_in(key, step)
                 return jax.value_and_grad(self._loss)(state.params, state, batch, key)
 
             # The moments are no business of the loss, nor to be carried into a branch.
-            return lambda: over_seeds(one, state._replace(opt_state=None), keys, rows)
+            return over_seeds(one, state._replace(opt_state=None), keys, rows)
 
         # All seeds are cut to one length: were the bucket one of each seed, vmap would
         # make a select of the switch, which computes every branch.
         longest = batching.longest(data, rows)
         bucket = jnp.searchsorted(jnp.asarray(self.buckets), longest)
-        return jax.lax.switch(bucket, [at_length(length) for length in self.buckets])
+        branches = [functools.partial(at_length, length) for length in self.buckets]
+        return jax.lax.switch(bucket, branches)
 
     def _loss(
         self, params: Params, state: TrainState, batch: Batch, key: Key[Array, ""]
@@ -328,7 +368,7 @@ class Trainer:
         dropout_key, transform_key = jax.random.split(key)
         if self._transform is not None:
             params = self._transform(params, state.initial, transform_key)
-        params = self.stage.join_for_training(params, state.frozen)
+        params = self.stage.join(params, state.frozen, whole=False)
         logits = self.workload.forward(params, batch, dropout_key)
         if self.workload.regression:
             losses = jnp.square(logits[:, 0] - batch.labels)

@@ -1,13 +1,9 @@
 """The frame of the scripts: from an option to what it sets, and what is said of it."""
 
-import inspect
-
 import finetune_glue
 import pytest
 import tiny_bert
 from bert_glue.study.study import Study
-
-import cwgnc_jax
 
 pytestmark = pytest.mark.usefixtures("kept_programs")
 
@@ -20,30 +16,6 @@ def own_data(tmp_path_factory):
     model = tiny_bert.save(folder / "model")
     files = ["--train-file", train, "--eval-file", dev]
     return ["--model", str(model), *files, "--epochs", "1", "--batch-size", "8"]
-
-
-def test_a_threshold_has_a_short_way_and_each_optimizer_is_made_once(
-    own_data, tmp_path, monkeypatch
-):
-    made = []
-    clip = cwgnc_jax.clip_by_component_norm
-
-    def traced(max_norm, *rest):
-        frames = [frame.frame.f_code for frame in inspect.stack(context=0)]
-        made.append((max_norm, frames[: frames.index(finetune_glue.main.__code__) + 1]))
-        return clip(max_norm, *rest)
-
-    monkeypatch.setattr(cwgnc_jax, "clip_by_component_norm", traced)
-    options = ["--method", "cwgnc:max_norm=0.5,cwgnc,adamw", "--max-norm", "0.25"]
-    out = ["--seeds", "2", "--output-dir", str(tmp_path)]
-    assert finetune_glue.main([*own_data, *options, *out]) == 0
-    assert [max_norm for max_norm, _ in made] == [0.5, 0.25]
-    for _, frames in made:
-        names = [code.co_name for code in frames]
-        # The script, its frame, the study's, the trainer, the recipe, the clip.
-        assert names[:3] == ["traced", "make_optimizer", "__init__"]
-        assert names[-2:] == ["run", "main"]
-        assert len(names) <= 8
 
 
 def said(monkeypatch, capsys, folder, *arguments):

@@ -5,7 +5,6 @@ import dataclasses
 import pytest
 import tiny_bert
 from bert_glue.data import load
-from bert_glue.devices import memory
 from bert_glue.study.plan import bytes_per_seed, largest_group, plan_groups
 from bert_glue.training import subjects
 from bert_glue.training.methods import METHODS
@@ -61,9 +60,7 @@ def test_memory_is_estimated_before_it_is_compiled(subject):
     params = tiny_bert.parameters(config)
     subject = dataclasses.replace(subject, config=config, pretrained=params)
     recipe = METHODS["cwgnc"].replace(batch_size=8, epochs=2, dropout=0.0)
-    estimate = bytes_per_seed(
-        config, memory.count_parameters(params), recipe, 24, "float32"
-    )
+    estimate = bytes_per_seed(subject, recipe)
     trainer = Trainer(subject.workload(recipe), recipe, 1, buckets=(24,))
     assert 0.7 < estimate / trainer.compile() < 1.6
 

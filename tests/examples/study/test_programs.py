@@ -38,44 +38,6 @@ def configuration(folder):
     return Configuration(subject, "tiny", RECIPE)
 
 
-@pytest.mark.parametrize(
-    ("folder", "files", "free"),
-    [
-        # Version 2 of control groups, at the root and in groups within groups.
-        ("", ("max", "1000", "current", "900", "stat", "inactive_file 250"), 350),
-        ("", ("max", "1000", "current", "900", "stat", "anon 900"), 100),
-        ("", ("max", "max", "current", "900", "stat", "inactive_file 250"), 5000),
-        ("slurm", ("max", "1000", "current", "900"), 100),
-        ("slurm/job_7", ("max", "1000", "current", "900"), 100),
-        ("slurm/job_8", ("max", "1000", "current", "900"), 5000),
-        # Version 1.
-        (
-            "memory",
-            (
-                *("limit_in_bytes", "1000", "usage_in_bytes", "900"),
-                *("stat", "inactive_file 0\ntotal_inactive_file 250"),
-            ),
-            350,
-        ),
-        ("memory/pod", ("limit_in_bytes", "1000", "usage_in_bytes", "900"), 100),
-        ("", (), 5000),
-    ],
-)
-def test_memory_that_control_groups_leave(tmp_path, monkeypatch, folder, files, free):
-    import psutil
-
-    own = tmp_path / "own"
-    own.write_text("9:cpu,cpuacct:/other\n4:memory:/pod\n0::/slurm/job_7\n")
-    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
-    monkeypatch.setattr(memory, "_OWN_CGROUPS", own)
-    machine = types.SimpleNamespace(available=5000)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: machine)
-    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
-    for name, text in zip(files[::2], files[1::2], strict=True):
-        (tmp_path / folder / f"memory.{name}").write_text(text + "\n")
-    assert memory.free_bytes(types.SimpleNamespace(platform="cpu")) == free
-
-
 @pytest.mark.cpu
 @pytest.mark.slow
 def test_planned_by_the_programs_that_are_run(configuration, monkeypatch):
@@ -93,7 +55,7 @@ def test_planned_by_the_programs_that_are_run(configuration, monkeypatch):
     free = int(available / (1 - programs._RESERVE)) + 1
     monkeypatch.setattr(memory, "free_bytes_each", lambda devices: free)
     # The estimate is of a larger model's kind; it says that all might fit.
-    monkeypatch.setattr(programs, "_estimate", lambda configuration: 1 << 40)
+    monkeypatch.setattr(programs, "bytes_per_seed", lambda *_: 1 << 40)
     # Three fit: 4 seeds are 2 and 2 then.
     assert planned.settle(said.append) == 2
     assert "seeds side by side: 2 (2 take" in said[-1]

@@ -2,44 +2,21 @@
 
 import json
 import os
-import pathlib
 import subprocess
 import sys
+import types
 
-import bert_glue
 import numpy as np
 import pytest
 import run_records
 from bert_glue.devices import environment, processes
 from bert_glue.records.component_logs import ComponentLogs
 from bert_glue.records.run_store import RunStore
+from bert_glue.study import study as studies
 from bert_glue.study.programs import StudyStopped
 from bert_glue.study.progress import Progress
 from bert_glue.study.study import Study, write_summary
 from bert_glue.training.seeds import Seed
-
-import cwgnc_jax
-
-
-def test_code_is_known_by_all_of_its_files(tmp_path):
-    package, other = tmp_path / "package", tmp_path / "other"
-    for folder in (package / "inner", other):
-        folder.mkdir(parents=True)
-        (folder / "a.py").write_text("x = 1\n")
-    names = [environment.code(package, other)]
-    (package / "notes.txt").write_text("no code")
-    assert environment.code(package, other) == names[0]
-    (package / "inner" / "a.py").write_text("x = 2\n")
-    names.append(environment.code(package, other))
-    (package / "inner" / "a.py").rename(package / "inner" / "b.py")
-    names.append(environment.code(package, other))
-    (other / "new.py").write_text("")
-    names.append(environment.code(package, other))
-    assert len(set(names)) == 4
-    # Every module of both packages is read, and nothing else.
-    assert environment.code() == environment.code(
-        pathlib.Path(bert_glue.__file__).parent, pathlib.Path(cwgnc_jax.__file__).parent
-    )
 
 
 def test_checkpoint_of_other_code_is_not_used(tmp_path, monkeypatch):
@@ -121,18 +98,42 @@ script.run_script(main)
 def test_summary_is_of_all_runs_though_others_finish_meanwhile(tmp_path, monkeypatch):
     store = RunStore(tmp_path)
     store.append([run_records.run("cwgnc", 0, 40.0)])
-    write = store.write_json
+    write = studies.write_json
 
-    def write_late(name, content):
+    def write_late(path, content):
         if len(store.read()) == 1:
             # Another process records a run, and is first to write.
             other = RunStore(tmp_path)
             other.append([run_records.run("cwgnc", 1, 60.0)])
             write_summary(other)
-        write(name, content)
+        write(path, content)
 
-    monkeypatch.setattr(store, "write_json", write_late)
+    monkeypatch.setattr(studies, "write_json", write_late)
     write_summary(store)
     assert len(store.read()) == 2
     (row,) = json.loads((tmp_path / "summary.json").read_text())
     assert (row["runs"], row["mean"]) == (2, 50)
+
+
+def test_an_interrupted_group_is_taken_whole_or_not_at_all(tmp_path, monkeypatch):
+    seeds = [Seed(number, number) for number in range(4)]
+    store = RunStore(tmp_path)
+    study = Study([], [], store)
+    configuration = types.SimpleNamespace(run=lambda seed: f"run-{seed.name}")
+    asked, taken = [], {"run-0"}
+
+    def claim(run, is_complete):
+        asked.append(run)
+        return run not in taken
+
+    monkeypatch.setattr(store, "claim", claim)
+
+    def claimed():
+        asked.clear()
+        return study._claim(configuration, seeds, 2, [seeds[:3]])
+
+    # Another process has the first of the group, and gets the others as well.
+    assert claimed() == [seeds[1], seeds[2]]
+    assert asked == ["run-0", "run-0", "run-1", "run-2"]
+    taken.clear()
+    assert claimed() == seeds[:3]

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from bert_glue.devices.mesh import SINGLE
-from bert_glue.training.group_state import GroupState
+from bert_glue.training.group_state import GroupState, measure
 from bert_glue.training.methods import METHODS
 from bert_glue.training.program import Program
 from bert_glue.training.segments import Segment
-from bert_glue.training.state import TrainLog, TrainState
+from bert_glue.training.trainer import TrainLog, TrainState
 
 STEPS = 3
 MIDDLE = Segment(0, 0, 0, 2, True, 2, ends_epoch=False, ends_stage=False)
@@ -46,6 +46,7 @@ def make_trainer(index=0):
         steps_per_epoch=STEPS,
         start=start,
         whole=lambda state: state.params,
+        evaluate=lambda params: np.zeros((2, 4, 2), np.float32),
         new_log=Program(log),
         shapes=lambda: jax.eval_shape(lambda: start(None, None, None)),
     )
@@ -65,14 +66,8 @@ def run_to(trainers, segment):
     # As a step does, it uses up what the stage began with.
     jax.tree.map(lambda leaf: leaf.delete(), group.state.params)
     group.state = group.state._replace(params=trained)
-    group.done, group.since = segment.done, segment.stop
-    losses, logits = np.ones((2, STEPS), np.float32), np.zeros((2, 4, 2), np.float32)
-    scores = [50.0, 60.0]
-    group.journal.enter(trainers[0], segment, losses, logits, scores, 0)
-    group.best.enter(scores, trained)
-    if segment.ends_stage:
-        group.end_epoch(0, group.log)
-        group.end_stage(trainers[0], trained)
+    group.done, scores = segment.done, iter([50.0, 60.0])
+    assert group.evaluate(segment, lambda logits: next(scores)) == [50, 60]
     return group
 
 
@@ -91,7 +86,7 @@ def test_what_is_saved_is_taken_up_again(trainers, segment):
     assert facts.pop("seconds") == 2
     assert again == facts
     chex.assert_trees_all_equal(saved, arrays)
-    assert later.journal.history[1][0]["score"] == 60
+    assert later.history[1][0]["score"] == 60
 
 
 def test_movement_is_measured_from_what_the_stage_began_with(trainers):
@@ -108,3 +103,24 @@ def test_movement_is_measured_from_what_the_stage_began_with(trainers):
         recorded["rmsd_from_initial/1"], np.full((2, 3), 0.75)
     )
     assert recorded["norms/0"].shape == (2, STEPS, 2)
+
+
+def test_each_layer_of_each_seed_is_measured_against_both_references():
+    rng = np.random.default_rng(0)
+    now, initial, before = rng.normal(size=(3, 2, 4, 5, 6)).astype(np.float32)
+    trees = [
+        {"encoder": {"layers": {"kernel": jnp.asarray(x)}}}
+        for x in (now, initial, before)
+    ]
+    found = measure(*trees)
+    for reference, values in (("initial", initial), ("before", before)):
+        a, b = now.astype(np.float64), values.astype(np.float64)
+        rmsd = np.sqrt(np.mean((a - b) ** 2, axis=(2, 3)))
+        cosine = np.sum(a * b, axis=(2, 3)) / np.sqrt(
+            np.sum(a**2, axis=(2, 3)) * np.sum(b**2, axis=(2, 3))
+        )
+        # Sums of 30 terms in float32.
+        np.testing.assert_allclose(found[f"rmsd_from_{reference}"], rmsd, rtol=1e-5)
+        np.testing.assert_allclose(
+            found[f"cosine_distance_from_{reference}"], 1 - cosine, rtol=1e-5
+        )

@@ -1,4 +1,4 @@
-"""What is written down of the runs of a group."""
+"""What evaluations tell of runs."""
 
 import jax
 import jax.numpy as jnp

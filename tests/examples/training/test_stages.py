@@ -16,8 +16,7 @@ from bert_glue.training import subjects
 from bert_glue.training.methods import METHODS
 from bert_glue.training.seeds import Seed, seed_keys
 from bert_glue.training.stages import make_stages, stack_layers, unstack_layers
-from bert_glue.training.state import Workload
-from bert_glue.training.trainer import Trainer
+from bert_glue.training.trainer import Trainer, Workload
 from jaxprs import scans_of
 
 import cwgnc_jax

@@ -8,9 +8,8 @@ import tiny_bert
 from bert_glue.data import batching, load
 from bert_glue.training import subjects
 from bert_glue.training.methods import METHODS
-from bert_glue.training.order import epoch_order
 from bert_glue.training.recipe import Recipe
-from bert_glue.training.seeds import Seed, seed_keys
+from bert_glue.training.seeds import Seed, epoch_order, seed_keys
 from bert_glue.training.subjects import Subject
 from bert_glue.training.trainer import Trainer
 
