@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bert_glue.report import headings, layouts, notes, paper, render, verdicts
-from bert_glue.report.tables import SCORES, Score, Table, score_texts
+from bert_glue.report import headings, notes, paper, verdicts
+from bert_glue.report.render import aligned, as_csv, render
+from bert_glue.report.tables import SCORES, Table, score_texts
 from bert_glue.report.verdicts import Verdict
 from bert_glue.study.summaries import Row
 from cwgnc_jax import stability
@@ -26,7 +27,7 @@ def rows_text(rows: Sequence[Row]) -> str:
     if all(row.failed_released is None for row in rows):
         for line in lines:
             del line["failed (released)"]
-    return f"{headings.heading(rows)}\n{layouts.aligned(lines)}"
+    return f"{headings.heading(rows)}\n{aligned(lines)}"
 
 
 def text(table: Table) -> str:
@@ -38,11 +39,8 @@ def text(table: Table) -> str:
     Returns:
       Lines: blocks with a star at the best of each column, what is shown, notes.
     """
-    lines = {task: layouts.aligned(_task_lines(table, task)) for task in table.tasks}
-    brief = verdicts.brief_lines(table.verdicts, table.design.reference)
-    return _render(
-        "table.txt", table, lines=lines, brief=layouts.aligned(brief) if brief else ""
-    )
+    lines = {task: _task_lines(table, task) for task in table.tasks}
+    return _render("table.txt", table, lines=lines)
 
 
 def markdown(table: Table) -> str:
@@ -54,30 +52,7 @@ def markdown(table: Table) -> str:
     Returns:
       A Markdown document. The best of each column is bold.
     """
-    numbers: list[dict[str, str]] = []
-    sure: list[dict[str, str]] = []
-    without_runs = dict.fromkeys(sureness(next(iter(table.cells.values()))), "-")
-    for label in table.methods:
-        name = ", ".join(filter(None, [label, paper.approach(label)]))
-        numbers.append({"method": render.markdown(name)})
-        sure.append({"method": render.markdown(label)})
-        for task in table.tasks:
-            row = table.cells.get((task, label))
-            for column, score in table.scores(task, label).items():
-                numbers[-1][f"{task} {column}"] = _score_in_markdown(score)
-            for column, cell in (sureness(row) if row else without_runs).items():
-                sure[-1][f"{task} {column}"] = cell
-    brief = [
-        {column: render.markdown(cell) for column, cell in line.items()}
-        for line in verdicts.brief_lines(table.verdicts, table.design.reference)
-    ]
-    return _render(
-        "table.md",
-        table,
-        numbers=layouts.markdown(numbers),
-        sureness=layouts.markdown(sure),
-        brief=layouts.markdown(brief) if brief else "",
-    )
+    return _render("table.md", table, sureness=sureness)
 
 
 def sureness(row: Row) -> dict[str, str]:
@@ -114,15 +89,7 @@ def latex(table: Table) -> str:
     Returns:
       A fragment for a document that uses the package booktabs.
     """
-    lines = {
-        label: [
-            score
-            for task in table.tasks
-            for score in table.scores(task, label).values()
-        ]
-        for label in table.methods
-    }
-    return _render("table.tex", table, lines=lines)
+    return _render("table.tex", table)
 
 
 def csv_text(table: Table) -> str:
@@ -148,7 +115,7 @@ def csv_text(table: Table) -> str:
                 for name in _IN_THE_TABLE
             }
     answers = [f"{q}_{name}" for q in ("score", "spread") for name in _IN_THE_TABLE]
-    return layouts.as_csv([*NUMBERS, "reference", *answers], lines.values())
+    return as_csv([*NUMBERS, "reference", *answers], lines.values())
 
 
 def comparisons_csv(table: Table) -> str:
@@ -165,7 +132,7 @@ def comparisons_csv(table: Table) -> str:
         {name: value(verdict) for name, value in ANSWERS.items()}
         for verdict in table.verdicts
     ]
-    return layouts.as_csv([*ANSWERS], lines)
+    return as_csv([*ANSWERS], lines)
 
 
 def _line(row: Row, scores: Mapping[str, str]) -> dict[str, str]:
@@ -194,11 +161,6 @@ def _task_lines(table: Table, task: str) -> list[dict[str, str]]:
     return lines
 
 
-def _score_in_markdown(score: Score) -> str:
-    text = f"**{score.text}**" if score.is_best else score.text
-    return f"{text} ({score.published})" if score.published else text
-
-
 def _published(row: Row, name: str) -> float | None:
     return getattr(paper.published(row.runs[0]), name, None)
 
@@ -213,7 +175,7 @@ def _released(row: Row) -> str:
 
 
 def _render(template: str, table: Table, **values: object) -> str:
-    return render.render(
+    return render(
         template,
         table=table,
         columns=SCORES,
@@ -221,6 +183,7 @@ def _render(template: str, table: Table, **values: object) -> str:
         approach=paper.approach,
         best=BEST,
         key=verdicts.KEY,
+        brief=verdicts.brief_lines(table.verdicts, table.design.reference),
         **values,
     )
 

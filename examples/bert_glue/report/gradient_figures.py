@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bert_glue.records.component_logs import ComponentLog, LoggedMethod, LoggedRun
 from bert_glue.report import plots
-from bert_glue.report.layouts import aligned
+from bert_glue.report.render import aligned
 from bert_glue.report.plots import file_name
 from bert_glue.report.unfreezing_figures import name_of
 from cwgnc_jax import plotting

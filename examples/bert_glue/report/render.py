@@ -1,7 +1,15 @@
-"""Templates filled in; in those of HTML everything is text that is no markup."""
+"""Text from values: templates filled in, lines of cells aligned or as CSV.
 
+In templates of HTML everything is text that is no markup.
+"""
+
+import csv
 import functools
+import io
+import math
 import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import jinja2
 from markupsafe import Markup, escape
@@ -19,6 +27,55 @@ def render(template: str, **values: object) -> str:
     """
     environment = _environment(pathlib.Path(template).suffix)
     return environment.get_template(template).render(**values)
+
+
+def aligned(lines: Sequence[Mapping[str, str]]) -> str:
+    """Lines in columns, the first to the left and the others to the right.
+
+    Args:
+      lines: at least one; what a line lacks is left empty.
+
+    Returns:
+      The text, the names of the columns first.
+
+    Examples:
+      >>> print(aligned([{"method": "adamw", "Std": "4.0"}, {"method": "mixout"}]))
+      method  Std
+      adamw   4.0
+      mixout
+    """
+    names = dict.fromkeys(name for line in lines for name in line)
+    columns: list[list[str]] = []
+    for name in names:
+        cells = [name, *(line.get(name, "") for line in lines)]
+        width = max(map(len, cells))
+        columns.append(
+            [cell.rjust(width) if columns else cell.ljust(width) for cell in cells]
+        )
+    return "\n".join(map("  ".join, zip(*columns, strict=True)))
+
+
+def as_csv(columns: Sequence[str], lines: Iterable[Mapping[str, Any]]) -> str:
+    """Lines as a CSV file with a header.
+
+    Args:
+      columns: names of the columns.
+      lines: values by the names of their columns.
+
+    Returns:
+      The file; empty is what a line lacks, and what is None, NaN or infinite.
+    """
+    file = io.StringIO()
+    writer = csv.DictWriter(file, columns, lineterminator="\n")
+    writer.writeheader()
+    for line in lines:
+        known = {
+            name: value
+            for name, value in line.items()
+            if not isinstance(value, float) or math.isfinite(value)
+        }
+        writer.writerow(known)
+    return file.getvalue()
 
 
 def breakable(label: str) -> Markup:
@@ -57,9 +114,6 @@ def _environment(suffix: str) -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {
-        "breakable": breakable,
-        "markdown": markdown,
-        "latex": latex,
-    }
+    for text_of in (aligned, breakable, markdown, latex):
+        environment.filters[text_of.__name__] = text_of
     return environment

@@ -11,7 +11,7 @@ import cwgnc_jax
 from bert_glue.records.component_logs import ComponentLog, LoggedMethod
 from bert_glue.report import plots
 from bert_glue.report.headings import metric_name
-from bert_glue.report.layouts import aligned
+from bert_glue.report.render import aligned
 from cwgnc_jax import plotting
 
 NAMES = {"gu": "GU", "gu-restart": "GU (restart)", "full": "full fine-tuning"}
