@@ -40,7 +40,7 @@ def text(table: Table) -> str:
       Lines: blocks with a star at the best of each column, what is shown, notes.
     """
     lines = {task: _task_lines(table, task) for task in table.tasks}
-    return _render("table.txt", table, lines=lines)
+    return fill("table.txt", table=table, lines=lines)
 
 
 def markdown(table: Table) -> str:
@@ -52,7 +52,7 @@ def markdown(table: Table) -> str:
     Returns:
       A Markdown document. The best of each column is bold.
     """
-    return _render("table.md", table, sureness=sureness)
+    return fill("table.md", table=table, sureness=sureness)
 
 
 def sureness(row: Row) -> dict[str, str]:
@@ -89,7 +89,29 @@ def latex(table: Table) -> str:
     Returns:
       A fragment for a document that uses the package booktabs.
     """
-    return _render("table.tex", table)
+    return fill("table.tex", table=table)
+
+
+def fill(template: str, **values: object) -> str:
+    """Fills in a template that shows tables.
+
+    Args:
+      template: its name.
+      **values: what it is to know of the tables themselves.
+
+    Returns:
+      The text.
+    """
+    return render(
+        template,
+        columns=SCORES,
+        notes=notes,
+        approach=paper.approach,
+        best=BEST,
+        key=verdicts.KEY,
+        brief_lines=verdicts.brief_lines,
+        **values,
+    )
 
 
 def csv_text(table: Table) -> str:
@@ -172,20 +194,6 @@ def _failure_rate(row: Row) -> stability.Interval:
 
 def _released(row: Row) -> str:
     return "-" if row.failed_released is None else f"{row.failed_released}"
-
-
-def _render(template: str, table: Table, **values: object) -> str:
-    return render(
-        template,
-        table=table,
-        columns=SCORES,
-        notes=notes,
-        approach=paper.approach,
-        best=BEST,
-        key=verdicts.KEY,
-        brief=verdicts.brief_lines(table.verdicts, table.design.reference),
-        **values,
-    )
 
 
 NUMBERS: Mapping[str, Callable[[Row], Any]] = {

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from bert_glue.records.component_logs import ComponentLog, LoggedMethod, LoggedRun
 from bert_glue.report import plots
-from bert_glue.report.render import aligned
 from bert_glue.report.plots import file_name
+from bert_glue.report.render import aligned
 from bert_glue.report.unfreezing_figures import name_of
 from cwgnc_jax import plotting
 
@@ -77,23 +77,26 @@ def choose_runs(method: LoggedMethod) -> dict[str, LoggedRun]:
 def describe(methods: Sequence[LoggedMethod]) -> str:
     """What failed, and how large gradients were, as text to print."""
     lines, notes = [], []
-    alone = {
-        "failed": "no run failed; its best is drawn alone",
-        "successful": "every run failed; one is drawn alone",
-    }
     for method in methods:
         name = name_of(method)
+        failed, successful = _by_outcome(method).values()
         for outcome, runs in _by_outcome(method).items():
             if runs:
                 line = {"method": name, "outcome": outcome, "runs": f"{len(runs)}"}
                 lines.append(line | _largest_and_last(runs))
-            else:
-                notes.append(f"{name}: {alone[outcome]}")
-    explanation = (
-        "gradient norms of components: the largest of all steps, and the median of the "
-        "last tenth"
+        if not failed:
+            notes.append(f"{name}: no run failed; its best is drawn alone")
+        if not successful:
+            notes.append(f"{name}: every run failed; one is drawn alone")
+    return "\n".join(
+        [
+            "gradient norms of components: the largest of all steps, and the median of "
+            "the last tenth",
+            aligned(lines),
+            *notes,
+            "",
+        ]
     )
-    return "\n".join([explanation, aligned(lines), *notes, ""])
 
 
 def draw(

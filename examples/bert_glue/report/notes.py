@@ -35,6 +35,7 @@ def notes(table: Table) -> list[str]:
         facts=headings.facts,
         is_crossed=any(seed.init != seed.data for seed in table.design.seeds),
         shares_of=verdicts.shares,
+        share="{:.0%}".format,
     )
     return text.splitlines()
 

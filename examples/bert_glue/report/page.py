@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from bert_glue.records.manifest import Config
-from bert_glue.report import charts, formats, notes, paper, verdicts
-from bert_glue.report.render import render
-from bert_glue.report.tables import SCORES, Table
+from bert_glue.report import charts, formats
+from bert_glue.report.tables import Table
+
 
 def page(tables: Sequence[Table], config: Config) -> str:
     """A page that needs nothing but itself: no network, no script, no other file.
@@ -17,27 +17,17 @@ def page(tables: Sequence[Table], config: Config) -> str:
     Returns:
       HTML.
     """
-    return render(
+    return formats.fill(
         "page.html",
         title=" and ".join(table.title for table in tables),
         tables=tables,
         models={run["run"]: run["model"] for table in tables for run in table.runs},
         origins=_origins(config),
-        columns=SCORES,
-        notes=notes,
-        approach=paper.approach,
-        best=formats.BEST,
-        key=verdicts.KEY,
         dots=charts.dots,
         curves=charts.curves,
-        verdict_lines=_verdict_lines,
         sureness_lines=_sureness_lines,
         run_lines=_run_lines,
     )
-
-
-def _verdict_lines(table: Table) -> list[dict[str, str]]:
-    return verdicts.brief_lines(table.verdicts, table.design.reference)
 
 
 def _sureness_lines(table: Table) -> list[dict[str, str]]:
@@ -66,7 +56,6 @@ def _run_lines(table: Table) -> list[dict[str, str]]:
 
 def _origins(config: Config) -> dict[tuple[tuple[str, str], ...], list[str]]:
     """Command lines by what they ran on: the name and the text of each fact."""
-
     origins: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for command in config["commands"]:
         facts = [("commit", command.get("commit") or "unknown")]
