@@ -77,25 +77,21 @@ def choose_runs(method: LoggedMethod) -> dict[str, LoggedRun]:
 def describe(methods: Sequence[LoggedMethod]) -> str:
     """What failed, and how large gradients were, as text to print."""
     lines, notes = [], []
+    alone = {
+        "failed": "no run failed; its best is drawn alone",
+        "successful": "every run failed; one is drawn alone",
+    }
     for method in methods:
         name = name_of(method)
-        failed, successful = _by_outcome(method).values()
         for outcome, runs in _by_outcome(method).items():
             if runs:
                 line = {"method": name, "outcome": outcome, "runs": f"{len(runs)}"}
                 lines.append(line | _largest_and_last(runs))
-        if not failed:
-            notes.append(f"{name}: no run failed; its best is drawn alone")
-        if not successful:
-            notes.append(f"{name}: every run failed; one is drawn alone")
-    return "\n".join(
-        [
-            "gradient norms of components: the largest of all steps, and the median of "
-            "the last tenth",
-            aligned(lines),
-            *notes,
-            "",
-        ]
+            else:
+                notes.append(f"{name}: {alone[outcome]}")
+    return (
+        "gradient norms of components: the largest of all steps, and the median of the "
+        "last tenth\n" + "\n".join([aligned(lines), *notes, ""])
     )
 
 

@@ -9,7 +9,6 @@ import io
 import math
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import jinja2
 from markupsafe import Markup, escape
@@ -55,27 +54,15 @@ def aligned(lines: Sequence[Mapping[str, str]]) -> str:
     return "\n".join(map("  ".join, zip(*columns, strict=True)))
 
 
-def as_csv(columns: Sequence[str], lines: Iterable[Mapping[str, Any]]) -> str:
-    """Lines as a CSV file with a header.
-
-    Args:
-      columns: names of the columns.
-      lines: values by the names of their columns.
-
-    Returns:
-      The file; empty is what a line lacks, and what is None, NaN or infinite.
-    """
-    file = io.StringIO()
-    writer = csv.DictWriter(file, columns, lineterminator="\n")
-    writer.writeheader()
-    for line in lines:
-        known = {
-            name: value
-            for name, value in line.items()
-            if not isinstance(value, float) or math.isfinite(value)
-        }
-        writer.writerow(known)
-    return file.getvalue()
+def csv_line(values: Iterable[object]) -> str:
+    """Values as a line of a CSV file; what is None, NaN or infinite is empty."""
+    known = [
+        None if isinstance(value, float) and not math.isfinite(value) else value
+        for value in values
+    ]
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(known)
+    return line.getvalue()
 
 
 def breakable(label: str) -> Markup:
@@ -114,6 +101,6 @@ def _environment(suffix: str) -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    for text_of in (aligned, breakable, markdown, latex):
+    for text_of in (aligned, csv_line, breakable, markdown, latex):
         environment.filters[text_of.__name__] = text_of
     return environment
