@@ -104,7 +104,7 @@ def fill(template: str, **values: object) -> str:
         template,
         columns=SCORES,
         notes=notes,
-        approach=paper.approach,
+        paper=paper,
         best=BEST,
         key=verdicts.KEY,
         brief_lines=verdicts.brief_lines,
@@ -122,7 +122,7 @@ def csv_text(table: Table) -> str:
       A CSV file with a header; what is unknown or was not asked is empty. Of the
       comparisons it has those with the reference; :func:`comparisons_csv` has all.
     """
-    return fill("table.csv", table=table, paper=paper, failure_rate=_failure_rate)
+    return fill("table.csv", table=table, failure_rate=_failure_rate)
 
 
 def comparisons_csv(table: Table) -> str:

@@ -157,11 +157,11 @@ def differences(run: Mapping[str, Any]) -> list[str]:
     trained, scored = run["train_examples"], run["eval_examples"]
     length, dtype = run["max_length"], run["dtype"]
     part = held_out_part(run)
+    unlike_the_papers = not part and scored != to_score
     differs = {
         f"{trained:,} of {to_train:,} training examples": trained != to_train,
         f"scored on {part}": part,
-        f"{scored:,} of {to_score:,} examples to score": not part
-        and scored != to_score,
+        f"{scored:,} of {to_score:,} examples to score": unlike_the_papers,
         f"at most {length} tokens and not 128": length != 128,
         f"computed in {dtype} and not float32": dtype != "float32",
     }
@@ -173,9 +173,10 @@ def _changed(run: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     theirs = METHODS[run["method"]].settings()
     # A record holds some settings only where they are not at their defaults.
     both = {
-        field.name: tuple(
-            settings.get(field.name, field.default) for settings in (run, theirs)
+        field.name: (
+            run.get(field.name, field.default),
+            theirs.get(field.name, field.default),
         )
         for field in dataclasses.fields(Recipe)
     }
-    return {name: (a, b) for name, (a, b) in both.items() if a != b}
+    return {name: pair for name, pair in both.items() if pair[0] != pair[1]}

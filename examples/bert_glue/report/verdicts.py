@@ -1,7 +1,7 @@
 """What the differences between the rows of a table are worth."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -127,10 +127,12 @@ def compare(
         first, second, paired = _samples(ours, theirs)
         if min(len(first), len(second)) < 2:
             continue
-        questions = [(stability.compare_scores, "welch")]
+        questions: dict[str, Callable[..., stability.Comparison]] = {
+            "welch": stability.compare_scores
+        }
         if not any(all(run["failed"] for run in of) for of in (ours, theirs)):
-            questions.append((stability.compare_spread, "brown-forsythe"))
-        for question, unpaired in questions:
+            questions["brown-forsythe"] = stability.compare_spread
+        for unpaired, question in questions.items():
             comparison = question(
                 first,
                 second,
