@@ -29,21 +29,19 @@ def dots(column: Mapping[str, Row]) -> str:
       HTML. A dot's title names its run; failed runs are crosses; a band shows one
       standard deviation about the mean, a dashed line the majority classifier.
     """
-    rows = column.values()
+    rows = list(column.values())
     scores = [run["score"] for row in rows for run in row.runs]
     scale = Scale.over([*scores, *(row.majority_score for row in rows)], at_least=1.0)
     return render(
         "dots.html",
         column=column,
         scale=scale,
-        texts={
-            label: score_texts(row.summary, digits=1) for label, row in column.items()
-        },
-        dots={label: _dots(row, scale) for label, row in column.items()},
+        texts=score_texts,
+        dots=_dots,
         height=_HEIGHT,
         radius=_RADIUS,
         words=_words,
-        unit=f"{headings.metric_name(next(iter(rows)).settings)} (%)",
+        unit=f"{headings.metric_name(rows[0].settings)} (%)",
     )
 
 
@@ -120,13 +118,16 @@ class Scale:
         """Where a value lies along the axis, in per cent."""
         return 100 * (value - self.low) / (self.high - self.low)
 
-    def along(self, value: float) -> str:
-        """The same as CSS and SVG write it."""
-        return f"{self.share(value):.2f}%"
-
     def down(self, value: float) -> str:
         """Where a value lies from the top of an upright axis, in per cent."""
         return f"{100 - self.share(value):.2f}"
+
+
+def failure(run: Record) -> str:
+    """How a run failed, in words; empty if it did not."""
+    if run["diverged_at"] is not None:
+        return f"diverged at step {run['diverged_at']:,}"
+    return "failed" if run["failed"] else ""
 
 
 def _dots(row: Row, scale: Scale) -> list[tuple[Record, float]]:
@@ -142,10 +143,8 @@ def _dots(row: Row, scale: Scale) -> list[tuple[Record, float]]:
 
 
 def _words(run: Record, label: str) -> str:
-    text = f"{label}, seed {run['seed']}: {run['score']:.2f}"
-    if run["diverged_at"] is not None:
-        return f"{text}, diverged at step {run['diverged_at']:,}"
-    return f"{text}, failed" if run["failed"] else text
+    words = f"{label}, seed {run['seed']}: {run['score']:.2f}"
+    return ", ".join(filter(None, [words, failure(run)]))
 
 
 def _points(run: Record, value: str) -> list[tuple[float, float]]:

@@ -1,11 +1,10 @@
 """Tables as text for a terminal, as Markdown, LaTeX and CSV."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from bert_glue.report import headings, layouts, notes, paper, render, verdicts
-from bert_glue.report.tables import SCORES, Score, Table, score_texts
-from bert_glue.report.verdicts import Verdict
+from bert_glue.report import headings, notes, paper, verdicts
+from bert_glue.report.render import aligned, render
+from bert_glue.report.tables import SCORES, Table, score_texts
 from bert_glue.study.summaries import Row
 from cwgnc_jax import stability
 
@@ -26,7 +25,7 @@ def rows_text(rows: Sequence[Row]) -> str:
     if all(row.failed_released is None for row in rows):
         for line in lines:
             del line["failed (released)"]
-    return f"{headings.heading(rows)}\n{layouts.aligned(lines)}"
+    return f"{headings.heading(rows)}\n{aligned(lines)}"
 
 
 def text(table: Table) -> str:
@@ -38,11 +37,8 @@ def text(table: Table) -> str:
     Returns:
       Lines: blocks with a star at the best of each column, what is shown, notes.
     """
-    lines = {task: layouts.aligned(_task_lines(table, task)) for task in table.tasks}
-    brief = verdicts.brief_lines(table.verdicts, table.design.reference)
-    return _render(
-        "table.txt", table, lines=lines, brief=layouts.aligned(brief) if brief else ""
-    )
+    lines = {task: _task_lines(table, task) for task in table.tasks}
+    return fill("table.txt", table=table, lines=lines)
 
 
 def markdown(table: Table) -> str:
@@ -54,30 +50,7 @@ def markdown(table: Table) -> str:
     Returns:
       A Markdown document. The best of each column is bold.
     """
-    numbers: list[dict[str, str]] = []
-    sure: list[dict[str, str]] = []
-    without_runs = dict.fromkeys(sureness(next(iter(table.cells.values()))), "-")
-    for label in table.methods:
-        name = ", ".join(filter(None, [label, paper.approach(label)]))
-        numbers.append({"method": render.markdown(name)})
-        sure.append({"method": render.markdown(label)})
-        for task in table.tasks:
-            row = table.cells.get((task, label))
-            for column, score in table.scores(task, label).items():
-                numbers[-1][f"{task} {column}"] = _score_in_markdown(score)
-            for column, cell in (sureness(row) if row else without_runs).items():
-                sure[-1][f"{task} {column}"] = cell
-    brief = [
-        {column: render.markdown(cell) for column, cell in line.items()}
-        for line in verdicts.brief_lines(table.verdicts, table.design.reference)
-    ]
-    return _render(
-        "table.md",
-        table,
-        numbers=layouts.markdown(numbers),
-        sureness=layouts.markdown(sure),
-        brief=layouts.markdown(brief) if brief else "",
-    )
+    return fill("table.md", table=table, sureness=sureness)
 
 
 def sureness(row: Row) -> dict[str, str]:
@@ -114,15 +87,29 @@ def latex(table: Table) -> str:
     Returns:
       A fragment for a document that uses the package booktabs.
     """
-    lines = {
-        label: [
-            score
-            for task in table.tasks
-            for score in table.scores(task, label).values()
-        ]
-        for label in table.methods
-    }
-    return _render("table.tex", table, lines=lines)
+    return fill("table.tex", table=table)
+
+
+def fill(template: str, **values: object) -> str:
+    """Fills in a template that shows tables.
+
+    Args:
+      template: its name.
+      **values: what it is to know of the tables themselves.
+
+    Returns:
+      The text.
+    """
+    return render(
+        template,
+        columns=SCORES,
+        notes=notes,
+        paper=paper,
+        best=BEST,
+        key=verdicts.KEY,
+        brief_lines=verdicts.brief_lines,
+        **values,
+    )
 
 
 def csv_text(table: Table) -> str:
@@ -135,20 +122,7 @@ def csv_text(table: Table) -> str:
       A CSV file with a header; what is unknown or was not asked is empty. Of the
       comparisons it has those with the reference; :func:`comparisons_csv` has all.
     """
-    reference = table.design.reference
-    lines = {
-        key: {name: value(row) for name, value in NUMBERS.items()}
-        | {"reference": reference}
-        for key, row in table.cells.items()
-    }
-    for verdict in table.verdicts:
-        if verdict.reference == reference:
-            lines[verdict.task, verdict.method] |= {
-                f"{verdict.comparison.question}_{name}": ANSWERS[name](verdict)
-                for name in _IN_THE_TABLE
-            }
-    answers = [f"{q}_{name}" for q in ("score", "spread") for name in _IN_THE_TABLE]
-    return layouts.as_csv([*NUMBERS, "reference", *answers], lines.values())
+    return fill("table.csv", table=table, failure_rate=_failure_rate)
 
 
 def comparisons_csv(table: Table) -> str:
@@ -161,11 +135,7 @@ def comparisons_csv(table: Table) -> str:
       A CSV file with a header. The reference of a line is that of the table, or its
       variant that has as many epochs as the method.
     """
-    lines = [
-        {name: value(verdict) for name, value in ANSWERS.items()}
-        for verdict in table.verdicts
-    ]
-    return layouts.as_csv([*ANSWERS], lines)
+    return fill("comparisons.csv", table=table)
 
 
 def _line(row: Row, scores: Mapping[str, str]) -> dict[str, str]:
@@ -194,15 +164,6 @@ def _task_lines(table: Table, task: str) -> list[dict[str, str]]:
     return lines
 
 
-def _score_in_markdown(score: Score) -> str:
-    text = f"**{score.text}**" if score.is_best else score.text
-    return f"{text} ({score.published})" if score.published else text
-
-
-def _published(row: Row, name: str) -> float | None:
-    return getattr(paper.published(row.runs[0]), name, None)
-
-
 def _failure_rate(row: Row) -> stability.Interval:
     """Wilson's interval of the chance to fail (majority classifier), 0 to 1."""
     return stability.wilson_interval(row.failed, len(row.runs))
@@ -210,62 +171,3 @@ def _failure_rate(row: Row) -> stability.Interval:
 
 def _released(row: Row) -> str:
     return "-" if row.failed_released is None else f"{row.failed_released}"
-
-
-def _render(template: str, table: Table, **values: object) -> str:
-    return render.render(
-        template,
-        table=table,
-        columns=SCORES,
-        notes=notes,
-        approach=paper.approach,
-        best=BEST,
-        key=verdicts.KEY,
-        **values,
-    )
-
-
-NUMBERS: Mapping[str, Callable[[Row], Any]] = {
-    "task": lambda row: row.settings["task"],
-    "metric": lambda row: row.settings["metric"],
-    "method": lambda row: row.label,
-    "configuration": lambda row: row.configuration,
-    "runs": lambda row: len(row.runs),
-    "std": lambda row: row.summary.std,
-    "std_low": lambda row: row.summary.std_interval.low,
-    "std_high": lambda row: row.summary.std_interval.high,
-    "mean": lambda row: row.summary.mean,
-    "max": lambda row: row.summary.max,
-    "min": lambda row: row.summary.min,
-    "failed": lambda row: row.failed,
-    "failure_rate_low": lambda row: _failure_rate(row).low,
-    "failure_rate_high": lambda row: _failure_rate(row).high,
-    "failed_released": lambda row: row.failed_released,
-    "diverged": lambda row: row.diverged,
-    "majority_score": lambda row: row.majority_score,
-    "paper_std": lambda row: _published(row, "std"),
-    "paper_mean": lambda row: _published(row, "mean"),
-    "paper_max": lambda row: _published(row, "max"),
-}
-"""Columns of a table's CSV file about a method on a task."""
-
-ANSWERS: Mapping[str, Callable[[Verdict], Any]] = {
-    "task": lambda verdict: verdict.task,
-    "reference": lambda verdict: verdict.reference,
-    "method": lambda verdict: verdict.method,
-    "question": lambda verdict: verdict.comparison.question,
-    "reference_value": lambda verdict: verdict.comparison.values[0],
-    "method_value": lambda verdict: verdict.comparison.values[1],
-    "reference_runs": lambda verdict: verdict.comparison.runs[0],
-    "method_runs": lambda verdict: verdict.comparison.runs[1],
-    "test": lambda verdict: verdict.comparison.test,
-    "p": lambda verdict: verdict.comparison.p_value,
-    "p_corrected": lambda verdict: verdict.comparison.p_adjusted,
-    "shown": lambda verdict: verdict.comparison.shown,
-    "better": lambda verdict: verdict.better,
-    "seeds_needed": lambda verdict: verdict.comparison.seeds_needed(),
-}
-"""Columns of the CSV file of comparisons."""
-
-_IN_THE_TABLE = ("test", "p", "p_corrected", "shown", "seeds_needed")
-"""Those of :data:`ANSWERS` that stand in a table's CSV file, for each question."""

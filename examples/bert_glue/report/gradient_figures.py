@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from bert_glue.records.component_logs import ComponentLog, LoggedMethod, LoggedRun
 from bert_glue.report import plots
-from bert_glue.report.layouts import aligned
 from bert_glue.report.plots import file_name
+from bert_glue.report.render import aligned
 from bert_glue.report.unfreezing_figures import name_of
 from cwgnc_jax import plotting
 
@@ -89,11 +89,10 @@ def describe(methods: Sequence[LoggedMethod]) -> str:
                 lines.append(line | _largest_and_last(runs))
             else:
                 notes.append(f"{name}: {alone[outcome]}")
-    explanation = (
+    return (
         "gradient norms of components: the largest of all steps, and the median of the "
-        "last tenth"
+        "last tenth\n" + "\n".join([aligned(lines), *notes, ""])
     )
-    return "\n".join([explanation, aligned(lines), *notes, ""])
 
 
 def draw(

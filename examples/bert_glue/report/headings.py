@@ -49,8 +49,8 @@ def heading(rows: Sequence["Row"]) -> str:
       majority classifier.
     """
     shared = [
-        fact if {fact} == {*others} else ""
-        for fact, *others in zip(*map(facts, [rows[0], *rows]), strict=True)
+        of_rows[0] if len(set(of_rows)) == 1 else ""
+        for of_rows in zip(*map(facts, rows), strict=True)
     ]
     scored = ", ".join(filter(None, shared[:2]))
     return f"{rows[0].settings['task']}: {'; '.join(filter(None, [scored, shared[2]]))}"

@@ -155,18 +155,17 @@ def differences(run: Mapping[str, Any]) -> list[str]:
         return [*model, f"the tasks are not {', '.join(TASKS)}"]
     to_train, to_score = _SIZES[run["task"]]
     trained, scored = run["train_examples"], run["eval_examples"]
-    texts = []
-    if trained != to_train:
-        texts.append(f"{trained:,} of {to_train:,} training examples")
-    if part := held_out_part(run):
-        texts.append(f"scored on {part}")
-    elif scored != to_score:
-        texts.append(f"{scored:,} of {to_score:,} examples to score")
-    if run["max_length"] != 128:
-        texts.append(f"at most {run['max_length']} tokens and not 128")
-    if run["dtype"] != "float32":
-        texts.append(f"computed in {run['dtype']} and not float32")
-    return [*model, *texts]
+    length, dtype = run["max_length"], run["dtype"]
+    part = held_out_part(run)
+    unlike_the_papers = not part and scored != to_score
+    differs = {
+        f"{trained:,} of {to_train:,} training examples": trained != to_train,
+        f"scored on {part}": part,
+        f"{scored:,} of {to_score:,} examples to score": unlike_the_papers,
+        f"at most {length} tokens and not 128": length != 128,
+        f"computed in {dtype} and not float32": dtype != "float32",
+    }
+    return [*model, *(text for text, is_so in differs.items() if is_so)]
 
 
 def _changed(run: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -174,12 +173,10 @@ def _changed(run: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     theirs = METHODS[run["method"]].settings()
     # A record holds some settings only where they are not at their defaults.
     both = {
-        field.name: [
-            settings.get(field.name, field.default) for settings in (run, theirs)
-        ]
+        field.name: (
+            run.get(field.name, field.default),
+            theirs.get(field.name, field.default),
+        )
         for field in dataclasses.fields(Recipe)
-        if field.name in run or field.name in theirs
     }
-    return {
-        name: (ours, theirs) for name, (ours, theirs) in both.items() if ours != theirs
-    }
+    return {name: pair for name, pair in both.items() if pair[0] != pair[1]}

@@ -1,7 +1,14 @@
-"""Templates filled in; in those of HTML everything is text that is no markup."""
+"""Text from values: templates filled in, lines of cells aligned or as CSV.
 
+In templates of HTML everything is text that is no markup.
+"""
+
+import csv
 import functools
+import io
+import math
 import pathlib
+from collections.abc import Iterable, Mapping, Sequence
 
 import jinja2
 from markupsafe import Markup, escape
@@ -19,6 +26,43 @@ def render(template: str, **values: object) -> str:
     """
     environment = _environment(pathlib.Path(template).suffix)
     return environment.get_template(template).render(**values)
+
+
+def aligned(lines: Sequence[Mapping[str, str]]) -> str:
+    """Lines in columns, the first to the left and the others to the right.
+
+    Args:
+      lines: at least one; what a line lacks is left empty.
+
+    Returns:
+      The text, the names of the columns first.
+
+    Examples:
+      >>> print(aligned([{"method": "adamw", "Std": "4.0"}, {"method": "mixout"}]))
+      method  Std
+      adamw   4.0
+      mixout
+    """
+    names = dict.fromkeys(name for line in lines for name in line)
+    columns: list[list[str]] = []
+    for name in names:
+        cells = [name, *(line.get(name, "") for line in lines)]
+        width = max(map(len, cells))
+        columns.append(
+            [cell.rjust(width) if columns else cell.ljust(width) for cell in cells]
+        )
+    return "\n".join(map("  ".join, zip(*columns, strict=True)))
+
+
+def csv_line(values: Iterable[object]) -> str:
+    """Values as a line of a CSV file; what is None, NaN or infinite is empty."""
+    known = [
+        None if isinstance(value, float) and not math.isfinite(value) else value
+        for value in values
+    ]
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(known)
+    return line.getvalue()
 
 
 def breakable(label: str) -> Markup:
@@ -57,9 +101,6 @@ def _environment(suffix: str) -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {
-        "breakable": breakable,
-        "markdown": markdown,
-        "latex": latex,
-    }
+    for text_of in (aligned, csv_line, breakable, markdown, latex):
+        environment.filters[text_of.__name__] = text_of
     return environment

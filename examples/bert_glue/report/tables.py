@@ -130,6 +130,12 @@ class Table:
             for name, text in texts.items()
         }
 
+    def row_scores(self, label: str) -> list[Score]:
+        """What a method has on all tasks, the scores of one after those of another."""
+        return [
+            score for task in self.tasks for score in self.scores(task, label).values()
+        ]
+
     def heading(self, task: str) -> str:
         """Task, and what all rows have in common of its metric and its data."""
         return headings.heading([*self.column(task).values()])

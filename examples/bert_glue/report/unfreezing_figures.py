@@ -1,7 +1,7 @@
 """The figures and the table of the case study, from recorded runs."""
 
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,7 +11,7 @@ import cwgnc_jax
 from bert_glue.records.component_logs import ComponentLog, LoggedMethod
 from bert_glue.report import plots
 from bert_glue.report.headings import metric_name
-from bert_glue.report.layouts import aligned
+from bert_glue.report.render import aligned
 from cwgnc_jax import plotting
 
 NAMES = {"gu": "GU", "gu-restart": "GU (restart)", "full": "full fine-tuning"}
@@ -102,15 +102,11 @@ def describe(methods: Sequence[LoggedMethod]) -> str:
         | {kind: _mean_and_std(values, 3) for kind, values in racing(method).items()}
         for method in methods
     ]
-    return "\n".join(
-        [
-            f"{metric} in % after each stage, mean ± standard deviation of the runs:",
-            aligned(_score_lines(methods)),
-            "",
-            "convergence racing (0: all components move alike, 1: one alone moves):",
-            aligned(raced),
-            "",
-        ]
+    return (
+        f"{metric} in % after each stage, mean ± standard deviation of the runs:\n"
+        f"{aligned(_score_lines(methods))}\n\n"
+        "convergence racing (0: all components move alike, 1: one alone moves):\n"
+        f"{aligned(raced)}\n"
     )
 
 
@@ -152,31 +148,31 @@ def name_of(method: LoggedMethod) -> str:
 
 def _score_lines(methods: Sequence[LoggedMethod]) -> list[dict[str, str]]:
     """Scores after each stage by the name of the method, a line for each stage."""
-    scores = {name_of(method): scores_by_stage(method) for method in methods}
+    columns = {
+        name_of(method): [_mean_and_std(scores) for scores in scores_by_stage(method)]
+        for method in methods
+    }
     staged = [name_of(method) for method in methods if method.is_staged]
-
-    def line(name: str, stage: int, of_methods: Iterable[str]) -> dict[str, str]:
-        return {"layers trained": name} | {
-            method: _mean_and_std(values[stage])
-            if method in of_methods and stage < len(values)
-            else ""
-            for method, values in scores.items()
-        }
-
-    stages = max((len(scores[method]) for method in staged), default=0)
-    lines = [line(f"{stage + 1}", stage, staged) for stage in range(stages)]
-    if len(staged) < len(methods):
-        lines.append(line("all at once", 0, scores.keys() - staged))
+    blank = dict.fromkeys(columns, "")
+    stages = max((len(columns[name]) for name in staged), default=0)
+    lines = [
+        {"layers trained": f"{stage + 1}"}
+        | blank
+        | {name: columns[name][stage] for name in staged if stage < len(columns[name])}
+        for stage in range(stages)
+    ]
+    if at_once := {name: columns[name][0] for name in columns if name not in staged}:
+        lines.append({"layers trained": "all at once"} | blank | at_once)
     updates = {name_of(method): f"{_updates(method)}" for method in methods}
     return [*lines, {"layers trained": "updates until then", **updates}]
 
 
 def _scores_figure(methods: Sequence[LoggedMethod]) -> Figure:
     settings = methods[0].settings
-    scores: dict[str, NDArray[np.float64]] = {}
-    for method in methods:
-        values = scores_by_stage(method)
-        scores[name_of(method)] = values if method.is_staged else values[0]
+    scores = {
+        name_of(method): scores_by_stage(method)[slice(None) if method.is_staged else 0]
+        for method in methods
+    }
     runs = {len(method.runs) for method in methods}
     many = f"{min(runs)}" if len(runs) == 1 else f"{min(runs)} to {max(runs)}"
     return plotting.plot_scores(
@@ -192,9 +188,8 @@ def _beside(
 ) -> dict[str, dict[str, float]]:
     """The first method without stages, unless its runs diverged: how far it moved."""
     for method in methods:
-        if method.is_staged:
-            continue
-        if moved := movement_by_stage(method, f"{measure}_from_initial"):
+        moved = movement_by_stage(method, f"{measure}_from_initial")
+        if moved and not method.is_staged:
             last = {group: float(values[0]) for group, values in moved.items()}
             return {name_of(method): last}
     return {}

@@ -166,14 +166,10 @@ class Shares:
     init_by_chance: float
     data_by_chance: float
 
-    def __str__(self) -> str:
-        both_by_chance = 1 - self.init_by_chance - self.data_by_chance
-        return (
-            f"of the variance {self.init:.0%} lie between initialisations "
-            f"({self.init_by_chance:.0%} by chance), {self.data:.0%} between data "
-            f"orders ({self.data_by_chance:.0%} by chance), {self.both:.0%} in their "
-            f"pairing ({both_by_chance:.0%} by chance)"
-        )
+    @property
+    def both_by_chance(self) -> float:
+        """That of ``both``."""
+        return 1 - self.init_by_chance - self.data_by_chance
 
 
 def shares(runs: Sequence[Record]) -> Shares | None:
@@ -189,11 +185,11 @@ def shares(runs: Sequence[Record]) -> Shares | None:
       The shares; None unless the runs are all pairs of at least two init seeds and
       two data seeds, with scores that differ.
     """
-    scores = {(run["init_seed"], run["data_seed"]): run["score"] for run in runs}
+    scores = _by_seed(runs)
     inits, datas = (sorted(set(seeds)) for seeds in zip(*scores, strict=True))
     if min(len(inits), len(datas)) < 2 or len(scores) != len(inits) * len(datas):
         return None
-    grid = np.array([[scores[init, data] for data in datas] for init in inits])
+    grid = np.array([[scores[Seed(init, data)] for data in datas] for init in inits])
     total = float(np.var(grid))
     if total == 0:
         return None
@@ -246,11 +242,12 @@ def _samples(
     ours: Sequence[Record], theirs: Sequence[Record]
 ) -> tuple[list[float], list[float], bool]:
     """Scores of two methods; of the same seeds in the same order where they pair."""
-    first, second = (
-        {Seed(run["init_seed"], run["data_seed"]): run["score"] for run in runs}
-        for runs in (ours, theirs)
-    )
+    first, second = _by_seed(ours), _by_seed(theirs)
     common = [seed for seed in first if seed in second]
     if common and len(common) == min(len(first), len(second)):
         return [first[seed] for seed in common], [second[seed] for seed in common], True
     return list(first.values()), list(second.values()), False
+
+
+def _by_seed(runs: Sequence[Record]) -> dict[Seed, float]:
+    return {Seed(run["init_seed"], run["data_seed"]): run["score"] for run in runs}

@@ -93,12 +93,10 @@ def write(records: RunStore, tables: Sequence[Table]) -> list[pathlib.Path]:
     for table in tables:
         number = table.design.number
         name = "table" if number == ALL else f"table{number}"
-        content |= {
-            f"{name}.md": formats.markdown(table),
-            f"{name}.tex": formats.latex(table),
-            f"{name}.csv": formats.csv_text(table),
-            f"{name}_comparisons.csv": formats.comparisons_csv(table),
-        }
+        content[f"{name}.md"] = formats.markdown(table)
+        content[f"{name}.tex"] = formats.latex(table)
+        content[f"{name}.csv"] = formats.csv_text(table)
+        content[f"{name}_comparisons.csv"] = formats.comparisons_csv(table)
     content[PAGE] = page.page(tables, manifest.read(records.folder))
     for name, text in content.items():
         replace_file(records.folder / name, text.encode())

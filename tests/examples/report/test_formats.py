@@ -119,6 +119,8 @@ def test_markdown_round_trip(table):
         "method",
         *(f"{task} {name}" for task in ("cola", "mrpc") for name in tables.SCORES),
     ]
+    # The first column stands to the left, the others to the right.
+    assert lines[1] == f"| --- |{' --: |' * 6}"
     scores = [(CWGNC, MRPC["cwgnc"]), (ADAMW, MRPC["adamw"])]
     for row, of_row in zip(rows, scores, strict=True):
         printed = [f"{x:.1f}" for scores in of_row for x in expected(scores)]

@@ -1,5 +1,6 @@
-"""What users wrote is text, whatever the document."""
+"""What users wrote is text, whatever the document; lines of cells are aligned."""
 
+import csv
 import html
 
 import pytest
@@ -21,3 +22,21 @@ def test_marks_of_markdown_and_latex():
         r"5\% of \{a\_b\} \textbackslash{} "
         r"\textasciitilde{}\textasciicircum{}\&\$\#"
     )
+
+
+def test_columns_are_aligned_and_may_have_gaps():
+    lines = [{"method": "a", "Std": "10.0"}, {"method": "long", "Max": "7"}]
+    assert render.aligned(lines).split("\n") == [
+        "method   Std  Max",
+        "a       10.0     ",
+        "long            7",
+    ]
+
+
+def test_csv_is_read_back():
+    lines = [['a, "b"', 0.1], ["nan", float("nan")], ["inf", -float("inf")]]
+    text = [render.csv_line(line) for line in [*lines, ["none", None]]]
+    assert list(csv.reader(text)) == [
+        ['a, "b"', "0.1"],
+        *([name, ""] for name in ("nan", "inf", "none")),
+    ]
