@@ -10,7 +10,7 @@ again, does what is missing.
 import functools
 import math
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import jax
@@ -165,53 +165,31 @@ def check_same(what: str, value: Any) -> None:
         )
 
 
-def from_first(tree: T | None, shapes: Any) -> T | None:
-    """A tree of arrays that the first process has, for all.
-
-    Args:
-      tree: the arrays, or None where it has none; what the others give is not used.
-      shapes: tree of ``jax.ShapeDtypeStruct``, the same in all processes.
-
-    Returns:
-      The arrays, or None, in every process.
-    """
-    if count() == 1:
-        return tree
-    leaves = arrays_from_first(None if tree is None else jax.tree.leaves(tree))
-    structure = jax.tree.structure(shapes)
-    return None if leaves is None else jax.tree.unflatten(structure, leaves)
-
-
-def arrays_from_first(
-    arrays: Sequence[NDArray[Any]] | None,
-) -> list[NDArray[Any]] | None:
+def from_first(tree: T) -> T:
     """Arrays that the first process has, for all, to the last bit.
 
     Args:
-      arrays: the arrays, or None where it has none; what the others give is not used.
+      tree: pytree of arrays, such as None; what the others give is not used.
 
     Returns:
-      The arrays, or None, in every process.
+      The tree, in every process; where there are several, of NumPy arrays.
     """
     if count() == 1:
-        return None if arrays is None else list(arrays)
-
-    def describe() -> list[tuple[tuple[int, ...], np.dtype]] | None:
-        if arrays is None:
-            return None
-        return [(array.shape, np.dtype(array.dtype)) for array in arrays]
-
-    kinds = agree(describe)
-    if kinds is None:
-        return None
+        return tree
+    leaves, structure = jax.tree.flatten(tree)
+    kinds = [(leaf.shape, np.dtype(leaf.dtype)) for leaf in leaves]
+    # A structure cannot be sent, but a tree of its can.
+    kinds, like = agree(
+        lambda: (kinds, jax.tree.unflatten(structure, range(len(leaves))))
+    )
     received = []
     for index, (shape, dtype) in enumerate(kinds):
         content = np.empty(0, np.uint8)
-        if is_first() and arrays is not None:
-            content = np.ascontiguousarray(arrays[index]).reshape(-1).view(np.uint8)
+        if is_first():
+            content = np.ascontiguousarray(leaves[index]).reshape(-1).view(np.uint8)
         size = math.prod(shape) * dtype.itemsize
         received.append(_bytes_from_first(content, size).view(dtype).reshape(shape))
-    return received
+    return jax.tree.unflatten(jax.tree.structure(like), received)
 
 
 def _broadcast(content: bytes) -> bytes:

@@ -263,16 +263,10 @@ class Bert(nnx.Module):
         return self.encoder(hidden, mask, _fold(dropout_key, _LAYERS))
 
     def __call__(
-        self,
-        input_ids: Tokens,
-        token_type_ids: Tokens,
-        attention_mask: Tokens,
-        *,
-        dropout_key: Array | None = None,
+        self, *inputs: Tokens, dropout_key: Array | None = None
     ) -> Float[Array, "batch ..."]:
         """Logits in float32; the arguments are those of :meth:`encode`."""
-        hidden = self.encode(input_ids, token_type_ids, attention_mask, dropout_key)
-        return self.predict(hidden, dropout_key)
+        return self.predict(self.encode(*inputs, dropout_key=dropout_key), dropout_key)
 
     def predict(self, hidden: Hidden, dropout_key: Array | None) -> Array:
         """What a model's head makes of the hidden states: logits in float32."""
@@ -302,10 +296,8 @@ class BertForSequenceClassification(Bert):
         self.pooler = _linear(hidden, hidden, config, self.dtype, rngs)
         self.classifier = _linear(hidden, num_labels, config, self.dtype, rngs)
 
-    def predict(
-        self, hidden: Hidden, dropout_key: Array | None
-    ) -> Float[Array, "batch labels"]:
-        """Logits of the classes, from the first token's hidden state."""
+    def predict(self, hidden: Hidden, dropout_key: Array | None) -> Array:
+        """Logits (batch, labels) of the classes, from the first token's state."""
         pooled = jnp.tanh(self.pooler(hidden[:, 0]))
         key = _fold(dropout_key, _POOLED)
         pooled = dropout(pooled[:, None], self.config.head_dropout, key)[:, 0]
@@ -328,10 +320,8 @@ class BertForMaskedLM(Bert):
         self.transform_norm = _layer_norm(config, self.dtype, rngs)
         self.decoder = nnx.Dict(bias=nnx.Param(jnp.zeros(config.vocab_size)))
 
-    def predict(
-        self, hidden: Hidden, dropout_key: Array | None
-    ) -> Float[Array, "batch length vocabulary"]:
-        """Logits of the vocabulary, for every token; nothing is dropped."""
+    def predict(self, hidden: Hidden, dropout_key: Array | None) -> Array:
+        """Logits (batch, length, vocabulary), for every token; nothing is dropped."""
         del dropout_key
         hidden = ACTIVATIONS[self.config.hidden_act](self.transform(hidden))
         kernel = self.embeddings.word.embedding[...].astype(hidden.dtype)

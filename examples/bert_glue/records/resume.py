@@ -17,7 +17,7 @@ import json
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -107,7 +107,9 @@ class Checkpoint:
         # Orbax passes on the errors of TensorStore, which are of many kinds.
         except Exception as error:
             self._note(f"no checkpoint at step {step:,}: {_first_line(error)}")
-        self._clear(kept)
+        for path in self.folder.glob("*"):
+            if path.name not in map(str, kept):
+                _remove(path)
         self._saved = time.monotonic()
 
     def load(
@@ -125,7 +127,7 @@ class Checkpoint:
         """
         newest = self._newest(template) if processes.is_first() else None
         facts = processes.agree(lambda: newest and newest[0])
-        leaves = processes.arrays_from_first(newest and newest[1])
+        leaves = processes.from_first(newest and newest[1])
         if facts is None or leaves is None:
             return None
         structure = jax.tree.structure(template(facts))
@@ -169,11 +171,6 @@ class Checkpoint:
         """Steps at which something was saved, the last one first."""
         paths = self.folder.glob(f"*/{_GROUP}")
         return sorted((int(path.parent.name) for path in paths), reverse=True)
-
-    def _clear(self, kept: Iterable[int]) -> None:
-        for path in self.folder.glob("*"):
-            if path.name not in map(str, kept):
-                _remove(path)
 
 
 class Checkpoints:
