@@ -170,11 +170,9 @@ def choose_reference(methods: Sequence[str]) -> str:
       >>> choose_reference(["cwgnc:max_norm=0.01", "cwgnc:max_norm=0.05"])
       'cwgnc:max_norm=0.05'
     """
-    for wanted in ("cwgnc", "cwgnc:max_norm=0.05"):
-        if wanted in methods:
-            return wanted
     ours = [label for label in methods if label.startswith("cwgnc")]
-    return (ours or list(methods))[0]
+    wanted = ("cwgnc", "cwgnc:max_norm=0.05", *ours, *methods)
+    return next(label for label in wanted if label in methods)
 
 
 def _union(*parts: Iterable[T]) -> tuple[T, ...]:
