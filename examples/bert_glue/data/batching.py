@@ -153,21 +153,18 @@ def choose_buckets(
     return chosen
 
 
-def sample_needs(
-    lengths: NDArray[np.integer], rows: int, *, samples: int = 2000
-) -> NDArray[np.integer]:
+def sample_needs(lengths: NDArray[np.integer], rows: int) -> NDArray[np.integer]:
     """Lengths that random batches need: the longest of ``rows`` examples.
 
     Args:
       lengths: numbers of tokens of the examples.
       rows: examples that are computed together, in all seeds of a group.
-      samples: number of batches to draw.
 
     Returns:
-      Lengths, shape (samples,), the longest of all examples among them.
+      Lengths, shape (2000,), the longest of all examples among them.
     """
     rng = np.random.default_rng(0)
-    drawn = rng.integers(len(lengths), size=(samples, min(rows, len(lengths))))
+    drawn = rng.integers(len(lengths), size=(2000, min(rows, len(lengths))))
     needs = lengths[drawn].max(axis=1)
     needs[-1] = lengths.max()
     return needs

@@ -164,21 +164,17 @@ def corpus(seed: int) -> Iterator[tuple[str, ...]]:
     """
     kept_out = frozenset().union(*(held_out(n, s) for n in SHARES for s in (0, 1)))
     dice = Dice("corpus", seed)
-    shares = {
-        "one": 0.25,
-        "again": 0.15,
-        "reworded": 0.25,
-        "follows": 0.25,
-        "other": 0.1,
+    # What the text is: its share, and what makes it.
+    kinds = {
+        "one": (0.25, lambda: (sentence(sample(dice)),)),
+        "again": (0.15, lambda: (sentence(sample(dice)),) * 2),
+        "reworded": (0.25, lambda: paraphrase.pair(dice, same=True)[:2]),
+        "follows": (0.25, lambda: entailment.pair(dice, follows=True)[:2]),
+        "other": (0.1, lambda: (sentence(sample(dice)), sentence(sample(dice)))),
     }
-    makers = {
-        "one": lambda: (sentence(sample(dice)),),
-        "again": lambda: (sentence(sample(dice)),) * 2,
-        "reworded": lambda: paraphrase.pair(dice, same=True)[:2],
-        "follows": lambda: entailment.pair(dice, follows=True)[:2],
-        "other": lambda: (sentence(sample(dice)), sentence(sample(dice))),
-    }
+    shares = {kind: share for kind, (share, _) in kinds.items()}
     while True:
-        texts = makers[dice.weighted(shares)]()
+        _, make = kinds[dice.weighted(shares)]
+        texts = make()
         if not any(text in kept_out for text in texts):
             yield texts

@@ -43,11 +43,8 @@ def load_task(task: Task) -> TaskData:
             f"{task.folder}/train.tsv and {task.folder}/{task.evaluation_file} with "
             "--data-dir"
         ) from error
-    return TaskData(
-        task,
-        _examples(splits, "train", task),
-        _examples(splits, task.hub_split, task),
-    )
+    train, evaluation = (_examples(splits, n, task) for n in ("train", task.hub_split))
+    return TaskData(task, train, evaluation)
 
 
 def _examples(splits: "datasets.DatasetDict", name: str, task: Task) -> Examples:
@@ -55,29 +52,23 @@ def _examples(splits: "datasets.DatasetDict", name: str, task: Task) -> Examples
     if name not in splits:
         raise DataError(f"{where}: not there; there are {', '.join(map(str, splits))}")
     texts = task.hub_texts or task.texts
-    wanted = (*texts, "label")
-    split = splits[name]
-    if missing := [column for column in wanted if column not in split.column_names]:
-        raise DataError(
-            f"{where}: no column {missing[0]!r}; "
-            f"there are {', '.join(map(repr, split.column_names))}"
-        )
-    columns = split.select_columns(list(wanted))[:]
-    dtype = np.float32 if task.is_regression else np.int32
-    labels = np.array(columns["label"], dtype)
+    present = splits[name].column_names
+    for column in (*texts, "label"):
+        if column not in present:
+            there = ", ".join(map(repr, present))
+            raise DataError(f"{where}: no column {column!r}; there are {there}")
+    columns = splits[name].select_columns([*texts, "label"])[:]
+    labels = np.array(columns["label"], np.float32 if task.is_regression else np.int32)
     if not labels.size:
         raise DataError(f"{where}: no examples")
     # The hub marks what has no label, or a withheld one, by -1.
-    if not task.is_regression and not 0 <= labels.min() <= labels.max() < len(
-        task.labels
-    ):
+    least, most, last = labels.min(), labels.max(), len(task.labels) - 1
+    if not task.is_regression and not 0 <= least <= most <= last:
         raise DataError(
-            f"{where}: labels from {labels.min()} to {labels.max()}; accepted are 0 to "
-            f"{len(task.labels) - 1}"
+            f"{where}: labels from {least} to {most}; accepted are 0 to {last}"
         )
-    return Examples(
-        list(zip(*(columns[column] for column in texts), strict=True)), labels
-    )
+    rows = zip(*(columns[column] for column in texts), strict=True)
+    return Examples(list(rows), labels)
 
 
 @contextlib.contextmanager

@@ -1,11 +1,11 @@
 """Scores in per cent, as the paper prints them."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+METRICS = ("accuracy", "f1", "matthews", "pearson_spearman")
 REGRESSION = ("pearson_spearman",)
 BINARY = ("f1",)
 
@@ -33,7 +33,7 @@ def score(metric: str, predictions: ArrayLike, labels: ArrayLike) -> float:
             f"predictions of shape {predictions.shape} and labels of shape "
             f"{labels.shape}: both must be (examples,), of one example at least"
         )
-    return 100.0 * METRICS[metric](predictions, labels)
+    return 100.0 * _share(metric, predictions, labels)
 
 
 def check_metric(metric: str, num_classes: int | None = None) -> None:
@@ -83,47 +83,24 @@ def majority_score(metric: str, train_labels: ArrayLike, labels: ArrayLike) -> f
     return score(metric, np.full(labels.shape, constant), labels)
 
 
-def _accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
-    from sklearn.metrics import accuracy_score
+def _share(metric: str, predictions: np.ndarray, labels: np.ndarray) -> float:
+    """The score of a known metric, as a share of that of perfect predictions."""
+    from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-    return float(accuracy_score(labels, predictions))
-
-
-def _f1(predictions: np.ndarray, labels: np.ndarray) -> float:
-    from sklearn.metrics import f1_score
-
-    return float(f1_score(labels, predictions, zero_division=0.0))
-
-
-def _matthews(predictions: np.ndarray, labels: np.ndarray) -> float:
-    from sklearn.metrics import matthews_corrcoef
-
-    if _is_constant(predictions) or _is_constant(labels):
+    if metric == "accuracy":
+        return float(accuracy_score(labels, predictions))
+    if metric == "f1":
+        return float(f1_score(labels, predictions, zero_division=0.0))
+    if any((values == values[0]).all() for values in (predictions, labels)):
         return 0.0
-    return float(matthews_corrcoef(labels, predictions))
-
-
-def _pearson_spearman(predictions: np.ndarray, labels: np.ndarray) -> float:
+    if metric == "matthews":
+        return float(matthews_corrcoef(labels, predictions))
+    if not np.isfinite(predictions).all():
+        return 0.0
     from scipy.stats import pearsonr, spearmanr
 
     # Differences that float32 can hold are neither lost nor overflow in float64.
-    predictions, labels = predictions.astype(np.float64), labels.astype(np.float64)
-    if not np.isfinite(predictions).all():
-        return 0.0
-    if _is_constant(predictions) or _is_constant(labels):
-        return 0.0
-    pearson: Any = pearsonr(predictions, labels)
-    spearman: Any = spearmanr(predictions, labels)
+    values = predictions.astype(np.float64), labels.astype(np.float64)
+    pearson: Any = pearsonr(*values)
+    spearman: Any = spearmanr(*values)
     return float(pearson.statistic + spearman.statistic) / 2
-
-
-def _is_constant(values: np.ndarray) -> bool:
-    return bool((values == values[0]).all())
-
-
-METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    "accuracy": _accuracy,
-    "f1": _f1,
-    "matthews": _matthews,
-    "pearson_spearman": _pearson_spearman,
-}

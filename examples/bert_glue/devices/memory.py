@@ -9,8 +9,6 @@ import jax
 
 _CGROUP = pathlib.Path("/sys/fs/cgroup")
 _OWN_CGROUPS = pathlib.Path("/proc/self/cgroup")
-_CGROUP_LIMITS = ("memory.max", "memory.limit_in_bytes")
-_CGROUP_USES = ("memory.current", "memory.usage_in_bytes")
 
 
 def free_bytes(device: Any) -> int:
@@ -30,8 +28,8 @@ def free_bytes(device: Any) -> int:
 
     free = psutil.virtual_memory().available
     for folder in _cgroups():
-        limit = _read_number(folder, _CGROUP_LIMITS)
-        used = _read_number(folder, _CGROUP_USES)
+        limit = _read_number(folder, "memory.max", "memory.limit_in_bytes")
+        used = _read_number(folder, "memory.current", "memory.usage_in_bytes")
         if limit is not None and used is not None:
             free = min(free, limit - used + _file_cache(folder))
     return max(0, int(free))
@@ -112,7 +110,7 @@ def _file_cache(folder: pathlib.Path) -> int:
     return int(stats.get("total_inactive_file", stats.get("inactive_file", 0)))
 
 
-def _read_number(folder: pathlib.Path, names: tuple[str, ...]) -> int | None:
+def _read_number(folder: pathlib.Path, *names: str) -> int | None:
     texts = (_read(folder / name).strip() for name in names)
     return next((int(text) for text in texts if text.isdecimal()), None)
 

@@ -103,8 +103,9 @@ class Placement:
         Returns:
           The same tree of NumPy arrays.
         """
-        leaves = jax.tree.leaves(tree)
-        if self.mesh is not None and not all(map(_is_here, leaves)):
+        arrays = [leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array)]
+        is_here = all(array.is_fully_addressable for array in arrays)
+        if self.mesh is not None and not is_here:
             whole = NamedSharding(self.mesh, PartitionSpec())
             tree = jax.jit(_same, out_shardings=whole)(tree)
         return jax.device_get(tree)
@@ -203,15 +204,11 @@ def parse_mesh(text: str) -> Mapping[str, int]:
     return sizes
 
 
-def choose(
-    wanted: Mapping[str, int] | None,
-    seeds: int,
-    batch_size: int,
-    devices: Sequence[Any] | None = None,
-) -> Placement:
+def choose(wanted: Mapping[str, int] | None, seeds: int, batch_size: int) -> Placement:
     """Where a group of seeds is to lie.
 
-    Unless the user says otherwise no two seeds share a device while another is idle;
+    Its devices are those of all processes that run this program together. Unless the
+    user says otherwise no two seeds share a device while another is idle;
     devices that are left over share the batches.
 
     Args:
@@ -219,7 +216,6 @@ def choose(
         others leave over. None to choose.
       seeds: number of seeds in the group.
       batch_size: examples in a batch.
-      devices: what there is; by default all devices of all processes.
 
     Returns:
       The placement.
@@ -231,7 +227,7 @@ def choose(
       >>> choose(None, seeds=25, batch_size=16).name is None  # a single device
       True
     """
-    devices = all_devices() if devices is None else devices
+    devices = jax.devices() if processes.count() > 1 else jax.local_devices()
     count = len(devices)
     if wanted is None:
         if count == 1:
@@ -253,12 +249,7 @@ def choose(
     if count == 1:
         return SINGLE
     sizes, types = (seed, data, model), (AxisType.Auto,) * 3
-    return Placement(jax.make_mesh(sizes, AXES, axis_types=types, devices=[*devices]))
-
-
-def all_devices() -> list[Any]:
-    """Devices of all processes that run this program together."""
-    return jax.devices() if processes.count() > 1 else jax.local_devices()
+    return Placement(jax.make_mesh(sizes, AXES, axis_types=types, devices=devices))
 
 
 def on_cpu() -> bool:
@@ -321,11 +312,6 @@ def _row_of_bits(arrays: list[jax.Array], row: jax.Array | int) -> list[jax.Arra
         return jnp.sum(jnp.where(is_row, bits, 0), axis=0, dtype=bits.dtype)
 
     return [take(array) for array in arrays]
-
-
-def _is_here(leaf: Any) -> bool:
-    """Whether this process has all of an array."""
-    return not isinstance(leaf, jax.Array) or leaf.is_fully_addressable
 
 
 def _same(tree: Tree) -> Tree:

@@ -8,9 +8,8 @@ again, does what is missing.
 """
 
 import functools
-import math
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import jax
@@ -165,82 +164,28 @@ def check_same(what: str, value: Any) -> None:
         )
 
 
-def from_first(tree: T | None, shapes: Any) -> T | None:
-    """A tree of arrays that the first process has, for all.
-
-    Args:
-      tree: the arrays, or None where it has none; what the others give is not used.
-      shapes: tree of ``jax.ShapeDtypeStruct``, the same in all processes.
-
-    Returns:
-      The arrays, or None, in every process.
-    """
-    if count() == 1:
-        return tree
-    leaves = arrays_from_first(None if tree is None else jax.tree.leaves(tree))
-    structure = jax.tree.structure(shapes)
-    return None if leaves is None else jax.tree.unflatten(structure, leaves)
-
-
-def arrays_from_first(
-    arrays: Sequence[NDArray[Any]] | None,
-) -> list[NDArray[Any]] | None:
-    """Arrays that the first process has, for all, to the last bit.
-
-    Args:
-      arrays: the arrays, or None where it has none; what the others give is not used.
-
-    Returns:
-      The arrays, or None, in every process.
-    """
-    if count() == 1:
-        return None if arrays is None else list(arrays)
-
-    def describe() -> list[tuple[tuple[int, ...], np.dtype]] | None:
-        if arrays is None:
-            return None
-        return [(array.shape, np.dtype(array.dtype)) for array in arrays]
-
-    kinds = agree(describe)
-    if kinds is None:
-        return None
-    received = []
-    for index, (shape, dtype) in enumerate(kinds):
-        content = np.empty(0, np.uint8)
-        if is_first() and arrays is not None:
-            content = np.ascontiguousarray(arrays[index]).reshape(-1).view(np.uint8)
-        size = math.prod(shape) * dtype.itemsize
-        received.append(_bytes_from_first(content, size).view(dtype).reshape(shape))
-    return received
-
-
 def _broadcast(content: bytes) -> bytes:
-    """The first process's bytes, for all."""
-    size = int(_send(np.array(len(content), np.int32)))
-    return _bytes_from_first(np.frombuffer(content, np.uint8), size).tobytes()
-
-
-def _bytes_from_first(content: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """So many bytes of the first process; what the others give is not used.
+    """The first process's bytes, for all; what the others give is not used.
 
     JAX adds up what the processes have, zeros but for one of them. Of bytes nothing is
     lost in that; float32 would lose the sign of zeros, and the smallest numbers.
     """
-    received = np.empty(size, np.uint8)
+    size = int.from_bytes(_send(np.frombuffer(len(content).to_bytes(8), np.uint8)))
+    received = bytearray()
     for start in range(0, size, _PIECE):
+        piece = np.frombuffer(content[start : start + _PIECE], np.uint8)
         length = min(_PIECE, size - start)
         # Few sizes, so that few programs are compiled.
         padded = np.zeros(1 << max(length - 1, 1023).bit_length(), np.uint8)
-        if is_first():
-            padded[:length] = content[start : start + length]
-        received[start : start + length] = _send(padded)[:length]
-    return received
+        padded[: len(piece)] = piece
+        received += _send(padded)[:length]
+    return bytes(received)
 
 
-def _send(array: NDArray[Any]) -> NDArray[Any]:
-    """The first process's array, of one shape in all."""
+def _send(array: NDArray[np.uint8]) -> bytes:
+    """The first process's bytes, as many in all."""
     try:
-        return np.asarray(multihost_utils.broadcast_one_to_all(array))
+        return np.asarray(multihost_utils.broadcast_one_to_all(array)).tobytes()
     # Of a broken connection JAX tells now by this error, now by that one.
     except (ValueError, RuntimeError) as error:
         raise Gone(what_happened(error)) from error

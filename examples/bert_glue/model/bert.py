@@ -131,66 +131,6 @@ class Layer(nnx.Module):
         return mixed.transpose(0, 2, 1, 3).reshape(batch, length, width)
 
 
-class Encoder(nnx.Module):
-    """Layers on a leading axis, scanned; cut into several stacks if asked."""
-
-    def __init__(
-        self,
-        config: BertConfig,
-        stacks: Sequence[int] | None,
-        remat: str,
-        placement: Placement,
-        dtype: Any,
-        rngs: nnx.Rngs,
-    ):
-        self.remat = remat
-        self.placement = placement
-
-        def stack(count: int) -> Layer:
-            @nnx.split_rngs(splits=count)
-            @nnx.vmap(in_axes=0, out_axes=0)
-            def create(rngs: nnx.Rngs) -> Layer:
-                return Layer(config, dtype=dtype, rngs=rngs)
-
-            return create(rngs)
-
-        if stacks is None:
-            self.layers = stack(config.num_hidden_layers)
-        elif sum(stacks) != config.num_hidden_layers or min(stacks) < 1:
-            raise ValueError(
-                f"stacks {tuple(stacks)} do not cut {config.num_hidden_layers} layers"
-            )
-        else:
-            self.layers = nnx.List([stack(count) for count in stacks])
-
-    def __call__(self, hidden: Hidden, mask: Mask, key: Array | None) -> Hidden:
-        """The hidden states after all layers."""
-        stacks = [self.layers] if isinstance(self.layers, Layer) else self.layers
-        first = 0
-        for stack in stacks:
-            graphdef, state = nnx.split(stack)
-
-            def one(
-                hidden: Array, layer: tuple[Any, Array], graphdef: Any = graphdef
-            ) -> tuple[Array, None]:
-                state, index = layer
-                # On several devices each gets the whole layer for its share of the
-                # batch; the compiler might rather send activations around.
-                state = self.placement.everywhere(state)
-                hidden = self.placement.examples(hidden)
-                return nnx.merge(graphdef, state)(hidden, mask, _fold(key, index)), None
-
-            if self.remat != "none":
-                policy = REMAT[self.remat]
-                one = jax.checkpoint(one, policy=policy, prevent_cse=False)
-            count = jax.tree.leaves(state)[0].shape[0]
-            hidden, _ = jax.lax.scan(
-                one, hidden, (state, first + jnp.arange(count, dtype=jnp.uint32))
-            )
-            first += count
-        return hidden
-
-
 class Bert(nnx.Module):
     """What the models below have in common: embeddings and encoder.
 
@@ -220,11 +160,29 @@ class Bert(nnx.Module):
     ):
         if remat not in REMAT:
             raise ValueError(f"remat is {remat!r}; accepted are {', '.join(REMAT)}")
+
+        def stack(count: int) -> Layer:
+            @nnx.split_rngs(splits=count)
+            @nnx.vmap(in_axes=0, out_axes=0)
+            def create(rngs: nnx.Rngs) -> Layer:
+                return Layer(config, dtype=dtype, rngs=rngs)
+
+            return create(rngs)
+
         self.config = config
         self.dtype = dtype
+        self.remat = remat
         self.placement = placement
         self.embeddings = Embeddings(config, dtype=dtype, rngs=rngs)
-        self.encoder = Encoder(config, stacks, remat, placement, dtype, rngs)
+        if stacks is None:
+            layers = stack(config.num_hidden_layers)
+        elif sum(stacks) != config.num_hidden_layers or min(stacks) < 1:
+            raise ValueError(
+                f"stacks {tuple(stacks)} do not cut {config.num_hidden_layers} layers"
+            )
+        else:
+            layers = nnx.List([stack(count) for count in stacks])
+        self.encoder = nnx.Dict(layers=layers)
 
     def encode(
         self,
@@ -260,19 +218,40 @@ class Bert(nnx.Module):
         graphdef, state = nnx.split(self.embeddings)
         embeddings = nnx.merge(graphdef, self.placement.everywhere(state))
         hidden = embeddings(input_ids, token_type_ids, _fold(dropout_key, _EMBEDDINGS))
-        return self.encoder(hidden, mask, _fold(dropout_key, _LAYERS))
+        return self._encode_layers(hidden, mask, _fold(dropout_key, _LAYERS))
+
+    def _encode_layers(self, hidden: Hidden, mask: Mask, key: Array | None) -> Hidden:
+        layers = self.encoder["layers"]
+        stacks = [layers] if isinstance(layers, Layer) else layers
+        first = 0
+        for stack in stacks:
+            graphdef, state = nnx.split(stack)
+
+            def one(
+                hidden: Array, layer: tuple[Any, Array], graphdef: Any = graphdef
+            ) -> tuple[Array, None]:
+                state, index = layer
+                # On several devices each gets the whole layer for its share of the
+                # batch; the compiler might rather send activations around.
+                state = self.placement.everywhere(state)
+                hidden = self.placement.examples(hidden)
+                return nnx.merge(graphdef, state)(hidden, mask, _fold(key, index)), None
+
+            if self.remat != "none":
+                policy = REMAT[self.remat]
+                one = jax.checkpoint(one, policy=policy, prevent_cse=False)
+            count = jax.tree.leaves(state)[0].shape[0]
+            hidden, _ = jax.lax.scan(
+                one, hidden, (state, first + jnp.arange(count, dtype=jnp.uint32))
+            )
+            first += count
+        return hidden
 
     def __call__(
-        self,
-        input_ids: Tokens,
-        token_type_ids: Tokens,
-        attention_mask: Tokens,
-        *,
-        dropout_key: Array | None = None,
+        self, *inputs: Tokens, dropout_key: Array | None = None
     ) -> Float[Array, "batch ..."]:
         """Logits in float32; the arguments are those of :meth:`encode`."""
-        hidden = self.encode(input_ids, token_type_ids, attention_mask, dropout_key)
-        return self.predict(hidden, dropout_key)
+        return self.predict(self.encode(*inputs, dropout_key=dropout_key), dropout_key)
 
     def predict(self, hidden: Hidden, dropout_key: Array | None) -> Array:
         """What a model's head makes of the hidden states: logits in float32."""
@@ -302,10 +281,8 @@ class BertForSequenceClassification(Bert):
         self.pooler = _linear(hidden, hidden, config, self.dtype, rngs)
         self.classifier = _linear(hidden, num_labels, config, self.dtype, rngs)
 
-    def predict(
-        self, hidden: Hidden, dropout_key: Array | None
-    ) -> Float[Array, "batch labels"]:
-        """Logits of the classes, from the first token's hidden state."""
+    def predict(self, hidden: Hidden, dropout_key: Array | None) -> Array:
+        """Logits (batch, labels) of the classes, from the first token's state."""
         pooled = jnp.tanh(self.pooler(hidden[:, 0]))
         key = _fold(dropout_key, _POOLED)
         pooled = dropout(pooled[:, None], self.config.head_dropout, key)[:, 0]
@@ -328,10 +305,8 @@ class BertForMaskedLM(Bert):
         self.transform_norm = _layer_norm(config, self.dtype, rngs)
         self.decoder = nnx.Dict(bias=nnx.Param(jnp.zeros(config.vocab_size)))
 
-    def predict(
-        self, hidden: Hidden, dropout_key: Array | None
-    ) -> Float[Array, "batch length vocabulary"]:
-        """Logits of the vocabulary, for every token; nothing is dropped."""
+    def predict(self, hidden: Hidden, dropout_key: Array | None) -> Array:
+        """Logits (batch, length, vocabulary), for every token; nothing is dropped."""
         del dropout_key
         hidden = ACTIVATIONS[self.config.hidden_act](self.transform(hidden))
         kernel = self.embeddings.word.embedding[...].astype(hidden.dtype)

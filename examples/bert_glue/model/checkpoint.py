@@ -200,19 +200,19 @@ def fill(checkpoint: Checkpoint, params: Parameters) -> Loaded:
         without a value, or a shape differs; the message lists all of them.
     """
     tensors = checkpoint.tensors
-    absent = {
+    initialised = {
         head
         for head, module in _HEADS.items()
-        if head in params and not any(_is_of(module, name) for name in tensors)
+        if head in params and not any(n.startswith(f"{module}.") for n in tensors)
     }
-    initialised = set(absent)
-    values = _flat(params)
+    values = {
+        path: initial
+        for path, initial in flatten_dict(params, sep="/").items()
+        if path.split("/")[0] not in initialised
+    }
     offenders: list[str] = []
     used: set[str] = set()
     for path, initial in values.items():
-        head = path.split("/", 1)[0]
-        if head in absent:
-            continue
         used.update(_names(path, initial))
         try:
             value = _gather(path, initial, tensors)
@@ -222,8 +222,8 @@ def fill(checkpoint: Checkpoint, params: Parameters) -> Loaded:
         if value.shape == initial.shape:
             values[path] = value.astype(initial.dtype)
         # For other classes: kernel (hidden, labels) and bias (labels,).
-        elif head == "classifier" and value.shape[:-1] == initial.shape[:-1]:
-            initialised.add(head)
+        elif path.startswith("classifier/") and value.shape[:-1] == initial.shape[:-1]:
+            initialised.add("classifier")
         else:
             offenders.append(
                 f"{_source(path)[0]}: shape {value.shape}, "
@@ -275,7 +275,7 @@ def save(
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, np.ndarray] = {}
-    for path, leaf in _flat(params).items():
+    for path, leaf in flatten_dict(params, sep="/").items():
         source, transposed = _source(path)
         layers = np.asarray(leaf) if "*" in source else [np.asarray(leaf)]
         for name, layer in zip(_names(path, leaf), layers, strict=True):
@@ -338,10 +338,6 @@ def _modern_name(name: str) -> str:
     return f"bert.{name}" if bare else name
 
 
-def _flat(params: Parameters) -> dict[str, Any]:
-    return flatten_dict(params, sep="/")
-
-
 def _source(path: str) -> tuple[str, bool]:
     """The tensor of a parameter, a star for the layer; whether it is transposed."""
     module, _, leaf = path.rpartition("/")
@@ -366,7 +362,3 @@ def _gather(path: str, leaf: Any, tensors: Mapping[str, np.ndarray]) -> np.ndarr
     if len({tensor.shape for tensor in stored}) > 1:
         raise CheckpointError(f"{source}: not of one shape in all layers (for {path})")
     return np.stack(stored) if "*" in source else stored[0]
-
-
-def _is_of(module: str, tensor: str) -> bool:
-    return tensor.startswith(f"{module}.")

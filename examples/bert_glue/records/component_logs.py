@@ -7,6 +7,7 @@ line is: where there is a line there is a log, unless somebody removed it.
 
 import dataclasses
 import io
+import itertools
 import pathlib
 import zipfile
 import zlib
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 import cwgnc_jax
 from bert_glue.devices.processes import decided_by_first
 from bert_glue.records.files import RecordsError, read_file, replace_file
-from bert_glue.records.run_store import Record, differing_settings, settings_of
+from bert_glue.records.run_store import Record, distinctions, settings_of
 
 FOLDER = "recordings"
 FORMAT = 1
@@ -263,14 +264,13 @@ def gather(
     by_configuration: dict[str, list[Record]] = {}
     for record in runs:
         by_configuration.setdefault(record["configuration"], []).append(record)
-    all_settings = [settings_of(records[0]) for records in by_configuration.values()]
+    distinct = distinctions(itertools.chain(*by_configuration.values()))
     methods = []
-    for settings, records in zip(all_settings, by_configuration.values(), strict=True):
-        label = settings["label"]
-        namesakes = [each for each in all_settings if each["label"] == label]
-        differing = differing_settings(namesakes)
-        words = [f"{key}={settings[key]}" for key in differing if key in settings]
+    for name, records in by_configuration.items():
+        settings = settings_of(records[0])
+        words = [f"{key}={value}" for key, value in distinct[name].items()]
         records.sort(key=lambda run: (run["init_seed"], run["data_seed"]))
         logged = tuple(LoggedRun(record, load(record["run"])) for record in records)
-        methods.append(LoggedMethod(":".join([label, *words]), settings, logged))
+        label = ":".join([settings["label"], *words])
+        methods.append(LoggedMethod(label, settings, logged))
     return methods

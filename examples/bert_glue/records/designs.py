@@ -6,12 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from bert_glue.records.files import RecordsError, plain
-from bert_glue.records.run_store import (
-    Record,
-    differing_settings,
-    normalised_label,
-    settings_of,
-)
+from bert_glue.records.run_store import Record, distinctions, normalised_label
 from bert_glue.training.seeds import Seed
 
 T = TypeVar("T")
@@ -118,8 +113,7 @@ class Design:
         named = [
             each.reference
             for each in (other, self)
-            if each.reference != choose_reference(each.methods)
-            and each.reference in methods
+            if each.reference in {*methods} - {choose_reference(each.methods)}
         ]
         return Design(
             self.number,
@@ -145,7 +139,11 @@ class Design:
         firsts: dict[str, Record] = {}
         for run in runs:
             firsts.setdefault(run["configuration"], run)
-        labels = _unique_labels(list(firsts.values()))
+        labels = {}
+        for name, differing in distinctions(firsts.values()).items():
+            words = [f"{k.replace('_', ' ')} {v}" for k, v in differing.items()]
+            added = f" ({', '.join(words)})" if words else ""
+            labels[name] = firsts[name]["label"] + added
         methods = _union(labels.values())
         return cls(
             ALL,
@@ -172,31 +170,9 @@ def choose_reference(methods: Sequence[str]) -> str:
       >>> choose_reference(["cwgnc:max_norm=0.01", "cwgnc:max_norm=0.05"])
       'cwgnc:max_norm=0.05'
     """
-    for wanted in ("cwgnc", "cwgnc:max_norm=0.05"):
-        if wanted in methods:
-            return wanted
     ours = [label for label in methods if label.startswith("cwgnc")]
-    return (ours or list(methods))[0]
-
-
-def _unique_labels(runs: Sequence[Record]) -> dict[str, str]:
-    """A label for each of some configurations, unlike those of the same task."""
-    by_label: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for settings in map(settings_of, runs):
-        key = settings["task"], settings["label"]
-        by_label.setdefault(key, []).append(settings)
-    labels = {}
-    for (_, label), namesakes in by_label.items():
-        names = differing_settings(namesakes)
-        for settings in namesakes:
-            words = [
-                f"{name.replace('_', ' ')} {settings[name]}"
-                for name in names
-                if name in settings
-            ]
-            added = f" ({', '.join(words)})" if words else ""
-            labels[settings["configuration"]] = label + added
-    return labels
+    wanted = ("cwgnc", "cwgnc:max_norm=0.05", *ours, *methods)
+    return next(label for label in wanted if label in methods)
 
 
 def _union(*parts: Iterable[T]) -> tuple[T, ...]:

@@ -6,8 +6,8 @@ import json
 import math
 import os
 import pathlib
+import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -91,21 +91,17 @@ def replace_file(path: pathlib.Path, content: bytes) -> None:
     """
     with explained(path, "written"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED, delete=False
-        ) as file:
-            try:
+        # Unlike one of tempfile's it is read like its neighbours.
+        unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
+        try:
+            with open(unfinished, "xb") as file:
                 file.write(content)
                 file.flush()
-                os.fsync(file.fileno())
-                # Temporary files are private; this one is read like its neighbours.
-                umask = os.umask(0)
-                os.umask(umask)
-                os.fchmod(file.fileno(), 0o666 & ~umask)
-                os.replace(file.name, path)
-            except BaseException:
-                pathlib.Path(file.name).unlink(missing_ok=True)
-                raise
+                os.fsync(file)
+            os.replace(unfinished, path)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
         sync_folder(path.parent)
 
 

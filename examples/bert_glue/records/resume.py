@@ -12,12 +12,13 @@ before checksums of its files could be there.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -40,38 +41,30 @@ _TRIES, _PAUSE_SECONDS = 20, 0.05
 Note = Callable[[str], None]
 
 
+@dataclasses.dataclass
 class Checkpoint:
     """The checkpoint of a group of seeds.
 
-    Args:
+    Attributes:
       folder: its folder; made when it is first saved.
-      about: the group, and what its result depends on beside the group: a checkpoint
-        of anything else is not used. Values that JSON can hold.
+      about: the group, and what its result depends on beside the group, as JSON has
+        it: a checkpoint of anything else is not used.
       minutes: least time between two savings.
       note: tells the user something, in a line.
-
-    Attributes:
-      folder: the same.
-      about: the same, as JSON has it.
     """
 
-    def __init__(
-        self,
-        folder: pathlib.Path,
-        about: Mapping[str, Any],
-        minutes: float,
-        note: Note = lambda text: None,
-    ) -> None:
-        self.folder = folder
-        self.about = json.loads(json.dumps({"format": FORMAT, **about}))
-        self._seconds = 60 * minutes
-        self._note = note
+    folder: pathlib.Path
+    about: dict[str, Any]
+    minutes: float
+    note: Note
+
+    def __post_init__(self) -> None:
         self._saved = time.monotonic()
 
     @processes.decided_by_first
     def is_due(self) -> bool:
         """Whether it is time to save again."""
-        return time.monotonic() - self._saved > self._seconds
+        return time.monotonic() - self._saved > 60 * self.minutes
 
     @processes.decided_by_first
     def save(
@@ -106,8 +99,10 @@ class Checkpoint:
             kept = [step]
         # Orbax passes on the errors of TensorStore, which are of many kinds.
         except Exception as error:
-            self._note(f"no checkpoint at step {step:,}: {_first_line(error)}")
-        self._clear(kept)
+            self.note(f"no checkpoint at step {step:,}: {_first_line(error)}")
+        for path in self.folder.glob("*"):
+            if path.name not in map(str, kept):
+                _remove(path)
         self._saved = time.monotonic()
 
     def load(
@@ -125,10 +120,14 @@ class Checkpoint:
         """
         newest = self._newest(template) if processes.is_first() else None
         facts = processes.agree(lambda: newest and newest[0])
-        leaves = processes.arrays_from_first(newest and newest[1])
-        if facts is None or leaves is None:
+        if facts is None:
             return None
         structure = jax.tree.structure(template(facts))
+        # One by one, as what is sent takes a few times its memory on the way.
+        leaves = [
+            processes.agree(lambda index=index: newest and newest[1][index])
+            for index in range(structure.num_leaves)
+        ]
         return facts, jax.tree.unflatten(structure, leaves)
 
     def _newest(
@@ -141,7 +140,7 @@ class Checkpoint:
                 saved = _read(folder / _GROUP)
                 if saved["about"] != self.about:
                     differing = _differing(saved["about"], self.about)
-                    self._note(f"{folder} is not used: it was saved with {differing}")
+                    self.note(f"{folder} is not used: it was saved with {differing}")
                     continue
                 # Orbax finds most damage, too, but with much noise.
                 if _checksums(folder / _ARRAYS) != saved["files"]:
@@ -151,9 +150,9 @@ class Checkpoint:
             # Whatever is wrong with what a kill or a full disk left: it is not used.
             except Exception as error:
                 reason = _first_line(error)
-                self._note(f"{folder} is damaged and is not used ({reason})")
+                self.note(f"{folder} is damaged and is not used ({reason})")
             else:
-                self._note(f"going on from {folder}")
+                self.note(f"going on from {folder}")
                 return saved["facts"], leaves
         return None
 
@@ -169,11 +168,6 @@ class Checkpoint:
         """Steps at which something was saved, the last one first."""
         paths = self.folder.glob(f"*/{_GROUP}")
         return sorted((int(path.parent.name) for path in paths), reverse=True)
-
-    def _clear(self, kept: Iterable[int]) -> None:
-        for path in self.folder.glob("*"):
-            if path.name not in map(str, kept):
-                _remove(path)
 
 
 class Checkpoints:
@@ -218,9 +212,11 @@ class Checkpoints:
         if not self._minutes:
             return None
         group = {"recorded": recorded, "seeds": [list(seed) for seed in seeds]}
-        about = {"configuration": configuration, **group, **self._surroundings}
+        about = {"format": FORMAT, "configuration": configuration, **group}
+        about |= {**self._surroundings, "layout": layout}
         folder = self._folder / f"{configuration}-{identity(group)}"
-        return Checkpoint(folder, {**about, "layout": layout}, self._minutes, note)
+        about = json.loads(json.dumps(about))
+        return Checkpoint(folder, about, self._minutes, note)
 
     def interrupted(
         self,
@@ -346,13 +342,11 @@ def _differing(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     names = []
     for name in sorted(saved.keys() | wanted.keys()):
         ours, theirs = wanted.get(name), saved.get(name)
-        if ours == theirs:
-            continue
         if isinstance(ours, dict) and isinstance(theirs, dict):
             names.append(_differing(theirs, ours))
-        else:
+        elif ours != theirs:
             names.append(f"{name} {theirs} instead of {ours}")
-    return ", ".join(names)
+    return ", ".join(filter(None, names))
 
 
 def _first_line(error: Exception) -> str:

@@ -14,7 +14,7 @@ import json
 import os
 import pathlib
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from bert_glue.devices.processes import decided_by_first, is_first
@@ -123,8 +123,7 @@ class RunStore:
         if not os.path.lexists(self.folder):
             return []
         with self.locked("read"):
-            self._mend()
-            return _parse(self._content(), self.path)
+            return _parse(self._mend(), self.path)
 
     @decided_by_first
     def append(self, records: Iterable[Mapping[str, Any]]) -> None:
@@ -222,12 +221,9 @@ class RunStore:
             sweep(folder.glob(f".*{UNFINISHED}"))
             sweep(folder.glob(f"*/.*{UNFINISHED}"))
 
-    def _content(self) -> bytes:
-        return self.path.read_bytes() if self.path.exists() else b""
-
-    def _mend(self) -> None:
-        """Makes the file end with a whole line."""
-        content = self._content()
+    def _mend(self) -> bytes:
+        """Makes the file end with a whole line, and returns its lines."""
+        content = self.path.read_bytes() if self.path.exists() else b""
         whole, fragment = _split(content)
         if fragment:
             with open(self.folder / FRAGMENTS, "ab") as aside:
@@ -242,6 +238,7 @@ class RunStore:
         elif whole and not whole.endswith(b"\n"):
             with open(self.path, "ab") as file:
                 file.write(b"\n")
+        return whole
 
     def _explained(self, verb: str) -> contextlib.AbstractContextManager[None]:
         return explained(f"the output directory {self.folder}", verb)
@@ -268,22 +265,33 @@ def settings_of(run: Record) -> dict[str, Any]:
     return {key: value for key, value in run.items() if key not in _OF_A_RUN}
 
 
-def differing_settings(configurations: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Names of the settings that are not the same in all of some configurations.
+def distinctions(runs: Iterable[Record]) -> dict[str, dict[str, Any]]:
+    """What tells configurations apart that have one label on one task.
 
     Args:
-      configurations: the settings of each, at least one.
+      runs: records.
 
     Returns:
-      The names, in the order in which they appear; 'configuration' never.
+      By the name of each configuration those of its settings that are not the same in
+      all of its namesakes, in the order in which they appear; namesakes stand together.
     """
-    first = configurations[0]
-    return [
-        name
-        for name in dict.fromkeys(itertools.chain(*configurations))
-        if any(each.get(name) != first.get(name) for each in configurations)
-        and name != "configuration"
-    ]
+    by_label: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for settings in map(settings_of, runs):
+        namesakes = by_label.setdefault((settings["task"], settings["label"]), {})
+        namesakes.setdefault(settings.pop("configuration"), settings)
+    distinct = {}
+    for namesakes in by_label.values():
+        first, *others = namesakes.values()
+        differing = [
+            key
+            for key in dict.fromkeys(itertools.chain(first, *others))
+            if any(other.get(key) != first.get(key) for other in others)
+        ]
+        for name, settings in namesakes.items():
+            distinct[name] = {
+                key: settings[key] for key in differing if key in settings
+            }
+    return distinct
 
 
 def normalised_label(label: str) -> str:
@@ -344,13 +352,11 @@ def _parse(content: bytes, path: pathlib.Path) -> list[Record]:
 
 def _check_record(record: Any, where: str) -> None:
     if not isinstance(record, dict) or "format" not in record:
-        raise RecordsError(
-            f"{where} is not the record of a run; use another output directory"
-        )
-    if record["format"] != FORMAT:
-        raise RecordsError(
-            f"{where} is of version {record['format']} of the record, this is version "
-            f"{FORMAT}; use another output directory"
-        )
-    if not isinstance(record.get("run"), str):
-        raise RecordsError(f"{where} does not name its run")
+        problem = "is not the record of a run"
+    elif (version := record["format"]) != FORMAT:
+        problem = f"is of version {version} of the record, this is version {FORMAT}"
+    elif not isinstance(record.get("run"), str):
+        problem = "does not name its run"
+    else:
+        return
+    raise RecordsError(f"{where} {problem}; use another output directory")

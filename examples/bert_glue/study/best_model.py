@@ -105,7 +105,7 @@ class BestModel:
             raise NoBestRun("there is no best run to keep: every run diverged")
         record = max(sound, key=lambda run: run["score"])
         configuration = by_name[record["configuration"]]
-        params = processes.from_first(self._parameters(record), self._subject.shapes)
+        params = processes.agree(lambda: self._parameters(record))
         if params is None:
             record, params = _train_again(configuration, record, progress)
         if not configuration.recipe.segment_ids:
