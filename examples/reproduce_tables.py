@@ -161,11 +161,8 @@ def report_tables(
     wanted = write.read(records, number, reference)
     for table in wanted:
         say(formats.text(table) + "\n")
-    tables = wanted
-    if number is not None:
-        known = write.read(records, reference=reference)
-        tables = [*known, *(wanted if number == _ALL else [])]
-        tables = list({table.design.number: table for table in tables}.values())
+    known = write.read(records, reference=reference) if number else []
+    tables = list({table.design.number: table for table in [*known, *wanted]}.values())
     if note := write.left_over(records, tables):
         say(f"note: {note}")
     for path in write.write(records, tables):

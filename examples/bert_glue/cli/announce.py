@@ -51,9 +51,8 @@ def announcement(options: argparse.Namespace, study: Study) -> Iterator[str]:
 
 def has_one_class(task: Task, labels: ArrayLike | None) -> bool:
     """Whether all examples are of one class."""
-    if task.is_regression or labels is None:
-        return False
-    return len(np.unique(np.asarray(labels))) == 1
+    is_class = labels is not None and not task.is_regression
+    return is_class and len(np.unique(np.asarray(labels))) == 1
 
 
 def _about_subject(options: argparse.Namespace, subject: Subject) -> Iterator[str]:
