@@ -144,8 +144,7 @@ def prepare(job: "Job") -> "Part":
         if any(run["configuration"] in cells.values() for run in job.records.read()):
             report_tables(progress.note, job.records, job.options.table)
 
-    number, seeds = job.options.table, tuple(job.seeds)
-    design = Design(number, methods, tasks, cells, seeds, reference)
+    design = Design(job.options.table, methods, tasks, cells, job.seeds, reference)
     return Part(report, design=design)
 
 

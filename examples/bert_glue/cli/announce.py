@@ -42,10 +42,7 @@ def announcement(options: argparse.Namespace, study: Study) -> Iterator[str]:
     names = {configuration.name for configuration in study.configurations}
     if others := {run["configuration"] for run in study.records.read()} - names:
         many = "configurations have" if len(others) > 1 else "configuration has"
-        yield (
-            f"{len(others)} other {many} runs in this directory; summary.json keeps "
-            "them apart"
-        )
+        yield f"{len(others)} other {many} runs in this directory; summary.json has all"
     yield from (f"note: {note}" for note in study.records.notes)
 
 

@@ -179,15 +179,10 @@ def check_processes(options: argparse.Namespace) -> None:
     """
     by_hand = (options.coordinator, options.num_processes, options.process_id)
     if not options.distributed and 0 < sum(each is not None for each in by_hand) < 3:
-        raise ValueError(
-            "--coordinator, --num-processes and --process-id belong together"
-        )
+        raise ValueError("--coordinator, --num-processes, --process-id belong together")
     _, number, index = by_hand
     if number is not None and index is not None and not 0 <= index < number:
-        raise ValueError(
-            f"--process-id is {index}; accepted is 0 to {number - 1}, as "
-            f"--num-processes is {number}"
-        )
+        raise ValueError(f"--process-id is {index}; accepted is 0 to {number - 1}")
 
 
 def seeds(options: argparse.Namespace) -> list[tuple[int, int]]:

@@ -20,8 +20,7 @@ _TASK = "acceptability"
 # The settings that are used most; all others stand at the end of the help.
 _FIRST = ("max_norm", *ALWAYS_SHOWN, "group_by_length")
 
-_LENGTH = Rule(int, "a whole number of at least 8", lambda value: value >= 8)
-_PART = Rule(float, "a number above 0 and below 1", lambda value: 0 < value < 1)
+_PART = Rule(float, "a number above 0 and below 1", lambda x: 0 < x < 1)
 
 # How a value is read follows from what the help calls it; others are text.
 _READERS: Mapping[str, Callable[[str], Any]] = {
@@ -30,7 +29,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "FILE": pathlib.Path,
     "I": int,
     "N": typed(WHOLE.read),
-    "LENGTH": typed(_LENGTH.read),
+    "LENGTH": typed(Rule(int, "a whole number of at least 8", lambda x: x >= 8).read),
     "SHARE": typed(_PART.read),
     "X": typed(FROM_ZERO.read),
     "TASK": typed(types.parse_task),
@@ -120,12 +119,9 @@ def add_options(
 
     known = "; ".join(f"{name}: {recipe.summary}" for name, recipe in METHODS.items())
     names = f"methods, separated by commas (default {methods}). {known}"
-    group = add_group(
+    first = add_group(
         parser, "methods and their settings", {"--method METHODS": names}, _METHODS_NOTE
     )
-    for name in _FIRST:
-        _add_setting(group, name)
-
     runs = {
         "--seeds SEEDS": "a count (5 means 0 to 4), or a list such as 3,7,10-12, or "
         f"'7,' for the seed 7 alone (default {seeds})",
@@ -134,10 +130,9 @@ def add_options(
     }
     add_group(parser, "runs", runs | _RUNS)
     add_group(parser, "devices", _DEVICES)
-    group = parser.add_argument_group("further settings of methods")
+    further = parser.add_argument_group("further settings of methods")
     for name in SETTINGS:
-        if name not in _FIRST:
-            _add_setting(group, name)
+        _add_setting(first if name in _FIRST else further, name)
     parser.set_defaults(
         model=EMBEDDED,
         method=methods,

@@ -46,7 +46,7 @@ class Job:
 
     options: argparse.Namespace
     records: RunStore
-    seeds: Sequence[Seed]
+    seeds: tuple[Seed, ...]
     configurations: Sequence[Configuration]
 
 
@@ -118,7 +118,7 @@ def _make_study(
     records = _open_records(options)
     if not options.no_compilation_cache:
         environment.keep_compiled_programs()
-    seeds = [Seed(*pair) for pair in options.pairs]
+    seeds = tuple(Seed(*pair) for pair in options.pairs)
     configurations = _configure(options)
     part = prepare(Job(options, records, seeds, configurations))
     study = Study(

@@ -108,12 +108,9 @@ def describe(recipe: Recipe) -> str:
       devlin: global norm <= 1, learning rate 2e-05, batch size 16, epochs 3,
           warmup ratio 0.1, weight decay 0.01, bias correction false
     """
-    clipping = {
-        "component": f"norm of each component <= {recipe.max_norm:g}",
-        "global": f"global norm <= {recipe.max_norm:g}",
-        "none": "no clipping",
-    }
-    parts = [clipping[recipe.clipping]]
+    norms = {"component": "norm of each component", "global": "global norm"}
+    norm = norms.get(recipe.clipping)
+    parts = [f"{norm} <= {recipe.max_norm:g}" if norm else "no clipping"]
     for name, about in SETTINGS.items():
         value = getattr(recipe, name)
         is_special = value != about.default and name not in ("clipping", "max_norm")

@@ -1,5 +1,6 @@
 """What a setting may be: its type and range, how it is read, and how it is written."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
@@ -46,12 +47,10 @@ class Rule:
         """
         if text.lower() == "none" and self.optional:
             return None
-        try:
+        with contextlib.suppress(KeyError, ValueError):
             value = _BOOLS[text.lower()] if self.kind is bool else self.kind(text)
             if self.allows(value):
                 return value
-        except (KeyError, ValueError):
-            pass
         raise ValueError(f"got {text!r}; accepted is {self.accepted}")
 
 
