@@ -144,8 +144,7 @@ def prepare(job: "Job") -> "Part":
         if any(run["configuration"] in cells.values() for run in job.records.read()):
             report_tables(progress.note, job.records, job.options.table)
 
-    number, seeds = job.options.table, tuple(job.seeds)
-    design = Design(number, methods, tasks, cells, seeds, reference)
+    design = Design(job.options.table, methods, tasks, cells, job.seeds, reference)
     return Part(report, design=design)
 
 
@@ -161,11 +160,8 @@ def report_tables(
     wanted = write.read(records, number, reference)
     for table in wanted:
         say(formats.text(table) + "\n")
-    tables = wanted
-    if number is not None:
-        known = write.read(records, reference=reference)
-        tables = [*known, *(wanted if number == _ALL else [])]
-        tables = list({table.design.number: table for table in tables}.values())
+    known = write.read(records, reference=reference) if number else []
+    tables = list({table.design.number: table for table in [*known, *wanted]}.values())
     if note := write.left_over(records, tables):
         say(f"note: {note}")
     for path in write.write(records, tables):

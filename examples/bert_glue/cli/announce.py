@@ -42,18 +42,14 @@ def announcement(options: argparse.Namespace, study: Study) -> Iterator[str]:
     names = {configuration.name for configuration in study.configurations}
     if others := {run["configuration"] for run in study.records.read()} - names:
         many = "configurations have" if len(others) > 1 else "configuration has"
-        yield (
-            f"{len(others)} other {many} runs in this directory; summary.json keeps "
-            "them apart"
-        )
+        yield f"{len(others)} other {many} runs in this directory; summary.json has all"
     yield from (f"note: {note}" for note in study.records.notes)
 
 
 def has_one_class(task: Task, labels: ArrayLike | None) -> bool:
     """Whether all examples are of one class."""
-    if task.is_regression or labels is None:
-        return False
-    return len(np.unique(np.asarray(labels))) == 1
+    is_class = labels is not None and not task.is_regression
+    return is_class and len(np.unique(np.asarray(labels))) == 1
 
 
 def _about_subject(options: argparse.Namespace, subject: Subject) -> Iterator[str]:

@@ -76,15 +76,14 @@ def recipes(
     given = settings(options).items()
     # Whether a setting has an effect depends on those that need no other.
     for name, value in sorted(given, key=lambda item: bool(SETTINGS[item[0]].needs)):
-        reasons = [why_idle(recipe, name, value) for recipe in chosen]
+        idle = [(recipe, why_idle(recipe, name, value)) for recipe in chosen]
         own = all(name in recipe.changed for recipe in chosen)
-        if all(reasons) and not own:
-            labels = [f"{recipe.label}: " for recipe in chosen]
-            why = "; ".join(map("".join, zip(labels, reasons, strict=True)))
-            raise ValueError(f"{flag(name)} has no effect ({why})")
+        if all(why for _, why in idle) and not own:
+            reasons = "; ".join(f"{recipe.label}: {why}" for recipe, why in idle)
+            raise ValueError(f"{flag(name)} has no effect ({reasons})")
         chosen = [
             recipe if why else recipe.with_defaults(**{name: value})
-            for recipe, why in zip(chosen, reasons, strict=True)
+            for recipe, why in idle
         ]
     return tuple(chosen)
 
@@ -180,15 +179,10 @@ def check_processes(options: argparse.Namespace) -> None:
     """
     by_hand = (options.coordinator, options.num_processes, options.process_id)
     if not options.distributed and 0 < sum(each is not None for each in by_hand) < 3:
-        raise ValueError(
-            "--coordinator, --num-processes and --process-id belong together"
-        )
+        raise ValueError("--coordinator, --num-processes, --process-id belong together")
     _, number, index = by_hand
     if number is not None and index is not None and not 0 <= index < number:
-        raise ValueError(
-            f"--process-id is {index}; accepted is 0 to {number - 1}, as "
-            f"--num-processes is {number}"
-        )
+        raise ValueError(f"--process-id is {index}; accepted is 0 to {number - 1}")
 
 
 def seeds(options: argparse.Namespace) -> list[tuple[int, int]]:

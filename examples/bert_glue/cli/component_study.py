@@ -17,14 +17,12 @@ from bert_glue.study.study import Study
 # What makes runs comparable: the same model on the same data.
 _SUBJECT = ("task", "model_fingerprint", "data_fingerprint", "max_length", "dtype")
 
-Methods = Sequence[LoggedMethod]
-
 
 def run(
     parser: Parser,
     options: argparse.Namespace,
-    describe: Callable[[Methods], str],
-    draw: Callable[[pathlib.Path, Methods], Iterable[pathlib.Path]],
+    describe: Callable[[Sequence[LoggedMethod]], str],
+    draw: Callable[[pathlib.Path, Sequence[LoggedMethod]], Iterable[pathlib.Path]],
     check: Callable[[int], object] = lambda layers: None,
 ) -> int:
     """Does the runs that are missing unless only figures are wanted, and draws them.

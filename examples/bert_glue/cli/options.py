@@ -20,8 +20,7 @@ _TASK = "acceptability"
 # The settings that are used most; all others stand at the end of the help.
 _FIRST = ("max_norm", *ALWAYS_SHOWN, "group_by_length")
 
-_LENGTH = Rule(int, "a whole number of at least 8", lambda value: value >= 8)
-_PART = Rule(float, "a number above 0 and below 1", lambda value: 0 < value < 1)
+_PART = Rule(float, "a number above 0 and below 1", lambda x: 0 < x < 1)
 
 # How a value is read follows from what the help calls it; others are text.
 _READERS: Mapping[str, Callable[[str], Any]] = {
@@ -30,9 +29,9 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "FILE": pathlib.Path,
     "I": int,
     "N": typed(WHOLE.read),
-    "LENGTH": typed(_LENGTH.read),
+    "LENGTH": typed(Rule(int, "a whole number of at least 8", lambda x: x >= 8).read),
     "SHARE": typed(_PART.read),
-    "MINUTES": typed(FROM_ZERO.read),
+    "X": typed(FROM_ZERO.read),
     "TASK": typed(types.parse_task),
     "TASKS": typed(types.parse_tasks),
     "METHODS": typed(parse_methods),
@@ -53,7 +52,8 @@ _DATA = {
     "--train-file FILE": "your own task instead: TSV with a header, the columns "
     "sentence (or sentence1 and sentence2) and label",
     "--eval-file FILE": "its examples to score",
-    "--metric NAME": "accuracy (the default), f1, matthews, pearson_spearman of values",
+    "--metric NAME": "its metric: accuracy (the default), f1, matthews, or for labels "
+    "that are values pearson_spearman",
     "--max-train-examples N": "train on N examples drawn at random, always the same",
     "--max-eval-examples N": "score N examples, drawn likewise",
     "--held-out SHARE": "score this share of the training examples, and do not train "
@@ -74,17 +74,15 @@ _RUNS = {
     "--parallel-seeds N|auto": "seeds side by side (default auto: what is fastest)",
     "--dtype float32|bfloat16": "what is computed in (default float32; bfloat16 is for "
     "GPUs and TPUs); parameters are float32 always",
-    "--checkpoint-minutes MINUTES": "time between two savings of what runs that are "
-    "under way need to go on after an interruption (default 10; 0: never)",
+    "--checkpoint-minutes X": "between saves of runs under way (default 10; 0: never)",
     "--merge DIR...": "directories whose runs are first copied into this, each once",
     "--no-compilation-cache": "do not keep compiled programs in $CWGNC_CACHE or "
     "~/.cache/cwgnc_jax",
 }
 _DEVICES = {
-    "--mesh AXES": "how the devices are used, such as seed=4,data=2: places for seeds, "
-    "parts of each batch, and (model) parts of batch, parameters and moments. By "
-    "default as many seeds side by side as there are, batches shared by what is left "
-    "over",
+    "--mesh AXES": "how devices are used, such as seed=4,data=2: places for seeds, "
+    "parts of each batch, and (model) parts of batch, parameters and moments; by "
+    "default as many seeds side by side as there are, batches shared by what is left",
     "--remat none|cheap|full": "what is computed anew to save memory (default cheap)",
     "--distributed": "this is one of several processes that do the same runs together, "
     "each on devices of its own; JAX finds the others on a TPU slice, SLURM, Open MPI "
@@ -112,22 +110,18 @@ def add_options(
       folder: the output directory by default, for TASK the task's name.
       tasks: if the script takes several tasks, which ones it does by default.
     """
-    task = f"{', '.join(GENERATED)} (generated, nothing to download), or of GLUE "
-    task += f"{', '.join(TASKS)}; "
-    if tasks:
-        which = {"--task TASKS": f"{task}separated by commas (default {tasks})"}
-    else:
-        which = {"--task TASK": f"{task}the default is {_TASK}"}
-    add_group(parser, "model and task", _MODEL | which | _DATA)
+    default = f"separated by commas (default {tasks})" if tasks else f"default {_TASK}"
+    task = {
+        f"--task {'TASKS' if tasks else 'TASK'}": f"{', '.join(GENERATED)} (generated, "
+        f"nothing to download), or of GLUE {', '.join(TASKS)}; {default}"
+    }
+    add_group(parser, "model and task", _MODEL | task | _DATA)
 
     known = "; ".join(f"{name}: {recipe.summary}" for name, recipe in METHODS.items())
     names = f"methods, separated by commas (default {methods}). {known}"
-    group = add_group(
+    first = add_group(
         parser, "methods and their settings", {"--method METHODS": names}, _METHODS_NOTE
     )
-    for name in _FIRST:
-        _add_setting(group, name)
-
     runs = {
         "--seeds SEEDS": "a count (5 means 0 to 4), or a list such as 3,7,10-12, or "
         f"'7,' for the seed 7 alone (default {seeds})",
@@ -136,10 +130,9 @@ def add_options(
     }
     add_group(parser, "runs", runs | _RUNS)
     add_group(parser, "devices", _DEVICES)
-    group = parser.add_argument_group("further settings of methods")
+    further = parser.add_argument_group("further settings of methods")
     for name in SETTINGS:
-        if name not in _FIRST:
-            _add_setting(group, name)
+        _add_setting(first if name in _FIRST else further, name)
     parser.set_defaults(
         model=EMBEDDED,
         method=methods,

@@ -46,7 +46,7 @@ class Job:
 
     options: argparse.Namespace
     records: RunStore
-    seeds: Sequence[Seed]
+    seeds: tuple[Seed, ...]
     configurations: Sequence[Configuration]
 
 
@@ -69,7 +69,7 @@ def run(
     parser: Parser,
     options: argparse.Namespace,
     prepare: Callable[[Job], Part],
-    report_only: Callable[[RunStore], None] | None = None,
+    report_only: Callable[[RunStore], object] = lambda records: None,
 ) -> int:
     """Does what is missing of a study, reports, and lets go of its records.
 
@@ -85,8 +85,10 @@ def run(
     """
     try:
         with errors_in_one_line(parser, ValueError, RecordsError):
-            if report_only and options.report_only:
-                with contextlib.closing(_open_finished(options)) as records:
+            if options.report_only:
+                with contextlib.closing(_open_records(options)) as records:
+                    for note in records.notes:
+                        print(f"note: {note}")
                     report_only(records)
                 return 0
             study, report = _make_study(options, prepare)
@@ -106,16 +108,6 @@ def run(
     return 0
 
 
-def _open_finished(options: argparse.Namespace) -> RunStore:
-    """The records of a directory that there is, or of others to merge."""
-    if not options.merge and not options.output_dir.is_dir():
-        raise ValueError(f"there is no output directory {options.output_dir}")
-    records = _open_records(options)
-    for note in records.notes:
-        print(f"note: {note}")
-    return records
-
-
 def _make_study(
     options: argparse.Namespace, prepare: Callable[[Job], Part]
 ) -> tuple[Study, Callable[[Study, Progress], None]]:
@@ -126,7 +118,7 @@ def _make_study(
     records = _open_records(options)
     if not options.no_compilation_cache:
         environment.keep_compiled_programs()
-    seeds = [Seed(*pair) for pair in options.pairs]
+    seeds = tuple(Seed(*pair) for pair in options.pairs)
     configurations = _configure(options)
     part = prepare(Job(options, records, seeds, configurations))
     study = Study(
@@ -145,6 +137,8 @@ def _make_study(
 
 def _open_records(options: argparse.Namespace) -> RunStore:
     """The records of the output directory, those of others to merge included."""
+    if options.report_only and not options.merge and not options.output_dir.is_dir():
+        raise ValueError(f"there is no output directory {options.output_dir}")
     records = RunStore(options.output_dir)
     records.read()
     if options.merge:

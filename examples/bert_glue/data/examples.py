@@ -47,7 +47,7 @@ class Task:
     @property
     def failed_below(self) -> float | None:
         """Score (per cent) up to which the paper's released code calls a run failed."""
-        # Imported here, for a command line is answered before JAX is imported.
+        # Tasks' names are read for the help, which does not wait for JAX.
         from cwgnc_jax.stability import RELEASED_FAILED_AT
 
         return RELEASED_FAILED_AT.get(self.name)

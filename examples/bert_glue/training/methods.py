@@ -20,15 +20,13 @@ METHODS: Mapping[str, Recipe] = {
         ),
         Recipe(
             "devlin",
-            "BERT's own: Adam without bias correction, global norm clipped "
-            "(Devlin et al. 2019)",
+            "global norm clipped, Adam without bias correction (Devlin et al. 2019)",
             bias_correction=False,
         ),
         Recipe("adamw", "the same with bias correction"),
         Recipe(
             "mixout",
-            "weights fall back to their initial values at random, instead of "
-            "dropout (Lee et al. 2019)",
+            "initial weights at random instead of dropout (Lee et al. 2019)",
             batch_size=32,
             dropout=0.0,
             mixout=0.9,
@@ -45,8 +43,7 @@ METHODS: Mapping[str, Recipe] = {
         Recipe("full", "adamw by another name, beside gradual unfreezing"),
         Recipe(
             "gu",
-            "adamw with gradual unfreezing: a layer more in each stage (Howard "
-            "and Ruder 2018)",
+            "gradual unfreezing: a layer more in each stage (Howard and Ruder 2018)",
             unfreeze="gu",
         ),
         Recipe(
@@ -88,13 +85,12 @@ def parse_methods(text: str) -> tuple[Recipe, ...]:
       >>> parse_methods("cwgnc:unfreeze=gu")[0].unfreeze
       'gu'
     """
-    recipes: dict[str, Recipe] = {}
-    for item in text.split(","):
-        recipe = _parse_method(item.strip())
-        if recipe.label in recipes:
-            raise ValueError(f"the method {recipe.label!r} is there twice")
-        recipes[recipe.label] = recipe
-    return tuple(recipes.values())
+    recipes = tuple(_parse_method(item.strip()) for item in text.split(","))
+    labels = [recipe.label for recipe in recipes]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ValueError(f"the method {label!r} is there twice")
+    return recipes
 
 
 def describe(recipe: Recipe) -> str:
@@ -112,12 +108,9 @@ def describe(recipe: Recipe) -> str:
       devlin: global norm <= 1, learning rate 2e-05, batch size 16, epochs 3,
           warmup ratio 0.1, weight decay 0.01, bias correction false
     """
-    clipping = {
-        "component": f"norm of each component <= {recipe.max_norm:g}",
-        "global": f"global norm <= {recipe.max_norm:g}",
-        "none": "no clipping",
-    }
-    parts = [clipping[recipe.clipping]]
+    norms = {"component": "norm of each component", "global": "global norm"}
+    norm = norms.get(recipe.clipping)
+    parts = [f"{norm} <= {recipe.max_norm:g}" if norm else "no clipping"]
     for name, about in SETTINGS.items():
         value = getattr(recipe, name)
         is_special = value != about.default and name not in ("clipping", "max_norm")

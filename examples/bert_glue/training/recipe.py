@@ -163,8 +163,7 @@ class Recipe:
         return {
             name: value
             for name, about in SETTINGS.items()
-            if (value := getattr(self, name)) != about.default
-            or name in _ALWAYS_RECORDED
+            if (value := getattr(self, name)) != about.default or name in _RECORDED
         }
 
     def warmup_steps(self, steps: int) -> int:
@@ -229,7 +228,8 @@ class Recipe:
 SETTINGS = settings_of(Recipe)
 """All settings of a recipe."""
 
-_ALWAYS_RECORDED = [*SETTINGS][: [*SETTINGS].index("bias_correction")]
+# Whatever their values.
+_RECORDED = [*SETTINGS][: [*SETTINGS].index("bias_correction")]
 
 
 def refusal(method: str, name: str, value: Any) -> str:

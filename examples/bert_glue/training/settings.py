@@ -1,5 +1,6 @@
 """What a setting may be: its type and range, how it is read, and how it is written."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
@@ -46,29 +47,23 @@ class Rule:
         """
         if text.lower() == "none" and self.optional:
             return None
-        try:
+        with contextlib.suppress(KeyError, ValueError):
             value = _BOOLS[text.lower()] if self.kind is bool else self.kind(text)
             if self.allows(value):
                 return value
-        except (KeyError, ValueError):
-            pass
         raise ValueError(f"got {text!r}; accepted is {self.accepted}")
 
 
 _BOOLS = {"true": True, "false": False}
 
 # Comparisons with NaN are false: no rule accepts it.
-WHOLE = Rule(int, "a whole number of at least 1", lambda value: value >= 1)
-FROM_ZERO = Rule(float, "a number of at least 0", lambda value: 0 <= value < math.inf)
-POSITIVE = Rule(float, "a number above 0", lambda value: 0 < value < math.inf)
-BELOW_ONE = Rule(
-    float, "a number of at least 0 and below 1", lambda value: 0 <= value < 1
-)
-SHARE = Rule(
-    float, "a number of at least 0 and at most 1", lambda value: 0 <= value <= 1
-)
-NORM = Rule(float, "a number of at least 0, or inf", lambda value: value >= 0)
-BOOL = Rule(bool, "true or false", lambda value: isinstance(value, bool))
+WHOLE = Rule(int, "a whole number of at least 1", lambda x: x >= 1)
+FROM_ZERO = Rule(float, "a number of at least 0", lambda x: 0 <= x < math.inf)
+POSITIVE = Rule(float, "a number above 0", lambda x: 0 < x < math.inf)
+BELOW_ONE = Rule(float, "a number of at least 0 and below 1", lambda x: 0 <= x < 1)
+SHARE = Rule(float, "a number of at least 0 and at most 1", lambda x: 0 <= x <= 1)
+NORM = Rule(float, "a number of at least 0, or inf", lambda x: x >= 0)
+BOOL = Rule(bool, "true or false", lambda x: isinstance(x, bool))
 _RULES = {int: WHOLE, bool: BOOL}
 
 
