@@ -35,6 +35,7 @@ ADAMW = {
     "mixout_gradient": "released",
     "mixout_output_layer": True,
     "unfreeze": None,
+    "freezing": "split",
     "stages": None,
     "carry_optimizer": False,
 }
