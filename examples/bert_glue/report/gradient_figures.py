@@ -65,11 +65,10 @@ def choose_runs(method: LoggedMethod) -> dict[str, LoggedRun]:
     def score(run: LoggedRun) -> tuple[bool, float]:
         return run.record["diverged_at"] is None, run.record["score"]
 
-    outcomes = _by_outcome(method)
     chosen = {}
-    for outcome, choose in (("failed", min), ("successful", max)):
-        if outcomes[outcome]:
-            run = choose(outcomes[outcome], key=score)
+    for outcome, runs in _by_outcome(method).items():
+        if runs:
+            run = (min if outcome == "failed" else max)(runs, key=score)
             chosen[f"{outcome} run ({run.name})"] = run
     return chosen
 

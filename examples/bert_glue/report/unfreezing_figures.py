@@ -169,10 +169,10 @@ def _score_lines(methods: Sequence[LoggedMethod]) -> list[dict[str, str]]:
 
 def _scores_figure(methods: Sequence[LoggedMethod]) -> Figure:
     settings = methods[0].settings
-    scores = {
-        name_of(method): scores_by_stage(method)[slice(None) if method.is_staged else 0]
-        for method in methods
-    }
+    scores: dict[str, NDArray[np.float64]] = {}
+    for method in methods:
+        values = scores_by_stage(method)
+        scores[name_of(method)] = values if method.is_staged else values[0]
     runs = {len(method.runs) for method in methods}
     many = f"{min(runs)}" if len(runs) == 1 else f"{min(runs)} to {max(runs)}"
     return plotting.plot_scores(
@@ -187,9 +187,9 @@ def _beside(
     methods: Sequence[LoggedMethod], measure: str
 ) -> dict[str, dict[str, float]]:
     """The first method without stages, unless its runs diverged: how far it moved."""
-    for method in methods:
-        moved = movement_by_stage(method, f"{measure}_from_initial")
-        if moved and not method.is_staged:
+    unstaged = [method for method in methods if not method.is_staged]
+    for method in unstaged:
+        if moved := movement_by_stage(method, f"{measure}_from_initial"):
             last = {group: float(values[0]) for group, values in moved.items()}
             return {name_of(method): last}
     return {}
