@@ -82,8 +82,8 @@ def take_batch(data: Data, indices: Int[Array, " batch"], length: int) -> Batch:
     positions = jnp.arange(length, dtype=jnp.int32)
     mask = positions[None, :] < data.lengths[rows][:, None]
     return Batch(
-        data.input_ids[rows, :length],
-        data.token_type_ids[rows, :length],
+        jnp.asarray(data.input_ids)[rows, :length],
+        jnp.asarray(data.token_type_ids)[rows, :length],
         mask.astype(jnp.int32),
         data.labels[rows],
         (indices >= 0).astype(jnp.float32),

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 # Which rows are kept or held out does not follow the seed of a run: all runs see the
 # same ones.
@@ -140,8 +141,8 @@ class Examples:
         )
         return self._select(kept), self._select(held)
 
-    def _select(self, chosen: np.ndarray) -> "Examples":
-        chosen = np.sort(chosen)
+    def _select(self, chosen: ArrayLike) -> "Examples":
+        chosen = np.sort(np.asarray(chosen))
         return Examples(
             [self.texts[index] for index in chosen],
             None if self.labels is None else self.labels[chosen],

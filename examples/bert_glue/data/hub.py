@@ -78,21 +78,22 @@ def _without_bars_and_retries() -> Iterator[None]:
     Without an answer, what an earlier time left in the cache is taken.
     """
     import datasets
+    from datasets import config
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
-    offline = datasets.config.HF_HUB_OFFLINE
+    offline = config.HF_HUB_OFFLINE
     bars = datasets.are_progress_bars_disabled()
     try:
         HfApi().dataset_info(DATASET, timeout=_PATIENCE)
     except HfHubHTTPError:
         pass  # it answers, and load_dataset will say what
     except Exception:  # of whatever lies between here and there
-        datasets.config.HF_HUB_OFFLINE = True
+        config.HF_HUB_OFFLINE = True
     try:
         datasets.disable_progress_bars()
         yield
     finally:
-        datasets.config.HF_HUB_OFFLINE = offline
+        config.HF_HUB_OFFLINE = offline
         if not bars:
             datasets.enable_progress_bars()

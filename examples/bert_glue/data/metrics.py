@@ -90,7 +90,12 @@ def _share(metric: str, predictions: np.ndarray, labels: np.ndarray) -> float:
     if metric == "accuracy":
         return float(accuracy_score(labels, predictions))
     if metric == "f1":
-        return float(f1_score(labels, predictions, zero_division=0.0))
+        f1 = f1_score(
+            labels,
+            predictions,
+            zero_division=0.0,  # pyright: ignore[reportArgumentType]
+        )
+        return float(f1)
     if any((values == values[0]).all() for values in (predictions, labels)):
         return 0.0
     if metric == "matthews":

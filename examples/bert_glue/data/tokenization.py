@@ -62,7 +62,8 @@ def load_tokenizer(
         # A special token that the vocabulary lacks is given a number above all others,
         # for which the model has no embedding.
         for name in (tokenizer.unk_token, tokenizer.cls_token, tokenizer.sep_token):
-            if tokenizer.backend_tokenizer.token_to_id(name) >= tokenizer.vocab_size:
+            index = tokenizer.backend_tokenizer.token_to_id(str(name))
+            if index is None or index >= tokenizer.vocab_size:
                 raise ValueError(f"{name} is not in the vocabulary")
     except Exception as error:  # of many kinds, bare ones of the engine among them
         raise ValueError(

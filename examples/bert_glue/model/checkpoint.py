@@ -205,7 +205,7 @@ def fill(checkpoint: Checkpoint, params: Parameters) -> Loaded:
         for head, module in _HEADS.items()
         if head in params and not any(n.startswith(f"{module}.") for n in tensors)
     }
-    values = {
+    values: dict[str, Any] = {
         path: initial
         for path, initial in flatten_dict(params, sep="/").items()
         if path.split("/")[0] not in initialised

@@ -367,6 +367,7 @@ class Trainer:
     ) -> Float[Array, ""]:
         dropout_key, transform_key = jax.random.split(key)
         if self._transform is not None:
+            assert state.initial is not None  # kept wherever there is a transform
             params = self._transform(params, state.initial, transform_key)
         params = self.stage.join(params, state.frozen, whole=False)
         logits = self.workload.forward(params, batch, dropout_key)
