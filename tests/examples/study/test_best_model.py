@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 import tiny_bert
-from bert_glue.data import load, tasks
+from bert_glue.data import load
+from bert_glue.data.examples import Examples
 from bert_glue.devices.mesh import SINGLE
 from bert_glue.records.run_store import RunStore
 from bert_glue.study import best_model
@@ -77,7 +78,7 @@ def test_a_model_without_segments_answers_as_it_was_scored(subject, finished):
     # The parameters as they were trained would answer otherwise.
     trained = jax.tree.map(lambda leaf: leaf[0], finished.offer[2].params)
     assert not np.allclose(evaluate(finished.offer[2].params)[0], finished.logits)
-    pairs = tasks.Examples([("the cat sees", "a dog"), ("a", "the red bird")], None)
+    pairs = Examples([("the cat sees", "a dog"), ("a", "the red bird")], None)
     predicted = [best_model.predict(subject, each, pairs) for each in (params, trained)]
     assert predicted[0] != predicted[1]
 
