@@ -1,9 +1,20 @@
 """Fixtures that every test may use."""
 
+import contextlib
 import os
 import pathlib
 
 import pytest
+
+# On a busy machine an example may take any time; that is no fault of what is tested.
+# Without hypothesis (a bare machine with an accelerator) the other tests still run.
+with contextlib.suppress(ImportError):
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile(
+        "busy", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("busy")
 
 # Scripts that record what PyTorch computes; the tests need only what they recorded.
 collect_ignore_glob = ["data/*.py"]
