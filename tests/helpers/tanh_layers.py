@@ -11,6 +11,18 @@ from cwgnc_jax import (
 
 WIDTH = 4
 
+DENSE = {"kernel": np.ones((3, 3), np.float32), "bias": np.ones(3, np.float32)}
+
+
+def bert(**encoder):
+    """Parameters of a BERT's shape around layers of any form."""
+    return {
+        "embeddings": {"word": DENSE, "norm": DENSE},
+        "encoder": encoder,
+        "pooler": DENSE,
+        "classifier": DENSE,
+    }
+
 
 def layer(key, width=WIDTH):
     return {

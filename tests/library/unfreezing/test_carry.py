@@ -15,17 +15,6 @@ from cwgnc_jax import (
     unfreezing_labels,
 )
 
-DENSE = {"kernel": np.ones((3, 3), np.float32), "bias": np.ones(3, np.float32)}
-
-
-def bert(**encoder):
-    return {
-        "embeddings": {"word": DENSE, "norm": DENSE},
-        "encoder": encoder,
-        "pooler": DENSE,
-        "classifier": DENSE,
-    }
-
 
 class TestCarry:
     def test_adam(self):

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from tanh_layers import adamw, make_params, stack
+from tanh_layers import DENSE, adamw, bert, make_params, stack
 
 import cwgnc_jax
 from cwgnc_jax import (
@@ -12,17 +12,6 @@ from cwgnc_jax import (
     unfreezing_groups,
     unfreezing_labels,
 )
-
-DENSE = {"kernel": np.ones((3, 3), np.float32), "bias": np.ones(3, np.float32)}
-
-
-def bert(**encoder):
-    return {
-        "embeddings": {"word": DENSE, "norm": DENSE},
-        "encoder": encoder,
-        "pooler": DENSE,
-        "classifier": DENSE,
-    }
 
 
 class TestGroups:

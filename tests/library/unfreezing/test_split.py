@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tanh_layers import WIDTH, bits_of, make_params, stack
+from tanh_layers import DENSE, WIDTH, bits_of, make_params, stack
 
 import cwgnc_jax
 from cwgnc_jax import (
@@ -13,17 +13,6 @@ from cwgnc_jax import (
     split_params,
     unfreezing_groups,
 )
-
-DENSE = {"kernel": np.ones((3, 3), np.float32), "bias": np.ones(3, np.float32)}
-
-
-def bert(**encoder):
-    return {
-        "embeddings": {"word": DENSE, "norm": DENSE},
-        "encoder": encoder,
-        "pooler": DENSE,
-        "classifier": DENSE,
-    }
 
 
 class TestSplit:
