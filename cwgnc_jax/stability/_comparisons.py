@@ -118,6 +118,17 @@ class Comparison:
             _significance.seeds_of_t_test(abs(self.effect), self.dof, alpha, power),
         )
 
+    def seeds_in_words(self) -> str | None:
+        """The number of :meth:`seeds_needed`, to print; None where there is none.
+
+        Returns:
+          The number, or that it is over 10,000.
+        """
+        seeds = self.seeds_needed()
+        if seeds is None:
+            return None
+        return f"{seeds:,}" if seeds <= _MANY_SEEDS else f"over {_MANY_SEEDS:,}"
+
     def __str__(self) -> str:
         what = {"score": "higher mean", "spread": "smaller std"}[self.question]
         text = f"{what}, {self.names[0]} {self.values[0]:.4g} and {self.names[1]} "
@@ -137,12 +148,8 @@ class Comparison:
                 text += f"; below {fewest} seeds this test can show nothing"
             if self._noiseless:
                 text += "; no noise to compare with"
-            needed = self.seeds_needed()
-            if needed is not None:
-                count = (
-                    f"{needed:,}" if needed <= _MANY_SEEDS else f"over {_MANY_SEEDS:,}"
-                )
-                text += f"; {count} seeds would show such a difference"
+            if needed := self.seeds_in_words():
+                text += f"; {needed} seeds would show such a difference"
         return text + ")"
 
     @property

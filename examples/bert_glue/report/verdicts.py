@@ -42,15 +42,11 @@ class Verdict:
         p_value = f"p = {comparison.p_adjusted:.2g}"
         if self.better is not None:
             return f"{self.better} ({p_value})"
-        seeds = comparison.seeds_needed()
+        seeds = comparison.seeds_in_words()
         if seeds is None:
             return f"not shown ({p_value})"
-        count = f"{seeds:,}" if seeds <= _MANY_SEEDS else f"over {_MANY_SEEDS:,}"
-        return f"not shown ({p_value}; {count} seeds)"
+        return f"not shown ({p_value}; {seeds} seeds)"
 
-
-_MANY_SEEDS = 10_000
-"""More are not counted in words: nobody runs so many, and the figure is unsure."""
 
 KEY = (
     "p is corrected for the number of comparisons; the seeds are how many would show "
