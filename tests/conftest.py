@@ -1,10 +1,24 @@
 """Fixtures that every test may use."""
 
 import contextlib
+import gc
+import importlib.metadata
 import os
 import pathlib
+import sys
 
 import pytest
+
+# Programs of tests are small and run a few times, so that what takes time is compiling
+# them. With LLVM's optimizations off, the gradient of a tiny BERT takes a ninth of the
+# processor time in jax 0.10, and a third in jax 0.12, which knows the first flag alone.
+# Flags that are set are obeyed; they must be there before jax is imported.
+_FLAGS = "--xla_backend_optimization_level=0"
+_JAXLIB = importlib.metadata.version("jaxlib").split(".")
+if [int(part) for part in _JAXLIB[:2]] < [0, 11]:
+    _FLAGS += " --xla_llvm_disable_expensive_passes=true"
+    _FLAGS += " --xla_cpu_use_fusion_emitters=false"
+os.environ.setdefault("XLA_FLAGS", _FLAGS)
 
 # On a busy machine an example may take any time; that is no fault of what is tested.
 # Without hypothesis (a bare machine with an accelerator) the other tests still run.
@@ -33,6 +47,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             )
             for item in marked:
                 item.add_marker(skip)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def empty_caches():
+    """Forgets a module's programs after it: a worker keeps under 1.5 GB that way."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")
