@@ -75,8 +75,8 @@ def clip_by_component_norm(
     It goes before whatever keeps moments of the gradients.
 
     Args:
-      max_norm: the largest norm :math:`c_i` of a component, at least 0; 0 stops it and
-        infinity never clips. A number or a jax scalar; a schedule, called with the
+      max_norm: the largest norm :math:`c_i` of a component, at least 0; 0 freezes it
+        (elsewhere that may mean 'off') and infinity never clips. A number or a jax scalar; a schedule, called with the
         number of steps so far (int32 scalar); or ordered rules, pairs or a dict, from
         regular expressions to any of these, or to None to leave a component alone. A
         component has the threshold of the first rule that matches its whole name,

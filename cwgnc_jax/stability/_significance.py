@@ -29,8 +29,8 @@ def permutation_p_value(differences: Vector, resamples: int, seed: int) -> float
 def paired_spread_p_value(differences: Vector, resamples: int, seed: int) -> float:
     """Mean of paired differences of distances from medians.
 
-    The medians are those of the scores, so that the distances are not exchangeable: of 6
-    to 12 skewed scores exchanges show 7% to 8% at a level of 5%. A paired t-test errs
+    The medians are those of the scores, so that the distances are not exchangeable: of
+    6 to 12 skewed scores exchanges show 7% to 8% at a level of 5%. A paired t-test errs
     elsewhere, so both are to agree: the larger p-value is theirs together.
     """
     exchanges = permutation_p_value(differences, resamples, seed)
