@@ -75,12 +75,12 @@ def clip_by_component_norm(
     It goes before whatever keeps moments of the gradients.
 
     Args:
-      max_norm: the largest norm :math:`c_i` of a component, at least 0; 0 freezes it
-        (elsewhere that may mean 'off') and infinity never clips. A number or a jax scalar; a schedule, called with the
-        number of steps so far (int32 scalar); or ordered rules, pairs or a dict, from
-        regular expressions to any of these, or to None to leave a component alone. A
-        component has the threshold of the first rule that matches its whole name,
-        index included (:func:`component_names`).
+      max_norm: the largest norm :math:`c_i` of a component, at least 0; 0 freezes it,
+        and 'off', which 0 means elsewhere, is infinity. A number or a jax scalar; a
+        schedule, called with the number of steps so far (int32 scalar); or ordered
+        rules, pairs or a dict, from regular expressions to any of these, or to None to
+        leave a component alone. A component has the threshold of the first rule that
+        matches its whole name, index included (:func:`component_names`).
       components: which component each leaf belongs to: by default each leaf is one.
         :func:`stacked` keeps layers apart that one leaf holds, :func:`fused` the
         query, key and value of one kernel, :func:`by_module` and :func:`by_layer`

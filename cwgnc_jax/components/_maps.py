@@ -225,7 +225,6 @@ def stacked(
       >>> component_names(params, stacked("layers/.*", base=by_module))
       ('head', 'layers[0]', 'layers[1]')
     """
-
     # What is no number is to show here, not when the map is used.
     Component(str(pattern), axes, start=start)
 

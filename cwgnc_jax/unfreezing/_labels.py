@@ -210,8 +210,8 @@ def _read_labels(labels: Any) -> dict[str, Any]:
     ]
     if wrong:
         raise ValueError(
-            "labels must be 'trainable' or 'frozen' (no mask of booleans, such as those "
-            "of optax.freeze), got:" + list_offenders(wrong)
+            "labels must be 'trainable' or 'frozen' (no booleans, such as optax.freeze "
+            "takes), got:" + list_offenders(wrong)
         )
     return by_path
 

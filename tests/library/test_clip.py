@@ -305,7 +305,7 @@ class TestNumerics:
         norm = np.linalg.norm(np.asarray(clipped["x"], np.float64))
         # Products of float32 that are nearly subnormal lose digits on their way.
         assert norm <= max_norm * (1 + 1e-6)
-        if size > 1e-18:
+        if size > 1e-18 and max_norm / size > 1e-37:  # A normal number in float32.
             np.testing.assert_allclose(norm, max_norm, rtol=1e-6)
 
     def test_a_float32_leaf_near_its_largest_beside_float64(self, x64):
@@ -329,7 +329,7 @@ class TestNumerics:
         @functools.partial(jax.grad, argnums=(0, 1))
         def total(gradients, max_norm):
             clipped, _ = clip(gradients, max_norm)
-            return clipped["single"].sum() + clipped["double"].sum()
+            return sum(jnp.sum(leaf.astype(jnp.float64)) for leaf in clipped.values())
 
         gradients = {
             "double": jnp.zeros(2, jnp.float64),

@@ -133,9 +133,8 @@ def loops_over_leaves(tx, leaves):
             [(f"p{i:02d}", 0.01 * (i + 1)) for i in range(leaves)]
         ),
         lambda _: contrib.adagc(),
-        lambda _: contrib.adaptive_clip_by_component_norm(),
     ],
-    ids=["one threshold", "different thresholds", "adagc", "agc"],
+    ids=["one threshold", "different thresholds", "adagc"],
 )
 def test_programs_grow_with_the_leaves_and_not_faster(make):
     few, some, many = (loops_over_leaves(make(n), n) for n in (4, 8, 16))

@@ -1,5 +1,6 @@
 """BERT's Adam against loops in NumPy float64, over several steps."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -219,7 +220,7 @@ def test_scans_of_bfloat16_parameters_and_float32_gradients(tx):
 
     before = tx.init(params)
     after, updates = jax.lax.scan(step, before, length=3)
-    assert jax.tree.map(jnp.dtype, after) == jax.tree.map(jnp.dtype, before)
+    chex.assert_trees_all_equal_dtypes(after, before)
     assert np.all(np.isfinite(updates["kernel"]))
 
 
