@@ -381,7 +381,9 @@ def _two_samples(
     return a, b
 
 
-def _check_options(names: object, alpha: object, resamples: object, seed: object):
+def _check_options(
+    names: object, alpha: object, resamples: object, seed: object
+) -> None:
     if not (
         isinstance(names, Sequence)
         and not isinstance(names, str)
