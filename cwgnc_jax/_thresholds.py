@@ -158,7 +158,7 @@ def limits_at(
 
 def at_least_zero(value: jax.typing.ArrayLike, dtype: Any) -> jax.Array:
     """A number as an array; below 0, where only a traced one can be, it acts as 0."""
-    if isinstance(value, int | float) and value > jnp.finfo(dtype).max:
+    if isinstance(value, int | float) and value > float(jnp.finfo(dtype).max):
         value = math.inf  # Which casting makes of it, too, but with a warning.
     return jnp.maximum(jnp.asarray(value, dtype), jnp.zeros((), dtype))
 
