@@ -75,12 +75,12 @@ def clip_by_component_norm(
     It goes before whatever keeps moments of the gradients.
 
     Args:
-      max_norm: the largest norm :math:`c_i` of a component, at least 0; 0 stops it and
-        infinity never clips. A number or a jax scalar; a schedule, called with the
-        number of steps so far (int32 scalar); or ordered rules, pairs or a dict, from
-        regular expressions to any of these, or to None to leave a component alone. A
-        component has the threshold of the first rule that matches its whole name,
-        index included (:func:`component_names`).
+      max_norm: the largest norm :math:`c_i` of a component, at least 0; 0 freezes it,
+        and 'off', which 0 means elsewhere, is infinity. A number or a jax scalar; a
+        schedule, called with the number of steps so far (int32 scalar); or ordered
+        rules, pairs or a dict, from regular expressions to any of these, or to None to
+        leave a component alone. A component has the threshold of the first rule that
+        matches its whole name, index included (:func:`component_names`).
       components: which component each leaf belongs to: by default each leaf is one.
         :func:`stacked` keeps layers apart that one leaf holds, :func:`fused` the
         query, key and value of one kernel, :func:`by_module` and :func:`by_layer`
@@ -164,7 +164,8 @@ def clip_by_component_norm(
     ) -> tuple[optax.Updates, ClipByComponentNormState]:
         del params
         gradients = measure(updates, components, specs)
-        limits = limits_at(rules, gradients.layout, state.count, gradients.dtype)
+        dtypes = [square.dtype for square in gradients.squares]
+        limits = limits_at(rules, gradients.layout, state.count, dtypes)
         return clip(gradients, limits, state)
 
     return optax.GradientTransformation(init_fn, update_fn)
@@ -232,15 +233,18 @@ def scales_of(squares: jax.Array, limit: Limit) -> jax.Array:
     value, square, inside = (
         x.astype(squares.dtype) for x in (limit.value, limit.square, limit.inside)
     )
-    # Squares are compared, so that the root has a single use and fuses. Where it is not
-    # needed it is that of a positive constant: its derivative stays finite. Few
-    # operations, for there may be hundreds of leaves to compile.
-    scales = value / jnp.sqrt(jnp.maximum(squares, square))
+    # Squares are compared: what is within keeps every bit, however its root rounds.
     within = squares <= square
     if limit.fixed is not False:
         within = within | limit.fixed
-    # A NaN is not within: it becomes the scale, and so the whole component.
-    return select(within, inside, scales)
+    # Where it is not needed it is the root of a positive constant: its derivative stays
+    # finite. A NaN is not within: it becomes the scale, and so the whole component.
+    norm = jnp.sqrt(jnp.maximum(squares, square))
+    # The quotient comes last: compilers do not repeat a division for every entry, so
+    # that a leaf is handed one number. Were limits that differ, or the norm of all
+    # leaves, computed inside of each leaf's loop, no two leaves could share a compiled
+    # loop, and with hundreds of leaves compilation took minutes.
+    return select(within, inside, value) / select(within, jnp.ones_like(norm), norm)
 
 
 def get_clip_state(

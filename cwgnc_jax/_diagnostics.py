@@ -6,6 +6,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from cwgnc_jax.components._component import ComponentMap
 from cwgnc_jax.components._layout import Layout, make_layout
@@ -86,9 +87,10 @@ def component_rmsd(
     """
     layout, leaves, others = _pair(tree, reference, components)
     moved = [a - b for a, b in zip(leaves, others, strict=True)]
+    moved, units = _within_range(moved, layout)
     squares = stack_blocks(block_squares(moved, layout))
     sizes = np.maximum(component_sizes(tree, components), 1)
-    return safe_sqrt(squares / sizes.astype(squares.dtype))
+    return safe_sqrt(squares / sizes.astype(squares.dtype)) / stack_blocks(units)
 
 
 def component_cosine_distance(
@@ -275,7 +277,8 @@ def clip_rate(
       The shares, float32 of shape (...).
 
     Raises:
-      ValueError: if sizes and scales differ in the number of components.
+      ValueError: if sizes and scales differ in the number of components, or sizes are
+        negative or add up to 0.
 
     Examples:
       The rate over four steps; then of each component, over all steps:
@@ -308,6 +311,10 @@ def clip_rate(
             f"sizes must have shape {clipped.shape[-1:]}, one for each component, got "
             f"{weights.shape}"
         )
+    if not isinstance(weights, Tracer):
+        known = np.asarray(weights)
+        if not (np.all(known >= 0) and np.sum(known) > 0):
+            raise ValueError(f"sizes must be at least 0, and not all 0, got {known}")
     return jnp.sum(clipped * weights, axis=-1) / jnp.sum(weights)
 
 
@@ -350,6 +357,10 @@ def convergence_racing(movements: jax.typing.ArrayLike) -> jax.Array:
       The number, from 0 to 1, shape of the leading axes. 0 if nothing moves or there
       is one component; NaN if a movement is.
 
+    Raises:
+      ValueError: if there is no axis of components, or a movement is known to be
+        negative.
+
     Examples:
       >>> import jax.numpy as jnp
       >>> from cwgnc_jax import convergence_racing
@@ -362,6 +373,10 @@ def convergence_racing(movements: jax.typing.ArrayLike) -> jax.Array:
     moved = jnp.asarray(movements, jnp.float32)
     if moved.ndim < 1:
         raise ValueError("movements must have an axis of components, got a scalar")
+    if not isinstance(moved, Tracer) and np.any(np.asarray(moved) < 0):
+        raise ValueError(
+            f"movements must be at least 0, got {float(np.nanmin(moved)):g}"
+        )
     moved = moved[None] if moved.ndim == 1 else moved
     count = moved.shape[-1]
     if count < 2:
@@ -404,10 +419,33 @@ def _units(
     leaves: list[jax.Array], layout: Layout
 ) -> tuple[list[jax.Array], list[jax.Array]]:
     """Leaves over the norms of their components, and which of these are 0."""
+    leaves, _ = _within_range(leaves, layout)
     norms = [safe_sqrt(square) for square in block_squares(leaves, layout)]
     zeros = [norm == 0 for norm in norms]
     scales = [1 / jnp.where(norm == 0, 1, norm) for norm in norms]
     return scale_blocks(leaves, layout, scales), zeros
+
+
+def _within_range(
+    leaves: list[jax.Array], layout: Layout
+) -> tuple[list[jax.Array], list[jax.Array]]:
+    """Components times powers of 2, so that their norms have squares; and the powers.
+
+    The square of 1e20 is infinite in float32, and that of 1e-25 is 0. A clipping has no
+    time for a second look at its gradients; here there is.
+    """
+    units = []
+    for square in block_squares(leaves, layout):
+        # Of the 2^128 that float32 reaches up to, norms beyond 2^40 and below 2^-40 are
+        # moved by 2^80: neither their squares nor the sums of these leave the range.
+        exponent = jnp.finfo(square.dtype).maxexp * 5 // 8
+        least, most, down, up = (
+            jnp.asarray(2.0**power, square.dtype)
+            for power in (-exponent, exponent, -exponent, exponent)
+        )
+        ordinary = jnp.where(square < least, up, jnp.ones_like(square))
+        units.append(jnp.where(square > most, down, ordinary))
+    return scale_blocks(leaves, layout, units), units
 
 
 def _height(group: str) -> tuple[int, int]:

@@ -25,7 +25,9 @@ def known_number(
       TypeError: if it is not a number.
       ValueError: if it is an array with axes.
     """
-    if isinstance(value, str | bool) or not hasattr(value, "__float__"):
+    # A class has its instances' methods: the class float has a __float__.
+    is_number = hasattr(value, "__float__") and not isinstance(value, str | bool | type)
+    if not is_number:
         raise TypeError(f"{argument} must be {accepted}, got {value!r}")
     if jnp.ndim(value) != 0:
         raise ValueError(

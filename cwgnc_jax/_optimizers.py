@@ -72,6 +72,24 @@ def _is_spared(keys: list[str]) -> bool:
     return bool(_BIAS.fullmatch(name) or _NORM.fullmatch(module))
 
 
+def keep_state_dtypes(
+    tx: optax.GradientTransformation,
+) -> optax.GradientTransformation:
+    """The same transformation, whose state has the dtypes that it began with.
+
+    Moments begin in the parameters' dtype. Of bfloat16 parameters and float32 gradients
+    Optax makes float32 moments, with which no scan can go on.
+    """
+
+    def update(
+        updates: optax.Updates, state: Any, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, Any]:
+        updates, after = tx.update(updates, state, params)
+        return updates, optax.tree.cast_like(after, state)
+
+    return optax.GradientTransformation(tx.init, update)
+
+
 def cwgnc_adamw(
     learning_rate: optax.ScalarOrSchedule,
     max_norm: MaxNorm = 0.05,
@@ -147,7 +165,9 @@ def cwgnc_adamw(
     """
     return optax.chain(
         clip_by_component_norm(max_norm, components, specs=specs),
-        optax.scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov),
+        keep_state_dtypes(
+            optax.scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov)
+        ),
         optax.add_decayed_weights(weight_decay, decay_mask if mask is None else mask),
         optax.scale_by_learning_rate(learning_rate),
     )

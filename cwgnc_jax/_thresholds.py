@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from cwgnc_jax._numbers import check_number
+from cwgnc_jax._numbers import check_number, known_number
 from cwgnc_jax.components._layout import Layout
+from cwgnc_jax.components._norms import widest_dtype
 from cwgnc_jax.components._paths import compile_rules, match_rules
 
 Threshold: TypeAlias = jax.typing.ArrayLike | optax.Schedule
@@ -29,10 +30,10 @@ class Limit(NamedTuple):
     Attributes:
       value: the threshold, a scalar or an array of the block's shape; finite, so that
         derivatives are.
-      square: its square and a little more; positive, and finite unless the threshold
-        is infinite.
-      inside: the scale of a component whose square is at most that: 1, or 0 where the
-        threshold is 0, which stops even what is too small to have a square.
+      square: its square and a little more; positive, and infinite where it overflows:
+        such a threshold is as good as infinite.
+      inside: the scale of a component whose square is at most that: 1, but less where
+        the threshold is too small to have a square.
       fixed: which components have the scale ``inside`` whatever their norms: none, an
         array of the block's shape, or True if the block is not even to be looked at.
     """
@@ -49,19 +50,23 @@ class Limit(NamedTuple):
         # The square is off by half a unit in the last place, the sum of squares by some
         # more, and value / sqrt(square) by one: with a margin of 6 units neither is a
         # component clipped that has just this norm, nor is a scale above 1.
-        margin, smallest, largest = (
-            jnp.asarray(x, value.dtype) for x in (1 + 6 * info.eps, info.tiny, info.max)
+        margin, smallest, root, largest = (
+            jnp.asarray(x, value.dtype)
+            # A power of 2, whose root is exact.
+            for x in (1 + 6 * info.eps, info.tiny, math.sqrt(info.tiny), info.max)
         )
         # The slope of 1 / sqrt(inf) is 0, and that of inf / sqrt(x) is not: their
         # product would be NaN in derivatives of what is never clipped.
         finite = jnp.minimum(value, largest)
-        # The square of 1e-20 is 0 in float32, and that of 1e20 infinite. Its root is
-        # drawn of what is at least this, so that 0 / 0 cannot be.
-        square = jnp.clip(jnp.square(finite) * margin, smallest, largest)
-        square = jnp.where(jnp.isinf(value), value, square)
+        # The square of 1e20 is infinite in float32: norms so large cannot be told
+        # apart, and none is clipped. That of 1e-20 is 0, and so is that of a norm of
+        # 1e-20: what is too small to be measured is taken for the smallest norm that
+        # can be, which stops it at a threshold of 0. Nor can 0 / 0 be.
+        square = jnp.maximum(jnp.square(finite) * margin, smallest)
         # No scale moves with it: it only says which are clipped.
         square = jax.lax.stop_gradient(square)
-        return cls(finite, square, jnp.sign(value), fixed)
+        inside = jnp.minimum(value / root, jnp.ones_like(value))
+        return cls(finite, square, inside, fixed)
 
 
 class Rule(NamedTuple):
@@ -90,7 +95,9 @@ def read_max_norm(max_norm: MaxNorm) -> list[Rule]:
         rules = [Rule(None, threshold)]
     for rule in rules:
         alone = rule.pattern is not None and rule.threshold is None
-        if not (alone or callable(rule.threshold)):
+        # A class, such as float, can be called with a step, and is no schedule.
+        schedule = callable(rule.threshold) and not isinstance(rule.threshold, type)
+        if not (alone or schedule):
             check_number(
                 rule.argument,
                 rule.threshold,
@@ -123,7 +130,7 @@ def match_thresholds(rules: Sequence[Rule], layout: Layout) -> list[list[int]]:
 
 
 def limits_at(
-    rules: Sequence[Rule], layout: Layout, count: jax.Array, dtype: Any
+    rules: Sequence[Rule], layout: Layout, count: jax.Array, dtypes: Sequence[Any]
 ) -> list[Limit]:
     """The thresholds of every block at a step.
 
@@ -131,21 +138,28 @@ def limits_at(
       rules: what :func:`read_max_norm` returned.
       layout: the components.
       count: the step, for schedules.
-      dtype: dtype of the thresholds.
+      dtypes: dtype of each block's squares, and so of its thresholds: what is too
+        small or too large to have a square depends on it.
 
     Returns:
       Limits of at least 0 (or NaN), one for each block.
     """
-    matched = match_thresholds(rules, layout)
-    limits = [_evaluate(rule, count, dtype) for rule in rules]
+    limits = {
+        dtype: [_evaluate(rule, count, dtype) for rule in rules]
+        for dtype in set(dtypes)
+    }
     return [
-        _of_block(limits, numbers, layout.blocks[i].shape)
-        for i, numbers in enumerate(matched)
+        _of_block(limits[dtype], numbers, block.shape)
+        for block, dtype, numbers in zip(
+            layout.blocks, dtypes, match_thresholds(rules, layout), strict=True
+        )
     ]
 
 
 def at_least_zero(value: jax.typing.ArrayLike, dtype: Any) -> jax.Array:
     """A number as an array; below 0, where only a traced one can be, it acts as 0."""
+    if isinstance(value, int | float) and value > float(jnp.finfo(dtype).max):
+        value = math.inf  # Which casting makes of it, too, but with a warning.
     return jnp.maximum(jnp.asarray(value, dtype), jnp.zeros((), dtype))
 
 
@@ -159,6 +173,7 @@ def stack_limits(limits: Sequence[Limit], layout: Layout) -> Limit:
     if first.value.ndim == 0 and all(limit is first for limit in limits):
         return first
     sizes = [block.size for block in layout.blocks]
+    widest = widest_dtype(limit.value.dtype for limit in limits)
 
     def stack(values: Sequence[Any], library: Any) -> Any:
         return library.concatenate(
@@ -168,7 +183,10 @@ def stack_limits(limits: Sequence[Limit], layout: Layout) -> Limit:
             ]
         )
 
-    values, squares, inside, fixed = zip(*limits, strict=True)
+    *numbers, fixed = zip(*limits, strict=True)
+    values, squares, inside = (
+        [number.astype(widest) for number in of_blocks] for of_blocks in numbers
+    )
     # What is fixed is known while tracing: numpy's, and so no operation.
     return Limit(
         stack(values, jnp), stack(squares, jnp), stack(inside, jnp), stack(fixed, np)
@@ -195,15 +213,11 @@ def _of_block(
 
 def _evaluate(rule: Rule, count: jax.Array, dtype: Any) -> Limit:
     value = rule.threshold
-    if value is None:
-        # Infinite for the state's scales; `fixed` lets even a NaN pass.
-        return Limit.of(jnp.asarray(math.inf, dtype), fixed=True)
     if callable(value):
         value = value(count)
-        if jnp.ndim(value) != 0:
-            raise ValueError(
-                f"{rule.argument} must return a scalar, got an array of shape "
-                f"{jnp.shape(value)}"
-            )
+        known_number(f"what {rule.argument} returns", value)
+    elif value is None or known_number(rule.argument, value) == math.inf:
+        # Infinite for the state's scales; `fixed` lets even a NaN pass.
+        return Limit.of(jnp.asarray(math.inf, dtype), fixed=True)
     # NaN passes through: it shows.
     return Limit.of(at_least_zero(value, dtype))

@@ -207,7 +207,8 @@ def stacked(
 
     Raises:
       ValueError: if the expression is not valid.
-      TypeError: if ``pattern`` is not a string.
+      TypeError: if ``pattern`` is not a string, ``axes`` and ``start`` are not ints, or
+        ``base`` is None.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -224,6 +225,8 @@ def stacked(
       >>> component_names(params, stacked("layers/.*", base=by_module))
       ('head', 'layers[0]', 'layers[1]')
     """
+    # What is no number is to show here, not when the map is used.
+    Component(str(pattern), axes, start=start)
 
     def change(
         components: dict[str, Component], hidden: Sequence[str]
@@ -314,6 +317,8 @@ def _modified(
             f"type {type(pattern).__name__}"
         )
     compiled = compile_pattern("pattern", pattern)
+    if base is None:  # Of left-out leaves there would be nothing to modify.
+        raise TypeError(f"{maker}: base must be a map of components, got None")
 
     def modified_components(tree: Any) -> Components:
         components = match_components(tree, base)

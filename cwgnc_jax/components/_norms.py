@@ -63,12 +63,15 @@ class Measured(NamedTuple):
 
 
 def measure(
-    tree: Any, components: ComponentMap | None, specs: _shards.Specs
+    tree: Any,
+    components: ComponentMap | None,
+    specs: _shards.Specs,
+    dtype: Any = jnp.float32,
 ) -> Measured:
-    """The squared norms of the components of a tree."""
+    """The squared norms of the components of a tree, at least in a dtype."""
     layout = resolve(tree, components, specs)
     leaves, treedef = jax.tree.flatten(tree)
-    return Measured(layout, leaves, treedef, block_squares(leaves, layout))
+    return Measured(layout, leaves, treedef, block_squares(leaves, layout, dtype))
 
 
 def resolve(tree: Any, components: ComponentMap | None, specs: _shards.Specs) -> Layout:
@@ -77,20 +80,28 @@ def resolve(tree: Any, components: ComponentMap | None, specs: _shards.Specs) ->
     return make_layout(tree, components, whole)
 
 
-def block_squares(leaves: Sequence[Any], layout: Layout) -> list[jax.Array]:
-    """Sums of squares of the components of each block, over all shards."""
+def block_squares(
+    leaves: Sequence[Any], layout: Layout, dtype: Any = jnp.float32
+) -> list[jax.Array]:
+    """Sums of squares of the components of each block, over all shards.
+
+    They are summed in ``dtype`` or what is wider among the leaves of the block.
+    """
     mesh_axes = _shards.mesh_axes(layout) if layout.is_sharded else ()
     totals = []
     for block in layout.blocks:
+        # One wide leaf makes its component wide, and leaves the others as they are.
+        # From the squares on: those of a float32 leaf may need float64 to be finite.
+        widest = widest_dtype(
+            [jnp.dtype(dtype)]
+            + [norm_dtype(leaves[member.position]) for member in block.members]
+        )
         squares = []
         for member in block.members:
-            sums = _index_sums(leaves[member.position], member)
+            sums = _index_sums(leaves[member.position], member, widest)
             if block.is_sharded:
                 sums = _shards.own_share(sums, member, mesh_axes)
             squares.append(_part_sums(sums, member))
-        # One wide leaf makes its component wide, and leaves the others as they are.
-        widest = widest_dtype(square.dtype for square in squares)
-        squares = [square.astype(widest) for square in squares]
         totals.append(functools.reduce(jnp.add, squares))
     return _shards.sum_over_shards(totals, layout, mesh_axes) if mesh_axes else totals
 
@@ -165,16 +176,17 @@ def norm_dtype(leaf: Any) -> Any:
     return jnp.dtype(jnp.float64 if wide else jnp.float32)
 
 
-def _index_sums(leaf: Any, member: Member) -> jax.Array:
+def _index_sums(leaf: Any, member: Member, dtype: Any) -> jax.Array:
     """Sums of squares for each index of ``member.order``, in that order."""
     leaf = jnp.asarray(leaf)
+    # Cast before squaring, not after. Cast, square and sum become one loop over the
+    # leaf: none of them is written to memory.
     if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
         # Not abs(leaf) ** 2: its root would be drawn, differentiated and squared.
-        squares = jnp.square(jnp.real(leaf)) + jnp.square(jnp.imag(leaf))
+        real, imaginary = (part(leaf).astype(dtype) for part in (jnp.real, jnp.imag))
+        squares = jnp.square(real) + jnp.square(imaginary)
     else:
-        # Cast before squaring, not after. Cast, square and sum become one loop over
-        # the leaf: none of them is written to memory.
-        squares = jnp.square(leaf.astype(norm_dtype(leaf)))
+        squares = jnp.square(leaf.astype(dtype))
     order = member.order
     rest = tuple(axis for axis in range(leaf.ndim) if axis not in order)
     sums = jnp.sum(squares, axis=rest)
@@ -216,14 +228,19 @@ def _part_of_each(member: Member) -> jax.Array:
 def _scale(leaf: Any, scale: jax.Array, member: Member) -> jax.Array:
     """Multiplies the parts of a leaf, or of a shard of it, by their scales."""
     leaf = jnp.asarray(leaf)
-    # In the wide dtype: a scale of 1e-6 is 0 in float16 long before the product is.
-    wide = norm_dtype(leaf)
-    factor = _spread(scale.astype(wide), member)
+    # In the wide dtype: a scale of 1e-6 is 0 in float16 long before the product is, as
+    # one of 1e-60 is in float32, for a component of leaves of both widths.
+    wide = scale.dtype
+    factor = _spread(scale, member)
     if member.spec:
         factor = _shards.own_part(factor, member, leaf.shape)
     if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
         # A complex product would carry NaN from one part into the other.
-        scaled = jax.lax.complex(jnp.real(leaf) * factor, jnp.imag(leaf) * factor)
+        real, imaginary = (
+            (part(leaf).astype(wide) * factor).astype(part(leaf).dtype)
+            for part in (jnp.real, jnp.imag)
+        )
+        scaled = jax.lax.complex(real, imaginary)
     else:
         scaled = (leaf.astype(wide) * factor).astype(leaf.dtype)
     same = factor == 1

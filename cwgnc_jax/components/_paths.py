@@ -116,6 +116,11 @@ def compile_rules(
     argument: str, rules: Mapping[str, Choice] | Sequence[tuple[str, Choice]]
 ) -> list[tuple[re.Pattern[str], Choice]]:
     """Ordered rules with compiled expressions; ``argument`` names them in errors."""
+    if isinstance(rules, str) or not isinstance(rules, Mapping | Iterable):
+        raise TypeError(
+            f"{argument} must be pairs, or a dict, of regular expressions (str) and "
+            f"values, got {rules!r}"
+        )
     pairs = list(rules.items() if isinstance(rules, Mapping) else rules)
     if not pairs:
         raise ValueError(f"{argument}: at least one rule is needed, got none")

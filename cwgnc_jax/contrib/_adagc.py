@@ -132,9 +132,10 @@ def adagc(
         updates: optax.Updates, state: Any, params: optax.Params | None = None
     ) -> tuple[optax.Updates, AdaGCState]:
         del params
-        gradients = measure(updates, components, specs)
         references = state.references
         dtype = references.dtype
+        # All in the widest dtype, for all are summed in the first phase.
+        gradients = measure(updates, components, specs, dtype)
         warming_up = state.count < jnp.asarray(start) - 1
         # The first phase has one scale for all, whatever the references are.
         total = jnp.sum(stack_blocks(gradients.squares)).astype(dtype)

@@ -77,10 +77,12 @@ def adaptive_clip_by_component_norm(
         updates: optax.Updates, state: Any, params: optax.Params | None = None
     ) -> tuple[optax.Updates, ClipByComponentNormState]:
         gradients = measure(updates, components, specs)
-        ratio, smallest = (at_least_zero(x, gradients.dtype) for x in (clipping, eps))
         squares = block_squares(_params_of(updates, params), gradients.layout)
-        norms = [safe_sqrt(square).astype(ratio.dtype) for square in squares]
-        limits = [Limit.of(ratio * jnp.maximum(norm, smallest)) for norm in norms]
+        limits = []
+        for square, of_gradient in zip(squares, gradients.squares, strict=True):
+            norm = safe_sqrt(square).astype(of_gradient.dtype)
+            ratio, smallest = (at_least_zero(x, norm.dtype) for x in (clipping, eps))
+            limits.append(Limit.of(ratio * jnp.maximum(norm, smallest)))
         return clip(gradients, limits, state)
 
     return optax.GradientTransformation(init_fn, update_fn)

@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from cwgnc_jax._clip import clip_by_component_norm
 from cwgnc_jax._numbers import known_number
-from cwgnc_jax._optimizers import decay_mask
+from cwgnc_jax._optimizers import decay_mask, keep_state_dtypes
+from cwgnc_jax.components._maps import whole_tree
 
 
 class ScaleByBertAdamState(NamedTuple):
@@ -84,11 +86,9 @@ def scale_by_bert_adam(
         mu = optax.tree.update_moment(updates, state.mu, b1, 1)
         nu = optax.tree.update_moment_per_elem_norm(updates, state.nu, b2, 2)
         updates = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + eps), mu, nu)
-        mu = optax.tree.cast(mu, mu_dtype)
-        nu = optax.tree.cast_like(nu, state.nu)
         return updates, ScaleByBertAdamState(mu, nu)
 
-    return optax.GradientTransformation(init, update)
+    return keep_state_dtypes(optax.GradientTransformation(init, update))
 
 
 def bert_adamw(
@@ -120,12 +120,16 @@ def bert_adamw(
       weight_decay: strength of the decay.
       mask: pytree of booleans, or a function from the parameters to one, that marks
         the parameters to decay; by default :func:`decay_mask`.
-      max_norm: largest norm of all gradients together; None for no clipping.
+      max_norm: largest norm of all gradients together, as
+        :func:`clip_by_component_norm` clips by it with :func:`whole_tree`; None for no
+        clipping.
       bias_correction: whether Adam's averages are corrected for their start at 0.
       mu_dtype: dtype of the average of the gradients; None for the parameters'.
 
     Returns:
       An :class:`optax.GradientTransformation`; its ``update`` needs the parameters.
+      :func:`get_clip_state` finds the norm of all gradients in its state, unless
+      ``max_norm`` is None.
 
     Raises:
       ValueError: if ``max_norm`` is not positive; a traced one cannot be checked.
@@ -159,9 +163,11 @@ def bert_adamw(
         # `not >` refuses NaN as well.
         if number is not None and not number > 0:
             raise ValueError(f"max_norm must be {accepted}, got {number:g}")
-        clip = optax.clip_by_global_norm(max_norm)
+        # Not Optax's clip, which sums in the gradients' dtype: in float16 a square of
+        # 300 is infinite, and all gradients become 0.
+        clip = clip_by_component_norm(max_norm, whole_tree)
     if bias_correction:
-        adam = optax.scale_by_adam(b1, b2, eps, mu_dtype=mu_dtype)
+        adam = keep_state_dtypes(optax.scale_by_adam(b1, b2, eps, mu_dtype=mu_dtype))
     else:
         adam = scale_by_bert_adam(b1, b2, eps, mu_dtype=mu_dtype)
     return optax.chain(

@@ -7,8 +7,8 @@ from typing import Any, Literal, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
+from cwgnc_jax._numbers import known_number
 from cwgnc_jax.components._paths import (
     compile_rules,
     leaves_with_paths,
@@ -77,7 +77,8 @@ def mixout(
     Raises:
       ValueError: if p is not between 0 and 1, a rule matches nothing, pretrained
         values are missing or of another shape, or an option is not among those above.
-      TypeError: if a leaf to be mixed is not a floating-point array.
+      TypeError: if p is not a number, a rule is no expression, or a leaf to be mixed is
+        not a floating-point array.
 
     Examples:
       >>> params = {"dense": {"kernel": jnp.full((4, 2), 3.0), "bias": jnp.ones(2)}}
@@ -97,10 +98,11 @@ def mixout(
     """
     if gradient not in ("exact", "released"):
         raise ValueError(f"gradient must be 'exact' or 'released', got {gradient!r}")
-    if not isinstance(p, Tracer):
-        p = float(p)  # pyright: ignore[reportArgumentType]
-        if not 0 <= p <= 1:
-            raise ValueError(f"p must lie between 0 and 1, got {p}")
+    known = known_number("p", p, "a number from 0 to 1 or a scalar array")
+    if known is not None:
+        p = known
+        if not 0 <= known <= 1:
+            raise ValueError(f"p must lie between 0 and 1, got {known}")
     mix = _mix if gradient == "exact" else _mix_with_released_gradient
     flat = leaves_with_paths(params)
     paths = [path for path, _ in flat]
@@ -152,8 +154,13 @@ def _choose(
     if isinstance(leaves, str):
         [(pattern, _)] = compile_rules("leaves", [(leaves, None)])
         chosen = [i for i, path in enumerate(paths) if pattern.search(path)]
-    else:
+    elif callable(leaves):
         chosen = [i for i, path in enumerate(paths) if leaves(path, values[i])]
+    else:
+        raise TypeError(
+            "leaves must be a regular expression (str) or a function of path and leaf, "
+            f"got {leaves!r}"
+        )
     if not chosen:
         raise ValueError(
             f"leaves ({leaves!r}) chooses none of the parameters:"
@@ -200,6 +207,10 @@ def _mask_shape(
     path: str, leaf: jax.Array, shared_axes: Sequence[int]
 ) -> tuple[int, ...]:
     shape = list(leaf.shape)
+    if not isinstance(shared_axes, Sequence) or any(
+        not isinstance(axis, int) for axis in shared_axes
+    ):
+        raise TypeError(f"shared_axes must be several ints, got {shared_axes!r}")
     for axis in shared_axes:
         if not -len(shape) <= axis < len(shape):
             raise ValueError(

@@ -155,6 +155,12 @@ def color_bar(
     bar.outline.set_visible(False)
 
 
+def legend_label(name: str) -> str:
+    """A name as a label: Matplotlib's legends leave out what begins with _."""
+    # Behind a character of no width.
+    return f"\u200b{name}" if name.startswith("_") else name
+
+
 def legend_below(
     figure: Figure,
     axes: Axes,
@@ -165,9 +171,10 @@ def legend_below(
 ) -> None:
     handles, labels = axes.get_legend_handles_labels()
     handle_of = dict(zip(labels, handles, strict=True))
+    order = [legend_label(name) for name in order]
     labels = [*order, *(label for label in labels if label not in order)]
     if only is not None:
-        labels = list(only)
+        labels = [legend_label(name) for name in only]
     # As many columns as the longest label leaves room for, in inches.
     column = 0.55 + 0.068 * max((len(label) for label in labels), default=1)
     columns = min(columns, max(1, int(figure.get_figwidth() / column)))

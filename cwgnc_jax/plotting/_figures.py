@@ -14,6 +14,7 @@ from cwgnc_jax.plotting._drawing import (
     as_array,
     color_bar,
     legend_below,
+    legend_label,
     log_axis,
     new_figure,
     sequence,
@@ -70,7 +71,7 @@ def plot_scores(
         mean, spread = series.mean(axis=-1), series.std(axis=-1)
         if series.ndim == 1:
             axes.axhspan(mean - spread, mean + spread, color=color, alpha=0.15, lw=0)
-            axes.axhline(mean, color=color, ls=(0, (5, 1.5)), label=name)
+            axes.axhline(mean, color=color, ls=(0, (5, 1.5)), label=legend_label(name))
             continue
         # Methods stand beside each other, so that no bar hides another.
         step = min(0.16, 0.8 / len(staged))
@@ -98,7 +99,7 @@ def plot_scores(
             linewidth=1.6,
             elinewidth=1.2,
             capsize=3,
-            label=name,
+            label=legend_label(name),
         )
     if majority is not None:
         axes.axhline(
@@ -203,7 +204,7 @@ def plot_updates(
             color=("black", "0.45", "0.7")[number // 3 % 3],
             linestyle=("--", ":", "-.")[number % 3],
             linewidth=1.3,
-            label=name,
+            label=legend_label(name),
         )
     log_axis(axes, everything)
     axes.set_xticks(range(len(labels)), labels)

@@ -16,6 +16,7 @@ from cwgnc_jax.plotting._drawing import (
     color_bar,
     kind_order,
     legend_below,
+    legend_label,
     log_axis,
     modules_and_kinds,
     new_figure,
@@ -114,7 +115,7 @@ def plot_gradient_norms(
     all_axes[0].set_ylabel(ylabel)
     hidden = [f"{modules[index]} {kinds[index]}" for index in np.flatnonzero(~shown)]
     entries = [
-        Line2D([], [], color=color, linewidth=2.2, label=module)
+        Line2D([], [], color=color, linewidth=2.2, label=legend_label(module))
         for module, color in module_colors.items()
         if module
     ]
@@ -124,7 +125,9 @@ def plot_gradient_norms(
     blanks = columns * rows - len(entries)
     entries += [Line2D([], [], linestyle="none", label=" ") for _ in range(blanks)]
     entries += [
-        Line2D([], [], color="0.3", linestyle=dash, linewidth=1.3, label=kind)
+        Line2D(
+            [], [], color="0.3", linestyle=dash, linewidth=1.3, label=legend_label(kind)
+        )
         for kind, dash in dashes.items()
     ]
     figure.legend(
@@ -235,7 +238,7 @@ def plot_clip_rate(
       The figure.
 
     Raises:
-      ValueError: if the shapes do not fit.
+      ValueError: if there are no rates, or the shapes do not fit.
 
     Examples:
       >>> from cwgnc_jax.plotting import plot_clip_rate
@@ -243,6 +246,8 @@ def plot_clip_rate(
       >>> figure.axes[0].lines[0].get_ydata().tolist()
       [100.0, 50.0]
     """
+    if not rates:
+        raise ValueError("rates must have at least one run, got none")
     figure, [axes] = new_figure(title=title)
     for number, (name, series) in enumerate(rates.items()):
         values = as_array("rates", name, series, (1,))[:, None]
@@ -253,7 +258,7 @@ def plot_clip_rate(
             color=COLORS[number % len(COLORS)],
             linestyle=DASHES[number // len(COLORS) % len(DASHES)],
             linewidth=1.4,
-            label=name,
+            label=legend_label(name),
         )
     axes.set_ylim(-2, 102)
     axes.set_xlabel("step")

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cwgnc_jax._numbers import known_number
+
 RELEASED_FAILED_AT: Mapping[str, float] = types.MappingProxyType(
     {"rte": 53.0, "mrpc": 75.0, "cola": 0.0}
 )
@@ -29,10 +31,14 @@ def has_failed(score: float, limit: float) -> bool:
     Returns:
       True where the score is the limit or less, equal but for rounding included.
 
+    Raises:
+      ValueError: if the limit is NaN, below which nothing would fail.
+
     Examples:
       >>> has_failed(52.7, 52.7), has_failed(53.1, RELEASED_FAILED_AT["rte"])
       (True, False)
     """
+    _check_limit("limit", limit)
     # A score equal to the limit is not better, however it was rounded on its way here:
     # a majority of 146 in 277 is 52.70758 in float64 and 52.707580 in float32.
     return bool(score <= limit or np.isclose(score, limit, rtol=1e-6, atol=0))
@@ -110,9 +116,12 @@ class RunSummary:
     failed_released: FailedRuns | None = None
 
     def __str__(self) -> str:
+        interval = str(self.std_interval)
+        if not np.isnan(self.std_interval.low):
+            interval += ", too narrow for skewed scores"
         parts = [
             f"{self.runs} run{'s' if self.runs > 1 else ''}",
-            f"std {self.std:.4g} ({self.std_interval})",
+            f"std {self.std:.4g} ({interval})",
             f"mean {self.mean:.4g}",
             f"max {self.max:.4g}",
         ]
@@ -155,7 +164,9 @@ def summarize_runs(
 
     Raises:
       ValueError: if the scores are not a non-empty vector of finite numbers, there
-        are too few of them for ``ddof``, or the level is not between 0 and 1.
+        are too few of them for ``ddof``, a limit is NaN, or an option is not among
+        those above.
+      TypeError: if an option is not a number.
 
     Examples:
       >>> scores = [70.4, 71.8, 52.7, 69.3, 72.6, 70.0, 71.1, 68.9]
@@ -170,7 +181,7 @@ def summarize_runs(
       Component-Wise Gradient Norm Clipping <https://arxiv.org/abs/2210.10325>`_,
       2022, Table 1
     """
-    values = as_scores("scores", scores, at_least=ddof + 1)
+    values = as_scores("scores", scores, at_least=check_whole("ddof", ddof) + 1)
     interval = std_interval(values, level=level, resamples=resamples, seed=seed)
     return RunSummary(
         runs=values.size,
@@ -179,8 +190,8 @@ def summarize_runs(
         mean=float(np.mean(values)),
         max=float(np.max(values)),
         min=float(np.min(values)),
-        failed=_failed(values, majority, level),
-        failed_released=_failed(values, failed_at, level),
+        failed=_failed("majority", values, majority, level),
+        failed_released=_failed("failed_at", values, failed_at, level),
     )
 
 
@@ -196,6 +207,12 @@ def std_interval(
     (bootstrap-t). Fewer assumptions than the chi-squared interval, which holds for
     normal scores alone, and a better coverage at 10 to 25 runs than SciPy's
     percentile and BCa bootstraps, which come out too narrow for a spread.
+
+    It is wide enough for normal scores and too narrow for skewed ones: of 6, 10, 25 or
+    50 runs, the interval of 95% held the true deviation in 98%, 94%, 93% and 93% of
+    1,000 simulated studies of normal scores, in 92%, 84%, 89% and 90% of exponential
+    and 85%, 79%, 80% and 82% of log-normal ones (exponentials of standard normal
+    numbers).
 
     It reckons without failures that were not seen, which cannot be resampled, and is
     far too narrow where failures are rare. Of 25 runs at 70 (std 1.5) that fail to 52
@@ -218,7 +235,7 @@ def std_interval(
       take hardly more than two values.
 
     Raises:
-      ValueError: as :func:`summarize_runs`.
+      ValueError, TypeError: as :func:`summarize_runs`.
 
     Examples:
       >>> print(std_interval([70.4, 71.8, 72.7, 69.3, 72.6, 70.0, 71.1, 68.9]))
@@ -228,9 +245,9 @@ def std_interval(
       Efron & Tibshirani, An Introduction to the Bootstrap, 1993, section 12.5
     """
     values = as_scores("scores", scores)
-    _check_share("level", level)
-    if resamples < 1:
-        raise ValueError(f"resamples must be at least 1, got {resamples}")
+    check_share("level", level)
+    check_whole("resamples", resamples, at_least=1)
+    check_whole("seed", seed)
     unknown = Interval(float("nan"), float("nan"), level)
     if values.size < 4 or np.ptp(values) == 0:
         return unknown
@@ -272,7 +289,8 @@ def wilson_interval(count: int, runs: int, *, level: float = 0.95) -> Interval:
       The interval of the probability.
 
     Raises:
-      ValueError: if not 0 <= count <= runs and runs >= 1.
+      ValueError: unless 0 <= count <= runs and runs >= 1, both whole numbers.
+      TypeError: if they are not numbers.
 
     Examples:
       >>> print(wilson_interval(0, 25))
@@ -284,20 +302,26 @@ def wilson_interval(count: int, runs: int, *, level: float = 0.95) -> Interval:
     """
     from scipy import stats
 
-    if not (runs >= 1 and 0 <= count <= runs):
+    count, runs = check_whole("count", count), check_whole("runs", runs)
+    if not (runs >= 1 and count <= runs):
         raise ValueError(
             f"count must lie between 0 and runs, runs be at least 1: got count {count}"
             f" of {runs} runs"
         )
-    _check_share("level", level)
-    test = stats.binomtest(int(count), int(runs))
+    check_share("level", level)
+    test = stats.binomtest(count, runs)
     interval = test.proportion_ci(confidence_level=level, method="wilson")
     return Interval(float(interval.low), float(interval.high), level)
 
 
 def as_scores(name: str, scores: ArrayLike, at_least: int = 1) -> NDArray[np.float64]:
     """Scores as a vector of float64, checked; ``name`` is the argument's name."""
-    values = np.asarray(scores, dtype=np.float64)
+    try:
+        values = np.asarray(scores, dtype=np.float64)
+    except (TypeError, ValueError):  # Words, or vectors of different lengths.
+        raise TypeError(
+            f"{name} must be a vector of numbers, got {scores!r}"[:200]
+        ) from None
     if values.ndim != 1 or values.size < at_least:
         raise ValueError(
             f"{name} must be a vector of at least {at_least} number"
@@ -328,10 +352,11 @@ def _log_std(
 
 
 def _failed(
-    values: NDArray[np.float64], limit: float | None, level: float
+    argument: str, values: NDArray[np.float64], limit: float | None, level: float
 ) -> FailedRuns | None:
     if limit is None:
         return None
+    _check_limit(argument, limit)
     count = sum(has_failed(score, limit) for score in values)
     interval = wilson_interval(count, values.size, level=level)
     return FailedRuns(count, values.size, float(limit), interval)
@@ -341,6 +366,22 @@ def _per_cent(level: float) -> str:
     return f"{100 * level:.4g}%"
 
 
-def _check_share(name: str, value: float) -> None:
-    if not 0 < value < 1:
-        raise ValueError(f"{name} must lie strictly between 0 and 1, got {value}")
+def _check_limit(argument: str, limit: object) -> None:
+    if np.isnan(known_number(argument, limit, "a score") or 0.0):
+        raise ValueError(f"{argument} must be a score, got {limit}")
+
+
+def check_share(argument: str, value: object) -> None:
+    """Raises an error unless a value is a number strictly between 0 and 1."""
+    if not 0 < (known_number(argument, value, "a number from 0 to 1") or 0.0) < 1:
+        raise ValueError(f"{argument} must lie strictly between 0 and 1, got {value}")
+
+
+def check_whole(argument: str, value: object, at_least: int = 0) -> int:
+    """A whole number of at least some other, or an error that names the argument."""
+    number = known_number(argument, value, "a whole number")
+    if number is None or not number.is_integer() or number < at_least:
+        raise ValueError(
+            f"{argument} must be a whole number of at least {at_least}, got {value}"
+        )
+    return int(number)

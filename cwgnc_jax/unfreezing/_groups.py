@@ -79,6 +79,10 @@ class UnfreezingGroups:
     layers: tuple[int, ...]
     spans: Mapping[str, Span]
 
+    def __hash__(self) -> int:
+        # A mapping has none; as static arguments of compiled functions groups need one.
+        return hash((self.layers, frozenset(self.spans.items())))
+
     @property
     def stages(self) -> int:
         """Number of stages: one for each layer."""

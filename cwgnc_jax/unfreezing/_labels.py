@@ -147,6 +147,13 @@ def freeze(
     Returns:
       The transformation, an ``optax.partition``.
 
+    Notes:
+      ``optax.selective_transform(optimizer, freeze_mask=mask)`` is much the same with a
+      mask of booleans, in which True is a frozen leaf. ``optax.freeze(mask)`` is
+      another thing: it takes no optimizer, and makes the updates of leaves that are
+      True 0 at its place in a chain, whatever comes before or after it. Labels here are
+      words, so that neither's masks are taken for them.
+
     Raises:
       ValueError: if there are other labels, at once unless they come from a function;
         at init and update if a leaf has no label.
@@ -203,7 +210,8 @@ def _read_labels(labels: Any) -> dict[str, Any]:
     ]
     if wrong:
         raise ValueError(
-            "labels must be 'trainable' or 'frozen', got:" + list_offenders(wrong)
+            "labels must be 'trainable' or 'frozen' (no booleans, such as optax.freeze "
+            "takes), got:" + list_offenders(wrong)
         )
     return by_path
 

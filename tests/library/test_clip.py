@@ -272,7 +272,7 @@ class TestNumerics:
         # Rounded to float16, of 11 bits.
         np.testing.assert_allclose(clipped["x"], 0.1, rtol=5e-4)
 
-    @pytest.mark.parametrize("max_norm", [0.0, 0.05, 1e25])
+    @pytest.mark.parametrize("max_norm", [0.0, 0.05, 1e19])
     def test_finite_gradients_that_overflow_become_zero(self, max_norm):
         gradients = {"x": jnp.array([1e20, -3e30, 1.0]), "y": jnp.array([3.0, 4.0])}
         clipped, state = clip(gradients, max_norm)
@@ -283,11 +283,62 @@ class TestNumerics:
             np.linalg.norm(clipped["y"]), min(5.0, max_norm), rtol=1e-6
         )
 
-    def test_an_infinite_threshold_clips_nothing(self):
-        gradients = {"x": jnp.array([1e20, -3e30])}
+    @pytest.mark.parametrize("max_norm", [np.inf, 1e25, 2e19])
+    def test_a_threshold_without_a_square_clips_nothing(self, max_norm):
+        gradients = {"x": jnp.array([1e20, -1e22]), "y": jnp.array([3.0, 4.0])}
+        for update in (clip, clip_traced):
+            clipped, state = update(gradients, max_norm)
+            assert same_bits(clipped, gradients)
+            np.testing.assert_array_equal(state.scales, 1.0)
+
+    def test_an_infinite_threshold_leaves_even_nan_alone(self):
+        gradients = {"x": jnp.array([1.0, np.nan, -np.inf])}
         clipped, state = clip(gradients, np.inf)
         assert same_bits(clipped, gradients)
         np.testing.assert_array_equal(state.scales, 1.0)
+
+    @pytest.mark.parametrize("max_norm", [1e-19, 1e-20, 1e-25, 1e-30])
+    @pytest.mark.parametrize("size", [1e-30, 1e-24, 1e-20, 1e-10, 1.0, 1e10])
+    def test_thresholds_without_a_square_clip(self, max_norm, size):
+        gradients = {"x": jnp.array([3.0, 4.0]) * np.float32(size / 5)}
+        clipped, _ = clip(gradients, max_norm)
+        norm = np.linalg.norm(np.asarray(clipped["x"], np.float64))
+        # Products of float32 that are nearly subnormal lose digits on their way.
+        assert norm <= max_norm * (1 + 1e-6)
+        if size > 1e-18 and max_norm / size > 1e-37:  # A normal number in float32.
+            np.testing.assert_allclose(norm, max_norm, rtol=1e-6)
+
+    def test_a_float32_leaf_near_its_largest_beside_float64(self, x64):
+        gradients = {
+            "double": jnp.full(2, 1e60, jnp.float64),
+            "single": jnp.full(3, 1e38, jnp.float32),
+            "complex": jnp.full(3, 1e38 + 1e38j, jnp.complex64),
+        }
+        clipped, state = clip(gradients, 1e50, cwgnc_jax.whole_tree)
+        exact = np.sqrt(2.0) * 1e60
+        np.testing.assert_allclose(state.norms, exact, rtol=1e-12)
+        for name, leaf in clipped.items():
+            assert leaf.dtype == gradients[name].dtype
+            expected = np.asarray(gradients[name], np.complex128) * (1e50 / exact)
+            np.testing.assert_allclose(leaf, expected, rtol=1e-6)
+        # A component of its own that is float32 keeps to float32's numbers.
+        _, alone = clip(gradients, 1e50)
+        np.testing.assert_array_equal(np.asarray(alone.norms)[[0, 2]], np.inf)
+
+    def test_derivatives_at_zero_of_both_widths(self, x64):
+        @functools.partial(jax.grad, argnums=(0, 1))
+        def total(gradients, max_norm):
+            clipped, _ = clip(gradients, max_norm)
+            return sum(jnp.sum(leaf.astype(jnp.float64)) for leaf in clipped.values())
+
+        gradients = {
+            "double": jnp.zeros(2, jnp.float64),
+            "single": jnp.zeros(2, jnp.float32),
+        }
+        by_gradient, by_limit = total(gradients, 0.05)
+        for leaf in by_gradient.values():
+            np.testing.assert_array_equal(leaf, 1.0)
+        assert by_limit == 0.0
 
     @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
     def test_what_is_not_finite_stays_in_its_component(self, bad):

@@ -10,6 +10,7 @@ import optax
 import pytest
 
 import cwgnc_jax
+from cwgnc_jax import contrib
 
 pytestmark = pytest.mark.cpu
 
@@ -106,6 +107,43 @@ def test_no_branches_and_no_more_kernels_than_the_global_norm():
     kernels = {name: len(re.findall(r" fusion\(", t)) for name, t in text.items()}
     # A few for the state, which is recorded in the same step.
     assert kernels["component"] <= kernels["global"] + 10
+
+
+def loops_over_leaves(tx, leaves):
+    """Size of a compiled update, and the texts of its loops over whole leaves."""
+    params = {
+        f"p{i:02d}": jax.ShapeDtypeStruct((8, 16), jnp.float32) for i in range(leaves)
+    }
+    state = jax.eval_shape(tx.init, params)
+    text = jax.jit(tx.update).lower(params, state, params).compile().as_text()
+    text = re.sub(r",? metadata=\{[^}]*\}", "", text)
+    bodies = re.findall(
+        r"^%\w+[.\w]* \([^)]*\) -> f32\[8,16\]\S* \{(.*?)^\}", text, re.M | re.S
+    )
+    # Names are numbered through.
+    return len(text), [re.sub(r"(%\w+?)[.\d_]*\b", r"\1", body) for body in bodies]
+
+
+@needs_recent_compiler
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda _: cwgnc_jax.clip_by_component_norm(0.05),
+        lambda leaves: cwgnc_jax.clip_by_component_norm(
+            [(f"p{i:02d}", 0.01 * (i + 1)) for i in range(leaves)]
+        ),
+        lambda _: contrib.adagc(),
+    ],
+    ids=["one threshold", "different thresholds", "adagc"],
+)
+def test_programs_grow_with_the_leaves_and_not_faster(make):
+    few, some, many = (loops_over_leaves(make(n), n) for n in (4, 8, 16))
+    # Twice as many leaves more, twice as much text more, and some for longer numbers.
+    # AdaGC's was 1.6 times that: the norms of all leaves were added up for each.
+    assert many[0] - some[0] < 1.1 * 2 * (some[0] - few[0])
+    # Loops that are alike are compiled once: limits must not be constants in them.
+    assert len(many[1]) == 16
+    assert len(set(many[1])) == 1
 
 
 def test_frozen_layers_cost_no_backward_pass():

@@ -427,3 +427,28 @@ class TestRacing:
         found = [racing(ahead) for ahead in (1, 2, 4)]
         assert found[0] == pytest.approx(0, abs=1e-6)
         assert found[0] < found[1] < found[2]
+
+
+@pytest.mark.parametrize("size", [1e-37, 1e-25, 1.0, 1e20, 1e37])
+def test_movements_of_any_size(size):
+    size = np.float32(size)
+    before = {"a": jnp.array([1.0, 0.0]) * size, "b": jnp.ones(3) * size}
+    after = {
+        "a": jnp.array([-1.0, 0.0]) * size,
+        "b": jnp.array([1.0, 1.0, -2.0]) * size,
+    }
+    # By hand: a turns round, b from (1, 1, 1) to a right angle.
+    distances = component_cosine_distance(after, before)
+    np.testing.assert_allclose(distances, [2.0, 1.0], rtol=1e-6)
+    moved = component_rmsd(after, before) / size
+    np.testing.assert_allclose(moved, [np.sqrt(2.0), np.sqrt(3.0)], rtol=1e-6)
+
+
+def test_movements_and_sizes_that_cannot_be():
+    with pytest.raises(ValueError, match="movements must be at least 0, got -1"):
+        convergence_racing(jnp.array([1.0, -1.0]))
+    for sizes in ([-1.0, 2.0], [0.0, 0.0], [np.nan, 1.0]):
+        with pytest.raises(ValueError, match="sizes must be at least 0, and not all 0"):
+            clip_rate(jnp.ones(2), sizes)
+    # A component without entries has a size of 0.
+    assert clip_rate(jnp.array([0.5, 1.0]), [0, 2]) == 0.0

@@ -353,3 +353,19 @@ class TestClipRate:
     def test_mistakes(self):
         with pytest.raises(ValueError, match=r"rates: 'a' must have 1 axes.*\(1, 1\)"):
             plotting.plot_clip_rate({"a": [[1.0]]})
+
+        with pytest.raises(ValueError, match="rates must have at least one run"):
+            plotting.plot_clip_rate({})
+
+
+def test_names_that_begin_with_an_underscore_are_in_the_legend():
+    names = ["_a", "b"]
+    for figure in (
+        plotting.plot_scores({name: [[1.0, 2.0], [2.0, 3.0]] for name in names}),
+        plotting.plot_clip_rate({name: [0.5, 1.0] for name in names}),
+        plotting.plot_updates({"head": [0.1]}, beside={"_a": {"head": 0.1}}),
+        plotting.plot_gradient_norms({"run": np.ones((3, 2))}, ["x/_a/b", "x/c/_d"]),
+    ):
+        drawn(figure)
+        legend = [name.removeprefix("\u200b") for name in legend_of(figure)]
+        assert set(legend) & {"_a"}

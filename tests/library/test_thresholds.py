@@ -85,7 +85,15 @@ def test_concrete_thresholds_below_zero_or_nan(bad):
         cwgnc_jax.clip_by_component_norm(bad)
 
 
-@pytest.mark.parametrize("bad", [None, "0.05", True, 1j, object()])
+@pytest.mark.parametrize("returned", [None, "0.1"])
+def test_schedules_of_what_is_no_number(returned):
+    tx = cwgnc_jax.clip_by_component_norm({"x": lambda count: returned})
+    gradients = {"x": jnp.ones(3)}
+    with pytest.raises(TypeError, match=r"what max_norm of 'x' returns must be a num"):
+        tx.update(gradients, tx.init(gradients))
+
+
+@pytest.mark.parametrize("bad", [None, "0.05", True, 1j, object(), float, jnp.float32])
 def test_what_is_no_threshold(bad):
     with pytest.raises(TypeError, match="max_norm"):
         cwgnc_jax.clip_by_component_norm(bad)
@@ -100,7 +108,7 @@ def test_schedules_of_arrays_are_no_thresholds():
     tx = cwgnc_jax.clip_by_component_norm({"x": lambda count: jnp.ones(2)})
     gradients = {"x": jnp.ones(3)}
     with pytest.raises(
-        ValueError, match=r"max_norm of 'x' must return a scalar, got .* \(2,\)"
+        ValueError, match=r"what max_norm of 'x' returns must be a scalar, .* \(2,\)"
     ):
         tx.update(gradients, tx.init(gradients))
 

@@ -321,3 +321,29 @@ class TestErrors:
     def test_arguments(self, make, error, message):
         with pytest.raises(error, match=message):
             make()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: cwgnc_jax.stacked("x", start="3"), "start must be an int, got '3'"),
+        (lambda: cwgnc_jax.stacked("x", axes="x"), "axes must be an int or several"),
+        (
+            lambda: cwgnc_jax.fused("x", ("a",), axis="x"),
+            "axis must be an int, got 'x'",
+        ),
+        (
+            lambda: cwgnc_jax.by_rules(None),
+            "rules must be pairs, or a dict, .* got None",
+        ),
+        (lambda: cwgnc_jax.by_rules(".*"), r"rules must be pairs, .* got '\.\*'"),
+        (
+            lambda: cwgnc_jax.stacked("x", base=None),
+            "stacked: base must be a map of com",
+        ),
+        (lambda: cwgnc_jax.fused("x", ("a",), base=None), "fused: base must be a map"),
+    ],
+)
+def test_what_is_no_argument(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()

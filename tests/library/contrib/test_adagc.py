@@ -134,3 +134,26 @@ def test_starts_that_are_traced():
 
     scales = jax.vmap(second_scale)(jnp.array([2, 3]))
     np.testing.assert_allclose(scales, [0.5, 1.0], rtol=1e-6)
+
+
+@pytest.fixture
+def x64():
+    """Numbers of 64 bits, for one test."""
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", False)
+
+
+def test_the_first_phase_sums_in_the_widest_dtype(x64):
+    tx = contrib.adagc(warmup_max_norm=1e40)
+    gradients = {
+        "double": jnp.full(2, 1e39, jnp.float64),
+        "single": jnp.full(3, 1e38, jnp.float32),
+    }
+    updates, state = tx.update(gradients, tx.init(gradients))
+    # Below the threshold, though float32 cannot hold the square of 1e38.
+    for name, leaf in updates.items():
+        np.testing.assert_array_equal(leaf, gradients[name])
+    np.testing.assert_allclose(
+        state.norms, [np.sqrt(2) * 1e39, np.sqrt(3) * 1e38], rtol=1e-6
+    )

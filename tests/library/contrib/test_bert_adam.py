@@ -1,11 +1,13 @@
 """BERT's Adam against loops in NumPy float64, over several steps."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from cwgnc_jax import cwgnc_adamw, get_clip_state
 from cwgnc_jax.contrib._bert_adam import bert_adamw, scale_by_bert_adam
 from cwgnc_jax.contrib._schedules import (
     bert_linear_decay_schedule,
@@ -169,6 +171,57 @@ def test_the_moments_are_optaxs():
         _, other = corrected.update(make_tree("list", step), other)
     jax.tree.map(np.testing.assert_array_equal, state.mu, other.mu)
     jax.tree.map(np.testing.assert_array_equal, state.nu, other.nu)
+
+
+@pytest.mark.parametrize("correction", [False, True])
+def test_float16_gradients_are_clipped_by_their_norm_in_float32(correction):
+    # The square of 300 is infinite in float16; with Optax's clip every update was 0.
+    params = {"kernel": jnp.ones((10, 10), jnp.float16)}
+    gradients = {"kernel": jnp.full((10, 10), 300.0, jnp.float16)}
+    tx = bert_adamw(1.0, weight_decay=0.0, eps=1e-3, bias_correction=correction)
+    updates, state = tx.update(gradients, tx.init(params), params)
+    np.testing.assert_allclose(get_clip_state(state).norms, [3000.0], rtol=1e-6)
+    # The clipped gradient is 0.1, whose square times 0.001 keeps few digits in float16.
+    first = 0.1 if correction else 0.01 / (np.sqrt(1e-5) + 1e-3) * (0.1 + 1e-3)
+    np.testing.assert_allclose(updates["kernel"], -first / (0.1 + 1e-3), rtol=0.02)
+
+
+def test_a_traced_threshold_of_zero_makes_no_nan_of_zero_gradients():
+    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+
+    @jax.jit
+    def update(max_norm, gradients):
+        tx = bert_adamw(0.1, weight_decay=0.0, max_norm=max_norm)
+        return tx.update(gradients, tx.init(params), params)[0]
+
+    for gradients in (jax.tree.map(jnp.zeros_like, params), params):
+        for leaf in update(0.0, gradients).values():
+            np.testing.assert_array_equal(leaf, 0.0)
+
+
+@pytest.mark.parametrize(
+    "tx",
+    [
+        scale_by_bert_adam(),
+        bert_adamw(0.1),
+        bert_adamw(0.1, bias_correction=True),
+        cwgnc_adamw(0.1),
+        cwgnc_adamw(0.1, mu_dtype=jnp.float32),
+    ],
+    ids=["bert adam", "bert adamw", "corrected", "cwgnc", "cwgnc, float32 moments"],
+)
+def test_scans_of_bfloat16_parameters_and_float32_gradients(tx):
+    params = {"kernel": jnp.ones((2, 3), jnp.bfloat16)}
+    gradients = {"kernel": jnp.full((2, 3), 0.5, jnp.float32)}
+
+    def step(state, _):
+        updates, state = tx.update(gradients, state, params)
+        return state, updates
+
+    before = tx.init(params)
+    after, updates = jax.lax.scan(step, before, length=3)
+    chex.assert_trees_all_equal_dtypes(after, before)
+    assert np.all(np.isfinite(updates["kernel"]))
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])

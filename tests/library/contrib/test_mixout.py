@@ -316,6 +316,10 @@ def without(path):
     ("arguments", "error", "message"),
     [
         ({"p": 1.5}, ValueError, "p must lie between 0 and 1, got 1.5"),
+        ({"p": None}, TypeError, "p must be a number from 0 to 1 or a .*, got None"),
+        ({"p": "0.5"}, TypeError, "p must be a number from 0 to 1 or a .*, got '0.5'"),
+        ({"leaves": None}, TypeError, "leaves must be a regular expression"),
+        ({"shared_axes": 1}, TypeError, "shared_axes must be several ints, got 1"),
         ({"p": float("nan")}, ValueError, "p must lie between 0 and 1, got nan"),
         ({"p": jnp.float32(-1)}, ValueError, "p must lie between 0 and 1, got -1"),
         ({"gradient": "none"}, ValueError, "'exact' or 'released', got 'none'"),

@@ -128,6 +128,33 @@ def test_wilson_inverts_the_score_test(runs, share, level):
             assert abs(gap) == pytest.approx(width, rel=1e-6, abs=1e-9 * runs)
 
 
+# True deviations: e^1/2 (e - 1)^1/2 of the exponential of standard normal numbers.
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "true", "documented"),
+    [
+        ("standard_normal", 1.0, {6: 0.98, 10: 0.94, 25: 0.93, 50: 0.93}),
+        ("exponential", 1.0, {6: 0.92, 10: 0.84, 25: 0.89, 50: 0.90}),
+        (
+            "lognormal",
+            math.sqrt(math.e * (math.e - 1)),
+            {6: 0.85, 10: 0.79, 25: 0.80, 50: 0.82},
+        ),
+    ],
+)
+def test_std_interval_covers_skewed_scores_as_documented(kind, true, documented):
+    rng = np.random.default_rng(10)
+    for runs, expected in documented.items():
+        hits = 0
+        for study in range(400):
+            scores = getattr(rng, kind)(size=runs)
+            interval = std_interval(scores, resamples=499, seed=study)
+            hits += interval.low <= true <= interval.high
+        # Four binomial standard errors of 400 studies, and as many of the 1,000 ones.
+        error = math.sqrt(expected * (1 - expected))
+        assert abs(hits / 400 - expected) < 4 * error / 20 + 4 * error / math.sqrt(1000)
+
+
 @pytest.mark.parametrize("runs", [10, 25])
 def test_std_interval_covers_as_often_as_it_says(runs):
     rng = np.random.default_rng(7)
@@ -225,7 +252,20 @@ def test_wider_level_wider_interval():
         ),
         (lambda: summarize_runs([1.0, 2.0], level=95), "level must lie strictly"),
         (lambda: std_interval([1.0, 2.0], level=0.0), "level must lie strictly"),
-        (lambda: std_interval([1.0, 2.0], resamples=0), "resamples must be at least 1"),
+        (
+            lambda: std_interval([1.0, 2.0], resamples=0),
+            "resamples must be a whole number of at least 1, got 0",
+        ),
+        (lambda: std_interval([1.0], seed=0.5), "seed must be a whole number"),  # pyright: ignore
+        (lambda: wilson_interval(2.5, 5), "count must be a whole number"),  # pyright: ignore
+        (lambda: wilson_interval(-1, 5), "count must be a whole number of at least 0"),
+        (lambda: summarize_runs([1.0], ddof=-1), "ddof must be a whole number of at"),
+        (lambda: summarize_runs([1.0], majority=math.nan), "majority must be a score"),
+        (
+            lambda: summarize_runs([1.0], failed_at=math.nan),
+            "failed_at must be a score",
+        ),
+        (lambda: has_failed(50.0, math.nan), "limit must be a score, got nan"),
         (lambda: wilson_interval(3, 2), "got count 3 of 2 runs"),
         (lambda: wilson_interval(0, 0), "got count 0 of 0 runs"),
         (lambda: wilson_interval(1, 2, level=1.0), "level must lie strictly"),
@@ -233,4 +273,22 @@ def test_wider_level_wider_interval():
 )
 def test_bad_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: summarize_runs(["a", "b"]),
+            r"scores must be a vector of numbers, got",
+        ),
+        (lambda: summarize_runs([1.0], majority="52.7"), "majority must be a score"),
+        (lambda: summarize_runs([1.0], level=None), "level must be a number from 0"),
+        (lambda: wilson_interval("1", 5), "count must be a whole number, got '1'"),
+        (lambda: std_interval([1.0], seed="x"), "seed must be a whole number, got 'x'"),
+    ],
+)
+def test_what_is_no_number(call, message):
+    with pytest.raises(TypeError, match=message):
         call()

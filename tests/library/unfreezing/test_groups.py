@@ -232,3 +232,16 @@ class TestLayerAxis:
             *("embeddings", "head"),
             *(f"layer {n}" for n in range(3)),
         )
+
+
+def test_groups_are_hashable_so_that_compiled_functions_take_them():
+    params = {
+        "embed": np.ones(2),
+        "layers": {"k": np.ones((3, 2))},
+        "head": np.ones(2),
+    }
+    first, second = unfreezing_groups(params), unfreezing_groups(params)
+    assert first == second
+    assert hash(first) == hash(second)
+    fewer = unfreezing_groups(params | {"layers": {"k": np.ones((2, 2))}})
+    assert len({first, second, fewer}) == 2
