@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike
 from bert_glue.cli import choices
 from bert_glue.cli.options import flag
 from bert_glue.data.examples import Task
+from bert_glue.records.designs import Design
+from bert_glue.report import verdicts
 from bert_glue.study.configuration import Configuration
 from bert_glue.study.study import Study
 from bert_glue.training.methods import describe
@@ -16,12 +18,15 @@ from bert_glue.training.recipe import Recipe
 from bert_glue.training.subjects import Subject
 
 
-def announcement(options: argparse.Namespace, study: Study) -> Iterator[str]:
+def announcement(
+    options: argparse.Namespace, study: Study, design: Design
+) -> Iterator[str]:
     """What is going to be run, line by line.
 
     Args:
       options: the script's options.
       study: what is run.
+      design: the table of it.
     """
     shown = None
     for configuration in study.configurations:
@@ -34,6 +39,7 @@ def announcement(options: argparse.Namespace, study: Study) -> Iterator[str]:
     for label in (recipe.label for recipe in options.recipes):
         if label not in labels:
             yield f"{label}: a method before it has the same settings; no new row"
+    yield from _about_comparisons(study, design)
     if options.shard is not None:
         mine = sum(len(study.seeds_of(each)) for each in study.configurations)
         total = len(study.configurations) * len(study.seeds)
@@ -89,3 +95,20 @@ def _about_runs(study: Study, configuration: Configuration) -> Iterator[str]:
         yield f"  {runs - missing} of {runs} runs are recorded, {missing} missing"
     if plan := study.plan(configuration):
         yield f"  seeds side by side: {plan.group_size} ({plan.reason})"
+
+
+def _about_comparisons(study: Study, design: Design) -> Iterator[str]:
+    planned = {
+        (each.subject.task.name, each.recipe.label): [each.fields]
+        for each in study.configurations
+    }
+    # Of means and of spreads.
+    comparisons = 2 * len(verdicts.pairs(planned, design.reference))
+    seeds, fewest = len(design.seeds), verdicts.fewest_seeds(max(1, comparisons))
+    if comparisons and seeds < fewest:
+        yield (
+            f"note: {seeds} seed{'s' if seeds > 1 else ''} can show no difference "
+            f"between methods, however large: {comparisons} comparisons with "
+            f"{design.reference} (of means and spreads, corrected together) take "
+            f"{fewest} seeds at least"
+        )

@@ -8,6 +8,8 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from matplotlib.ticker import MaxNLocator
+
 from bert_glue.records.run_store import Record
 from bert_glue.report import headings
 from bert_glue.report.render import render
@@ -108,11 +110,8 @@ class Scale:
         # A spread of rounding alone is drawn as none.
         width = max(high - low, 1e-3 * max(abs(low), abs(high)), at_least)
         low, high = low - 0.06 * width, low + 1.06 * width
-        power = 10.0 ** math.floor(math.log10(width))
-        factors = (0.1, 0.2, 0.25, 0.5, 1, 2)
-        step = next(power * k for k in factors if width <= 6 * power * k)
-        first, last = math.ceil(low / step), math.floor(high / step)
-        return cls(low, high, [round(n * step, 10) for n in range(first, last + 1)])
+        ticks = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+        return cls(low, high, [float(tick) for tick in ticks if low <= tick <= high])
 
     def share(self, value: float) -> float:
         """Where a value lies along the axis, in per cent."""

@@ -129,18 +129,6 @@ class Study:
         programs = self._programs.get(configuration.name)
         return programs and programs.plan
 
-    def rows(self) -> list[summaries.Row]:
-        """Summaries of these configurations, and of no other in the folder."""
-        order = [configuration.name for configuration in self.configurations]
-        seeds = set(self.seeds)
-        rows = summaries.summarize(
-            record
-            for record in self.records.read()
-            if record["configuration"] in order
-            and (record["init_seed"], record["data_seed"]) in seeds
-        )
-        return sorted(rows, key=lambda row: order.index(row.configuration))
-
     def run(self, progress: Progress) -> None:
         """Does all runs that are missing, and waits for those that others do.
 

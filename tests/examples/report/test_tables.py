@@ -98,5 +98,7 @@ def test_recorded_tables_are_what_their_records_say(path):
     if reference:
         design = dataclasses.replace(design, reference=reference[1])
     table = tables.build(design, runs)
-    assert formats.markdown(table) == path.read_text()
-    assert formats.latex(table) == path.with_suffix(".tex").read_text()
+    assert formats.fill("table.md", table=table) == path.read_text()
+    assert (
+        formats.fill("table.tex", table=table) == path.with_suffix(".tex").read_text()
+    )

@@ -1,7 +1,6 @@
 """Comparisons of methods in a table, with scores whose answers are known."""
 
 import csv
-import dataclasses
 import itertools
 import re
 
@@ -70,15 +69,17 @@ def test_equal_epochs_are_compared_and_unlike_ones_said():
     assert last.names == ("cwgnc:epochs=3", "adamw")
     assert {each.comparison.comparisons for each in table.verdicts} == {12}
     assert "some with cwgnc:epochs=3 instead, for equal epochs" in notes.outcome(table)
-    assert "| cola | adamw / cwgnc:epochs=3 | " in formats.markdown(table)
+    assert "| cola | adamw / cwgnc:epochs=3 | " in formats.fill("table.md", table=table)
     # The table's CSV has one reference, that of the comparisons has all.
     rows = {
         row["method"]: row
-        for row in csv.DictReader(formats.csv_text(table).splitlines())
+        for row in csv.DictReader(formats.fill("table.csv", table=table).splitlines())
     }
     first = table.verdicts[0].comparison
     assert float(rows["adamw"]["score_p"]) == first.p_value
-    lines = list(csv.DictReader(formats.comparisons_csv(table).splitlines()))
+    lines = list(
+        csv.DictReader(formats.fill("comparisons.csv", table=table).splitlines())
+    )
     for line, each in zip(lines, table.verdicts, strict=True):
         assert (line["reference"], line["method"]) == (each.reference, each.method)
         assert line["question"] == each.comparison.question
@@ -161,13 +162,18 @@ def test_a_method_that_always_fails_is_not_the_most_stable():
     # A single run has no spread at all.
     single = table_of(scores | {"mosbach": [90.0]})
     assert best_of(single) == [{"adamw"}, {"adamw"}, {"cwgnc"}]
-    (line,) = re.findall("^mosbach .*", formats.text(single), re.MULTILINE)
+    (line,) = re.findall(
+        "^mosbach .*", formats.fill("table.txt", table=single), re.MULTILINE
+    )
     assert line.split()[1:5] == ["1", "-", "90.0", "90.0"]
-    alone = table_of({"mosbach": [90.0]})
-    assert best_of(alone) == [set(), {"mosbach"}, {"mosbach"}]
-    # Where nothing works, nothing is steady.
-    assert best_of(table_of(failing)) == [set(), {"devlin"}, {"devlin", "mixout"}]
-    assert "-0.0" not in formats.text(table)
+    # Of one method, or where nothing works, nothing is the best.
+    for alone in ({"mosbach": [90.0]}, {"adamw": scores["adamw"]}, failing):
+        table_of_it = table_of(alone)
+        assert best_of(table_of_it) == [set()] * 3
+        text = formats.fill("table.txt", table=table_of_it)
+        assert "*" not in text
+        assert "best of its column" not in text
+    assert "-0.0" not in formats.fill("table.txt", table=table)
     assert not any("All runs failed" in note for note in notes.notes(table_of(scores)))
 
 
@@ -179,11 +185,9 @@ def test_shares_of_crossed_seeds():
         for data in range(2)
     ]
     shares = verdicts.shares(grid)
-    assert shares is not None
-    assert shares.init == pytest.approx(8 / 35)
-    assert shares.data == pytest.approx(27 / 35)
-    assert shares.both == pytest.approx(0, abs=1e-12)
-    assert verdicts.shares(grid[:-1]) is None
+    seen = [share for share, _ in shares.values()]
+    assert seen == pytest.approx([8 / 35, 27 / 35, 0], abs=1e-12)
+    assert verdicts.shares(grid[:-1]) == {}
     remarks = notes.notes(tables.build(Design.of_records(grid), grid))
     # By chance (3 - 1) / 5, (2 - 1) / 5 and the rest.
     text = (
@@ -205,9 +209,7 @@ def test_shares_by_chance_are_those_of_scores_in_all_orders():
         )
         for scores in itertools.permutations([52.7, 69.0, 70.0, 70.5, 71.0, 72.9])
     ]
-    means = np.mean([dataclasses.astuple(each) for each in seen if each], axis=0)
-    init, data, both, init_by_chance, data_by_chance = means
+    means = np.mean([list(shares.values()) for shares in seen], axis=0)
     # The mean over all orders is exact; rounding of scores near 70 is left.
-    assert init == pytest.approx(init_by_chance, rel=1e-9)
-    assert data == pytest.approx(data_by_chance, rel=1e-9)
-    assert both == pytest.approx(1 - init_by_chance - data_by_chance, rel=1e-9)
+    np.testing.assert_allclose(means[:, 0], means[:, 1], rtol=1e-9)
+    np.testing.assert_allclose(means[:, 1], [2 / 5, 1 / 5, 2 / 5], rtol=1e-12)
