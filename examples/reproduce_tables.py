@@ -101,7 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
     from bert_glue.cli import study_script
 
     def report(records: "RunStore") -> None:
-        report_tables(print, records, options.table, options.reference)
+        report_tables(study_script.say, records, options.table, options.reference)
 
     return study_script.run(parser, options, prepare, report)
 

@@ -7,10 +7,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bert_glue.cli import choices
-from bert_glue.cli.options import flag
+from bert_glue.cli.options import EMBEDDED, flag
 from bert_glue.data.examples import Task
+from bert_glue.data.tasks import GENERATED
 from bert_glue.records.designs import Design
 from bert_glue.report import verdicts
+from bert_glue.report.headings import metric_name
 from bert_glue.study.configuration import Configuration
 from bert_glue.study.study import Study
 from bert_glue.training.methods import describe
@@ -33,7 +35,8 @@ def announcement(
         if configuration.subject is not shown:
             shown = configuration.subject
             yield from _about_subject(options, shown)
-        yield from _about_recipe(options, configuration.recipe)
+        examples = len(shown.train.lengths)
+        yield from _about_recipe(options, configuration.recipe, examples)
         yield from _about_runs(study, configuration)
     labels = {configuration.recipe.label for configuration in study.configurations}
     for label in (recipe.label for recipe in options.recipes):
@@ -59,16 +62,25 @@ def has_one_class(task: Task, labels: ArrayLike | None) -> bool:
 
 
 def _about_subject(options: argparse.Namespace, subject: Subject) -> Iterator[str]:
+    task = subject.task
+    metric = {"metric": task.metric, "task": task.name, "classes": task.labels}
     yield (
-        f"{options.model} on {subject.task.name}: {len(subject.train.lengths):,} "
+        f"{options.model} on {task.name}: {len(subject.train.lengths):,} "
         f"examples to train on, {len(subject.evaluation.lengths):,} to score"
         + (", held out of the training set" if subject.held_out else "")
+        + f", by {metric_name(metric)}"
     )
+    if options.model == EMBEDDED and task.name not in GENERATED:
+        yield (
+            f"note: the embedded model has {subject.config.vocab_size} word pieces, of "
+            "a small made-up English, and spells most words of real text letter by "
+            "letter: name a model for it, as in --model bert-base-uncased"
+        )
     if options.train_file is not None:
-        labels = subject.task.labels
+        labels = task.labels
         names = ", ".join(labels[:8]) + (" ..." if len(labels) > 8 else "")
         yield f"{len(labels)} classes: {names}" if labels else "labels are numbers"
-    if has_one_class(subject.task, subject.evaluation.labels):
+    if has_one_class(task, subject.evaluation.labels):
         yield "note: all examples to score are of one class, so that scores say little"
     if subject.fresh:
         yield f"not in the checkpoint, drawn from each seed: {', '.join(subject.fresh)}"
@@ -76,8 +88,12 @@ def _about_subject(options: argparse.Namespace, subject: Subject) -> Iterator[st
         yield "the classifier is the checkpoint's; nothing is drawn from the seeds"
 
 
-def _about_recipe(options: argparse.Namespace, recipe: Recipe) -> Iterator[str]:
+def _about_recipe(
+    options: argparse.Namespace, recipe: Recipe, examples: int
+) -> Iterator[str]:
     yield describe(recipe)
+    if recipe.batch_size > examples:
+        yield f"  no batch is fuller than the {examples} examples: a step is an epoch"
     given = choices.settings(options)
     own = choices.model_defaults(options.model)
     if taken := [name for name in own if name not in {*recipe.changed, *given}]:

@@ -62,7 +62,7 @@ def run(
 
     def report_only(records: RunStore) -> None:
         logs = _open_logs(records, options)
-        show(print, logs, _comparable(_logged(records.read(), logs), logs))
+        show(study_script.say, logs, _comparable(_logged(records.read(), logs), logs))
 
     return study_script.run(parser, options, prepare, report_only)
 

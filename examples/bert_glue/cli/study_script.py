@@ -18,6 +18,7 @@ from bert_glue.cli.options import EMBEDDED
 from bert_glue.cli.parser import Parser, errors_in_one_line
 from bert_glue.data import load
 from bert_glue.devices import environment, processes
+from bert_glue.devices.terminal import printable
 from bert_glue.records import manifest, merge
 from bert_glue.records.designs import ALL, Design, choose_reference
 from bert_glue.records.files import RecordsError
@@ -58,6 +59,11 @@ class Job:
         return build(self.design, self.records.read())
 
 
+def say(text: str) -> None:
+    """Prints what is known only when the script runs."""
+    print(printable(text))
+
+
 Report = Callable[[Progress], None]
 """Says what came of a study, and writes that, once all is done."""
 
@@ -85,7 +91,7 @@ def run(
             if options.report_only:
                 with contextlib.closing(_open_records(options)) as records:
                     for note in records.notes:
-                        print(f"note: {note}")
+                        say(f"note: {note}")
                     report_only(records)
                 return 0
             job = _make_job(options)
@@ -99,7 +105,7 @@ def run(
             progress.note("")
             report(progress)
     except (RecordsError, StudyStopped, NoBestRun, processes.Gone) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        print(printable(f"{parser.prog}: {error}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; the same command does what is missing", file=sys.stderr)

@@ -43,7 +43,7 @@ def dots(column: Mapping[str, Row]) -> str:
         height=_HEIGHT,
         radius=_RADIUS,
         words=_words,
-        unit=f"{headings.metric_name(rows[0].settings)} (%)",
+        unit=f"{headings.metric_name(rows[0].runs[0])} (%)",
     )
 
 

@@ -46,10 +46,10 @@ def plot_runs(rows: Sequence[Row]) -> Figure:
     stds = [f"std {row.summary.std:.2f}" for row in rows]
     axes.set_xticks(range(len(rows)), map("\n".join, zip(labels, stds, strict=True)))
     axes.set_xlim(-0.6, len(rows) - 0.4)
-    settings = rows[0].settings
-    axes.set_ylabel(textwrap.fill(f"{metric_name(settings)} (%)", 34))
-    title = f"{settings['task']}: every run of each method"
-    if part := held_out_part(settings):
+    run = rows[0].runs[0]
+    axes.set_ylabel(textwrap.fill(f"{metric_name(run)} (%)", 34))
+    title = f"{run['task']}: every run of each method"
+    if part := held_out_part(run):
         title += f", on {part}"
     # Some eight letters of a title to the inch.
     axes.set_title(textwrap.fill(title, int(8 * size[0])))

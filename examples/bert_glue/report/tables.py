@@ -74,7 +74,7 @@ class Table:
 
     def metric(self, task: str) -> str:
         """What a task is scored by, in words."""
-        return headings.metric_name(next(iter(self.column(task).values())).settings)
+        return headings.metric_name(next(iter(self.column(task).values())).runs[0])
 
     def is_mixed(self, task: str) -> bool:
         """Whether methods were not trained and scored on the same."""

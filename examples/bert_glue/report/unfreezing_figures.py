@@ -110,7 +110,7 @@ def racing(method: LoggedMethod) -> dict[str, NDArray[np.float64]]:
 
 def describe(methods: Sequence[LoggedMethod]) -> str:
     """Scores by stage, and how unequally components moved, as tables to print."""
-    metric = metric_name(methods[0].settings)
+    metric = metric_name(methods[0].runs[0].record)
     raced = [
         {"method": name_of(method)}
         | {kind: _mean_and_std(values, 3) for kind, values in racing(method).items()}
@@ -182,7 +182,7 @@ def _score_lines(methods: Sequence[LoggedMethod]) -> list[dict[str, str]]:
 
 
 def _scores_figure(methods: Sequence[LoggedMethod]) -> Figure:
-    settings = methods[0].settings
+    run = methods[0].runs[0].record
     scores = {
         name_of(m): of if m.is_staged else of[0]
         for m, of in zip(methods, map(scores_by_stage, methods), strict=True)
@@ -191,9 +191,9 @@ def _scores_figure(methods: Sequence[LoggedMethod]) -> Figure:
     many = " to ".join(map(str, sorted({min(runs), max(runs)})))
     return plotting.plot_scores(
         scores,
-        ylabel=f"{metric_name(settings)} (%)",
-        majority=settings["majority_score"],
-        title=f"{settings['task']}: mean and standard deviation of {many} runs",
+        ylabel=f"{metric_name(run)} (%)",
+        majority=run["majority_score"],
+        title=f"{run['task']}: mean and standard deviation of {many} runs",
     )
 
 
