@@ -1,7 +1,7 @@
 """Progress bars with loss, score and time left; none where nobody is watching."""
 
+import functools
 import sys
-from typing import Any
 
 from tqdm import tqdm
 
@@ -25,9 +25,15 @@ class Progress:
         # Known to all processes: what is looked at decides where training stops.
         self.shown = processes.agree(sys.stderr.isatty) if shown is None else shown
         self._speaks = processes.is_first()
-        self._runs = self._bar(runs, "runs", 0, "run")
+        is_drawn = self.shown and self._speaks
+        bar = functools.partial(
+            tqdm, leave=False, dynamic_ncols=True, disable=not is_drawn
+        )
+        self._runs = bar(desc="runs", total=runs, unit="run")
         # There is nothing to count before the first step.
-        self._steps = self._bar(0, "preparing ...", 1, "step", "{desc}")
+        self._steps = bar(
+            desc="preparing ...", total=0, unit="step", bar_format="{desc}", position=1
+        )
         self._shown_values: dict[str, str] = {}
 
     def start(self, recipe: Recipe, seeds: list[Seed], steps: int) -> None:
@@ -68,17 +74,3 @@ class Progress:
         """Removes the bars."""
         self._steps.close()
         self._runs.close()
-
-    def _bar(
-        self, total: int, text: str, position: int, unit: str, form: str | None = None
-    ) -> "tqdm[Any]":
-        return tqdm(
-            total=total,
-            desc=text,
-            unit=unit,
-            bar_format=form,
-            position=position,
-            leave=False,
-            dynamic_ncols=True,
-            disable=not (self.shown and self._speaks),
-        )

@@ -14,7 +14,7 @@ from bert_glue.records.resume import Checkpoint, Checkpoints, Note
 from bert_glue.records.run_store import RunStore
 from bert_glue.study import summaries
 from bert_glue.study.best_model import BestModel
-from bert_glue.study.configuration import Configuration
+from bert_glue.study.configuration import Configuration, runs_of
 from bert_glue.study.plan import Plan
 from bert_glue.study.programs import Programs, StudyStopped
 from bert_glue.study.progress import Progress
@@ -22,7 +22,6 @@ from bert_glue.study.run_group import train_group
 from bert_glue.study.run_record import keep_components, make_records
 from bert_glue.study.shards import Shard, share
 from bert_glue.training.seeds import Seed
-from bert_glue.training.stages import make_stages
 from bert_glue.training.trainer import Trainer
 
 _WAIT_SECONDS = 2.0
@@ -46,8 +45,8 @@ class Study:
         under way; 0 for none.
 
     Raises:
-      ValueError: if there is not enough memory, the mesh does not fit, a recipe has
-        more stages than the model layers, or another process that runs this
+      ValueError: if there is not enough memory, the mesh does not fit, a recipe
+        does not fit the model or the examples, or another process that runs this
         program with us has read other files.
     """
 
@@ -86,8 +85,7 @@ class Study:
         processes.check_same("options", [remat, *options])
         processes.check_same("versions, code or JAX's settings", program)
         for configuration in configurations:
-            # More stages than the model has layers are to show at once.
-            make_stages(configuration.recipe, configuration.subject.shapes)
+            configuration.check()
         self._programs = {
             configuration.name: Programs(
                 configuration,
@@ -131,15 +129,8 @@ class Study:
 
     def rows(self) -> list[summaries.Row]:
         """Summaries of these configurations, and of no other in the folder."""
-        order = [configuration.name for configuration in self.configurations]
-        seeds = set(self.seeds)
-        rows = summaries.summarize(
-            record
-            for record in self.records.read()
-            if record["configuration"] in order
-            and (record["init_seed"], record["data_seed"]) in seeds
-        )
-        return sorted(rows, key=lambda row: order.index(row.configuration))
+        runs = runs_of(self.records.read(), self.configurations, self.seeds)
+        return summaries.summarize(runs)
 
     def run(self, progress: Progress) -> None:
         """Does all runs that are missing, and waits for those that others do.
