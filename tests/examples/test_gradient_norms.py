@@ -80,7 +80,7 @@ def test_layers(folder, capsys):
 
 def test_a_layer_is_refused_before_anything_is_trained(tmp_path, capsys):
     model = tiny_bert.save(tmp_path / "model")
-    train = tiny_bert.write_tsv(tmp_path / "train.tsv", 9, seed=0)
+    train = tiny_bert.write_tsv(tmp_path / "train.tsv", 16, seed=0)
     options = ["--model", model, "--train-file", train, "--eval-file", train]
     options += ["--output-dir", tmp_path / "out", "--no-compilation-cache"]
     assert "no layer -1" in refusal(capsys, *options, "--layer", "-1")

@@ -1,4 +1,4 @@
-"""Output directories with runs and recordings that nobody has trained."""
+"""Output directories with runs and logs that nobody has trained."""
 
 import pathlib
 

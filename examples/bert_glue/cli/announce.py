@@ -35,8 +35,7 @@ def announcement(
         if configuration.subject is not shown:
             shown = configuration.subject
             yield from _about_subject(options, shown)
-        examples = len(shown.train.lengths)
-        yield from _about_recipe(options, configuration.recipe, examples)
+        yield from _about_recipe(options, configuration.recipe)
         yield from _about_runs(study, configuration)
     labels = {configuration.recipe.label for configuration in study.configurations}
     for label in (recipe.label for recipe in options.recipes):
@@ -88,12 +87,8 @@ def _about_subject(options: argparse.Namespace, subject: Subject) -> Iterator[st
         yield "the classifier is the checkpoint's; nothing is drawn from the seeds"
 
 
-def _about_recipe(
-    options: argparse.Namespace, recipe: Recipe, examples: int
-) -> Iterator[str]:
+def _about_recipe(options: argparse.Namespace, recipe: Recipe) -> Iterator[str]:
     yield describe(recipe)
-    if recipe.batch_size > examples:
-        yield f"  no batch is fuller than the {examples} examples: a step is an epoch"
     given = choices.settings(options)
     own = choices.model_defaults(options.model)
     if taken := [name for name in own if name not in {*recipe.changed, *given}]:

@@ -159,12 +159,14 @@ class TaskData:
       evaluation: labelled examples, none of which is for training.
       held_out: share of the task's training examples that ``evaluation`` is; 0 if it
         has examples of its own.
+      files: names, without folders, of the user's own files that were read.
     """
 
     task: Task
     train: Examples
     evaluation: Examples
     held_out: float = 0.0
+    files: tuple[str, ...] = ()
 
     def hold_out(self, share: float | None) -> "TaskData":
         """The task with a share of its training examples to be scored.
@@ -181,7 +183,7 @@ class TaskData:
         if share is None:
             return self
         train, evaluation = self.train.hold_out(share)
-        return TaskData(self.task, train, evaluation, share)
+        return TaskData(self.task, train, evaluation, share, self.files)
 
     def take(self, train: int | None, evaluation: int | None) -> "TaskData":
         """The task with fewer examples, as :meth:`Examples.take` chooses them.

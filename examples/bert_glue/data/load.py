@@ -87,9 +87,11 @@ def load_files(
     check_metric(metric, len(classes))
     task = Task("custom", tuple(texts), classes, metric)
     train = _labelled(table, task)
-    if evaluation_file is None:
-        return TaskData(task, train, train)
-    return TaskData(task, train, read_examples(evaluation_file, task))
+    names = [pathlib.Path(path).name for path in (train_file, evaluation_file) if path]
+    evaluation = train
+    if evaluation_file is not None:
+        evaluation = read_examples(evaluation_file, task)
+    return TaskData(task, train, evaluation, files=tuple(names))
 
 
 def read_examples(

@@ -6,7 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from bert_glue.records.files import RecordsError, plain
-from bert_glue.records.run_store import Record, distinctions, normalised_label
+from bert_glue.records.run_store import (
+    Record,
+    by_configuration,
+    distinctions,
+    normalised_label,
+)
 from bert_glue.training.seeds import Seed
 
 T = TypeVar("T")
@@ -136,11 +141,9 @@ class Design:
           label, a row for each, which names the settings that differ.
         """
         runs = list(runs)
-        firsts: dict[str, Record] = {}
-        for run in runs:
-            firsts.setdefault(run["configuration"], run)
+        firsts = {of[0]["configuration"]: of[0] for of in by_configuration(runs)}
         labels = {}
-        for name, differing in distinctions(firsts.values()).items():
+        for name, differing in distinctions(runs).items():
             words = [f"{k.replace('_', ' ')} {v}" for k, v in differing.items()]
             added = f" ({', '.join(words)})" if words else ""
             labels[name] = firsts[name]["label"] + added

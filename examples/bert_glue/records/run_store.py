@@ -19,6 +19,7 @@ from typing import Any
 
 from bert_glue.devices.processes import decided_by_first, is_first
 from bert_glue.records import locks
+from bert_glue.records.failures import recount
 from bert_glue.records.files import (
     UNFINISHED,
     RecordsError,
@@ -37,9 +38,10 @@ RUNS = "runs.jsonl"
 FRAGMENTS = "runs.jsonl.truncated"
 
 Record = dict[str, Any]
-"""What is known of a finished run: the line of it, with its label normalised."""
+"""What is known of a finished run: the line of it, with its label normalised, and
+counted as failed by today's rule."""
 
-# What differs between the runs of one configuration.
+# What may differ between the runs of one configuration, or their versions.
 _OF_A_RUN = frozenset(
     (
         "format",
@@ -48,8 +50,15 @@ _OF_A_RUN = frozenset(
         "init_seed",
         "data_seed",
         "score",
+        "predicted",
         "failed",
+        "failed_majority",
         "failed_released",
+        "constant_score",
+        "constant_loss",
+        "classes",
+        "files",
+        "truncation",
         "train_loss",
         "seconds",
         "group_size",
@@ -260,6 +269,16 @@ def read_only(folder: pathlib.Path) -> list[Record]:
     return _parse(_split(read_file(path))[0], path)
 
 
+def by_configuration(runs: Iterable[Record]) -> list[list[Record]]:
+    """The runs of each configuration, in the order of their seeds."""
+    groups: dict[str, list[Record]] = {}
+    for run in runs:
+        groups.setdefault(run["configuration"], []).append(run)
+    for group in groups.values():
+        group.sort(key=lambda run: (run["init_seed"], run["data_seed"]))
+    return [*groups.values()]
+
+
 def settings_of(run: Record) -> dict[str, Any]:
     """What a run has in common with the others of its configuration."""
     return {key: value for key, value in run.items() if key not in _OF_A_RUN}
@@ -346,6 +365,7 @@ def _parse(content: bytes, path: pathlib.Path) -> list[Record]:
         _check_record(record, where)
         if "label" in record:
             record["label"] = normalised_label(record["label"])
+        recount(record)
         records.setdefault(record["run"], record)
     return list(records.values())
 

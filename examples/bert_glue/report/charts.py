@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from matplotlib.ticker import MaxNLocator
 
+from bert_glue.records.failures import failure
 from bert_glue.records.run_store import Record
 from bert_glue.report import headings
 from bert_glue.report.render import render
@@ -29,11 +30,11 @@ def dots(column: Mapping[str, Row]) -> str:
 
     Returns:
       HTML. A dot's title names its run; failed runs are crosses; a band shows one
-      standard deviation about the mean, a dashed line the majority classifier.
+      standard deviation about the mean, a dashed line the best constant answer.
     """
     rows = list(column.values())
     scores = [run["score"] for row in rows for run in row.runs]
-    scale = Scale.over([*scores, *(row.majority_score for row in rows)], at_least=1.0)
+    scale = Scale.over([*scores, *(row.constant_score for row in rows)], at_least=1.0)
     return render(
         "dots.html",
         column=column,
@@ -120,13 +121,6 @@ class Scale:
     def down(self, value: float) -> str:
         """Where a value lies from the top of an upright axis, in per cent."""
         return f"{100 - self.share(value):.2f}"
-
-
-def failure(run: Record) -> str:
-    """How a run failed, in words; empty if it did not."""
-    if run["diverged_at"] is not None:
-        return f"diverged at step {run['diverged_at']:,}"
-    return "failed" if run["failed"] else ""
 
 
 def _dots(row: Row, scale: Scale) -> list[tuple[Record, float]]:

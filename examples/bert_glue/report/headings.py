@@ -36,13 +36,15 @@ def held_out_part(settings: Mapping[str, Any]) -> str:
 
 
 def facts(row: "Row") -> tuple[str, str, str]:
-    """What is scored, on how many examples, and what the majority classifier has."""
+    """What is scored, on how many examples, and what constant answers have."""
     run = row.runs[0]
     part = held_out_part(run)
+    majority, constant = f"{row.majority_score:.1f}", f"{row.constant_score:.1f}"
+    more = f", the best constant answer {constant}" if constant != majority else ""
     return (
         f"{metric_name(run)} in %{f' on {part}' if part else ''}",
         f"{run['train_examples']:,} training examples",
-        f"the majority classifier has {row.majority_score:.1f}",
+        f"the majority classifier has {majority}{more}",
     )
 
 
@@ -53,8 +55,8 @@ def heading(rows: Sequence["Row"]) -> str:
       rows: rows of one task.
 
     Returns:
-      What all of them have in common of metric, size of the data and score of the
-      majority classifier.
+      What all of them have in common of metric, size of the data and scores of
+      constant answers.
     """
     shared = [
         of_rows[0] if len(set(of_rows)) == 1 else ""

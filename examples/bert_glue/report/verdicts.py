@@ -35,14 +35,15 @@ class Verdict:
         mean_or_std = {"score": "mean", "spread": "standard deviation"}[answer.question]
         text = f"On {self.task}, "
         if answer.favours is None:
-            text += f"{' and '.join(of)} have the same {mean_or_std}: not shown"
+            text += f"{' and '.join(of)} have the same {mean_or_std}, "
+            text += f"{of[answer.names[0]]}: not shown"
         else:
             less = {"score": "higher", "spread": "smaller"}[answer.question]
             value = of.pop(answer.favours)
             ((other, others_value),) = of.items()
             text += f"{answer.favours} has the {less} {mean_or_std}, {value} against "
             text += f"{others_value} of {other}: "
-            text += "shown" if self.better else "not shown, for chance may do that"
+            text += "shown" if self.better else "not shown, chance may be the reason"
         seeds = " and ".join(str(runs) for runs in sorted(set(answer.runs)))
         facts = [f"p = {answer.p_value:.2g}", f"{answer.test} test of {seeds} seeds"]
         if answer.comparisons > 1:

@@ -13,9 +13,10 @@ import numpy as np
 from bert_glue.data.examples import Examples
 from bert_glue.devices import processes
 from bert_glue.model import checkpoint
+from bert_glue.records.failures import failure
 from bert_glue.records.files import UNFINISHED
 from bert_glue.records.run_store import Record, RunStore
-from bert_glue.study.configuration import Configuration
+from bert_glue.study.configuration import Configuration, runs_of
 from bert_glue.study.programs import make_trainers
 from bert_glue.study.progress import Progress
 from bert_glue.study.run_group import GroupResult, train_group
@@ -46,7 +47,7 @@ class BestModel:
         self._records = records
         self._subject = subject
         self._saved = saved
-        self._score = -np.inf
+        self._rank = (False, -np.inf)
         self._kept: tuple[str, Params] | None = None
 
     @property
@@ -65,8 +66,8 @@ class BestModel:
           result: what became of them.
         """
         for row, run in enumerate(runs):
-            if run["diverged_at"] is None and run["score"] > self._score:
-                self._score = run["score"]
+            if run["diverged_at"] is None and _rank(run) > self._rank:
+                self._rank = _rank(run)
                 params = jax.tree.map(lambda leaf, at=row: leaf[at], result.params)
                 self._kept = run["run"], trainers[0].placement.fetch(params)
 
@@ -94,16 +95,14 @@ class BestModel:
           RecordsError: if the model cannot be saved.
         """
         by_name = {each.name: each for each in configurations}
-        sound = [
-            run
-            for run in self._records.read()
-            if run["configuration"] in by_name
-            and (run["init_seed"], run["data_seed"]) in set(seeds)
-            and run["diverged_at"] is None
-        ]
+        runs = runs_of(self._records.read(), configurations, seeds)
+        sound = [run for run in runs if run["diverged_at"] is None]
         if not sound:
             raise NoBestRun("there is no best run to keep: every run diverged")
-        record = max(sound, key=lambda run: run["score"])
+        record = max(sound, key=_rank)
+        if record["failed"]:
+            why = f"{record['run']}, the best run, failed: {failure(record)}"
+            progress.note(f"note: every run failed; {why}")
         configuration = by_name[record["configuration"]]
         params = processes.agree(lambda: self._parameters(record))
         if params is None:
@@ -170,12 +169,17 @@ def predict(subject: Subject, params: Params, examples: Examples) -> str:
     if subject.task.is_regression:
         lines = [f"{index}\t{value:.4f}" for index, value in enumerate(answers)]
         return "\n".join(["index\tprediction", *lines, ""])
-    chances = np.asarray(jax.nn.softmax(logits, axis=-1))
+    chances = np.asarray(jax.nn.softmax(logits, axis=-1)).max(axis=-1)
     lines = [
-        f"{index}\t{subject.task.labels[answer]}\t{chances[index, answer]:.4f}"
-        for index, answer in enumerate(answers)
+        f"{index}\t{subject.task.labels[answer]}\t{chance:.4f}"
+        for index, (answer, chance) in enumerate(zip(answers, chances, strict=True))
     ]
     return "\n".join(["index\tprediction\tprobability", *lines, ""])
+
+
+def _rank(run: Record) -> tuple[bool, float]:
+    """What makes a run better than another: first of all, that it did not fail."""
+    return not run["failed"], run["score"]
 
 
 def _without_segments(params: Params) -> Params:

@@ -1,9 +1,9 @@
 """Progress bars with loss, score and time left; a line now and then in a log."""
 
+import functools
 import io
 import sys
 import threading
-from typing import Any
 
 from tqdm import tqdm
 
@@ -32,11 +32,24 @@ class Progress:
         # Known to all processes: what is looked at decides where training stops.
         self.shown = processes.agree(sys.stderr.isatty) if shown is None else shown
         self._speaks = processes.is_first()
-        self._runs = self._bar(
-            runs, "runs", 0, "run", None if self.shown else "{n} of {total} runs done"
+        bar = functools.partial(
+            tqdm,
+            leave=False,
+            dynamic_ncols=True,
+            disable=not self._speaks,
+            # What is not drawn is counted all the same.
+            file=sys.stderr if self.shown else io.StringIO(),
+        )
+        self._runs = bar(
+            desc="runs",
+            total=runs,
+            unit="run",
+            bar_format=None if self.shown else "{n} of {total} runs done",
         )
         # There is nothing to count before the first step.
-        self._steps = self._bar(0, "preparing ...", 1, "step", "{desc}")
+        self._steps = bar(
+            desc="preparing ...", total=0, unit="step", bar_format="{desc}", position=1
+        )
         self._shown_values: dict[str, str] = {}
         self._closed = threading.Event()
         if self._speaks and not self.shown:
@@ -81,22 +94,6 @@ class Progress:
         self._closed.set()
         self._steps.close()
         self._runs.close()
-
-    def _bar(
-        self, total: int, text: str, position: int, unit: str, form: str | None = None
-    ) -> "tqdm[Any]":
-        return tqdm(
-            total=total,
-            desc=text,
-            unit=unit,
-            bar_format=form,
-            position=position,
-            leave=False,
-            dynamic_ncols=True,
-            disable=not self._speaks,
-            # Counted all the same.
-            file=sys.stderr if self.shown else io.StringIO(),
-        )
 
     def _say_now_and_then(self) -> None:
         while not self._closed.wait(_SECONDS):

@@ -22,7 +22,6 @@ from bert_glue.study.run_group import train_group
 from bert_glue.study.run_record import keep_components, make_records
 from bert_glue.study.shards import Shard, share
 from bert_glue.training.seeds import Seed
-from bert_glue.training.stages import make_stages
 from bert_glue.training.trainer import Trainer
 
 _WAIT_SECONDS = 2.0
@@ -46,8 +45,8 @@ class Study:
         under way; 0 for none.
 
     Raises:
-      ValueError: if there is not enough memory, the mesh does not fit, a recipe has
-        more stages than the model layers, or another process that runs this
+      ValueError: if there is not enough memory, the mesh does not fit, a recipe
+        does not fit the model or the examples, or another process that runs this
         program with us has read other files.
     """
 
@@ -86,8 +85,7 @@ class Study:
         processes.check_same("options", [remat, *options])
         processes.check_same("versions, code or JAX's settings", program)
         for configuration in configurations:
-            # More stages than the model has layers are to show at once.
-            make_stages(configuration.recipe, configuration.subject.shapes)
+            configuration.check()
         self._programs = {
             configuration.name: Programs(
                 configuration,

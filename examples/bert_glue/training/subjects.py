@@ -12,10 +12,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from bert_glue.data import tokenization
+from bert_glue.data import metrics, tokenization
 from bert_glue.data.batching import Batch, Data
 from bert_glue.data.examples import Examples, Task, TaskData
-from bert_glue.data.metrics import majority_score
 from bert_glue.devices.mesh import SINGLE, Placement
 from bert_glue.model import checkpoint as checkpoints
 from bert_glue.model.bert import BertForSequenceClassification, initial_params, separate
@@ -43,14 +42,18 @@ class Subject:
       evaluation: examples to be scored on.
       max_length: most tokens of an example.
       dtype: name of what is computed in.
-      majority_score: score of the classifier that always gives the commonest answer,
-        in per cent.
+      majority_score: score of the classifier that always gives the answer that is
+        commonest in training, in per cent.
+      constant_score: that of the one that always gives the best answer.
+      constant_loss: least mean loss on the training examples of a constant answer.
       model_fingerprint: changes with any weight or setting of the checkpoint.
       data_fingerprint: changes with any token or label of the examples.
       remat: what the backward pass computes anew to save memory, a key of
         :data:`bert.REMAT`; it decides no result beyond rounding.
       held_out: share of the task's training examples that ``evaluation`` is; 0 if
         it has examples of its own.
+      files: names of a user's own files: to train on, and to score where that is
+        another.
     """
 
     task: Task
@@ -63,10 +66,13 @@ class Subject:
     max_length: int
     dtype: str
     majority_score: float
+    constant_score: float
+    constant_loss: float
     model_fingerprint: str
     data_fingerprint: str
     remat: str = "cheap"
     held_out: float = 0.0
+    files: tuple[str, ...] = ()
 
     def workload(self, recipe: Recipe, placement: Placement = SINGLE) -> Workload:
         """What the recipe is to train on what.
@@ -186,28 +192,28 @@ def prepare(
         lambda: initial_params(config, data.task.num_labels, root_key(0))
     )
     loaded = checkpoints.fill(checkpoint, shapes)
-    pretrained = {
-        name: part
-        for name, part in loaded.params.items()
-        if name not in loaded.initialised
-    }
+    fresh = loaded.initialised
+    pretrained = {k: part for k, part in loaded.params.items() if k not in fresh}
+    metric = data.task.metric
+    labels, scored = np.asarray(train.labels), np.asarray(evaluation.labels)
     return Subject(
         task=data.task,
         config=config,
         folder=folder,
         pretrained=jax.device_put(pretrained),
-        fresh=loaded.initialised,
+        fresh=fresh,
         train=train,
         evaluation=evaluation,
         max_length=max_length,
         dtype=dtype,
-        majority_score=majority_score(
-            data.task.metric, np.asarray(train.labels), np.asarray(evaluation.labels)
-        ),
+        majority_score=metrics.majority_score(metric, labels, scored),
+        constant_score=metrics.constant_score(metric, scored),
+        constant_loss=metrics.constant_loss(labels),
         model_fingerprint=_fingerprint((config.to_dict(), pretrained)),
-        data_fingerprint=_fingerprint((data.task.metric, train, evaluation)),
+        data_fingerprint=_fingerprint((metric, train, evaluation)),
         remat=remat,
         held_out=data.held_out,
+        files=data.files,
     )
 
 

@@ -257,7 +257,7 @@ class Trainer:
         Where the stage trains everything they are the state's own, which the next step
         uses up.
         """
-        if not self.stage.takes_apart:
+        if type(self.stage) is Stage:
             return state.params
         return self._join(state.params, state.frozen)
 

@@ -71,7 +71,7 @@ def test_what_was_scored_on_held_out_examples_is_told_apart(order):
     ):
         assert facts in note
     lines = re.findall(
-        'class="majority" x1="([^"]+)"', charts.dots(mixed.column("rte"))
+        'class="constant" x1="([^"]+)"', charts.dots(mixed.column("rte"))
     )
     assert len(lines) == 3
     assert len(set(lines)) == 2
