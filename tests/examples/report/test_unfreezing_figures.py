@@ -77,6 +77,20 @@ def test_what_the_figures_show(made_up):
     assert unfreezing_figures.movement_by_stage(none, "rmsd_from_initial") == {}
 
 
+def test_what_was_zeros_at_first_hides_nothing(made_up):
+    gu, _ = made_up
+    for run in gu.runs:
+        for name, array in run.log.arrays.items():
+            if name.startswith("cosine_distance"):
+                array[8] = 1.0  # of the layer at the top, in all stages
+    assert unfreezing_figures.zeros_at_first(gu) == [gu.runs[0].log.names[8]]
+    for start in ("initial", "before"):
+        turned = unfreezing_figures.movement_by_stage(
+            gu, f"cosine_distance_from_{start}"
+        )
+        assert max(map(max, turned.values())) == 0.5
+
+
 def test_tables_and_figures(made_up, tmp_path):
     lines = unfreezing_figures.describe(made_up).splitlines()
     assert lines[0].startswith("Matthews' correlation in % after each stage")

@@ -26,6 +26,43 @@ def test_seeds_that_differ_are_compared_unpaired():
     assert verdicts.compare({("cola", "c"): ours, ("cola", "a"): theirs[:1]}, "c") == ()
 
 
+def test_a_verdict_says_what_which_way_and_whether_it_is_shown():
+    def sentences(first, second):
+        runs = {
+            ("cola", label): [run(label, *each) for each in enumerate(scores)]
+            for label, scores in (("cwgnc", first), ("adamw", second))
+        }
+        return [str(verdict) for verdict in verdicts.compare(runs, "cwgnc")]
+
+    low = [50.0, 52.0, 51.0, 50.5, 52.5, 51.5, 53.0, 50.0]
+    mean, std = sentences([70.0 + n / 8 for n in range(8)], low)
+    # 2 / 2^8 of all exchanges are as far apart; twice that for two comparisons.
+    assert mean == (
+        "On cola, cwgnc has the higher mean, 70.44 against 51.31 of adamw: shown (p = "
+        "0.016 corrected for 2 comparisons, 0.0078 alone; paired test of 8 seeds)."
+    )
+    assert std.startswith(
+        "On cola, cwgnc has the smaller standard deviation, 0.2864 against 1.059 of "
+    )
+    mean, std = sentences(low[:5], [score - 9 for score in low[:5]])
+    assert mean == (
+        "On cola, cwgnc has the higher mean, 51.2 against 42.2 of adamw: not shown, "
+        "chance may be the reason (p = 0.12 corrected for 2 comparisons, 0.062 alone; "
+        "paired test of 5 seeds; below 7 seeds it can show nothing; 7 seeds would show "
+        "such a difference)."
+    )
+    assert std.startswith(
+        "On cola, cwgnc and adamw have the same standard deviation, 0.9274: not shown "
+    )
+
+
+@pytest.mark.parametrize("comparisons", [1, 2, 18, 100])
+def test_fewest_seeds_are_those_whose_exchanges_suffice(comparisons):
+    # Of 2^n exchanges of n pairs the two furthest apart are as far as these.
+    expected = next(n for n in range(99) if 2 / 2**n <= 0.05 / comparisons)
+    assert verdicts.fewest_seeds(comparisons) == expected
+
+
 def test_seeds_past_all_reach_are_not_counted_in_words():
     shifts = [1.0, -1.0, 2.0, -2.0, 3.0, -2.99, 0.0]
     runs = [
