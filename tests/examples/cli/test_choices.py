@@ -52,7 +52,7 @@ def refusal(capsys, *arguments):
             ["--method", "cwgnc:max_norm=-1"],
             "max_norm is -1 in the method cwgnc",
         ),
-        (["--max-norm", "-0.5"], "got '-0.5'; accepted is a number of at least 0"),
+        (["--max-norm", "-0.5"], "got '-0.5'; accepted is a number above 0, or inf"),
         (["--max-norm", "nan"], "got 'nan'"),
         (["--learning-rate", "0"], "accepted is a number above 0"),
         (["--epochs", "1.5"], "accepted is a whole number of at least 1"),
