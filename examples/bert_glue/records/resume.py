@@ -20,7 +20,7 @@ import os
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -57,9 +57,7 @@ class Checkpoint:
     about: dict[str, Any]
     minutes: float
     note: Note
-
-    def __post_init__(self) -> None:
-        self._saved = time.monotonic()
+    _saved: float = dataclasses.field(default_factory=time.monotonic)
 
     @processes.decided_by_first
     def is_due(self) -> bool:
@@ -216,6 +214,7 @@ class Checkpoints:
         about = json.loads(json.dumps(about))
         return Checkpoint(folder, about, self._minutes, note)
 
+    @processes.decided_by_first
     def interrupted(
         self,
         configuration: str,
@@ -224,7 +223,7 @@ class Checkpoints:
         is_done: Callable[[Seed], bool],
         most: int | None = None,
         note: Note = lambda text: None,
-    ) -> Iterator[list[Seed]]:
+    ) -> list[list[Seed]]:
         """Groups that can go on from a checkpoint, unless somebody is at them.
 
         Checkpoints of no use any more are removed: of a group that is done, or that
@@ -237,9 +236,10 @@ class Checkpoints:
           most: seeds side by side at most; None for any number.
           note: tells the user something, in a line.
 
-        Yields:
-          Their seeds.
+        Returns:
+          The seeds of each.
         """
+        groups = []
         _sweep(self._folder)
         for folder in sorted(self._folder.glob(f"{configuration}-*")):
             try:
@@ -263,13 +263,14 @@ class Checkpoints:
                 # its loading tells why it is of no use.
                 continue
             elif most is None or len(seeds) <= most:
-                yield seeds
+                groups.append(seeds)
             else:
                 self._say_once(
                     f"the checkpoint of seeds {names} is not used: it needs "
                     f"{len(seeds)} parallel seeds, not {most}",
                     note,
                 )
+        return groups
 
     def _say_once(self, text: str, note: Note) -> None:
         if text not in self._said:

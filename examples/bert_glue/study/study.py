@@ -265,14 +265,13 @@ class Study:
     ) -> list[list[Seed]]:
         """Groups that can go on from a checkpoint."""
         done = processes.agree(self._done)
-        groups = self._checkpoints.interrupted(
+        return self._checkpoints.interrupted(
             configuration.name,
             self._recorded,
             is_done=lambda seed: configuration.run(seed) in done,
             most=self._parallel_seeds,
             note=note,
         )
-        return processes.agree(lambda: list(groups))
 
 
 def write_summary(records: RunStore) -> None:
