@@ -166,6 +166,7 @@ class Checkpoint:
         return sorted(map(int, filter(str.isdecimal, names)), reverse=True)
 
 
+@dataclasses.dataclass
 class Checkpoints:
     """The checkpoints of an output directory.
 
@@ -176,13 +177,10 @@ class Checkpoints:
         last bit needs the same.
     """
 
-    def __init__(
-        self, folder: pathlib.Path, minutes: float, surroundings: Mapping[str, Any]
-    ) -> None:
-        self._folder = folder / FOLDER
-        self._minutes = minutes
-        self._surroundings = surroundings
-        self._said: set[str] = set()
+    folder: pathlib.Path
+    minutes: float
+    surroundings: Mapping[str, Any]
+    _said: set[str] = dataclasses.field(default_factory=set)
 
     def of(
         self,
@@ -205,14 +203,14 @@ class Checkpoints:
         Returns:
           The checkpoint; None if there are to be none.
         """
-        if not self._minutes:
+        if not self.minutes:
             return None
         group = {"recorded": recorded, "seeds": [list(seed) for seed in seeds]}
         about = {"format": FORMAT, "configuration": configuration, **group}
-        about |= {**self._surroundings, "layout": layout}
-        folder = self._folder / f"{configuration}-{identity(group)}"
+        about |= {**self.surroundings, "layout": layout}
+        folder = self.folder / FOLDER / f"{configuration}-{identity(group)}"
         about = json.loads(json.dumps(about))
-        return Checkpoint(folder, about, self._minutes, note)
+        return Checkpoint(folder, about, self.minutes, note)
 
     @processes.decided_by_first
     def interrupted(
@@ -240,8 +238,8 @@ class Checkpoints:
           The seeds of each.
         """
         groups = []
-        _sweep(self._folder)
-        for folder in sorted(self._folder.glob(f"{configuration}-*")):
+        _sweep(self.folder / FOLDER)
+        for folder in sorted((self.folder / FOLDER).glob(f"{configuration}-*")):
             try:
                 about = _about(folder)
             except (OSError, ValueError) as error:

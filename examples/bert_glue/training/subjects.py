@@ -97,7 +97,6 @@ class Subject:
             pretrained=placement.params(self.pretrained),
             train=lay(self.train),
             evaluation=lay(self.evaluation),
-            regression=self.task.is_regression,
             placement=placement,
         )
 
