@@ -74,7 +74,9 @@ def prepare(job: "Job") -> "Report":
     subject = job.configurations[0].subject
     to_predict = None
     if options.predict is not None:
-        to_predict = load.read_examples(options.predict, subject.task, labelled=False)
+        to_predict = load.read_examples(
+            options.predict, subject.task, labelled=False, encoding=options.encoding
+        )
     best = best_model.BestModel(records, subject, saved=options.save_model)
     is_kept = options.save_model or to_predict is not None
     if is_kept:

@@ -82,9 +82,16 @@ def _about_subject(options: argparse.Namespace, subject: Subject) -> Iterator[st
     if has_one_class(task, subject.evaluation.labels):
         yield "note: all examples to score are of one class, so that scores say little"
     if subject.fresh:
-        yield f"not in the checkpoint, drawn from each seed: {', '.join(subject.fresh)}"
+        fresh = ", ".join(subject.fresh)
+        yield f"not taken from the checkpoint, drawn from each seed: {fresh}"
     else:
         yield "the classifier is the checkpoint's; nothing is drawn from the seeds"
+    if subject.truncated_share:
+        yield (
+            f"note: {subject.truncated_share:.1%} of the examples to train on are cut "
+            f"to {subject.max_length} tokens; the longest has {subject.longest}"
+        )
+    yield from (f"note: {note}" for note in subject.notes)
 
 
 def _about_recipe(options: argparse.Namespace, recipe: Recipe) -> Iterator[str]:

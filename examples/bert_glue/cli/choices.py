@@ -157,8 +157,13 @@ def check_subject(options: argparse.Namespace) -> None:
     """
     if options.train_file or options.eval_file:
         _check_own_files(options)
-    elif options.metric:
-        raise ValueError("--metric is for --train-file; a task brings its own")
+    else:
+        own = ["metric", "text_columns", "label_column"]
+        own += [] if vars(options).get("predict") else ["encoding"]
+        if given := [name for name in own if vars(options)[name] is not None]:
+            raise ValueError(
+                f"{flag(given[0])} is for --train-file; a task has its own"
+            )
     tasks = options.task or options.default_tasks
     generated = [name for name in tasks if name in GENERATED]
     if options.data_dir and generated:

@@ -166,7 +166,12 @@ def _open_records(options: argparse.Namespace) -> RunStore:
 def _load_subject(options: argparse.Namespace, task: str) -> Subject:
     if options.train_file is not None:
         data = load.load_files(
-            options.train_file, options.eval_file, metric=options.metric
+            options.train_file,
+            options.eval_file,
+            metric=options.metric,
+            text_columns=options.text_columns or (),
+            label_column=options.label_column,
+            encoding=options.encoding,
         )
     else:
         data = load.load_task(task, options.data_dir)

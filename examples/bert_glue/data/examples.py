@@ -71,10 +71,12 @@ class Examples:
     Attributes:
       texts: for each example one sentence or two.
       labels: int32 class indices or float32 numbers of shape (examples,), or None.
+      notes: what the user should know of them.
     """
 
     texts: list[tuple[str, ...]]
     labels: np.ndarray | None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -146,6 +148,7 @@ class Examples:
         return Examples(
             [self.texts[index] for index in chosen],
             None if self.labels is None else self.labels[chosen],
+            self.notes,
         )
 
 
@@ -167,6 +170,11 @@ class TaskData:
     evaluation: Examples
     held_out: float = 0.0
     files: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of the examples, each once."""
+        return tuple(dict.fromkeys(self.train.notes + self.evaluation.notes))
 
     def hold_out(self, share: float | None) -> "TaskData":
         """The task with a share of its training examples to be scored.

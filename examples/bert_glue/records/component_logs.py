@@ -18,13 +18,9 @@ from numpy.typing import NDArray
 
 import cwgnc_jax
 from bert_glue.devices.processes import decided_by_first
+from bert_glue.records import run_store
 from bert_glue.records.files import RecordsError, read_file, replace_file
-from bert_glue.records.run_store import (
-    Record,
-    by_configuration,
-    distinctions,
-    settings_of,
-)
+from bert_glue.records.run_store import Record
 
 FOLDER = "recordings"
 FORMAT = 1
@@ -267,10 +263,10 @@ def gather(
       what differs between them is added to it.
     """
     runs = list(runs)
-    distinct = distinctions(runs)
+    distinct = run_store.distinctions(runs)
     methods = []
-    for records in by_configuration(runs):
-        settings = settings_of(records[0])
+    for records in run_store.by_configuration(runs):
+        settings = run_store.settings_of(records[0])
         differing = distinct[settings["configuration"]]
         words = [f"{key}={value}" for key, value in differing.items()]
         logged = tuple(LoggedRun(record, load(record["run"])) for record in records)

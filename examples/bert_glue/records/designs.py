@@ -5,13 +5,9 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from bert_glue.records import run_store
 from bert_glue.records.files import RecordsError, plain
-from bert_glue.records.run_store import (
-    Record,
-    by_configuration,
-    distinctions,
-    normalised_label,
-)
+from bert_glue.records.run_store import Record, normalised_label
 from bert_glue.training.seeds import Seed
 
 T = TypeVar("T")
@@ -141,9 +137,11 @@ class Design:
           label, a row for each, which names the settings that differ.
         """
         runs = list(runs)
-        firsts = {of[0]["configuration"]: of[0] for of in by_configuration(runs)}
+        firsts = {
+            of[0]["configuration"]: of[0] for of in run_store.by_configuration(runs)
+        }
         labels = {}
-        for name, differing in distinctions(runs).items():
+        for name, differing in run_store.distinctions(runs).items():
             words = [f"{k.replace('_', ' ')} {v}" for k, v in differing.items()]
             added = f" ({', '.join(words)})" if words else ""
             labels[name] = firsts[name]["label"] + added

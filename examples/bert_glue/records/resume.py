@@ -20,7 +20,7 @@ import os
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -57,9 +57,7 @@ class Checkpoint:
     about: dict[str, Any]
     minutes: float
     note: Note
-
-    def __post_init__(self) -> None:
-        self._saved = time.monotonic()
+    _saved: float = dataclasses.field(default_factory=time.monotonic)
 
     @processes.decided_by_first
     def is_due(self) -> bool:
@@ -168,6 +166,7 @@ class Checkpoint:
         return sorted(map(int, filter(str.isdecimal, names)), reverse=True)
 
 
+@dataclasses.dataclass
 class Checkpoints:
     """The checkpoints of an output directory.
 
@@ -178,13 +177,10 @@ class Checkpoints:
         last bit needs the same.
     """
 
-    def __init__(
-        self, folder: pathlib.Path, minutes: float, surroundings: Mapping[str, Any]
-    ) -> None:
-        self._folder = folder / FOLDER
-        self._minutes = minutes
-        self._surroundings = surroundings
-        self._said: set[str] = set()
+    folder: pathlib.Path
+    minutes: float
+    surroundings: Mapping[str, Any]
+    _said: set[str] = dataclasses.field(default_factory=set)
 
     def of(
         self,
@@ -207,15 +203,16 @@ class Checkpoints:
         Returns:
           The checkpoint; None if there are to be none.
         """
-        if not self._minutes:
+        if not self.minutes:
             return None
         group = {"recorded": recorded, "seeds": [list(seed) for seed in seeds]}
         about = {"format": FORMAT, "configuration": configuration, **group}
-        about |= {**self._surroundings, "layout": layout}
-        folder = self._folder / f"{configuration}-{identity(group)}"
+        about |= {**self.surroundings, "layout": layout}
+        folder = self.folder / FOLDER / f"{configuration}-{identity(group)}"
         about = json.loads(json.dumps(about))
-        return Checkpoint(folder, about, self._minutes, note)
+        return Checkpoint(folder, about, self.minutes, note)
 
+    @processes.decided_by_first
     def interrupted(
         self,
         configuration: str,
@@ -224,7 +221,7 @@ class Checkpoints:
         is_done: Callable[[Seed], bool],
         most: int | None = None,
         note: Note = lambda text: None,
-    ) -> Iterator[list[Seed]]:
+    ) -> list[list[Seed]]:
         """Groups that can go on from a checkpoint, unless somebody is at them.
 
         Checkpoints of no use any more are removed: of a group that is done, or that
@@ -237,11 +234,12 @@ class Checkpoints:
           most: seeds side by side at most; None for any number.
           note: tells the user something, in a line.
 
-        Yields:
-          Their seeds.
+        Returns:
+          The seeds of each.
         """
-        _sweep(self._folder)
-        for folder in sorted(self._folder.glob(f"{configuration}-*")):
+        groups = []
+        _sweep(self.folder / FOLDER)
+        for folder in sorted((self.folder / FOLDER).glob(f"{configuration}-*")):
             try:
                 about = _about(folder)
             except (OSError, ValueError) as error:
@@ -263,13 +261,14 @@ class Checkpoints:
                 # its loading tells why it is of no use.
                 continue
             elif most is None or len(seeds) <= most:
-                yield seeds
+                groups.append(seeds)
             else:
                 self._say_once(
                     f"the checkpoint of seeds {names} is not used: it needs "
                     f"{len(seeds)} parallel seeds, not {most}",
                     note,
                 )
+        return groups
 
     def _say_once(self, text: str, note: Note) -> None:
         if text not in self._said:

@@ -29,6 +29,7 @@ from bert_glue.records.files import (
     sweep,
     sync_folder,
 )
+from bert_glue.training.recipe import SETTINGS
 from bert_glue.training.settings import written
 
 FORMAT = 1
@@ -41,35 +42,23 @@ Record = dict[str, Any]
 """What is known of a finished run: the line of it, with its label normalised, and
 counted as failed by today's rule."""
 
-# What may differ between the runs of one configuration, or their versions.
-_OF_A_RUN = frozenset(
-    (
-        "format",
-        "run",
-        "seed",
-        "init_seed",
-        "data_seed",
-        "score",
-        "predicted",
-        "failed",
-        "failed_majority",
-        "failed_released",
-        "constant_score",
-        "constant_loss",
-        "classes",
-        "files",
-        "truncation",
-        "train_loss",
-        "seconds",
-        "group_size",
-        "history",
-        "diverged_at",
-        "finished",
-        "commit",
-        "versions",
-        "hardware",
-        "model",
-    )
+# The recipe's settings are what runs of one configuration have in common, and these;
+# what else differs between two versions' records tells no configurations apart.
+_COMMON = (
+    "configuration",
+    "task",
+    "metric",
+    "method",
+    "label",
+    "max_length",
+    "dtype",
+    "model_fingerprint",
+    "data_fingerprint",
+    "held_out",
+    "train_examples",
+    "eval_examples",
+    "majority_score",
+    "steps",
 )
 
 
@@ -281,7 +270,7 @@ def by_configuration(runs: Iterable[Record]) -> list[list[Record]]:
 
 def settings_of(run: Record) -> dict[str, Any]:
     """What a run has in common with the others of its configuration."""
-    return {key: value for key, value in run.items() if key not in _OF_A_RUN}
+    return {k: value for k, value in run.items() if k in _COMMON or k in SETTINGS}
 
 
 def distinctions(runs: Iterable[Record]) -> dict[str, dict[str, Any]]:

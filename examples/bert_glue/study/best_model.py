@@ -1,5 +1,6 @@
 """The best run's model: kept, saved for others to load, and used to predict."""
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -34,6 +35,7 @@ class NoBestRun(Exception):
     """Every run diverged."""
 
 
+@dataclasses.dataclass
 class BestModel:
     """Keeps the parameters of the best run of a study.
 
@@ -43,17 +45,19 @@ class BestModel:
       saved: whether to save the parameters too, in the layout of Hugging Face.
     """
 
-    def __init__(self, records: RunStore, subject: Subject, *, saved: bool) -> None:
-        self._records = records
-        self._subject = subject
-        self._saved = saved
+    records: RunStore
+    subject: Subject
+    _: dataclasses.KW_ONLY
+    saved: bool
+
+    def __post_init__(self) -> None:
         self._rank = (False, -np.inf)
         self._kept: tuple[str, Params] | None = None
 
     @property
     def folder(self) -> pathlib.Path:
         """Where the model is saved."""
-        return self._records.folder / MODEL
+        return self.records.folder / MODEL
 
     def offer(
         self, runs: Sequence[Record], trainers: Sequence[Trainer], result: GroupResult
@@ -95,7 +99,7 @@ class BestModel:
           RecordsError: if the model cannot be saved.
         """
         by_name = {each.name: each for each in configurations}
-        runs = runs_of(self._records.read(), configurations, seeds)
+        runs = runs_of(self.records.read(), configurations, seeds)
         sound = [run for run in runs if run["diverged_at"] is None]
         if not sound:
             raise NoBestRun("there is no best run to keep: every run diverged")
@@ -109,7 +113,7 @@ class BestModel:
             record, params = _train_again(configuration, record, progress)
         if not configuration.recipe.segment_ids:
             params = _without_segments(params)
-        if self._saved:
+        if self.saved:
             self._save(record, params)
         return record, params
 
@@ -122,15 +126,15 @@ class BestModel:
             if saved.get("run") != record["run"]:
                 return None
             read = checkpoint.read(self.folder)
-            return checkpoint.fill(read, self._subject.shapes).params
+            return checkpoint.fill(read, self.subject.shapes).params
         # A checkpoint that cannot be used is a ValueError, too.
         except (OSError, ValueError):
             return None
 
     def _save(self, record: Record, params: Params) -> None:
-        folder = self._records.folder
+        folder = self.records.folder
         with (
-            self._records.locked(),
+            self.records.locked(),
             tempfile.TemporaryDirectory(
                 dir=folder, prefix=".model-", suffix=UNFINISHED
             ) as scratch,
@@ -138,10 +142,10 @@ class BestModel:
             new, old = pathlib.Path(scratch) / "new", pathlib.Path(scratch) / "old"
             checkpoint.save(
                 new,
-                self._subject.config,
+                self.subject.config,
                 params,
-                labels=self._subject.task.labels,
-                tokenizer_from=self._subject.folder,
+                labels=self.subject.task.labels,
+                tokenizer_from=self.subject.folder,
             )
             text = json.dumps({"run": record["run"], "score": record["score"]})
             (new / _RUN).write_text(text + "\n")

@@ -45,6 +45,10 @@ class Configuration:
             "majority_score": subject.majority_score,
             "constant_score": subject.constant_score,
             "constant_loss": subject.constant_loss,
+            "truncation": {
+                "share": subject.truncated_share,
+                "longest": subject.longest,
+            },
         }
 
     @property

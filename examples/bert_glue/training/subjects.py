@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Key
 from bert_glue.data import metrics, tokenization
 from bert_glue.data.batching import Batch, Data
 from bert_glue.data.examples import Examples, Task, TaskData
+from bert_glue.data.tokenization import Encoded
 from bert_glue.devices.mesh import SINGLE, Placement
 from bert_glue.model import checkpoint as checkpoints
 from bert_glue.model.bert import BertForSequenceClassification, initial_params, separate
@@ -54,6 +55,9 @@ class Subject:
         it has examples of its own.
       files: names of a user's own files: to train on, and to score where that is
         another.
+      truncated_share: share of the training examples that were cut to ``max_length``.
+      longest: most tokens of a training example before it is cut.
+      notes: what the user should know of data and model.
     """
 
     task: Task
@@ -73,6 +77,9 @@ class Subject:
     remat: str = "cheap"
     held_out: float = 0.0
     files: tuple[str, ...] = ()
+    truncated_share: float = 0.0
+    longest: int = 0
+    notes: tuple[str, ...] = ()
 
     def workload(self, recipe: Recipe, placement: Placement = SINGLE) -> Workload:
         """What the recipe is to train on what.
@@ -97,7 +104,6 @@ class Subject:
             pretrained=placement.params(self.pretrained),
             train=lay(self.train),
             evaluation=lay(self.evaluation),
-            regression=self.task.is_regression,
             placement=placement,
         )
 
@@ -143,7 +149,7 @@ class Subject:
         Returns:
           The examples, on the device; labels are 0 where there were none.
         """
-        return _encode(examples, self.folder, self.config, self.max_length)
+        return _encode(examples, self.folder, self.config, self.max_length).data
 
     def predictions(self, logits: Float[np.ndarray, "... labels"]) -> np.ndarray:
         """Answers from logits: class numbers, or values for regression."""
@@ -185,13 +191,17 @@ def prepare(
             f"the maximum length is {max_length}; {folder} accepts at most "
             f"{config.max_position_embeddings}"
         )
-    train = _encode(data.train, folder, config, max_length)
-    evaluation = _encode(data.evaluation, folder, config, max_length)
+    encoded = _encode(data.train, folder, config, max_length)
+    train = encoded.data
+    evaluation = _encode(data.evaluation, folder, config, max_length).data
     checkpoint = checkpoints.read(folder)
     shapes = jax.eval_shape(
         lambda: initial_params(config, data.task.num_labels, root_key(0))
     )
-    loaded = checkpoints.fill(checkpoint, shapes)
+    loaded = checkpoints.fill(checkpoint, shapes, data.task.labels)
+    notes = [*data.notes, *loaded.notes]
+    if config.type_vocab_size == 1 and len(data.task.texts) == 2:
+        notes.append(f"{folder} has one token type: both sentences of a pair get it")
     fresh = loaded.initialised
     pretrained = {k: part for k, part in loaded.params.items() if k not in fresh}
     metric = data.task.metric
@@ -214,6 +224,9 @@ def prepare(
         remat=remat,
         held_out=data.held_out,
         files=data.files,
+        truncated_share=encoded.truncated_share,
+        longest=encoded.longest,
+        notes=tuple(notes),
     )
 
 
@@ -285,15 +298,18 @@ def make_init(config: BertConfig, num_labels: int, fresh: tuple[str, ...]) -> In
 
 def _encode(
     examples: Examples, folder: pathlib.Path, config: BertConfig, max_length: int
-) -> Data:
+) -> Encoded:
     tokenizer = tokenization.load_tokenizer(folder)
-    data = tokenization.encode(examples, tokenizer, max_length, config.pad_token_id)
+    encoded = tokenization.encode(examples, tokenizer, max_length, config.pad_token_id)
+    data = encoded.data
+    if config.type_vocab_size == 1:
+        data = data._replace(token_type_ids=np.zeros_like(data.token_type_ids))
     if (largest := int(data.input_ids.max())) >= config.vocab_size:
         raise ValueError(
             f"the tokenizer in {folder} gives the token {largest}, but the model has "
             f"{config.vocab_size}"
         )
-    return jax.device_put(data)
+    return encoded._replace(data=jax.device_put(data))
 
 
 def _stacks(params: Params) -> tuple[int, ...] | None:

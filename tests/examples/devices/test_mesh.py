@@ -60,18 +60,7 @@ def test_rows_are_gathered_to_the_last_bit():
     ]
     take = jax.jit(mesh._row_of_bits)
     for number in range(2):
-        rows = take([jnp.asarray(array) for array in arrays], number)
-        for array, row in zip(arrays, rows, strict=True):
-            found = np.asarray(row).view(array.dtype)
+        for array in arrays:
+            found = np.asarray(take(jnp.asarray(array), number)).view(array.dtype)
             assert found.shape == array[number].shape
             assert found.tobytes() == array[number].tobytes()
-
-
-def test_rows_are_gathered_in_portions(monkeypatch):
-    monkeypatch.setattr(mesh, "_PORTION", 16)
-    widths = (2, 2, 2, 10, 1)
-    leaves = [jnp.zeros((3, width), jnp.float32) for width in widths]
-    # One of 40 bytes is larger than a portion and has one to itself.
-    assert mesh._portions([leaves[0], np.zeros(9), *leaves[1:]]) == [
-        *([0, 2], [3], [4], [5]),
-    ]

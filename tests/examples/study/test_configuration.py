@@ -21,6 +21,8 @@ def configuration(recipe, **changes):
         "constant_score": 53.0,
         "constant_loss": 0.69,
         "files": (),
+        "truncated_share": 0.5,
+        "longest": 9,
         "train": types.SimpleNamespace(lengths=[5, 6]),
         "evaluation": types.SimpleNamespace(lengths=[7]),
         "majority_score": 52.7,
@@ -67,13 +69,14 @@ def test_what_a_result_does_not_depend_on_is_recorded_too():
     fields = configuration(METHODS["gu"], files=("a.tsv", "b.tsv")).fields
     assert fields["files"] == {"train": "a.tsv", "evaluation": "b.tsv"}
     assert fields["classes"] == ["entailment", "not_entailment"]
+    assert fields["truncation"] == {"share": 0.5, "longest": 9}
     held_out = configuration(METHODS["gu"], files=("a.tsv",)).fields
     assert held_out["files"] == {"train": "a.tsv"}
     assert "files" not in configuration(METHODS["gu"]).fields
     # Runs of earlier versions are not told apart by what they lack.
     new = {"run": "a", "configuration": "c", **fields}
     old = {"run": "b", "configuration": "d", **fields, "epochs": 9}
-    for name in ("files", "classes", "constant_score", "constant_loss"):
+    for name in ("files", "classes", "constant_score", "constant_loss", "truncation"):
         del old[name]
     assert distinctions([new, old]) == {"c": {"epochs": 3}, "d": {"epochs": 9}}
 
