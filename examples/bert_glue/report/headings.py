@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bert_glue.data import tasks
 from bert_glue.data.metrics import BINARY
-from bert_glue.data.tasks import GENERATED, TASKS
 from bert_glue.report.paper import held_out_part
 from bert_glue.study.summaries import Row
 
@@ -20,11 +20,12 @@ METRIC_NAMES = {
 def metric_name(run: Mapping[str, Any]) -> str:
     """What scores of a run are, in words; of which class, where they are of one."""
     name = METRIC_NAMES[run["metric"]]
-    task = {**TASKS, **GENERATED}.get(run["task"])
+    if run["metric"] not in BINARY:
+        return name
     # Older records do not hold the classes of users' own files.
-    classes = run.get("classes") or (task and task.labels)
-    is_of_one = run["metric"] in BINARY and classes
-    return f"{name} of the class {classes[1]}" if is_of_one else name
+    task = tasks.find(run["task"])
+    classes = run.get("classes") or (task.labels if task else ())
+    return f"{name} of the class {classes[1]}" if classes else name
 
 
 def facts(row: Row) -> tuple[str, str, str]:

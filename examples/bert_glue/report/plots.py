@@ -98,7 +98,7 @@ def file_name(label: str) -> str:
 def _draw_column(axes: Axes, column: int, row: Row, near: float) -> None:
     scores = np.array([run["score"] for run in row.runs])
     has_failed = np.array([run["failed"] for run in row.runs])
-    places = column + np.array(offsets(scores, near=near, step=_WIDTH, room=0.4))
+    places = column + np.array(offsets(list(scores), near=near, step=_WIDTH, room=0.4))
     for label, which, color, marker in (
         ("run", ~has_failed, _SOUND, "o"),
         ("failed run", has_failed, _FAILED, "X"),

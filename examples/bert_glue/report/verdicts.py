@@ -185,7 +185,7 @@ def shares(runs: Sequence[Record]) -> dict[str, tuple[float, float]]:
     """
     scores = _by_seed(runs)
     inits, datas = (sorted(set(seeds)) for seeds in zip(*scores, strict=True))
-    grid = np.array([[scores.get((i, d), np.nan) for d in datas] for i in inits])
+    grid = np.array([[scores.get(Seed(i, d), np.nan) for d in datas] for i in inits])
     total = np.var(grid)
     # NaN where a pair is missing.
     if min(grid.shape) < 2 or not total > 0:
