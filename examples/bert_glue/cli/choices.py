@@ -1,6 +1,7 @@
 """What the user chose by options: recipes, seeds, model and data, checked."""
 
 import argparse
+import contextlib
 import itertools
 import json
 import pathlib
@@ -111,6 +112,24 @@ def why_idle(recipe: Recipe, name: str, value: Any) -> str:
 def embedded_model() -> pathlib.Path:
     """Folder of the model that comes with the project."""
     return pathlib.Path(__file__).parents[1] / "model" / "embedded"
+
+
+def without_folder(word: str) -> str:
+    """A word of a command line without the folders of this machine.
+
+    Args:
+      word: such as ``--model=/home/me/models/bert``, or the path alone.
+
+    Returns:
+      The word, whose path, if it is absolute, is that from here or else the last name.
+    """
+    is_option = word.startswith("--")
+    option, sign, path = word.partition("=") if is_option else ("", "", word)
+    if not pathlib.PurePath(path).is_absolute():
+        return word
+    with contextlib.suppress(ValueError):
+        return f"{option}{sign}{pathlib.Path(path).relative_to(pathlib.Path.cwd())}"
+    return f"{option}{sign}{pathlib.PurePath(path).name}"
 
 
 def model_defaults(model: str) -> Mapping[str, Any]:

@@ -150,6 +150,8 @@ def add_options(
         default_seeds=tuple(range(seeds)),
         default_folder=folder,
         report_only=False,
+        table=None,
+        reference=None,
     )
 
 

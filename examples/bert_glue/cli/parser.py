@@ -9,6 +9,7 @@ from typing import NoReturn, TypeVar
 
 from bert_glue.data import tasks
 from bert_glue.data.tasks import GENERATED, TASKS
+from bert_glue.devices.terminal import printable
 from bert_glue.training.settings import WHOLE
 
 T = TypeVar("T")
@@ -23,7 +24,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Says what is wrong and ends the program with code 2."""
-        self.exit(2, f"{self.prog}: error: {message} (--help shows all options)\n")
+        text = f"{self.prog}: error: {message} (--help shows all options)\n"
+        self.exit(2, printable(text))
 
 
 def make_parser(script: str, description: str, examples: str) -> Parser:

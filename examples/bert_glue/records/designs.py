@@ -156,14 +156,18 @@ class Design:
         )
 
 
-def choose_reference(methods: Sequence[str]) -> str:
+def choose_reference(methods: Sequence[str], named: str | None = None) -> str:
     """The row to compare with: the paper's method at the paper's threshold.
 
     Args:
       methods: labels of the rows.
+      named: the one that a user names.
 
     Returns:
       One of them; the first if the paper's method is not among them.
+
+    Raises:
+      ValueError: if what is named is none of them.
 
     Examples:
       >>> choose_reference(["adamw", "cwgnc:epochs=3", "cwgnc"])
@@ -171,6 +175,12 @@ def choose_reference(methods: Sequence[str]) -> str:
       >>> choose_reference(["cwgnc:max_norm=0.01", "cwgnc:max_norm=0.05"])
       'cwgnc:max_norm=0.05'
     """
+    if named is not None:
+        if (named := normalised_label(named)) not in methods:
+            raise ValueError(
+                f"the reference is {named!r}; accepted are {', '.join(methods)}"
+            )
+        return named
     ours = [label for label in methods if label.startswith("cwgnc")]
     wanted = ("cwgnc", "cwgnc:max_norm=0.05", *ours, *methods)
     return next(label for label in wanted if label in methods)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from bert_glue.records.failures import failure
 from bert_glue.records.manifest import Config
 from bert_glue.report import charts, formats
 from bert_glue.report.tables import Table
@@ -44,7 +45,7 @@ def _run_lines(table: Table) -> list[dict[str, str]]:
             "method": label,
             "seed": f"{run['seed']}",
             "score": f"{run['score']:.2f}",
-            "failed": charts.failure(run),
+            "failed": failure(run),
             "steps": f"{run['steps']:,}",
             "seconds": f"{run['seconds']:,.1f}",
             "commit": (run["commit"] or "unknown")[:10],

@@ -28,8 +28,8 @@ def plot_runs(rows: Sequence[Row]) -> Figure:
       rows: rows of one task.
 
     Returns:
-      The figure: dots, a bar at each method's mean, a line at the score of the
-      majority classifier; runs that failed are crosses.
+      The figure: dots, a bar at each method's mean, a line at the score of the best
+      constant answer; runs that failed are crosses.
     """
     # A label has a line for each setting, the longest of which must find room.
     labels = [row.label.replace(":", "\n") for row in rows]
@@ -38,18 +38,18 @@ def plot_runs(rows: Sequence[Row]) -> Figure:
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
     scores = [run["score"] for row in rows for run in row.runs]
-    near = _HEIGHT * max(np.ptp([*scores, rows[0].majority_score]), 1.0)
+    constant = rows[0].constant_score
+    near = _HEIGHT * max(np.ptp([*scores, constant]), 1.0)
     for column, row in enumerate(rows):
         _draw_column(axes, column, row, near)
-    majority = rows[0].majority_score
-    axes.axhline(majority, color="0.5", ls="--", lw=1, label="majority classifier")
+    axes.axhline(constant, color="0.5", ls="--", lw=1, label="best constant answer")
     stds = [f"std {row.summary.std:.2f}" for row in rows]
     axes.set_xticks(range(len(rows)), map("\n".join, zip(labels, stds, strict=True)))
     axes.set_xlim(-0.6, len(rows) - 0.4)
-    settings = rows[0].settings
-    axes.set_ylabel(textwrap.fill(f"{metric_name(settings)} (%)", 34))
-    title = f"{settings['task']}: every run of each method"
-    if part := held_out_part(settings):
+    run = rows[0].runs[0]
+    axes.set_ylabel(textwrap.fill(f"{metric_name(run)} (%)", 34))
+    title = f"{run['task']}: every run of each method"
+    if part := held_out_part(run):
         title += f", on {part}"
     # Some eight letters of a title to the inch.
     axes.set_title(textwrap.fill(title, int(8 * size[0])))

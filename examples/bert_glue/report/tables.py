@@ -74,7 +74,7 @@ class Table:
 
     def metric(self, task: str) -> str:
         """What a task is scored by, in words."""
-        return headings.metric_name(next(iter(self.column(task).values())).settings)
+        return headings.metric_name(next(iter(self.column(task).values())).runs[0])
 
     def is_mixed(self, task: str) -> bool:
         """Whether methods were not trained and scored on the same."""
@@ -89,17 +89,18 @@ class Table:
 
         Returns:
           Labels of those whose printed number nobody beats. A method of a single run
-          does not count unless there is no other; its spread, and that of one that
-          always fails, never do. None, if methods were not scored on the same.
+          does not count unless there is no other, its spread never does, and nothing
+          of a method whose runs all failed. None, if there is one method alone, or
+          methods were not scored on the same.
         """
-        if self.is_mixed(task):
-            return {name: set() for name in SCORES}
         column = self.column(task)
-        several = {label: row for label, row in column.items() if len(row.runs) > 1}
-        steady = {label: row for label, row in several.items() if not row.always_failed}
+        if self.is_mixed(task) or len(column) < 2:
+            return {name: set() for name in SCORES}
+        sound = {k: row for k, row in column.items() if row.failed < len(row.runs)}
+        several = {k: row for k, row in sound.items() if len(row.runs) > 1}
         winners = {}
         for name, attribute in SCORES.items():
-            choose, rows = (min, steady) if name == "Std" else (max, several or column)
+            choose, rows = (min, several) if name == "Std" else (max, several or sound)
             printed = {
                 label: round(getattr(row.summary, attribute), 1)
                 for label, row in rows.items()
@@ -107,6 +108,11 @@ class Table:
             best = choose(printed.values(), default=None)
             winners[name] = {label for label, value in printed.items() if value == best}
         return winners
+
+    @property
+    def has_best(self) -> bool:
+        """Whether any method is the best of anything."""
+        return any(any(self.best(task).values()) for task in self.tasks)
 
     def scores(self, task: str, label: str) -> dict[str, Score]:
         """What a method has on a task, for each of :data:`SCORES`.

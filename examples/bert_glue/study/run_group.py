@@ -120,6 +120,8 @@ def train_group(
             progress.advance(segment.stop - segment.start, loss=float(mean))
         if segment.is_evaluation:
             _evaluate(group, segment, score, seeds, progress)
+            if not progress.shown:
+                progress.advance(segment.stop - segment.start)
             if checkpoint is not None and segment.done < steps and checkpoint.is_due():
                 facts, arrays = group.save(segment, time.perf_counter() - began)
                 arrays = trainer.placement.gather(arrays)

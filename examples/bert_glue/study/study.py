@@ -15,7 +15,7 @@ from bert_glue.records.resume import Checkpoint, Checkpoints, Note
 from bert_glue.records.run_store import RunStore
 from bert_glue.study import summaries
 from bert_glue.study.best_model import BestModel
-from bert_glue.study.configuration import Configuration, runs_of
+from bert_glue.study.configuration import Configuration
 from bert_glue.study.plan import Plan
 from bert_glue.study.programs import Programs, StudyStopped
 from bert_glue.study.progress import Progress
@@ -123,11 +123,6 @@ class Study:
         """How many of its seeds run side by side; None if all are done."""
         programs = self._programs.get(configuration.name)
         return programs and programs.plan
-
-    def rows(self) -> list[summaries.Row]:
-        """Summaries of these configurations, and of no other in the folder."""
-        runs = runs_of(self.records.read(), self.configurations, self.seeds)
-        return summaries.summarize(runs)
 
     def run(self, progress: Progress) -> None:
         """Does all runs that are missing, and waits for those that others do.

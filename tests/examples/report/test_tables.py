@@ -71,7 +71,7 @@ def test_what_was_scored_on_held_out_examples_is_told_apart(order):
     ):
         assert facts in note
     lines = re.findall(
-        'class="majority" x1="([^"]+)"', charts.dots(mixed.column("rte"))
+        'class="constant" x1="([^"]+)"', charts.dots(mixed.column("rte"))
     )
     assert len(lines) == 3
     assert len(set(lines)) == 2
@@ -98,5 +98,7 @@ def test_recorded_tables_are_what_their_records_say(path):
     if reference:
         design = dataclasses.replace(design, reference=reference[1])
     table = tables.build(design, runs)
-    assert formats.markdown(table) == path.read_text()
-    assert formats.latex(table) == path.with_suffix(".tex").read_text()
+    assert formats.fill("table.md", table=table) == path.read_text()
+    assert (
+        formats.fill("table.tex", table=table) == path.with_suffix(".tex").read_text()
+    )

@@ -19,10 +19,10 @@ def test_files_hold_the_tables_and_the_page(tmp_path):
     (table,) = found = write.read(records)
     paths = write.write(records, found)
     assert {path.name: path.read_text() for path in paths} == {
-        "table.md": formats.markdown(table),
-        "table.tex": formats.latex(table),
-        "table.csv": formats.csv_text(table),
-        "table_comparisons.csv": formats.comparisons_csv(table),
+        "table.md": formats.fill("table.md", table=table),
+        "table.tex": formats.fill("table.tex", table=table),
+        "table.csv": formats.fill("table.csv", table=table),
+        "table_comparisons.csv": formats.fill("comparisons.csv", table=table),
         "index.html": page.page([table], manifest.read(tmp_path)),
     }
 
