@@ -120,8 +120,6 @@ def train_group(
             progress.advance(segment.stop - segment.start, loss=float(mean))
         if segment.is_evaluation:
             _evaluate(group, segment, score, seeds, progress)
-            if not progress.shown:
-                progress.advance(segment.stop - segment.start)
             if checkpoint is not None and segment.done < steps and checkpoint.is_due():
                 facts, arrays = group.save(segment, time.perf_counter() - began)
                 arrays = trainer.placement.gather(arrays)
@@ -139,7 +137,9 @@ def _evaluate(
 ) -> None:
     known = list(group.diverged)
     scores = group.evaluate(segment, score)
-    progress.advance(0, score=float(np.mean(scores)))
+    # Where somebody watches, the steps are counted already.
+    steps = 0 if progress.shown else segment.stop - segment.start
+    progress.advance(steps, score=float(np.mean(scores)))
     for seed, before, now in zip(seeds, known, group.diverged, strict=False):
         if now != before:
             progress.note(f"  seed {seed.name} diverged at step {now:,}")
