@@ -112,6 +112,7 @@ def log_axis(
             horizontalalignment="right",
             verticalalignment="bottom",
             fontsize="small",
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
         )
     seen = values[np.isfinite(values) & (values > 0)]
     if not seen.size:

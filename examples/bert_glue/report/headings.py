@@ -1,14 +1,12 @@
 """What is scored on what, in words."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bert_glue.data.metrics import BINARY
 from bert_glue.data.tasks import GENERATED, TASKS
-
-if TYPE_CHECKING:
-    # It brings JAX; a command line that asks for the paper's numbers needs none.
-    from bert_glue.study.summaries import Row
+from bert_glue.report.paper import held_out_part
+from bert_glue.study.summaries import Row
 
 METRIC_NAMES = {
     "accuracy": "accuracy",
@@ -29,13 +27,7 @@ def metric_name(run: Mapping[str, Any]) -> str:
     return f"{name} of the class {classes[1]}" if is_of_one else name
 
 
-def held_out_part(settings: Mapping[str, Any]) -> str:
-    """Which part of the training set was scored instead; empty for none."""
-    share = settings.get("held_out")
-    return f"{100 * share:g}% held out of the training set" if share else ""
-
-
-def facts(row: "Row") -> tuple[str, str, str]:
+def facts(row: Row) -> tuple[str, str, str]:
     """What is scored, on how many examples, and what constant answers have."""
     run = row.runs[0]
     part = held_out_part(run)
@@ -48,7 +40,7 @@ def facts(row: "Row") -> tuple[str, str, str]:
     )
 
 
-def heading(rows: Sequence["Row"]) -> str:
+def heading(rows: Sequence[Row]) -> str:
     """What is scored on what, in a line.
 
     Args:

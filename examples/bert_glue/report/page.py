@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from bert_glue.records.failures import failure
 from bert_glue.records.manifest import Config
 from bert_glue.report import charts, formats
+from bert_glue.report.headings import metric_name
 from bert_glue.report.tables import Table
 
 
@@ -24,6 +25,7 @@ def page(tables: Sequence[Table], config: Config) -> str:
         tables=tables,
         models={run["run"]: run["model"] for table in tables for run in table.runs},
         origins=_origins(config),
+        metric_name=metric_name,
         dots=charts.dots,
         curves=charts.curves,
         sureness_lines=_sureness_lines,

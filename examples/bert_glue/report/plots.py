@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bert_glue.records.files import replace_file
-from bert_glue.report.headings import held_out_part, metric_name
+from bert_glue.report.headings import metric_name
+from bert_glue.report.paper import held_out_part
 from bert_glue.report.swarm import offsets
 from bert_glue.study.summaries import Row
 
@@ -95,19 +96,15 @@ def file_name(label: str) -> str:
 
 
 def _draw_column(axes: Axes, column: int, row: Row, near: float) -> None:
-    scores = [run["score"] for run in row.runs]
-    aside = offsets(scores, near=near, step=_WIDTH, room=0.4)
-    for label, failed, color, marker in (
-        ("run", False, _SOUND, "o"),
-        ("failed run", True, _FAILED, "X"),
+    scores = np.array([run["score"] for run in row.runs])
+    has_failed = np.array([run["failed"] for run in row.runs])
+    places = column + np.array(offsets(scores, near=near, step=_WIDTH, room=0.4))
+    for label, which, color, marker in (
+        ("run", ~has_failed, _SOUND, "o"),
+        ("failed run", has_failed, _FAILED, "X"),
     ):
-        dots = [
-            (column + x, run["score"])
-            for x, run in zip(aside, row.runs, strict=True)
-            if run["failed"] == failed
-        ]
-        if dots:
-            x, y = zip(*dots, strict=True)
-            axes.plot(x, y, marker, color=color, alpha=0.75, ms=6, mew=0, label=label)
+        if which.any():
+            dots = {"color": color, "alpha": 0.75, "ms": 6, "mew": 0, "label": label}
+            axes.plot(places[which], scores[which], marker, **dots)
     mean, ends = row.summary.mean, (column - 0.3, column + 0.3)
     axes.hlines(mean, *ends, colors=_MEAN, linewidth=1.8, label="mean")

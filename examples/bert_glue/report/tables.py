@@ -72,10 +72,6 @@ class Table:
         cells = self.cells.items()
         return {label: row for (of_task, label), row in cells if of_task == task}
 
-    def metric(self, task: str) -> str:
-        """What a task is scored by, in words."""
-        return headings.metric_name(next(iter(self.column(task).values())).runs[0])
-
     def is_mixed(self, task: str) -> bool:
         """Whether methods were not trained and scored on the same."""
         subjects = {verdicts.subject(row.runs) for row in self.column(task).values()}
@@ -127,9 +123,9 @@ class Table:
         if (task, label) not in self.cells:
             return dict.fromkeys(SCORES, Score())
         row = self.cells[task, label]
-        texts = score_texts(row.summary, digits=1)
+        texts = score_texts(row.summary)
         published = paper.published(row.runs[0])
-        theirs = score_texts(published, digits=1) if published else {}
+        theirs = score_texts(published) if published else {}
         best = self.best(task)
         return {
             name: Score(text, theirs.get(name, ""), label in best[name])
@@ -178,19 +174,17 @@ def build(design: Design, records: Iterable[Record]) -> Table:
 
 
 def score_texts(
-    scores: stability.RunSummary | Published, digits: int
+    scores: stability.RunSummary | Published,
 ) -> dict[str, str]:
     """Std, Mean and Max as the paper prints them.
 
     Args:
       scores: what runs come to.
-      digits: digits after the point.
 
     Returns:
       The texts; that of the spread of a single run is a dash.
     """
     texts = {
-        name: f"{getattr(scores, attribute):z.{digits}f}"
-        for name, attribute in SCORES.items()
+        name: f"{getattr(scores, attribute):z.1f}" for name, attribute in SCORES.items()
     }
     return texts if scores.runs > 1 else texts | {"Std": "-"}

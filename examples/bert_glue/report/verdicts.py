@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from bert_glue.records.run_store import Record
+from bert_glue.report.render import render
 from bert_glue.training.seeds import Seed
 from cwgnc_jax import stability
 
@@ -30,33 +31,8 @@ class Verdict:
 
     def __str__(self) -> str:
         """What was compared, which way it points, and whether that is shown."""
-        answer = self.comparison
-        of = dict(zip(answer.names, (f"{x:.4g}" for x in answer.values), strict=True))
-        mean_or_std = {"score": "mean", "spread": "standard deviation"}[answer.question]
-        text = f"On {self.task}, "
-        if answer.favours is None:
-            text += f"{' and '.join(of)} have the same {mean_or_std}, "
-            text += f"{of[answer.names[0]]}: not shown"
-        else:
-            less = {"score": "higher", "spread": "smaller"}[answer.question]
-            value = of.pop(answer.favours)
-            ((other, others_value),) = of.items()
-            text += f"{answer.favours} has the {less} {mean_or_std}, {value} against "
-            text += f"{others_value} of {other}: "
-            text += "shown" if self.better else "not shown, chance may be the reason"
-        seeds = " and ".join(str(runs) for runs in sorted(set(answer.runs)))
-        facts = [f"p = {answer.p_value:.2g}", f"{answer.test} test of {seeds} seeds"]
-        if answer.comparisons > 1:
-            many = f"{answer.comparisons} comparisons"
-            facts[0] = f"p = {answer.p_adjusted:.2g} corrected for {many}, "
-            facts[0] += f"{answer.p_value:.2g} alone"
-        if not self.better:
-            fewest = fewest_seeds(answer.comparisons)
-            if answer.test == "paired" and answer.runs[0] < fewest:
-                facts.append(f"below {fewest} seeds it can show nothing")
-            if seeds := answer.seeds_in_words():
-                facts.append(f"{seeds} seeds would show such a difference")
-        return f"{text} ({'; '.join(facts)})."
+        fewest = fewest_seeds(self.comparison.comparisons)
+        return render("verdict.txt", verdict=self, fewest=fewest).strip()
 
     @property
     def better(self) -> str | None:

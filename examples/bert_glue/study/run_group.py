@@ -137,9 +137,9 @@ def _evaluate(
 ) -> None:
     known = list(group.diverged)
     scores = group.evaluate(segment, score)
-    # Where somebody watches, the steps are counted already.
-    steps = 0 if progress.shown else segment.stop - segment.start
-    progress.advance(steps, score=float(np.mean(scores)))
+    # What is not looked at is counted once it is scored.
+    taken = 0 if progress.shown else segment.stop - segment.start
+    progress.advance(taken, score=float(np.mean(scores)))
     for seed, before, now in zip(seeds, known, group.diverged, strict=False):
         if now != before:
             progress.note(f"  seed {seed.name} diverged at step {now:,}")
