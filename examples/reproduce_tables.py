@@ -132,17 +132,17 @@ def prepare(job: "Job") -> "Report":
 def report_tables(
     say: Callable[[str], None],
     records: "RunStore",
-    number: str | None,
+    name: str | None,
     reference: str | None = None,
 ) -> None:
     """Prints the table wanted, and writes all of the folder."""
     from bert_glue.report import formats, write
 
-    wanted = write.read(records, number, reference)
+    wanted = write.read(records, name, reference)
     for table in wanted:
         say(formats.fill("table.txt", table=table) + "\n")
-    known = write.read(records, reference=reference) if number else []
-    tables = list({table.design.number: table for table in [*known, *wanted]}.values())
+    known = write.read(records, reference=reference) if name else []
+    tables = list({table.design.name: table for table in [*known, *wanted]}.values())
     if note := write.left_over(records, tables):
         say(f"note: {note}")
     for path in write.write(records, tables):

@@ -129,8 +129,7 @@ def _make_job(options: argparse.Namespace) -> Job:
     tasks, methods = (tuple(dict.fromkeys(names)) for names in zip(*cells, strict=True))
     reference = choose_reference(methods, options.reference)
     seeds = tuple(Seed(*pair) for pair in options.pairs)
-    number = options.table or ALL
-    design = Design(number, methods, tasks, cells, seeds, reference)
+    design = Design(options.table or ALL, methods, tasks, cells, seeds, reference)
     return Job(options, records, configurations, design)
 
 
@@ -234,11 +233,11 @@ def _add_to_manifest(job: Job) -> None:
         for configuration in job.configurations:
             content["configurations"][configuration.name] = configuration.fields
         table, tables = job.design, content["tables"]
-        if table.number != ALL:
+        if table.name != ALL:
             # Where one row would have two settings the table is the last command's.
             with contextlib.suppress(KeyError, RecordsError):
-                saved = Design.from_json(table.number, tables[table.number])
+                saved = Design.from_json(table.name, tables[table.name])
                 table = saved.join(job.design)
-            tables[table.number] = table.to_json()
+            tables[table.name] = table.to_json()
 
     manifest.change(job.records, add)

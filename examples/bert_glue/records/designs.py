@@ -13,7 +13,7 @@ from bert_glue.training.seeds import Seed
 T = TypeVar("T")
 
 ALL = "runs"
-"""The number of a table of whatever runs a folder holds."""
+"""The name of a table of whatever runs a folder holds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Design:
     """The rows and columns of a table, and the runs in each cell.
 
     Attributes:
-      number: '1' or '2' as in the paper, or :data:`ALL`.
+      name: '1' or '2' as in the paper, or :data:`ALL`.
       methods: labels of the rows.
       tasks: names of the columns.
       configurations: short name of the configuration of each task and method.
@@ -29,7 +29,7 @@ class Design:
       reference: label of the row that the others are compared with.
     """
 
-    number: str
+    name: str
     methods: tuple[str, ...]
     tasks: tuple[str, ...]
     configurations: Mapping[tuple[str, str], str]
@@ -46,15 +46,15 @@ class Design:
         cells = [(*cell, name) for cell, name in self.configurations.items()]
         saved = {**vars(self), "configurations": cells}
         # It is the key under which the design is kept.
-        del saved["number"]
+        del saved["name"]
         return plain(saved)
 
     @classmethod
-    def from_json(cls, number: str, saved: Mapping[str, Any]) -> "Design":
+    def from_json(cls, name: str, saved: Mapping[str, Any]) -> "Design":
         """Reads what :meth:`to_json` made.
 
         Args:
-          number: number of the table.
+          name: name of the table.
           saved: its design.
 
         Returns:
@@ -66,16 +66,16 @@ class Design:
         try:
             cells = saved["configurations"]
             return cls(
-                number,
+                name,
                 _union(map(normalised_label, saved["methods"])),
                 tuple(saved["tasks"]),
-                {(task, normalised_label(label)): name for task, label, name in cells},
+                {(task, normalised_label(label)): run for task, label, run in cells},
                 tuple(Seed(init, data) for init, data in saved["seeds"]),
                 normalised_label(saved["reference"]),
             )
         except (AttributeError, KeyError, TypeError, ValueError):
             raise RecordsError(
-                f"table {number} in config.json is not one of this version"
+                f"table {name} in config.json is not one of this version"
             ) from None
 
     def join(self, other: "Design") -> "Design":
@@ -96,7 +96,7 @@ class Design:
         for cell, name in other.configurations.items():
             if self.configurations.get(cell, name) != name:
                 raise RecordsError(
-                    f"table {self.number}: {cell[1]} on {cell[0]} has other settings "
+                    f"table {self.name}: {cell[1]} on {cell[0]} has other settings "
                     "(or another model, or other data) in one directory than in "
                     "another; their runs are no one table"
                 )
@@ -117,7 +117,7 @@ class Design:
             if each.reference in {*methods} - {choose_reference(each.methods)}
         ]
         return Design(
-            self.number,
+            self.name,
             methods,
             _union(first.tasks, second.tasks),
             {**first.configurations, **added},

@@ -49,7 +49,7 @@ class Table:
     @property
     def title(self) -> str:
         """Its name."""
-        return "Runs" if self.design.number == ALL else f"Table {self.design.number}"
+        return "Runs" if self.design.name == ALL else f"Table {self.design.name}"
 
     @property
     def tasks(self) -> list[str]:

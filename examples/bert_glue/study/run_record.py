@@ -52,18 +52,15 @@ def make_records(
             "run": configuration.run(seed),
             "configuration": configuration.name,
             **configuration.fields,
+            **vars(outcome),
             "seed": seed.init if seed.init == seed.data else seed.name,
             "init_seed": seed.init,
             "data_seed": seed.data,
-            "score": score,
             "predicted": counts and dict(zip(classes, counts, strict=True)),
             "failed_majority": outcome.diverged_at is not None or is_below,
             "failed_released": None
             if released is None
             else has_failed(score, released),
-            "train_loss": outcome.train_loss,
-            "diverged_at": outcome.diverged_at,
-            "history": outcome.history,
             **common,
         }
         record["failed"] = bool(failure(record))

@@ -1,6 +1,7 @@
 """Many runs in few numbers: the rows of the paper's Table 1."""
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,12 +17,15 @@ class Row:
     Attributes:
       label: the method, with what was changed about it.
       runs: the runs, in the order of their seeds, at least one.
-      summary: spread, mean, best, worst of their scores in per cent.
     """
 
     label: str
     runs: tuple[Record, ...]
-    summary: stability.RunSummary
+
+    @functools.cached_property
+    def summary(self) -> stability.RunSummary:
+        """Spread, mean, best, worst of the scores in per cent."""
+        return stability.summarize_runs([run["score"] for run in self.runs])
 
     @property
     def configuration(self) -> str:
@@ -104,11 +108,5 @@ def summarize(records: Iterable[Record]) -> list[Row]:
     Returns:
       The rows, in the order of their first runs.
     """
-    return [
-        Row(
-            runs[0]["label"],
-            tuple(runs),
-            stability.summarize_runs([run["score"] for run in runs]),
-        )
-        for runs in by_configuration(records)
-    ]
+    groups = by_configuration(records)
+    return [Row(runs[0]["label"], tuple(runs)) for runs in groups]

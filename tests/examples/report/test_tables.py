@@ -13,7 +13,7 @@ from run_records import RUNS, run
 
 
 def test_runs_of_other_seeds_are_left_out_and_missing_ones_said():
-    design = dataclasses.replace(Design.of_records(RUNS[:14]), number="1")
+    design = dataclasses.replace(Design.of_records(RUNS[:14]), name="1")
     found = [*RUNS[:10], run("cwgnc", 99, 10.0)]
     table = tables.build(design, found)
     assert len(table.cells["cola", "cwgnc"].runs) == 7

@@ -31,7 +31,7 @@ def test_runs_in_no_table_are_said_and_can_be_shown(tmp_path):
     records = RunStore(tmp_path)
     others = [run("mixout", 0, 60.0), run("cwgnc", 0, 50.0, learning_rate=1e-4)]
     records.append([*RUNS, *others])
-    design = dataclasses.replace(Design.of_records(RUNS), number="1")
+    design = dataclasses.replace(Design.of_records(RUNS), name="1")
     manifest.change(
         records, lambda content: content["tables"].update({"1": design.to_json()})
     )
