@@ -280,7 +280,8 @@ def test_diverged_runs_are_recorded_counted_and_drawn(options, tmp_path, capsys)
     only = [*options, "--method", methods.split(",")[0], "--seeds", "3"]
     only += ["--output-dir", str(tmp_path), "--save-model"]
     assert finetune_glue.main(only) == 1
-    assert capsys.readouterr().err == (
+    # A busy machine may have said how far it is before.
+    assert capsys.readouterr().err.endswith(
         "finetune_glue.py: there is no best run to keep: every run diverged\n"
     )
 

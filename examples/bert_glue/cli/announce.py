@@ -122,8 +122,8 @@ def _about_comparisons(study: Study, design: Design) -> Iterator[str]:
     }
     # Of means and of spreads.
     comparisons = 2 * len(verdicts.pairs(planned, design.reference))
-    seeds, fewest = len(design.seeds), verdicts.fewest_seeds(max(1, comparisons))
-    if comparisons and seeds < fewest:
+    seeds = len(design.seeds)
+    if comparisons and seeds < (fewest := verdicts.fewest_seeds(comparisons)):
         yield (
             f"note: {seeds} seed{'s' if seeds > 1 else ''} can show no difference "
             f"between methods, however large: {comparisons} comparisons with "
