@@ -453,9 +453,7 @@ class TestRefused:
         with pytest.raises(CheckpointError, match=rf"{name}: {message}"):
             fill(folder, params)
 
-    @pytest.mark.parametrize(
-        "name", ["../model.safetensors", "/etc/passwd", "a/b", ".."]
-    )
+    @pytest.mark.parametrize("name", ["../model.safetensors", "/etc/passwd", "a/b"])
     def test_weights_outside_of_the_folder(self, folder, name):
         (folder / "model.safetensors").rename(folder.parent / "model.safetensors")
         (folder / "model.safetensors.index.json").write_text(
