@@ -100,6 +100,8 @@ def prepare(job: "Job") -> "Part":
             answers = best_model.predict(subject, params, to_predict)
             replace_file(file, answers.encode())
             progress.note(f"its predictions for {options.predict}: {file}")
+            for note in to_predict.notes:
+                progress.note(f"note: {note}")
 
     return Part(report, {"best_model": best} if is_kept else {})
 
