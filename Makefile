@@ -6,11 +6,14 @@ BIN := $(VENV)/bin
 SEEDS ?= 5
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup demo figures test test-slow test-gpu test-oldest lint
+.PHONY: help setup demo figures check test test-slow test-gpu test-oldest lint
+# A virtual environment whose making was interrupted is made again.
+.DELETE_ON_ERROR:
 
 help:
 	@echo "make demo         fine-tune the embedded BERT with two methods, $(SEEDS) seeds each"
 	@echo "make figures      draw the paper's figures from runs of the embedded BERT"
+	@echo "make check        run the examples of docstrings and the tests of the clip"
 	@echo "make test         run the tests, but for the slow ones"
 	@echo "make test-slow    run the slow tests"
 	@echo "make test-gpu     run the tests on a GPU, but for those of the CPU's compiler"
@@ -22,9 +25,11 @@ setup: $(VENV)/.installed
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 
+# Done when all of it is: without network once, it is tried anew from the top.
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing the examples' and tests' packages into $(VENV) (1.5 GB, some minutes)"
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --editable ".[examples]" --group test
 	touch $@
 
@@ -34,6 +39,9 @@ demo: $(VENV)/.installed
 figures: $(VENV)/.installed
 	$(BIN)/python examples/gradual_unfreezing.py --epochs 3 --seeds $(SEEDS) --output-dir runs/figures/gradual_unfreezing
 	$(BIN)/python examples/gradient_norms.py --epochs 3 --seeds $(SEEDS) --output-dir runs/figures/gradient_norms
+
+check: $(VENV)/.installed
+	$(BIN)/python -m pytest -n 2 cwgnc_jax tests/library/test_clip.py tests/library/components
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 -m "not slow"

@@ -27,7 +27,6 @@ import numpy as np
 import optax
 import transformers
 from flax import nnx
-from huggingface_hub import hf_hub_download
 from safetensors.flax import load_file
 from sklearn.metrics import matthews_corrcoef
 
@@ -125,13 +124,11 @@ def load_model(name, classes, seed):
     if config.model_type != "bert" or config.hidden_act != "gelu":
         raise ValueError(f"{name}: needed is a bert with gelu, got {config.model_type}")
     rngs, size, tensors = nnx.Rngs(seed), config.hidden_size, {}
-    file = pathlib.Path(name, "model.safetensors")
-    file = file if file.exists() else hf_hub_download(name, file.name)
+    file = transformers.utils.cached_file(name, "model.safetensors")
     for key, tensor in load_file(file).items():
         # Old checkpoints call the weight of a LayerNorm gamma, and its bias beta.
-        key = (
-            key.replace("bert.", "").replace("gamma", "weight").replace("beta", "bias")
-        )
+        for old, new in (("bert.", ""), ("gamma", "weight"), ("beta", "bias")):
+            key = key.replace(old, new)
         tensors[key] = tensor.astype(jnp.float32)
 
     def fresh(name, outputs):
