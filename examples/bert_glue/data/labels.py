@@ -39,8 +39,8 @@ def find_classes(table: Table, column: str, metric: str | None) -> tuple[str, ..
             raise DataError(f"{table.path}, line {line}: the {column} is empty")
         if set("\t\r\n") & set(spelling):
             raise DataError(
-                f"{table.path}, line {line}: the {column} {spelling!r:.60} has a tab or "
-                "a line end in it, which no class's name has"
+                f"{table.path}, line {line}: the {column} {spelling!r:.60} has a tab "
+                "or a line end in it, which no class's name has"
             )
         first_lines.setdefault(spelling, line)
     words = [s for s in first_lines if _real(s) is None]

@@ -59,9 +59,7 @@ def test_whole_numbers_with_a_point_are_classes_unless_they_are_many(tmp_path):
 def test_classes_have_names_of_one_line(tmp_path, label):
     file = tmp_path / "file.csv"
     file.write_text(f'text,label\na,ham\nb,"{label}"\n')
-    with pytest.raises(
-        DataError, match=r"file.csv, line 3: .* has a tab or a line end"
-    ):
+    with pytest.raises(DataError, match=r"file.csv, line 3: .* has a tab or a line"):
         load_files(file, file)
 
 
