@@ -101,6 +101,8 @@ def prepare(job: "Job") -> "Report":
             answers = best_model.predict(subject, params, to_predict)
             replace_file(file, answers.encode())
             progress.note(f"its predictions for {options.predict}: {file}")
+            for note in to_predict.notes:
+                progress.note(f"note: {note}")
 
     return report
 

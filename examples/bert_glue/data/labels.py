@@ -30,12 +30,18 @@ def find_classes(table: Table, column: str, metric: str | None) -> tuple[str, ..
       regression.
 
     Raises:
-      DataError: if labels are empty, all the same, or only in part fractions.
+      DataError: if labels are empty, of several lines, all the same, or only in part
+        fractions.
     """
     first_lines: dict[str, int] = {}
     for line, field in zip(table.lines, table.column(column), strict=True):
         if not (spelling := field.strip()):
             raise DataError(f"{table.path}, line {line}: the {column} is empty")
+        if set("\t\r\n") & set(spelling):
+            raise DataError(
+                f"{table.path}, line {line}: the {column} {spelling!r:.60} has a tab "
+                "or a line end in it, which no class's name has"
+            )
         first_lines.setdefault(spelling, line)
     words = [s for s in first_lines if _real(s) is None]
     floats = [s for s in first_lines if s not in words and _integer(s) is None]

@@ -6,7 +6,6 @@ All fields become text as it is written, and each row knows its line.
 import codecs
 import csv
 import dataclasses
-import itertools
 import json
 import pathlib
 import re
@@ -297,11 +296,12 @@ def _parquet(path: pathlib.Path) -> Rows:
     try:
         columns = parquet.read_table(path).to_pydict()
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error}") from error
+        reason = " ".join(str(error).split())
+        raise DataError(f"cannot read {path}: {reason}") from error
     except (ArrowException, ValueError) as error:
         raise DataError(f"{path} is no Parquet: {error}") from error
     rows = map(list, zip(*columns.values(), strict=True))
-    return list(itertools.chain([(0, list(columns))], enumerate(rows, 1)))
+    return [(0, list(columns)), *enumerate(rows, 1)]
 
 
 def _read_lines(path: pathlib.Path, encoding: str | None = None) -> list[str]:

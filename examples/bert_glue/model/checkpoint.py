@@ -188,14 +188,10 @@ def read(name: str | pathlib.Path) -> Checkpoint:
     tensors: dict[str, np.ndarray] = {}
     for path in _weight_files(folder):
         try:
-            with path.open("rb") as file:
-                if kind := foreign_kind(file.read(64)):
-                    raise CheckpointError(f"{path} is {kind}")
             loaded = load_file(path)
-        except CheckpointError:
-            raise
-        except Exception as error:  # of the kinds that damage of many kinds raises
-            reason = " ".join(str(error).split())
+        except Exception as error:  # of many kinds, as damage is
+            kind = foreign_kind(path.read_bytes()) if path.is_file() else None
+            reason = kind or " ".join(str(error).split())
             raise CheckpointError(f"cannot read {path}: {reason}") from error
         for key, tensor in loaded.items():
             key = _modern_name(key)
@@ -374,28 +370,23 @@ def _fit_classifier(
 ) -> tuple[Mapping[str, np.ndarray], tuple[str, ...]]:
     """The tensors with a classifier for these labels, or with none; what was done."""
     tensors, names = checkpoint.tensors, checkpoint.labels
-    kinds = checkpoint.architectures
     head = {name: t for name, t in tensors.items() if name.startswith("classifier.")}
     others = {name: t for name, t in tensors.items() if name not in head}
     # A token's classifier stands on no pooler.
     has_pooler = any(name.startswith("bert.pooler.") for name in tensors)
-    if _CLASSIFIER not in kinds if kinds else not has_pooler:
-        its = f"is one of {kinds[0]}" if kinds else "is not one of sentences"
-    elif not labels and all(len(tensor) == 1 for tensor in head.values()):
+    said = [*checkpoint.architectures, _CLASSIFIER if has_pooler else "another model"]
+    order = _order(names, labels) if labels else [0]
+    if said[0] != _CLASSIFIER:
+        note = f"is that of {said[0]}; a new one is drawn"
+    elif not order or any(len(tensor) != len(order) for tensor in head.values()):
+        wanted = listed(labels) or "numbers"
+        note = f"is for {listed(names)}, not for {wanted}; a new one is drawn"
+    elif order == sorted(order):
         return tensors, ()
-    elif not labels:
-        its = f"is for the classes {listed(names)}, not for numbers"
     else:
-        order = _order(names, labels)
-        if order and all(len(tensor) == len(order) for tensor in head.values()):
-            if order == sorted(order):
-                return tensors, ()
-            head = {name: tensor[order] for name, tensor in head.items()}
-            note = f"its classifier is for {listed(names)}; put in the task's order"
-            return others | head, (f"{checkpoint.folder}: {note}",)
-        its = f"is for the classes {listed(names)}, not for {listed(labels)}"
-    note = f"{checkpoint.folder}: its classifier {its}; a new one is drawn"
-    return others, (note,)
+        note = f"is for {listed(names)}; they are put in the task's order"
+        others |= {name: tensor[order] for name, tensor in head.items()}
+    return others, (f"{checkpoint.folder}: its classifier {note}",)
 
 
 def _order(names: Sequence[str], labels: Sequence[str]) -> list[int] | None:

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,9 @@ from bert_glue.training.evaluation import Forward, Params
 from bert_glue.training.recipe import Recipe
 from bert_glue.training.seeds import root_key
 from bert_glue.training.trainer import Init, Workload
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 """What the forward and backward pass can compute in."""
@@ -149,7 +152,8 @@ class Subject:
         Returns:
           The examples, on the device; labels are 0 where there were none.
         """
-        return _encode(examples, self.folder, self.config, self.max_length).data
+        tokenizer = tokenization.load_tokenizer(self.folder)
+        return _encode(examples, tokenizer, self.config, self.max_length).data
 
     def predictions(self, logits: Float[np.ndarray, "... labels"]) -> np.ndarray:
         """Answers from logits: class numbers, or values for regression."""
@@ -191,9 +195,10 @@ def prepare(
             f"the maximum length is {max_length}; {folder} accepts at most "
             f"{config.max_position_embeddings}"
         )
-    encoded = _encode(data.train, folder, config, max_length)
+    tokenizer = tokenization.load_tokenizer(folder)
+    encoded = _encode(data.train, tokenizer, config, max_length)
     train = encoded.data
-    evaluation = _encode(data.evaluation, folder, config, max_length).data
+    evaluation = _encode(data.evaluation, tokenizer, config, max_length).data
     checkpoint = checkpoints.read(folder)
     shapes = jax.eval_shape(
         lambda: initial_params(config, data.task.num_labels, root_key(0))
@@ -297,9 +302,18 @@ def make_init(config: BertConfig, num_labels: int, fresh: tuple[str, ...]) -> In
 
 
 def _encode(
-    examples: Examples, folder: pathlib.Path, config: BertConfig, max_length: int
+    examples: Examples,
+    tokenizer: "PreTrainedTokenizerFast",
+    config: BertConfig,
+    max_length: int,
 ) -> Encoded:
-    tokenizer = tokenization.load_tokenizer(folder)
+    folder, pieces = tokenizer.name_or_path, len(tokenizer)
+    # Models have some embeddings more than there are pieces, for a round number.
+    if pieces < 0.9 * config.vocab_size:
+        raise ValueError(
+            f"the vocabulary in {folder} has {pieces} pieces and is not whole: the "
+            f"model has {config.vocab_size}"
+        )
     encoded = tokenization.encode(examples, tokenizer, max_length, config.pad_token_id)
     data = encoded.data
     if config.type_vocab_size == 1:

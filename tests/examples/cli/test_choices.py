@@ -76,6 +76,9 @@ def refusal(capsys, *arguments):
         (["--held-out", "1"], "got '1'; accepted is a number above 0 and below 1"),
         (["--train-file", "x", "--eval-file", "y", "--task", "rte"], "give one kind"),
         (["--metric", "f1"], "--metric is for --train-file"),
+        (["--text-columns", "a,b"], "--text-columns is for --train-file"),
+        (["--label-column", "a"], "--label-column is for --train-file"),
+        (["--encoding", "cp1252"], "--encoding is for --train-file"),
         (["--model", "./nowhere"], "there is no model folder nowhere"),
     ],
 )

@@ -55,6 +55,14 @@ def test_whole_numbers_with_a_point_are_classes_unless_they_are_many(tmp_path):
     assert load_files(half, half).task.is_regression
 
 
+@pytest.mark.parametrize("label", ["two\nlines", "a\ttab"])
+def test_classes_have_names_of_one_line(tmp_path, label):
+    file = tmp_path / "file.csv"
+    file.write_text(f'text,label\na,ham\nb,"{label}"\n')
+    with pytest.raises(DataError, match=r"file.csv, line 3: .* has a tab or a line"):
+        load_files(file, file)
+
+
 def test_many_classes_are_not_all_listed(tmp_path):
     train = write_labels(tmp_path / "train", [f"c{n:02}" for n in range(77)])
     dev = write_labels(tmp_path / "dev", ["none"])

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import two_processes
 from bert_glue.devices import mesh
 
 
@@ -64,3 +65,25 @@ def test_rows_are_gathered_to_the_last_bit():
             found = np.asarray(take(jnp.asarray(array), number)).view(array.dtype)
             assert found.shape == array[number].shape
             assert found.tobytes() == array[number].tobytes()
+
+
+@pytest.mark.slow
+def test_the_first_of_two_processes_gets_all_rows(tmp_path):
+    code = """
+    import numpy as np
+    from bert_glue.devices import mesh
+    placement = mesh.choose({"seed": 2}, 2, 4)
+    tree = {
+        "a": np.array([[-0.0, 1e-45], [np.nan, 2]], np.float32),
+        "b": np.array([True, False]),
+    }
+    laid = placement.rows(tree)
+    found = placement.gather(laid)
+    if index == 0:
+        answer = {name: found[name].tobytes() == tree[name].tobytes() for name in tree}
+    else:
+        answer = {name: found[name] is laid[name] for name in tree}
+    answer["whole"] = placement.fetch(laid)["b"].tolist()
+    """
+    answers = two_processes.run(code, tmp_path, tmp_path)
+    assert answers == [{"a": True, "b": True, "whole": [True, False]}] * 2

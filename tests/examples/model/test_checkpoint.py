@@ -209,7 +209,7 @@ def test_a_classifier_follows_the_names_of_its_classes(folder, params):
         np.testing.assert_array_equal(
             loaded.params["classifier"]["bias"], head["bias"][order]
         )
-        said = "its classifier is for 'a', 'b', 'c'; put in the task's order"
+        said = "its classifier is for 'a', 'b', 'c'; they are put in the task's order"
         assert [said in note for note in loaded.notes] == [True] * (order != [0, 1, 2])
 
 
@@ -230,7 +230,7 @@ def test_a_classifier_for_classes_of_other_names_is_not_taken(folder, labels, ou
     loaded = fill(folder, classifier(outputs), labels)
     assert loaded.initialised == ("classifier",)
     [note] = loaded.notes
-    assert "is for the classes 'a', 'b', 'c', not for" in note
+    assert "is for 'a', 'b', 'c', not for" in note
     assert note.endswith("a new one is drawn")
 
 
@@ -254,7 +254,7 @@ def test_a_classifier_of_tokens_is_not_one_of_sentences(folder, params, said):
     rewrite(folder, lambda t: {k: v for k, v in t.items() if "pooler" not in k})
     loaded = fill(folder, params, ("a", "b", "c"))
     assert loaded.initialised == ("classifier", "pooler")
-    kind = "one of BertForTokenClassification" if said else "not one of sentences"
+    kind = "that of BertForTokenClassification" if said else "that of another model"
     assert kind in loaded.notes[0]
 
 
@@ -425,7 +425,7 @@ class TestRefused:
                 b"version https://git-lfs.github.com/spec/v1\noid",
                 "a pointer of Git LFS",
             ),
-            (b"\x1f\x8b\x08", "is packed by gzip"),
+            (b"\x1f\x8b\x08", "packed by gzip"),
             (b"PK\x03\x04", "a zip archive"),
         ],
     )
@@ -453,9 +453,7 @@ class TestRefused:
         with pytest.raises(CheckpointError, match=rf"{name}: {message}"):
             fill(folder, params)
 
-    @pytest.mark.parametrize(
-        "name", ["../model.safetensors", "/etc/passwd", "a/b", ".."]
-    )
+    @pytest.mark.parametrize("name", ["../model.safetensors", "/etc/passwd", "a/b"])
     def test_weights_outside_of_the_folder(self, folder, name):
         (folder / "model.safetensors").rename(folder.parent / "model.safetensors")
         (folder / "model.safetensors.index.json").write_text(

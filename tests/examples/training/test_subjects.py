@@ -58,6 +58,18 @@ def test_one_token_type_serves_both_sentences(tmp_path):
     )
 
 
+def test_a_vocabulary_of_which_half_is_missing(tmp_path):
+    folder = tiny_bert.save(tmp_path)
+    pieces = (folder / "vocab.txt").read_text().split("\n")
+    (folder / "vocab.txt").write_text("\n".join(pieces[:12]))
+    train = Examples([("the cat sees",), ("a dog",)], np.int32([0, 1]))
+    data = TaskData(tasks.GENERATED["acceptability"], train, train)
+    with pytest.raises(
+        ValueError, match=f"{folder} has 12 pieces and is not whole: the"
+    ):
+        subjects.prepare(data, folder)
+
+
 def test_what_is_cut_and_noted_comes_with_the_subject(tiny_folder):
     texts = [("the cat sees",), ("a dog " * 6,)]
     train = Examples(texts, np.int32([0, 1]), ("odd",))
