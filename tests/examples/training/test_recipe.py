@@ -69,8 +69,11 @@ def test_only_what_was_set_is_recorded_of_later_settings():
         # Of a denormal number XLA makes 0.
         ({"eps": 1e-40}, "eps is 1e-40 .* in float32 it is 0"),
         ({"b2": 1 - 1e-9}, "b2 is .* below 1, but in float32 it is 1"),
-        ({"max_norm": 0.0}, "max_norm is 0.0 .* accepted is a number above 0, or inf$"),
-        ({"max_norm": 1e39}, "a number above 0, or inf, but in float32 it is inf"),
+        (
+            {"max_norm": 0.0},
+            "max_norm is 0.0 .* accepted is a number above 0, or inf to clip nothing$",
+        ),
+        ({"max_norm": 1e39}, "a number above 0, or inf .*, but in float32 it is inf"),
         ({"epochs": None}, "epochs is None .* accepted is a whole number of at least"),
         ({"bias_correction": 1}, "bias_correction is 1 .* true or false"),
     ],
