@@ -13,9 +13,8 @@ from bert_glue.cli.options import add_group, add_options
 from bert_glue.cli.parser import make_parser
 
 if TYPE_CHECKING:
-    from bert_glue.cli.study_script import Job, Part
+    from bert_glue.cli.study_script import Job, Report
     from bert_glue.study.progress import Progress
-    from bert_glue.study.study import Study
 
 EXAMPLES = """\
   %(prog)s --method cwgnc,adamw --seeds 5
@@ -64,9 +63,8 @@ def check(options: argparse.Namespace) -> None:
         )
 
 
-def prepare(job: "Job") -> "Part":
+def prepare(job: "Job") -> "Report":
     """Keeps the best run if something is to be done with it; reports all of them."""
-    from bert_glue.cli.study_script import Part
     from bert_glue.data import load
     from bert_glue.records.files import replace_file
     from bert_glue.report import formats, plots
@@ -76,20 +74,25 @@ def prepare(job: "Job") -> "Part":
     subject = job.configurations[0].subject
     to_predict = None
     if options.predict is not None:
-        to_predict = load.read_examples(options.predict, subject.task, labelled=False)
+        to_predict = load.read_examples(
+            options.predict, subject.task, labelled=False, encoding=options.encoding
+        )
     best = best_model.BestModel(records, subject, saved=options.save_model)
     is_kept = options.save_model or to_predict is not None
+    if is_kept:
+        job.keep["best_model"] = best
 
-    def report(study: "Study", progress: "Progress") -> None:
+    def report(progress: "Progress") -> None:
+        table = job.table()
         # A shard may have nothing to do, and find nothing done.
-        if rows := study.rows():
-            progress.note(formats.rows_text(rows))
+        if table.cells:
+            progress.note(formats.fill("table.txt", table=table))
             picture = records.folder / "runs.png"
-            plots.save(plots.plot_runs(rows), picture)
+            plots.save(plots.plot_runs([*table.cells.values()]), picture)
             progress.note(f"every run: {picture}; records: {records.path}")
         if not is_kept:
             return
-        run, params = best.finish(job.configurations, job.seeds, progress)
+        run, params = best.finish(job.configurations, job.design.seeds, progress)
         progress.note(f"best run: {run['run']}, {run['score']:.2f}")
         if options.save_model:
             progress.note(f"its model: {best.folder}")
@@ -98,8 +101,10 @@ def prepare(job: "Job") -> "Part":
             answers = best_model.predict(subject, params, to_predict)
             replace_file(file, answers.encode())
             progress.note(f"its predictions for {options.predict}: {file}")
+            for note in to_predict.notes:
+                progress.note(f"note: {note}")
 
-    return Part(report, {"best_model": best} if is_kept else {})
+    return report
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
 """Draws the gradient norm of every component over the steps of fine-tuning.
 
-A run that failed (that does not beat the majority classifier) stands beside one of the
-same method that did not: Figure 3 of the paper. Then, as its released code draws them,
-every kind of parameter over the layers, every layer over the kinds of parameters, and
-how much was clipped over time. Without options it does so on a small BERT and a small
-task that come with the project.
+A run that failed stands beside one of the same method that did not: Figure 3 of the
+paper. Then, as its released code draws them, every kind of parameter over the layers,
+every layer over the kinds of parameters, and how much was clipped over time. Without
+options it does so on a small BERT and a small task that come with the project.
 """
 
 import functools

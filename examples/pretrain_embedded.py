@@ -80,7 +80,7 @@ def encode_corpus(seed: int, size: int, folder: pathlib.Path) -> list[Batch]:
     texts = list(itertools.islice(generated.corpus(seed), size))
     encoded = tokenization.encode(
         Examples(texts, None), tokenization.load_tokenizer(folder), max_length=128
-    )
+    ).data
     padded = -(-encoded.lengths // 8) * 8
     buckets = []
     for length in sorted(set(padded.tolist())):

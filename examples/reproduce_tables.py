@@ -19,7 +19,7 @@ from bert_glue.training.methods import METHODS, parse_methods
 from bert_glue.training.settings import written
 
 if TYPE_CHECKING:
-    from bert_glue.cli.study_script import Job, Part
+    from bert_glue.cli.study_script import Job, Report
     from bert_glue.records.run_store import RunStore
     from bert_glue.study.progress import Progress
 
@@ -101,7 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
     from bert_glue.cli import study_script
 
     def report(records: "RunStore") -> None:
-        report_tables(print, records, options.table, options.reference)
+        report_tables(study_script.say, records, options.table, options.reference)
 
     return study_script.run(parser, options, prepare, report)
 
@@ -118,50 +118,31 @@ def fill_in(options: argparse.Namespace) -> None:
         options.method = parse_methods(default_methods(options.table, options.model))
 
 
-def prepare(job: "Job") -> "Part":
-    """Designs the table of every method on every task, and makes it in the end.
+def prepare(job: "Job") -> "Report":
+    """Makes the table of every method on every task in the end."""
 
-    Raises:
-      ValueError: if the reference is no row.
-    """
-    from bert_glue.cli.study_script import Part
-    from bert_glue.records.designs import Design, choose_reference
-    from bert_glue.records.run_store import normalised_label
-
-    cells = {
-        (each.subject.task.name, each.recipe.label): each.name
-        for each in job.configurations
-    }
-    tasks, methods = (tuple(dict.fromkeys(names)) for names in zip(*cells, strict=True))
-    reference = normalised_label(job.options.reference or choose_reference(methods))
-    if reference not in methods:
-        raise ValueError(
-            f"the reference is {reference!r}; accepted are {', '.join(methods)}"
-        )
-
-    def report(study: object, progress: "Progress") -> None:
+    def report(progress: "Progress") -> None:
         # A shard may have nothing to do, and find nothing done.
-        if any(run["configuration"] in cells.values() for run in job.records.read()):
+        if job.table().cells:
             report_tables(progress.note, job.records, job.options.table)
 
-    design = Design(job.options.table, methods, tasks, cells, job.seeds, reference)
-    return Part(report, design=design)
+    return report
 
 
 def report_tables(
     say: Callable[[str], None],
     records: "RunStore",
-    number: str | None,
+    name: str | None,
     reference: str | None = None,
 ) -> None:
     """Prints the table wanted, and writes all of the folder."""
     from bert_glue.report import formats, write
 
-    wanted = write.read(records, number, reference)
+    wanted = write.read(records, name, reference)
     for table in wanted:
-        say(formats.text(table) + "\n")
-    known = write.read(records, reference=reference) if number else []
-    tables = list({table.design.number: table for table in [*known, *wanted]}.values())
+        say(formats.fill("table.txt", table=table) + "\n")
+    known = write.read(records, reference=reference) if name else []
+    tables = list({table.design.name: table for table in [*known, *wanted]}.values())
     if note := write.left_over(records, tables):
         say(f"note: {note}")
     for path in write.write(records, tables):

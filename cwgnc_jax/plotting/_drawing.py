@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import (
     LogFormatterSciNotation,
     LogLocator,
+    MaxNLocator,
     NullFormatter,
 )
 
@@ -88,9 +89,31 @@ def thin(
     )
 
 
-def log_axis(axes: Axes, values: Any) -> None:
-    """A logarithmic axis with labels enough, whatever its range."""
+def step_axis(axes: Axes) -> None:
+    """Steps are whole numbers, however few there are."""
+    axes.set_xlabel("step")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins="auto", min_n_ticks=1))
+
+
+def log_axis(
+    all_axes: Sequence[Axes], values: Any, threshold: float | None = None
+) -> None:
+    """A logarithmic axis for all, with labels enough, whatever its range."""
+    axes = all_axes[0]
     axes.set_yscale("log")
+    if threshold is not None and 0 < threshold < math.inf:
+        values = np.append(values, threshold)
+        for panel in all_axes:
+            panel.axhline(threshold, color="black", linestyle=(0, (1, 1)), linewidth=1)
+        all_axes[-1].annotate(
+            f"threshold {threshold:g}",
+            (1, threshold),
+            xycoords=("axes fraction", "data"),
+            horizontalalignment="right",
+            verticalalignment="bottom",
+            fontsize="small",
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
+        )
     seen = values[np.isfinite(values) & (values > 0)]
     if not seen.size:
         return

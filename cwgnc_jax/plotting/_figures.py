@@ -206,7 +206,7 @@ def plot_updates(
             linewidth=1.3,
             label=legend_label(name),
         )
-    log_axis(axes, everything)
+    log_axis([axes], everything)
     axes.set_xticks(range(len(labels)), labels)
     if len(labels) > 16:
         axes.tick_params(axis="x", labelsize="small")

@@ -22,6 +22,7 @@ from cwgnc_jax.plotting._drawing import (
     new_figure,
     palette,
     sequence,
+    step_axis,
     thin,
     without_rounding,
 )
@@ -33,6 +34,7 @@ def plot_gradient_norms(
     *,
     steps: ArrayLike | None = None,
     smooth: int | None = None,
+    threshold: float | None = None,
     ylabel: str = "gradient norm",
     title: str | None = None,
 ) -> Figure:
@@ -48,6 +50,7 @@ def plot_gradient_norms(
       steps: numbers of the steps, shape (steps,); by default counted from 1.
       smooth: number of steps whose median is drawn as one point; by default as many
         as leave some 150 points.
+      threshold: norm above which a component is clipped, to be drawn as well.
       ylabel: what was measured.
       title: of the figure.
 
@@ -108,9 +111,11 @@ def plot_gradient_norms(
                 linewidth=1.1,
             )
         axes.set_title(name, fontsize="medium")
-        axes.set_xlabel("step")
+        step_axis(axes)
     log_axis(
-        all_axes[0], np.concatenate([series[:, shown] for series in panels.values()])
+        all_axes,
+        np.concatenate([series[:, shown] for series in panels.values()]),
+        threshold,
     )
     all_axes[0].set_ylabel(ylabel)
     hidden = [f"{modules[index]} {kinds[index]}" for index in np.flatnonzero(~shown)]
@@ -148,6 +153,7 @@ def plot_layer_norms(
     *,
     steps: ArrayLike | None = None,
     smooth: int | None = None,
+    threshold: float | None = None,
     ylabel: str = "gradient norm",
     title: str | None = None,
 ) -> Figure:
@@ -160,6 +166,7 @@ def plot_layer_norms(
       steps: numbers of the steps, shape (steps,); by default counted from 1.
       smooth: number of steps whose median is drawn as one point; by default as many
         as leave some 150 points.
+      threshold: norm above which a component is clipped, to be drawn as well.
       ylabel: what was measured.
       title: of the figure, such as the kind of parameter.
 
@@ -208,8 +215,8 @@ def plot_layer_norms(
             )
         if name:
             axes.set_title(name, fontsize="medium")
-        axes.set_xlabel("step")
-    log_axis(all_axes[0], np.concatenate(list(panels.values())))
+        step_axis(axes)
+    log_axis(all_axes, np.concatenate(list(panels.values())), threshold)
     all_axes[0].set_ylabel(ylabel)
     color_bar(figure, all_axes[-1], colors, numbers, "layer")
     return figure
@@ -261,7 +268,7 @@ def plot_clip_rate(
             label=legend_label(name),
         )
     axes.set_ylim(-2, 102)
-    axes.set_xlabel("step")
+    step_axis(axes)
     axes.set_ylabel(ylabel)
     legend_below(figure, axes)
     return figure

@@ -18,7 +18,7 @@ import pytest
 import reproduce_tables
 import tiny_bert
 from bert_glue.data import load, metrics
-from bert_glue.study import programs, study, summaries
+from bert_glue.study import programs, study
 from bert_glue.training import subjects
 from bert_glue.training.evaluation import Evaluator
 
@@ -107,10 +107,10 @@ def test_summary_is_of_the_records(finished):
         line = next(
             line
             for line in printed.splitlines()
-            if line.startswith(row["method"]) and f"{scores.mean():.2f}" in line
+            if line.startswith(row["method"]) and f"{scores.mean():.1f}" in line
         )
-        assert f"{scores.std():.2f}" in line
-        assert f"{scores.max():.2f}" in line
+        assert f"{scores.std():.1f}" in line
+        assert f"{scores.max():.1f}" in line
 
 
 def test_files_beside_the_records(finished, kept_programs):
@@ -194,15 +194,10 @@ def test_same_command_does_only_what_is_missing(
     # Another configuration is added and kept apart.
     with monkeypatch.context() as patch:
         patch.setattr(study.Study, "run", lambda *_: None)
-        patch.setattr(study.Study, "rows", rows_of)
         run(options, tmp_path, *method, "--seeds", 3, "--max-norm", "0.5")
     output = capsys.readouterr().out
     assert "1 other configuration has runs in this directory" in output
     assert "are recorded" not in output
-
-
-def rows_of(study):
-    return summaries.summarize(study.records.read())
 
 
 @pytest.mark.slow
@@ -285,7 +280,8 @@ def test_diverged_runs_are_recorded_counted_and_drawn(options, tmp_path, capsys)
     only = [*options, "--method", methods.split(",")[0], "--seeds", "3"]
     only += ["--output-dir", str(tmp_path), "--save-model"]
     assert finetune_glue.main(only) == 1
-    assert capsys.readouterr().err == (
+    # A busy machine may have said how far it is before.
+    assert capsys.readouterr().err.endswith(
         "finetune_glue.py: there is no best run to keep: every run diverged\n"
     )
 

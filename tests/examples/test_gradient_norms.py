@@ -1,7 +1,6 @@
 """The script's figures from records, and what it refuses. Nothing is trained here."""
 
 import gradient_norms
-import numpy as np
 import pytest
 import recorded_runs
 import tiny_bert
@@ -27,60 +26,25 @@ def methods_of(folder):
     return gather(RunStore(folder).read(), ComponentLogs(folder).load)
 
 
-def arrays(seed, name, shape):
-    if name.startswith("norms"):
-        return np.full(shape, seed + 1, np.float32)
-    return np.full(shape, 0.5 if seed == 0 else 1, np.float32)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Two failed runs of one method and two others, and a method that never fails."""
-    recorded_runs.write(tmp_path, [0, 30, -5, 20], arrays=arrays)
-    recorded_runs.write(
-        tmp_path, [7, 8], "cwgnc", arrays=arrays, clipping="component", steps=3
-    )
-    return tmp_path
-
-
-def test_figures_and_what_is_said(folder, capsys):
-    assert report(folder) == 0
-    output = capsys.readouterr().out
-    rows = [line.split() for line in output.splitlines()]
-    # Method, outcome, runs, largest norm, norm at the end: seed + 1 of fake norms.
-    assert ["devlin", "failed", "2", "3", "2"] in rows
-    assert ["devlin", "successful", "2", "4", "3"] in rows
-    assert ["cwgnc", "successful", "2", "2", "1.5"] in rows
-    assert "cwgnc: no run failed; its best is drawn alone" in output
-    assert "devlin: " not in output
-    figures = folder / "figures"
-    layers = {f"layer_{number}.png" for number in range(recorded_runs.LAYERS)}
-    kinds = {f"{n}_{kind}.png" for n in ("key", "query") for kind in ("bias", "kernel")}
-    for method in ("devlin", "cwgnc"):
-        assert (figures / f"figure_3_{method}.png").stat().st_size > 5000
-        found = {path.name for path in (figures / f"norms_{method}").iterdir()}
-        assert found == layers | kinds | {"head.png", "embeddings.png"}
-    for what in ("components", "parameters"):
-        assert (figures / f"clip_rate_{what}.png").exists()
-
-
 def test_every_run_failed(tmp_path, capsys):
     recorded_runs.write(tmp_path, [0, 0])
     assert report(tmp_path) == 0
-    assert "devlin: every run failed; one is drawn alone" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "devlin: every run failed; one is drawn alone" in said
+    assert str(tmp_path / "figures" / "figure_3_devlin.png") in said
 
 
-def test_layers(folder, capsys):
-    message = refusal(
-        capsys, "--report-only", "--output-dir", folder, "--layer", recorded_runs.LAYERS
-    )
+def test_layers(tmp_path, capsys):
+    recorded_runs.write(tmp_path, [1])
+    folder = ("--report-only", "--output-dir", tmp_path)
+    message = refusal(capsys, *folder, "--layer", recorded_runs.LAYERS)
     assert "there is no layer 3; the model's are 0 to 2, from the bottom" in message
     assert "int" in refusal(capsys, "--layer", "top")
 
 
 def test_a_layer_is_refused_before_anything_is_trained(tmp_path, capsys):
     model = tiny_bert.save(tmp_path / "model")
-    train = tiny_bert.write_tsv(tmp_path / "train.tsv", 9, seed=0)
+    train = tiny_bert.write_tsv(tmp_path / "train.tsv", 16, seed=0)
     options = ["--model", model, "--train-file", train, "--eval-file", train]
     options += ["--output-dir", tmp_path / "out", "--no-compilation-cache"]
     assert "no layer -1" in refusal(capsys, *options, "--layer", "-1")

@@ -1,4 +1,4 @@
-"""Output directories with runs and recordings that nobody has trained."""
+"""Output directories with runs and logs that nobody has trained."""
 
 import pathlib
 
@@ -37,6 +37,7 @@ def settings(method="devlin", **changed):
         "max_length": 16,
         "dtype": "float32",
         "clipping": "global",
+        "max_norm": 1.0,
         "train_examples": 10,
         **changed,
     }

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from bert_glue.records import failures
 from bert_glue.records.files import identity
 from bert_glue.training.methods import parse_methods
 
@@ -49,7 +50,7 @@ def run(
     name = f"{seed}" if seed == data_seed else f"{seed}-{data_seed}"
     diverged = diverged_at is not None
     loss = None if diverged else 0.3
-    return {
+    record = {
         "format": 1,
         "run": f"{task}-{recipe.name}-{identity(decided)}-{name}",
         "configuration": identity(decided),
@@ -79,6 +80,8 @@ def run(
         "hardware": {"platform": "cpu"},
         "commit": "0123456789abcdef",
     } | changes
+    failures.recount(record)
+    return record
 
 
 CWGNC = [62.0, 61.0, 63.5, 62.4, 60.9, 62.2, 61.7]

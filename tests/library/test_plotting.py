@@ -369,3 +369,27 @@ def test_names_that_begin_with_an_underscore_are_in_the_legend():
         drawn(figure)
         legend = [name.removeprefix("\u200b") for name in legend_of(figure)]
         assert set(legend) & {"_a"}
+
+
+@pytest.mark.parametrize("steps", [2, 3, 400])
+def test_steps_are_whole_and_a_threshold_is_seen(steps):
+    norms = RNG.uniform(1, 2, size=(steps, 2)).astype(np.float32)
+    for figure in (
+        plotting.plot_gradient_norms(
+            {"run": norms}, ["q/bias", "q/kernel"], threshold=0.05
+        ),
+        plotting.plot_layer_norms(norms, threshold=0.05),
+        plotting.plot_clip_rate({"run": norms[:, 0] / 2}),
+    ):
+        drawn(figure)
+        axes = figure.axes[0]
+        ticks = axes.get_xticks()
+        assert np.array_equal(ticks, np.round(ticks))
+        if axes.get_yscale() == "log":
+            low, high = axes.get_ylim()
+            assert low < 0.05 < high
+            assert [line.get_ydata()[0] for line in axes.lines].count(0.05) == 1
+            assert [text.get_text() for text in axes.texts] == ["threshold 0.05"]
+    # What clips nothing is no line.
+    figure = plotting.plot_layer_norms(norms, threshold=np.inf)
+    assert len(figure.axes[0].lines) == 2

@@ -7,8 +7,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bert_glue.cli import choices
-from bert_glue.cli.options import flag
+from bert_glue.cli.options import EMBEDDED, flag
 from bert_glue.data.examples import Task
+from bert_glue.data.tasks import GENERATED
+from bert_glue.records.designs import Design
+from bert_glue.report import verdicts
+from bert_glue.report.headings import metric_name
 from bert_glue.study.configuration import Configuration
 from bert_glue.study.study import Study
 from bert_glue.training.methods import describe
@@ -16,12 +20,15 @@ from bert_glue.training.recipe import Recipe
 from bert_glue.training.subjects import Subject
 
 
-def announcement(options: argparse.Namespace, study: Study) -> Iterator[str]:
+def announcement(
+    options: argparse.Namespace, study: Study, design: Design
+) -> Iterator[str]:
     """What is going to be run, line by line.
 
     Args:
       options: the script's options.
       study: what is run.
+      design: the table of it.
     """
     shown = None
     for configuration in study.configurations:
@@ -34,6 +41,7 @@ def announcement(options: argparse.Namespace, study: Study) -> Iterator[str]:
     for label in (recipe.label for recipe in options.recipes):
         if label not in labels:
             yield f"{label}: a method before it has the same settings; no new row"
+    yield from _about_comparisons(study, design)
     if options.shard is not None:
         mine = sum(len(study.seeds_of(each)) for each in study.configurations)
         total = len(study.configurations) * len(study.seeds)
@@ -53,21 +61,37 @@ def has_one_class(task: Task, labels: ArrayLike | None) -> bool:
 
 
 def _about_subject(options: argparse.Namespace, subject: Subject) -> Iterator[str]:
+    task = subject.task
+    metric = {"metric": task.metric, "task": task.name, "classes": task.labels}
     yield (
-        f"{options.model} on {subject.task.name}: {len(subject.train.lengths):,} "
+        f"{options.model} on {task.name}: {len(subject.train.lengths):,} "
         f"examples to train on, {len(subject.evaluation.lengths):,} to score"
         + (", held out of the training set" if subject.held_out else "")
+        + f", by {metric_name(metric)}"
     )
+    if options.model == EMBEDDED and task.name not in GENERATED:
+        yield (
+            f"note: the embedded model has {subject.config.vocab_size} word pieces, of "
+            "a small made-up English, and spells most words of real text letter by "
+            "letter: name a model for it, as in --model bert-base-uncased"
+        )
     if options.train_file is not None:
-        labels = subject.task.labels
+        labels = task.labels
         names = ", ".join(labels[:8]) + (" ..." if len(labels) > 8 else "")
         yield f"{len(labels)} classes: {names}" if labels else "labels are numbers"
-    if has_one_class(subject.task, subject.evaluation.labels):
+    if has_one_class(task, subject.evaluation.labels):
         yield "note: all examples to score are of one class, so that scores say little"
     if subject.fresh:
-        yield f"not in the checkpoint, drawn from each seed: {', '.join(subject.fresh)}"
+        fresh = ", ".join(subject.fresh)
+        yield f"not taken from the checkpoint, drawn from each seed: {fresh}"
     else:
         yield "the classifier is the checkpoint's; nothing is drawn from the seeds"
+    if subject.truncated_share:
+        yield (
+            f"note: {subject.truncated_share:.1%} of the examples to train on are cut "
+            f"to {subject.max_length} tokens; the longest has {subject.longest}"
+        )
+    yield from (f"note: {note}" for note in subject.notes)
 
 
 def _about_recipe(options: argparse.Namespace, recipe: Recipe) -> Iterator[str]:
@@ -89,3 +113,20 @@ def _about_runs(study: Study, configuration: Configuration) -> Iterator[str]:
         yield f"  {runs - missing} of {runs} runs are recorded, {missing} missing"
     if plan := study.plan(configuration):
         yield f"  seeds side by side: {plan.group_size} ({plan.reason})"
+
+
+def _about_comparisons(study: Study, design: Design) -> Iterator[str]:
+    planned = {
+        (each.subject.task.name, each.recipe.label): [each.fields]
+        for each in study.configurations
+    }
+    # Of means and of spreads.
+    comparisons = 2 * len(verdicts.pairs(planned, design.reference))
+    seeds = len(design.seeds)
+    if comparisons and seeds < (fewest := verdicts.fewest_seeds(comparisons)):
+        yield (
+            f"note: {seeds} seed{'s' if seeds > 1 else ''} can show no difference "
+            f"between methods, however large: {comparisons} comparisons with "
+            f"{design.reference} (of means and spreads, corrected together) take "
+            f"{fewest} seeds at least"
+        )

@@ -1,6 +1,7 @@
 """What the user chose by options: recipes, seeds, model and data, checked."""
 
 import argparse
+import contextlib
 import itertools
 import json
 import pathlib
@@ -113,6 +114,24 @@ def embedded_model() -> pathlib.Path:
     return pathlib.Path(__file__).parents[1] / "model" / "embedded"
 
 
+def without_folder(word: str) -> str:
+    """A word of a command line without the folders of this machine.
+
+    Args:
+      word: such as ``--model=/home/me/models/bert``, or the path alone.
+
+    Returns:
+      The word, whose path, if it is absolute, is that from here or else the last name.
+    """
+    is_option = word.startswith("--")
+    option, sign, path = word.partition("=") if is_option else ("", "", word)
+    if not pathlib.PurePath(path).is_absolute():
+        return word
+    with contextlib.suppress(ValueError):
+        return f"{option}{sign}{pathlib.Path(path).relative_to(pathlib.Path.cwd())}"
+    return f"{option}{sign}{pathlib.PurePath(path).name}"
+
+
 def model_defaults(model: str) -> Mapping[str, Any]:
     """Settings that suit a model better than the paper's.
 
@@ -138,8 +157,13 @@ def check_subject(options: argparse.Namespace) -> None:
     """
     if options.train_file or options.eval_file:
         _check_own_files(options)
-    elif options.metric:
-        raise ValueError("--metric is for --train-file; a task brings its own")
+    else:
+        own = ["metric", "text_columns", "label_column"]
+        own += [] if vars(options).get("predict") else ["encoding"]
+        if given := [name for name in own if vars(options)[name] is not None]:
+            raise ValueError(
+                f"{flag(given[0])} is for --train-file; a task has its own"
+            )
     tasks = options.task or options.default_tasks
     generated = [name for name in tasks if name in GENERATED]
     if options.data_dir and generated:

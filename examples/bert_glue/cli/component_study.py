@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 from bert_glue.cli import study_script
 from bert_glue.cli.parser import Parser
-from bert_glue.cli.study_script import Job, Part
+from bert_glue.cli.study_script import Job
 from bert_glue.devices import processes
 from bert_glue.records.component_logs import ComponentLogs, LoggedMethod, gather
 from bert_glue.records.run_store import Record, RunStore
 from bert_glue.report import formats
 from bert_glue.study.progress import Progress
-from bert_glue.study.study import Study
 
 # What makes runs comparable: the same model on the same data.
 _SUBJECT = ("task", "model_fingerprint", "data_fingerprint", "max_length", "dtype")
@@ -47,29 +46,23 @@ def run(
         for path in draw(logs.folder.parent, methods):
             say(str(path))
 
-    def prepare(job: Job) -> Part:
+    def prepare(job: Job) -> Callable[[Progress], None]:
         check(job.configurations[0].subject.config.num_hidden_layers)
-        logs = _open_logs(job.records, options)
-        order = {each.name: rank for rank, each in enumerate(job.configurations)}
-        wanted = {each.run(seed) for each in job.configurations for seed in job.seeds}
+        logs = job.keep["component_logs"] = _open_logs(job.records, options)
 
-        def show_all(study: Study, progress: Progress) -> None:
-            runs = [run for run in _logged(job.records, logs) if run["run"] in wanted]
+        def show_all(progress: Progress) -> None:
+            table = job.table()
             # A shard may have nothing to do, and find nothing done.
-            if runs:
-                progress.note(formats.rows_text(study.rows()) + "\n")
-                runs.sort(key=lambda run: order[run["configuration"]])
+            if runs := _logged(table.runs, logs):
+                progress.note(formats.fill("table.txt", table=table) + "\n")
                 show(progress.note, logs, runs)
 
-        return Part(
-            # Only the first process has the logs; the others hear if that failed.
-            lambda *done: processes.agree(lambda: show_all(*done)),
-            {"component_logs": logs},
-        )
+        # Only the first process has the logs; the others hear if that failed.
+        return lambda progress: processes.agree(lambda: show_all(progress))
 
     def report_only(records: RunStore) -> None:
         logs = _open_logs(records, options)
-        show(print, logs, _comparable(_logged(records, logs), logs))
+        show(study_script.say, logs, _comparable(_logged(records.read(), logs), logs))
 
     return study_script.run(parser, options, prepare, report_only)
 
@@ -80,8 +73,8 @@ def _open_logs(records: RunStore, options: argparse.Namespace) -> ComponentLogs:
     return logs
 
 
-def _logged(records: RunStore, logs: ComponentLogs) -> list[Record]:
-    return [run for run in records.read() if logs.has(run["run"])]
+def _logged(runs: Iterable[Record], logs: ComponentLogs) -> list[Record]:
+    return [run for run in runs if logs.has(run["run"])]
 
 
 def _comparable(runs: list[Record], logs: ComponentLogs) -> list[Record]:

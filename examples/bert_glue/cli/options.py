@@ -32,6 +32,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "LENGTH": typed(Rule(int, "a whole number of at least 8", lambda x: x >= 8).read),
     "SHARE": typed(_PART.read),
     "X": typed(FROM_ZERO.read),
+    "NAMES": typed(types.parse_columns),
     "TASK": typed(types.parse_task),
     "TASKS": typed(types.parse_tasks),
     "METHODS": typed(parse_methods),
@@ -49,9 +50,14 @@ _MODEL = {
 _DATA = {
     "--data-dir DIR": "GLUE's official TSV files, in RTE/, MRPC/ and so on; without it "
     "GLUE is read from the Hugging Face hub",
-    "--train-file FILE": "your own task instead: TSV with a header, the columns "
-    "sentence (or sentence1 and sentence2) and label",
+    "--train-file FILE": "your own task instead: TSV with a header, or by the end of "
+    "its name .csv, .jsonl or .parquet; the columns sentence (or text, or sentence1 "
+    "and sentence2, ...) and label",
     "--eval-file FILE": "its examples to score",
+    "--text-columns NAMES": "its one or two columns of text, separated by a comma, if "
+    "they are called otherwise; numbers, from 1, in a file without a header",
+    "--label-column NAME": "its column of labels, likewise",
+    "--encoding NAME": "of its text and of --predict, if it is not UTF-8: cp1252",
     "--metric NAME": "its metric: accuracy (the default), f1, matthews, or for labels "
     "that are values pearson_spearman",
     "--max-train-examples N": "train on N examples drawn at random, always the same",
@@ -144,6 +150,8 @@ def add_options(
         default_seeds=tuple(range(seeds)),
         default_folder=folder,
         report_only=False,
+        table=None,
+        reference=None,
     )
 
 

@@ -7,7 +7,9 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from typing import NoReturn, TypeVar
 
+from bert_glue.data import tasks
 from bert_glue.data.tasks import GENERATED, TASKS
+from bert_glue.devices.terminal import printable
 from bert_glue.training.settings import WHOLE
 
 T = TypeVar("T")
@@ -22,7 +24,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Says what is wrong and ends the program with code 2."""
-        self.exit(2, f"{self.prog}: error: {message} (--help shows all options)\n")
+        text = f"{self.prog}: error: {message} (--help shows all options)\n"
+        self.exit(2, printable(text))
 
 
 def make_parser(script: str, description: str, examples: str) -> Parser:
@@ -72,11 +75,11 @@ def typed(read: Callable[[str], T]) -> Callable[[str], T]:
 
 def parse_tasks(text: str) -> tuple[str, ...]:
     """Reads tasks' names, separated by commas."""
-    names = tuple(name.strip() for name in text.split(","))
-    for name in names:
-        if name not in TASKS and name not in GENERATED:
-            accepted = ", ".join([*GENERATED, *TASKS])
-            raise ValueError(f"unknown task {name!r}; accepted are {accepted}")
+    found = [(name.strip(), tasks.find(name)) for name in text.split(",")]
+    if unknown := [name for name, task in found if task is None]:
+        accepted = ", ".join([*GENERATED, *TASKS])
+        raise ValueError(f"unknown task {unknown[0]!r}; accepted are {accepted}")
+    names = tuple(task.name for _, task in found if task is not None)
     if len(set(names)) < len(names):
         raise ValueError(f"tasks are {text!r}, with a task there twice")
     return names
@@ -87,6 +90,14 @@ def parse_task(text: str) -> tuple[str, ...]:
     if "," in text:
         raise ValueError(f"unknown task {text!r}; accepted is one")
     return parse_tasks(text)
+
+
+def parse_columns(text: str) -> tuple[str, ...]:
+    """Reads one name or two, separated by a comma."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names) or len(names) > 2:
+        raise ValueError(f"columns are {text!r}; accepted are one or two names")
+    return names
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ import dataclasses
 import datetime
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bert_glue.cli import choices
@@ -18,10 +18,12 @@ from bert_glue.cli.options import EMBEDDED
 from bert_glue.cli.parser import Parser, errors_in_one_line
 from bert_glue.data import load
 from bert_glue.devices import environment, processes
+from bert_glue.devices.terminal import printable
 from bert_glue.records import manifest, merge
-from bert_glue.records.designs import Design
+from bert_glue.records.designs import ALL, Design, choose_reference
 from bert_glue.records.files import RecordsError
 from bert_glue.records.run_store import RunStore
+from bert_glue.report.tables import Table, build
 from bert_glue.study.best_model import NoBestRun
 from bert_glue.study.configuration import Configuration
 from bert_glue.study.programs import StudyStopped
@@ -40,35 +42,36 @@ class Job:
     Attributes:
       options: the script's options.
       records: the output directory.
-      seeds: seeds of each configuration.
       configurations: every method on every task, each once.
+      design: the table of them all.
+      keep: what is to be kept beside the records: further arguments of
+        :class:`Study`, which the script adds.
     """
 
     options: argparse.Namespace
     records: RunStore
-    seeds: tuple[Seed, ...]
     configurations: Sequence[Configuration]
+    design: Design
+    keep: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def table(self) -> Table:
+        """The table of those of its runs that are recorded."""
+        return build(self.design, self.records.read())
 
 
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """A script's own part in a job.
+def say(text: str) -> None:
+    """Prints what is known only when the script runs."""
+    print(printable(text))
 
-    Attributes:
-      report: says what came of the study, and writes that, once all is done.
-      study: further arguments of :class:`Study`.
-      design: the table that is made, if one is.
-    """
 
-    report: Callable[[Study, Progress], None]
-    study: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    design: Design | None = None
+Report = Callable[[Progress], None]
+"""Says what came of a study, and writes that, once all is done."""
 
 
 def run(
     parser: Parser,
     options: argparse.Namespace,
-    prepare: Callable[[Job], Part],
+    prepare: Callable[[Job], Report],
     report_only: Callable[[RunStore], object] = lambda records: None,
 ) -> int:
     """Does what is missing of a study, reports, and lets go of its records.
@@ -76,8 +79,8 @@ def run(
     Args:
       parser: the script's parser.
       options: what :func:`choices.parse` returned.
-      prepare: makes the script's own part; raises a ValueError or a RecordsError if
-        it cannot use what the user gave.
+      prepare: adds what the script wants kept to the job, and returns its report;
+        raises a ValueError or a RecordsError if it cannot use what the user gave.
       report_only: reports what is recorded, for a script that has such an option.
 
     Returns:
@@ -88,19 +91,21 @@ def run(
             if options.report_only:
                 with contextlib.closing(_open_records(options)) as records:
                     for note in records.notes:
-                        print(f"note: {note}")
+                        say(f"note: {note}")
                     report_only(records)
                 return 0
-            study, report = _make_study(options, prepare)
+            job = _make_job(options)
+            report = prepare(job)
+            study = _make_study(job)
         progress = Progress(study.runs_missing())
-        with contextlib.closing(study.records), contextlib.closing(progress):
-            for line in announcement(options, study):
+        with contextlib.closing(job.records), contextlib.closing(progress):
+            for line in announcement(options, study, job.design):
                 progress.note(line)
             study.run(progress)
             progress.note("")
-            report(study, progress)
+            report(progress)
     except (RecordsError, StudyStopped, NoBestRun, processes.Gone) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        print(printable(f"{parser.prog}: {error}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; the same command does what is missing", file=sys.stderr)
@@ -108,9 +113,7 @@ def run(
     return 0
 
 
-def _make_study(
-    options: argparse.Namespace, prepare: Callable[[Job], Part]
-) -> tuple[Study, Callable[[Study, Progress], None]]:
+def _make_job(options: argparse.Namespace) -> Job:
     if options.distributed or options.coordinator:
         processes.connect(
             options.coordinator, options.num_processes, options.process_id
@@ -118,21 +121,32 @@ def _make_study(
     records = _open_records(options)
     if not options.no_compilation_cache:
         environment.keep_compiled_programs()
-    seeds = tuple(Seed(*pair) for pair in options.pairs)
     configurations = _configure(options)
-    part = prepare(Job(options, records, seeds, configurations))
+    cells = {
+        (each.subject.task.name, each.recipe.label): each.name
+        for each in configurations
+    }
+    tasks, methods = (tuple(dict.fromkeys(names)) for names in zip(*cells, strict=True))
+    reference = choose_reference(methods, options.reference)
+    seeds = tuple(Seed(*pair) for pair in options.pairs)
+    design = Design(options.table or ALL, methods, tasks, cells, seeds, reference)
+    return Job(options, records, configurations, design)
+
+
+def _make_study(job: Job) -> Study:
+    options = job.options
     study = Study(
-        configurations,
-        seeds,
-        records,
+        job.configurations,
+        job.design.seeds,
+        job.records,
         parallel_seeds=options.parallel_seeds,
         checkpoint_minutes=options.checkpoint_minutes,
         axes=options.mesh,
         shard=options.shard and Shard(*options.shard),
-        **part.study,
+        **job.keep,
     )
-    _add_to_manifest(study, options.command, part.design)
-    return study, part.report
+    _add_to_manifest(job)
+    return study
 
 
 def _open_records(options: argparse.Namespace) -> RunStore:
@@ -151,7 +165,12 @@ def _open_records(options: argparse.Namespace) -> RunStore:
 def _load_subject(options: argparse.Namespace, task: str) -> Subject:
     if options.train_file is not None:
         data = load.load_files(
-            options.train_file, options.eval_file, metric=options.metric
+            options.train_file,
+            options.eval_file,
+            metric=options.metric,
+            text_columns=options.text_columns or (),
+            label_column=options.label_column,
+            encoding=options.encoding,
         )
     else:
         data = load.load_task(task, options.data_dir)
@@ -192,17 +211,16 @@ def _configure(options: argparse.Namespace) -> list[Configuration]:
             # The weights are there once.
             subject = dataclasses.replace(subject, pretrained=first.pretrained)
         for recipe in options.recipes:
-            configuration = Configuration(subject, options.model, recipe)
+            model = choices.without_folder(options.model)
+            configuration = Configuration(subject, model, recipe)
             found.setdefault(configuration.name, configuration)
     return list(found.values())
 
 
-def _add_to_manifest(
-    study: Study, command: Sequence[str], design: Design | None
-) -> None:
+def _add_to_manifest(job: Job) -> None:
     """Adds what someone needs to repeat the command."""
     entry = {
-        "command": shlex.join(command),
+        "command": shlex.join(map(choices.without_folder, job.options.command)),
         "started": datetime.datetime.now(datetime.UTC).isoformat("T", "seconds"),
         "commit": environment.commit(),
         "versions": environment.versions(),
@@ -212,14 +230,14 @@ def _add_to_manifest(
 
     def add(content: manifest.Config) -> None:
         content["commands"].append(entry)
-        for configuration in study.configurations:
+        for configuration in job.configurations:
             content["configurations"][configuration.name] = configuration.fields
-        if design is not None:
-            table, tables = design, content["tables"]
+        table, tables = job.design, content["tables"]
+        if table.name != ALL:
             # Where one row would have two settings the table is the last command's.
             with contextlib.suppress(KeyError, RecordsError):
-                saved = Design.from_json(design.number, tables[design.number])
-                table = saved.join(design)
-            tables[design.number] = table.to_json()
+                saved = Design.from_json(table.name, tables[table.name])
+                table = saved.join(job.design)
+            tables[table.name] = table.to_json()
 
-    manifest.change(study.records, add)
+    manifest.change(job.records, add)

@@ -6,7 +6,6 @@ bucket it is has no part in the result: a token's dropout mask depends on its po
 alone, and padding gets no attention.
 """
 
-import functools
 import math
 import operator
 from collections.abc import Sequence
@@ -130,24 +129,24 @@ def choose_buckets(
     """
     rounded = [round_up(int(length), limit, multiple) for length in needed]
     candidates, counts = np.unique(rounded, return_counts=True)
-    batches = np.concatenate([[0], np.cumsum(counts)])  # below each candidate
-
-    @functools.cache
-    def cheapest(last: int, count: int) -> tuple[int, tuple[int, ...]]:
-        """Fewest tokens, and the buckets, for all batches up to a candidate."""
-        largest = int(candidates[last])
-        if count == 1:
-            return largest * int(batches[last + 1]), (largest,)
-        options = []
-        for other in range(count - 2, last):
-            tokens, buckets = cheapest(other, count - 1)
-            tokens += largest * int(batches[last + 1] - batches[other + 1])
-            options.append((tokens, (*buckets, largest)))
-        return min(options, key=operator.itemgetter(0))
-
-    tokens, chosen = cheapest(len(candidates) - 1, 1)
-    for count in range(2, min(most, len(candidates)) + 1):
-        fewer, buckets = cheapest(len(candidates) - 1, count)
+    sizes, fits = candidates.tolist(), np.cumsum(counts).tolist()
+    # For each candidate the fewest tokens, and the buckets, of all batches that fit it:
+    # with one bucket, and below with one more each time.
+    best = {i: (size * fits[i], (size,)) for i, size in enumerate(sizes)}
+    tokens, chosen = best[len(sizes) - 1]
+    for count in range(1, min(most, len(sizes))):
+        best = {
+            i: min(
+                (
+                    (below + sizes[i] * (fits[i] - fits[j]), (*buckets, sizes[i]))
+                    for j, (below, buckets) in best.items()
+                    if j < i
+                ),
+                key=operator.itemgetter(0),
+            )
+            for i in range(count, len(sizes))
+        }
+        fewer, buckets = best[len(sizes) - 1]
         if fewer <= (1 - saving) * tokens:
             tokens, chosen = fewer, buckets
     return chosen

@@ -71,10 +71,12 @@ class Examples:
     Attributes:
       texts: for each example one sentence or two.
       labels: int32 class indices or float32 numbers of shape (examples,), or None.
+      notes: what the user should know of them.
     """
 
     texts: list[tuple[str, ...]]
     labels: np.ndarray | None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -146,6 +148,7 @@ class Examples:
         return Examples(
             [self.texts[index] for index in chosen],
             None if self.labels is None else self.labels[chosen],
+            self.notes,
         )
 
 
@@ -159,12 +162,19 @@ class TaskData:
       evaluation: labelled examples, none of which is for training.
       held_out: share of the task's training examples that ``evaluation`` is; 0 if it
         has examples of its own.
+      files: names, without folders, of the user's own files that were read.
     """
 
     task: Task
     train: Examples
     evaluation: Examples
     held_out: float = 0.0
+    files: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of the examples, each once."""
+        return tuple(dict.fromkeys(self.train.notes + self.evaluation.notes))
 
     def hold_out(self, share: float | None) -> "TaskData":
         """The task with a share of its training examples to be scored.
@@ -181,7 +191,7 @@ class TaskData:
         if share is None:
             return self
         train, evaluation = self.train.hold_out(share)
-        return TaskData(self.task, train, evaluation, share)
+        return TaskData(self.task, train, evaluation, share, self.files)
 
     def take(self, train: int | None, evaluation: int | None) -> "TaskData":
         """The task with fewer examples, as :meth:`Examples.take` chooses them.

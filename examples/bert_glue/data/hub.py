@@ -8,7 +8,7 @@ import numpy as np
 
 from bert_glue.data.examples import Examples, Task, TaskData
 from bert_glue.data.quiet import quiet
-from bert_glue.data.tsv import DataError
+from bert_glue.data.tables import DataError
 
 if TYPE_CHECKING:
     import datasets

@@ -3,18 +3,27 @@
 import pathlib
 from collections.abc import Sequence
 
-from bert_glue.data import generated, hub, labels, tsv
+from bert_glue.data import generated, hub, labels, tables, tasks
 from bert_glue.data.examples import Examples, Task, TaskData
 from bert_glue.data.metrics import check_metric
-from bert_glue.data.tasks import GENERATED, PAIR, SINGLE, TASKS
-from bert_glue.data.tsv import DataError
+from bert_glue.data.tables import DataError, Table, listed
+from bert_glue.data.tasks import (
+    GENERATED,
+    LABEL_COLUMNS,
+    PAIR,
+    SINGLE,
+    TASKS,
+    TEXT_COLUMNS,
+)
+
+_LABELS = tuple((name,) for name in LABEL_COLUMNS)
 
 
 def load_task(name: str, data_dir: str | pathlib.Path | None = None) -> TaskData:
     """Reads a task of the table.
 
     Args:
-      name: a key of ``TASKS`` or ``GENERATED``.
+      name: a key of ``TASKS`` or ``GENERATED``, however it is spelled.
       data_dir: folder that holds ``RTE/``, ``MRPC/`` and so on, each with the TSV files
         of the official download; None for the hub. Generated tasks need neither.
 
@@ -25,13 +34,13 @@ def load_task(name: str, data_dir: str | pathlib.Path | None = None) -> TaskData
       DataError: if there is no such task, or a file is missing, empty or malformed
         (the message names file and line), or the hub cannot be reached.
     """
-    if name in GENERATED:
-        return generated.load(name)
-    if name not in TASKS:
+    task = tasks.find(name)
+    if task is None:
         raise DataError(
             f"unknown task {name!r}; there are {', '.join([*GENERATED, *TASKS])}"
         )
-    task = TASKS[name]
+    if task.name in GENERATED:
+        return generated.load(task.name)
     if data_dir is None:
         return hub.load_task(task)
     data_dir = pathlib.Path(data_dir)
@@ -51,13 +60,16 @@ def load_files(
     evaluation_file: str | pathlib.Path | None,
     *,
     metric: str | None = None,
+    text_columns: Sequence[str] = (),
+    label_column: str | None = None,
+    encoding: str | None = None,
 ) -> TaskData:
-    """Reads a task of the user's own from two TSV files with a header.
+    """Reads a task of the user's own from two files of a kind that `tables.read` knows.
 
-    The columns ``sentence``, or ``sentence1`` and ``sentence2``, and ``label`` are
-    read. The classes are the labels of the training file, in the order of their
-    numbers or of the alphabet; F1 is that of the second class. Labels that are all
-    numbers, but not all written as integers (1.0 is not), make it a regression.
+    Texts are the columns of ``tasks.TEXT_COLUMNS`` that are there, labels that of
+    ``tasks.LABEL_COLUMNS``, in any case, if the user names no others. The classes are
+    the labels of the training file, in the order of their numbers or of the alphabet;
+    F1 is that of the second class. Labels that are fractions make it a regression.
 
     Args:
       train_file: examples for training.
@@ -66,6 +78,10 @@ def load_files(
       metric: one of ``metrics.METRICS``, which also decides between classes and
         regression; by default accuracy, or for regression the mean of Pearson's and
         Spearman's correlation.
+      text_columns: names of one or two columns of texts; numbers, from 1, in a file
+        without a header.
+      label_column: name or number of the column of labels.
+      encoding: of the files, if it is not UTF-8 and no byte order mark tells.
 
     Returns:
       The task's data; the task is called ``custom``.
@@ -76,33 +92,48 @@ def load_files(
     """
     if metric is not None:
         check_metric(metric)
-    table = tsv.read(train_file)
-    *texts, _ = _choose_columns(
-        table,
-        [(*SINGLE, "label"), (*PAIR, "label")],
-        "needed are 'sentence', or 'sentence1' and 'sentence2', and 'label'",
-    )
-    classes = labels.find_classes(table, "label", metric)
+    table = tables.read(train_file, encoding)
+    texts = tuple(text_columns) or _present(table, TEXT_COLUMNS)
+    label = (label_column,) if label_column else _present(table, _LABELS)
+    if not (texts and label):
+        raise _no_columns(
+            table,
+            "needed are 'sentence', or 'sentence1' and 'sentence2', and 'label', or "
+            "what --text-columns and --label-column name",
+        )
+    table = _with_names(table, [*texts, *label])
+    classes = labels.find_classes(table, label[0], metric)
     metric = metric or ("accuracy" if classes else "pearson_spearman")
     check_metric(metric, len(classes))
-    task = Task("custom", tuple(texts), classes, metric)
-    train = _labelled(table, task)
-    if evaluation_file is None:
-        return TaskData(task, train, train)
-    return TaskData(task, train, read_examples(evaluation_file, task))
+    task = Task("custom", texts, classes, metric, label=label[0])
+    standard = texts in (SINGLE, PAIR) and label == _LABELS[0]
+    if not standard and not (text_columns and label_column):
+        table.notes.append(
+            f"{table.path}: texts are in {listed(texts)}, labels in {label[0]!r}"
+        )
+    train = _examples(table, task.texts, task)
+    evaluation = train
+    if evaluation_file is not None:
+        evaluation = read_examples(evaluation_file, task, encoding=encoding)
+    names = [pathlib.Path(path).name for path in (train_file, evaluation_file) if path]
+    return TaskData(task, train, evaluation, files=tuple(names))
 
 
 def read_examples(
-    path: str | pathlib.Path, task: Task, *, labelled: bool = True
+    path: str | pathlib.Path,
+    task: Task,
+    *,
+    labelled: bool = True,
+    encoding: str | None = None,
 ) -> Examples:
-    """Reads one TSV file of a task.
+    """Reads one file of a task.
 
     Args:
-      path: the file.
+      path: the file; of a task of GLUE with labels it is one of the official download.
       task: says which columns and labels there are.
-      labelled: whether labels are read; without, the file needs no label column, may
-        use the columns ``sentence`` or ``sentence1`` and ``sentence2`` whatever the
-        task's own are called, and must have a header.
+      labelled: whether labels are read; without, the file needs no label column, and
+        may use the columns of :func:`load_files` whatever the task's own are called.
+      encoding: of the file, if it is not UTF-8 and no byte order mark tells.
 
     Returns:
       The examples, in the order of the file.
@@ -110,32 +141,70 @@ def read_examples(
     Raises:
       DataError: if the file is missing, empty or malformed; names file and line.
     """
+    if labelled and task.folder:
+        columns, skips = task.columns, task.skips_short_lines
+        table = tables.read_official(path, columns, skips)
+        return _examples(table, task.texts, task)
+    table = tables.read(path, encoding)
     if labelled:
-        return _labelled(tsv.read(path, task.columns, task.skips_short_lines), task)
-    table = tsv.read(path)
-    texts = _choose_columns(
-        table,
-        [task.texts, PAIR if len(task.texts) == 2 else SINGLE],
-        f"needed for {task.name} are {' and '.join(map(repr, task.texts))}",
-    )
-    return Examples(table.select(texts), None)
+        table = _with_names(table, [*task.texts, task.label])
+        return _examples(table, task.texts, task)
+    fitting = [names for names in TEXT_COLUMNS if len(names) == len(task.texts)]
+    texts = _present(table, [task.texts, *fitting]) or task.texts
+    table = _with_names(table, texts)
+    if not set(texts) <= set(table.header):
+        needed = " and ".join(map(repr, task.texts))
+        raise _no_columns(table, f"needed for {task.name} are {needed}")
+    return _examples(table, texts, None)
 
 
-def _labelled(table: tsv.Table, task: Task) -> Examples:
-    texts = table.select(task.texts)
-    return Examples(texts, labels.to_numbers(table, task.label, task.labels))
+def _examples(table: Table, columns: Sequence[str], task: Task | None) -> Examples:
+    """The texts in these columns, with the labels of a task if one is given."""
+    texts = table.select(columns)
+    empty = [
+        line
+        for line, each in zip(table.lines, texts, strict=True)
+        if not all(map(str.strip, each))
+    ]
+    if empty:
+        lines = ", ".join(map(str, empty[:8])) + (", ..." if len(empty) > 8 else "")
+        table.notes.append(
+            f"{table.path}: {len(empty)} of {len(texts)} examples have an empty text "
+            f"(line {lines}), and are used all the same"
+        )
+    numbers = task and labels.to_numbers(table, task.label, task.labels)
+    return Examples(texts, numbers, tuple(table.notes))
 
 
-def _choose_columns(
-    table: tsv.Table, choices: Sequence[tuple[str, ...]], needed: str
-) -> tuple[str, ...]:
-    """The first choice of columns that a table has."""
-    for names in choices:
-        if set(names) <= set(table.header):
-            return names
-    raise DataError(
-        f"{table.path}, line 1: the columns are {table.columns()}; {needed}"
-    )
+def _present(table: Table, choices: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """The first choice of columns that a table has, as it spells them; none if none."""
+    names = {name.strip().casefold(): name for name in reversed(table.header)}
+    names |= {name: name for name in table.header}
+    for choice in choices:
+        if set(choice) <= set(names):
+            return tuple(names[name] for name in choice)
+    return ()
+
+
+def _with_names(table: Table, names: Sequence[str]) -> Table:
+    """A table without a header if the user says so, by numbers for columns."""
+    is_named = set(names) <= set(table.header)
+    if is_named or not all(map(str.isdecimal, names)) or not table.header_line:
+        return table
+    return table.without_header()
+
+
+def _no_columns(table: Table, needed: str) -> DataError:
+    """What to say of a table without the columns that are needed."""
+    message = f"{table.path}, line 1: the columns are {listed(table.header)}; {needed}"
+    if table.header_line and set(enumerate(table.header)) & {
+        field for _, row in table.rows for field in enumerate(row)
+    }:
+        message += (
+            ". It looks like a row: of a file without a header columns are named by "
+            "number, such as --text-columns 2 --label-column 1"
+        )
+    return DataError(message)
 
 
 def _content(folder: pathlib.Path) -> str:

@@ -83,6 +83,45 @@ def majority_score(metric: str, train_labels: ArrayLike, labels: ArrayLike) -> f
     return score(metric, np.full(labels.shape, constant), labels)
 
 
+def constant_score(metric: str, labels: ArrayLike) -> float:
+    """Score of the best constant answer, whatever is most frequent in training.
+
+    Args:
+      metric: one of ``METRICS``.
+      labels: labels of the evaluation examples.
+
+    Returns:
+      The score in per cent.
+
+    >>> constant_score("accuracy", [0, 1, 1, 1])
+    75.0
+    """
+    labels = np.asarray(labels)
+    answers = labels[:1] if metric in REGRESSION else np.unique(labels)
+    return max(
+        score(metric, np.full_like(labels, answer), labels) for answer in answers
+    )
+
+
+def constant_loss(labels: ArrayLike) -> float:
+    """Least mean training loss of a constant answer.
+
+    Args:
+      labels: labels of the training examples: classes, integers, or numbers.
+
+    Returns:
+      The entropy of the classes in nats, or the variance of the numbers.
+
+    >>> round(constant_loss([0, 1]), 3), constant_loss([1.0, 3.0])
+    (0.693, 1.0)
+    """
+    labels = np.asarray(labels)
+    if labels.dtype.kind == "f":
+        return float(np.var(labels))
+    shares = np.unique(labels, return_counts=True)[1] / labels.size
+    return float(-np.sum(shares * np.log(shares)))
+
+
 def _share(metric: str, predictions: np.ndarray, labels: np.ndarray) -> float:
     """The score of a known metric, as a share of that of perfect predictions."""
     from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef

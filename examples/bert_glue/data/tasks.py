@@ -5,11 +5,24 @@ Understanding", ICLR 2019.
 """
 
 import dataclasses
+import re
 
 from bert_glue.data.examples import Task
 
 SINGLE = ("sentence",)
 PAIR = ("sentence1", "sentence2")
+TEXT_COLUMNS = (
+    PAIR,
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("question", "sentence"),
+    ("text1", "text2"),
+    SINGLE,
+    ("text",),
+    ("question",),
+)
+"""Columns of texts in users' files: the first that are all there."""
+LABEL_COLUMNS = ("label", "category", "class")
 _BINARY = ("0", "1")
 _ENTAILMENT = ("entailment", "not_entailment")
 _MNLI = Task(
@@ -74,3 +87,20 @@ GENERATED: dict[str, Task] = {
         Task("entailment", PAIR, _ENTAILMENT, "accuracy"),
     )
 }
+
+
+def find(name: str) -> Task | None:
+    """The task that a user means: SST-2 and sst_2 are sst2.
+
+    Args:
+      name: in any case, with or without signs between letters.
+
+    Returns:
+      The task; None if there is no such.
+    """
+    tasks = {_bare(key): task for key, task in (GENERATED | TASKS).items()}
+    return tasks.get(_bare(name))
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).casefold()

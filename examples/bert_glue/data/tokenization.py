@@ -1,13 +1,15 @@
 """Sentences to token numbers, with the tokenizer that came with a checkpoint."""
 
+import json
 import pathlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from bert_glue.data.batching import MULTIPLE, Data, round_up
 from bert_glue.data.examples import Examples
 from bert_glue.data.quiet import quiet
+from bert_glue.data.signatures import foreign_kind
 
 if TYPE_CHECKING:
     import transformers
@@ -21,7 +23,29 @@ TOKENIZER_FILES = (
 )
 """Files that make up a BERT tokenizer, of which some are enough."""
 
+_CLASSES = (
+    *(f"{model}Tokenizer" for model in ("Bert", "DistilBert", "Electra", "MobileBert")),
+    "PreTrainedTokenizer",
+    "TokenizersBackend",
+)
+"""Kinds of tokenizers, with or without 'Fast', that cut words as BERT's does or say all
+about themselves in tokenizer.json."""
+
 _CHUNK = 4096
+
+
+class Encoded(NamedTuple):
+    """Examples as numbers, and what became of them.
+
+    Attributes:
+      data: the arrays.
+      longest: most tokens that an example has before it is cut.
+      truncated_share: share of the examples that were cut, from 0 to 1.
+    """
+
+    data: Data
+    longest: int
+    truncated_share: float
 
 
 def load_tokenizer(
@@ -43,8 +67,19 @@ def load_tokenizer(
     folder = pathlib.Path(folder)
     try:
         # Without one, transformers goes on with five special tokens.
-        if not any((folder / name).is_file() for name in _VOCABULARIES):
+        present = [name for name in _VOCABULARIES if (folder / name).is_file()]
+        if not present:
             raise FileNotFoundError(f"neither {' nor '.join(_VOCABULARIES)} is there")
+        if foreign := foreign_kind((folder / present[0]).read_bytes()):
+            raise ValueError(f"{present[0]} is {foreign}")
+        kind = _read_json(folder, "tokenizer_config.json").get("tokenizer_class")
+        if kind is not None and str(kind).removesuffix("Fast") not in _CLASSES:
+            raise ValueError(
+                f"its class is {kind}; accepted are {', '.join(_CLASSES)} and their "
+                "Fast ones"
+            )
+        if present[0] == "vocab.txt":
+            _check_vocabulary(folder)
         with quiet():
             # Imported here: it takes a second, which --help is not to wait for.
             from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -65,6 +100,7 @@ def load_tokenizer(
             index = tokenizer.backend_tokenizer.token_to_id(str(name))
             if index is None or index >= tokenizer.vocab_size:
                 raise ValueError(f"{name} is not in the vocabulary")
+        _add_tokens(tokenizer, _read_json(folder, "added_tokens.json"))
     except Exception as error:  # of many kinds, bare ones of the engine among them
         raise ValueError(
             f"cannot read the tokenizer in {folder}: {' '.join(str(error).split())} "
@@ -78,7 +114,7 @@ def encode(
     tokenizer: "transformers.PreTrainedTokenizerFast",
     max_length: int,
     pad_token_id: int = 0,
-) -> Data:
+) -> Encoded:
     """Encodes sentences or pairs.
 
     Args:
@@ -90,8 +126,8 @@ def encode(
 
     Returns:
       NumPy arrays, padded on the right to the length of the longest example, rounded up
-      to a multiple of 8 if that is not above the maximum; labels are 0 where there were
-      none.
+      to a multiple of 8 if that is not above the maximum, with labels of 0 where there
+      were none; and how many examples were cut.
 
     Raises:
       ValueError: if ``max_length`` leaves no room for tokens, or there are no examples.
@@ -104,14 +140,24 @@ def encode(
     # arrays, and takes more time for that.
     engine = tokenizer.backend_tokenizer
     engine.no_padding()
-    engine.enable_truncation(max_length, strategy="longest_first")
     inputs = [texts if len(texts) == 2 else texts[0] for texts in examples.texts]
-    # In chunks: an encoding takes far more memory than the two arrays that are kept.
-    rows = [
-        (np.array(encoding.ids, np.int32), np.array(encoding.type_ids, np.int8))
-        for start in range(0, len(inputs), _CHUNK)
-        for encoding in engine.encode_batch_fast(inputs[start : start + _CHUNK])
-    ]
+
+    def rows_of(inputs: list[Any]) -> list[tuple[np.ndarray, np.ndarray]]:
+        # In chunks: an encoding takes far more memory than the arrays that are kept.
+        return [
+            (np.array(encoding.ids, np.int32), np.array(encoding.type_ids, np.int8))
+            for start in range(0, len(inputs), _CHUNK)
+            for encoding in engine.encode_batch_fast(inputs[start : start + _CHUNK])
+        ]
+
+    engine.no_truncation()
+    rows = rows_of(inputs)
+    longest = max(len(ids) for ids, _ in rows)
+    # The engine does not say how long was what it cut: what is too long comes anew.
+    cut = [row for row, (ids, _) in enumerate(rows) if len(ids) > max_length]
+    engine.enable_truncation(max_length, strategy="longest_first")
+    for row, shorter in zip(cut, rows_of([inputs[row] for row in cut]), strict=True):
+        rows[row] = shorter
     engine.no_truncation()
     lengths = np.array([len(ids) for ids, _ in rows], np.int32)
     width = round_up(int(lengths.max()), max_length)
@@ -121,4 +167,39 @@ def encode(
         input_ids[row, : len(ids)] = ids
         token_type_ids[row, : len(ids)] = types
     labels = np.zeros_like(lengths) if examples.labels is None else examples.labels
-    return Data(input_ids, token_type_ids, lengths, labels)
+    data = Data(input_ids, token_type_ids, lengths, labels)
+    return Encoded(data, longest, len(cut) / len(rows))
+
+
+def _read_json(folder: pathlib.Path, name: str) -> dict[str, Any]:
+    """A file's object; empty if there is no file."""
+    if not (folder / name).is_file():
+        return {}
+    content = json.loads((folder / name).read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"{name} is not an object")
+    return content
+
+
+def _check_vocabulary(folder: pathlib.Path) -> None:
+    """Refuses a word piece that is there twice: it would have but one number."""
+    first_lines: dict[str, int] = {}
+    pieces = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
+    for line, piece in enumerate(pieces, 1):
+        if piece and (first := first_lines.setdefault(piece, line)) != line:
+            raise ValueError(f"vocab.txt has {piece!r:.60} in lines {first} and {line}")
+
+
+def _add_tokens(
+    tokenizer: "transformers.PreTrainedTokenizerFast", added: dict[str, Any]
+) -> None:
+    """Adds the tokens of added_tokens.json that transformers has passed over."""
+    number_of = tokenizer.backend_tokenizer.token_to_id
+    for token, number in sorted(added.items(), key=lambda item: item[1]):
+        if number_of(token) is None:
+            tokenizer.add_tokens([token])
+        if number_of(token) != number:
+            raise ValueError(
+                f"added_tokens.json has {token!r:.60} as number {number}, but it is "
+                f"number {number_of(token)} of all pieces"
+            )

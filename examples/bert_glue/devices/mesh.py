@@ -9,7 +9,7 @@ gradients, among others, are those of the whole arrays wherever the parts lie.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -24,9 +24,6 @@ SEED, DATA, MODEL = AXES = ("seed", "data", "model")
 """The axes of a mesh. The outermost is between hosts: seeds have least to exchange."""
 
 Tree = TypeVar("Tree")
-
-# Bytes of rows that are gathered at once; a single row may be larger.
-_PORTION = 1 << 28
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,19 +125,19 @@ class Placement:
             return tree
         whole = NamedSharding(self.mesh, PartitionSpec())
         take = jax.jit(_row_of_bits, out_shardings=whole)
-        leaves, structure = jax.tree.flatten(tree)
-        for portion in _portions(leaves):
-            arrays = [leaves[index] for index in portion]
-            parts = []
-            for seed in range(len(arrays[0])):
+
+        def gathered(leaf: Any) -> Any:
+            if not isinstance(leaf, jax.Array):
+                return leaf
+            rows = []
+            for seed in range(len(leaf)):
                 # No process runs ahead: they would wait for each other's programs.
-                rows = jax.block_until_ready(take(arrays, seed))
+                row = jax.block_until_ready(take(leaf, seed))
                 if processes.is_first():
-                    parts.append([np.asarray(row.addressable_data(0)) for row in rows])
-            # Other processes have no parts, and their leaves stay.
-            for index, rows in zip(portion, zip(*parts, strict=True), strict=False):
-                leaves[index] = np.stack(rows).view(leaves[index].dtype)
-        return jax.tree.unflatten(structure, leaves)
+                    rows.append(np.asarray(row.addressable_data(0)))
+            return np.stack(rows).view(leaf.dtype) if rows else leaf
+
+        return jax.tree.map(gathered, tree)
 
     def _size(self, axis: str) -> int:
         return 1 if self.mesh is None else self.mesh.shape[axis]
@@ -278,40 +275,21 @@ def _put(leaf: Any, to: NamedSharding) -> jax.Array:
     return jax.make_array_from_callback(values.shape, to, lambda index: values[index])
 
 
-def _portions(leaves: Sequence[Any]) -> list[list[int]]:
-    """Indices of JAX's arrays, of which a row of each may be on its way at once."""
-    portions: list[list[int]] = []
-    room = 0
-    for index, leaf in enumerate(leaves):
-        if isinstance(leaf, jax.Array):
-            size = leaf.nbytes // len(leaf)
-            if size > room:
-                portions.append([])
-                room = _PORTION
-            portions[-1].append(index)
-            room -= size
-    return portions
-
-
-def _row_of_bits(arrays: list[jax.Array], row: jax.Array | int) -> list[jax.Array]:
-    """A row of each array as whole numbers of its bits.
+def _row_of_bits(array: jax.Array, row: jax.Array | int) -> jax.Array:
+    """A row of an array as whole numbers of its bits.
 
     A sum over rows that are zero but for one leaves each row where it lies, where
     indexing would first gather all of them; whole numbers, as a sum of floating point
     would lose the sign of zeros.
     """
-
-    def take(array: jax.Array) -> jax.Array:
-        if array.dtype == bool:
-            bits = array.astype(np.uint8)
-        else:
-            kind = np.dtype(f"uint{8 * array.dtype.itemsize}")
-            bits = jax.lax.bitcast_convert_type(array, kind)
-        # Of shape (rows, 1, 1, ...), to stand beside the array.
-        is_row = jnp.expand_dims(jnp.arange(len(array)) == row, range(1, array.ndim))
-        return jnp.sum(jnp.where(is_row, bits, 0), axis=0, dtype=bits.dtype)
-
-    return [take(array) for array in arrays]
+    if array.dtype == bool:
+        bits = array.astype(np.uint8)
+    else:
+        kind = np.dtype(f"uint{8 * array.dtype.itemsize}")
+        bits = jax.lax.bitcast_convert_type(array, kind)
+    # Of shape (rows, 1, 1, ...), to stand beside the array.
+    is_row = jnp.expand_dims(jnp.arange(len(array)) == row, range(1, array.ndim))
+    return jnp.sum(jnp.where(is_row, bits, 0), axis=0, dtype=bits.dtype)
 
 
 def _same(tree: Tree) -> Tree:

@@ -10,23 +10,29 @@ import json
 import pathlib
 import re
 import shutil
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from bert_glue.data.quiet import quiet
+from bert_glue.data.signatures import foreign_kind
+from bert_glue.data.tables import listed
 from bert_glue.data.tokenization import TOKENIZER_FILES
 from bert_glue.model.bert import LAYERS
 from bert_glue.model.config import BertConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 Parameters = dict[str, Any]
 
 _CONFIG = "config.json"
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
+_CLASSIFIER = "BertForSequenceClassification"
 
 # Module of this package -> module of the file, a layer's number in place of the star:
 # there each layer is stored on its own, here they are one array.
@@ -77,11 +83,15 @@ class Checkpoint:
       config: sizes and settings.
       tensors: the file's tensors as NumPy arrays, under the names that transformers
         gives them today.
+      labels: names of the classes that a classifier is for.
+      architectures: transformers' classes of the model, if the file says so.
     """
 
     folder: pathlib.Path
     config: BertConfig
     tensors: Mapping[str, np.ndarray]
+    labels: tuple[str, ...]
+    architectures: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,11 +101,13 @@ class Loaded:
     Attributes:
       params: nested dict of arrays.
       initialised: heads that keep their initial values: the checkpoint does not hold
-        them, or its classifier is one for another number of labels.
+        them, or its classifier is one for other labels.
+      notes: what the user should know of the classifier.
     """
 
     params: Parameters
     initialised: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def find(name: str | pathlib.Path) -> pathlib.Path:
@@ -123,7 +135,10 @@ def find(name: str | pathlib.Path) -> pathlib.Path:
         if not any((folder / file).is_file() for file in needed):
             raise CheckpointError(
                 f"the model folder {folder} has no {needed[0]}; needed are {_CONFIG} "
-                f"and {_WEIGHTS} (pickled weights are not read)"
+                f"and {_WEIGHTS} (pickled weights are not read; with PyTorch, "
+                "transformers converts a folder DIR of them by "
+                "AutoModel.from_pretrained(DIR).save_pretrained(DIR), or by "
+                "AutoModelForSequenceClassification if it holds a trained classifier)"
             )
     return folder
 
@@ -134,6 +149,11 @@ def read_config(folder: pathlib.Path) -> BertConfig:
     Raises:
       CheckpointError: if it is no BERT's.
     """
+    return _read_config(folder)[0]
+
+
+def _read_config(folder: pathlib.Path) -> tuple[BertConfig, "PreTrainedConfig"]:
+    """Our configuration and transformers'."""
     try:
         with quiet():
             # Imported here: it takes a second, which --help is not to wait for.
@@ -142,7 +162,7 @@ def read_config(folder: pathlib.Path) -> BertConfig:
             config = AutoConfig.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )
-        return BertConfig.from_dict(config.to_dict())
+        return BertConfig.from_dict(config.to_dict()), config
     except Exception as error:  # of many kinds, of the layers below
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{folder / _CONFIG}: {reason}") from error
@@ -161,17 +181,18 @@ def read(name: str | pathlib.Path) -> Checkpoint:
       CheckpointError: if it cannot be found or read, or two of its tensors have the
         same name once prefixes are taken off.
     """
-    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     folder = find(name)
-    config = read_config(folder)
+    config, theirs = _read_config(folder)
     tensors: dict[str, np.ndarray] = {}
     for path in _weight_files(folder):
         try:
             loaded = load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"cannot read {path}: {error}") from error
+        except Exception as error:  # of many kinds, as damage is
+            kind = foreign_kind(path.read_bytes()) if path.is_file() else None
+            reason = kind or " ".join(str(error).split())
+            raise CheckpointError(f"cannot read {path}: {reason}") from error
         for key, tensor in loaded.items():
             key = _modern_name(key)
             if key in tensors:
@@ -179,27 +200,38 @@ def read(name: str | pathlib.Path) -> Checkpoint:
             # NumPy does not count bfloat16 and the like among its floating-point
             # numbers, and does not compute with them: JAX knows them.
             if jnp.issubdtype(tensor.dtype, jnp.floating):
-                tensor = tensor.astype(np.float32, copy=False)
+                with np.errstate(over="ignore"):  # infinities are refused below
+                    tensor = tensor.astype(np.float32, copy=False)
             tensors[key] = tensor
-    return Checkpoint(folder, config, tensors)
+    labels = tuple(str(label) for _, label in sorted((theirs.id2label or {}).items()))
+    architectures = tuple(theirs.architectures or ())
+    return Checkpoint(folder, config, tensors, labels, architectures)
 
 
-def fill(checkpoint: Checkpoint, params: Parameters) -> Loaded:
+def fill(
+    checkpoint: Checkpoint, params: Parameters, labels: Sequence[str] | None = None
+) -> Loaded:
     """Puts a checkpoint's tensors in the place of initial parameters.
 
     Args:
       checkpoint: from :func:`read`.
       params: nested dict of float32 arrays of ``BertForSequenceClassification`` or
         ``BertForMaskedLM``, layers in one stack.
+      labels: names of the task's classes, in the order of its outputs, none for
+        regression: the checkpoint's classifier is brought into this order, or not
+        taken if it is for others. Without, it is taken as it is.
 
     Returns:
       Parameters of the same structure, dtypes and shapes.
 
     Raises:
       CheckpointError: if a tensor is neither used nor ignored, a parameter stays
-        without a value, or a shape differs; the message lists all of them.
+        without a value or gets one that is no finite number, or a shape differs; the
+        message lists all of them.
     """
-    tensors = checkpoint.tensors
+    tensors, notes = checkpoint.tensors, ()
+    if labels is not None and any(n.startswith("classifier.") for n in tensors):
+        tensors, notes = _fit_classifier(checkpoint, labels)
     initialised = {
         head
         for head, module in _HEADS.items()
@@ -241,7 +273,7 @@ def fill(checkpoint: Checkpoint, params: Parameters) -> Loaded:
     # A head is taken whole or not at all.
     filled: Parameters = unflatten_dict(values, sep="/")
     filled |= {head: params[head] for head in initialised}
-    return Loaded(filled, tuple(sorted(initialised)))
+    return Loaded(filled, tuple(sorted(initialised)), notes)
 
 
 def save(
@@ -281,7 +313,7 @@ def save(
         for name, layer in zip(_names(path, leaf), layers, strict=True):
             tensor = layer.T if transposed else layer
             tensors[name] = np.ascontiguousarray(tensor.astype(dtype))
-    architecture = "BertForSequenceClassification" if outputs else "BertForMaskedLM"
+    architecture = _CLASSIFIER if outputs else "BertForMaskedLM"
     values: dict[str, Any] = {"architectures": [architecture], **config.to_dict()}
     if outputs:
         names = labels or tuple(f"LABEL_{index}" for index in range(outputs))
@@ -321,10 +353,58 @@ def _weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
     if (folder / _WEIGHTS).is_file():
         return [folder / _WEIGHTS]
     try:
-        names = json.loads((folder / _INDEX).read_text())["weight_map"].values()
-        return [folder / name for name in sorted(set(names))]
+        values = json.loads((folder / _INDEX).read_text())["weight_map"].values()
+        names = sorted(set(values))
+        outside = [name for name in names if pathlib.PurePath(name).name != name]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder / _INDEX}: not an index of weights") from error
+    if outside:
+        raise CheckpointError(
+            f"{folder / _INDEX} names weights outside of its folder: {listed(outside)}"
+        )
+    return [folder / name for name in names]
+
+
+def _fit_classifier(
+    checkpoint: Checkpoint, labels: Sequence[str]
+) -> tuple[Mapping[str, np.ndarray], tuple[str, ...]]:
+    """The tensors with a classifier for these labels, or with none; what was done."""
+    tensors, names = checkpoint.tensors, checkpoint.labels
+    head = {name: t for name, t in tensors.items() if name.startswith("classifier.")}
+    others = {name: t for name, t in tensors.items() if name not in head}
+    # A token's classifier stands on no pooler.
+    has_pooler = any(name.startswith("bert.pooler.") for name in tensors)
+    said = [*checkpoint.architectures, _CLASSIFIER if has_pooler else "another model"]
+    order = _order(names, labels) if labels else [0]
+    if said[0] != _CLASSIFIER:
+        note = f"is that of {said[0]}; a new one is drawn"
+    elif not order or any(len(tensor) != len(order) for tensor in head.values()):
+        wanted = listed(labels) or "numbers"
+        note = f"is for {listed(names)}, not for {wanted}; a new one is drawn"
+    elif order == sorted(order):
+        return tensors, ()
+    else:
+        note = f"is for {listed(names)}; they are put in the task's order"
+        others |= {name: tensor[order] for name, tensor in head.items()}
+    return others, (f"{checkpoint.folder}: its classifier {note}",)
+
+
+def _order(names: Sequence[str], labels: Sequence[str]) -> list[int] | None:
+    """Which output of a classifier each label is; None if they do not have its names.
+
+    Names are compared as they are, or else in small letters and without the LABEL_
+    that transformers puts before a number.
+    """
+
+    def plain(name: str) -> str:
+        return name.strip().casefold().removeprefix("label_")
+
+    for key in (str, plain):
+        outputs = {key(name): index for index, name in enumerate(names)}
+        wanted = [key(label) for label in labels]
+        if len(outputs) == len(names) and sorted(outputs) == sorted(wanted):
+            return [outputs[name] for name in wanted]
+    return None
 
 
 def _modern_name(name: str) -> str:
@@ -361,4 +441,8 @@ def _gather(path: str, leaf: Any, tensors: Mapping[str, np.ndarray]) -> np.ndarr
     stored = [tensors[name].T if transposed else tensors[name] for name in names]
     if len({tensor.shape for tensor in stored}) > 1:
         raise CheckpointError(f"{source}: not of one shape in all layers (for {path})")
+    for name, tensor in zip(names, stored, strict=True):
+        if tensor.dtype != np.float32 or not np.isfinite(tensor).all():
+            kind = tensor.dtype if tensor.dtype != np.float32 else "NaN or infinity"
+            raise CheckpointError(f"{name}: {kind}; finite fractions are due")
     return np.stack(stored) if "*" in source else stored[0]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,11 @@ ACTIVATIONS = {
     "swish": jax.nn.silu,
     "tanh": jnp.tanh,
 }
+
+
+_LARGEST = {"num_hidden_layers": 1000, "pad_token_id": 2**31 - 1}
+_LARGEST_SIZE = 2**24
+"""What is above is a damaged file, to be refused before memory is taken for it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +54,18 @@ class BertConfig:
             name, value = field.name, getattr(self, field.name)
             # All whole numbers are sizes but one, which is an index.
             least = 0 if name == "pad_token_id" else 1
-            if field.type is int and (not isinstance(value, int) or value < least):
-                kind = "whole number" if least == 0 else "positive whole number"
-                raise ValueError(f"{name} is {value!r}: a {kind} is due")
+            most = _LARGEST.get(name, _LARGEST_SIZE)
+            if field.type is int and not (
+                type(value) is int and least <= value <= most
+            ):
+                raise ValueError(
+                    f"{name} is {value!r:.40}: a whole number from {least} to {most} "
+                    "is due"
+                )
+            if field.type is float and not (
+                isinstance(value, int | float) and 0 <= value < math.inf
+            ):
+                raise ValueError(f"{name} is {value!r:.40}: a number from 0 is due")
             if "dropout" in name and value is not None and not 0 <= value < 1:
                 raise ValueError(f"{name} is {value!r}: a probability below 1 is due")
         if self.hidden_size % self.num_attention_heads:
@@ -78,14 +93,23 @@ class BertConfig:
         """
         kind = values.get("model_type", "bert")
         positions = values.get("position_embedding_type", "absolute")
-        if kind != "bert" or positions != "absolute" or values.get("is_decoder"):
+        if kind != "bert":
             raise ValueError(
-                f"model_type {kind!r} with {positions!r} position embeddings"
+                f"model_type {kind!r} is another architecture; supported is 'bert', "
+                "that of BERT, MiniLM, TinyBERT and the like"
+            )
+        if positions != "absolute" or values.get("is_decoder"):
+            raise ValueError(
+                f"a BERT with {positions!r} position embeddings"
                 f"{' as a decoder' if values.get('is_decoder') else ''}; "
-                "this model is model_type 'bert', an encoder with 'absolute' ones"
+                "supported is an encoder with 'absolute' ones"
             )
         fields = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{key: values[key] for key in values if key in fields})
+        known = {key: values[key] for key in values if key in fields}
+        # Padding is not seen, whatever its number; null says that there is none.
+        if known.get("pad_token_id", 0) is None:
+            del known["pad_token_id"]
+        return cls(**known)
 
     def to_dict(self) -> dict[str, Any]:
         """The content of a config.json that Hugging Face's classes read."""

@@ -7,7 +7,6 @@ line is: where there is a line there is a log, unless somebody removed it.
 
 import dataclasses
 import io
-import itertools
 import pathlib
 import zipfile
 import zlib
@@ -19,8 +18,9 @@ from numpy.typing import NDArray
 
 import cwgnc_jax
 from bert_glue.devices.processes import decided_by_first
+from bert_glue.records import run_store
 from bert_glue.records.files import RecordsError, read_file, replace_file
-from bert_glue.records.run_store import Record, distinctions, settings_of
+from bert_glue.records.run_store import Record
 
 FOLDER = "recordings"
 FORMAT = 1
@@ -128,6 +128,7 @@ class ComponentLogs:
         """Whether a run's log is there."""
         return self.path(run).is_file()
 
+    @decided_by_first
     def write(self, run: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Writes the log of a finished run, whole or not at all.
 
@@ -261,15 +262,13 @@ def gather(
       The methods, in the order of their first runs. Where two have the same label,
       what differs between them is added to it.
     """
-    by_configuration: dict[str, list[Record]] = {}
-    for record in runs:
-        by_configuration.setdefault(record["configuration"], []).append(record)
-    distinct = distinctions(itertools.chain(*by_configuration.values()))
+    runs = list(runs)
+    distinct = run_store.distinctions(runs)
     methods = []
-    for name, records in by_configuration.items():
-        settings = settings_of(records[0])
-        words = [f"{key}={value}" for key, value in distinct[name].items()]
-        records.sort(key=lambda run: (run["init_seed"], run["data_seed"]))
+    for records in run_store.by_configuration(runs):
+        settings = run_store.settings_of(records[0])
+        differing = distinct[settings["configuration"]]
+        words = [f"{key}={value}" for key, value in differing.items()]
         logged = tuple(LoggedRun(record, load(record["run"])) for record in records)
         label = ":".join([settings["label"], *words])
         methods.append(LoggedMethod(label, settings, logged))

@@ -5,14 +5,15 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from bert_glue.records import run_store
 from bert_glue.records.files import RecordsError, plain
-from bert_glue.records.run_store import Record, distinctions, normalised_label
+from bert_glue.records.run_store import Record, normalised_label
 from bert_glue.training.seeds import Seed
 
 T = TypeVar("T")
 
 ALL = "runs"
-"""The number of a table of whatever runs a folder holds."""
+"""The name of a table of whatever runs a folder holds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Design:
     """The rows and columns of a table, and the runs in each cell.
 
     Attributes:
-      number: '1' or '2' as in the paper, or :data:`ALL`.
+      name: '1' or '2' as in the paper, or :data:`ALL`.
       methods: labels of the rows.
       tasks: names of the columns.
       configurations: short name of the configuration of each task and method.
@@ -28,7 +29,7 @@ class Design:
       reference: label of the row that the others are compared with.
     """
 
-    number: str
+    name: str
     methods: tuple[str, ...]
     tasks: tuple[str, ...]
     configurations: Mapping[tuple[str, str], str]
@@ -45,15 +46,15 @@ class Design:
         cells = [(*cell, name) for cell, name in self.configurations.items()]
         saved = {**vars(self), "configurations": cells}
         # It is the key under which the design is kept.
-        del saved["number"]
+        del saved["name"]
         return plain(saved)
 
     @classmethod
-    def from_json(cls, number: str, saved: Mapping[str, Any]) -> "Design":
+    def from_json(cls, name: str, saved: Mapping[str, Any]) -> "Design":
         """Reads what :meth:`to_json` made.
 
         Args:
-          number: number of the table.
+          name: name of the table.
           saved: its design.
 
         Returns:
@@ -65,16 +66,16 @@ class Design:
         try:
             cells = saved["configurations"]
             return cls(
-                number,
+                name,
                 _union(map(normalised_label, saved["methods"])),
                 tuple(saved["tasks"]),
-                {(task, normalised_label(label)): name for task, label, name in cells},
+                {(task, normalised_label(label)): run for task, label, run in cells},
                 tuple(Seed(init, data) for init, data in saved["seeds"]),
                 normalised_label(saved["reference"]),
             )
         except (AttributeError, KeyError, TypeError, ValueError):
             raise RecordsError(
-                f"table {number} in config.json is not one of this version"
+                f"table {name} in config.json is not one of this version"
             ) from None
 
     def join(self, other: "Design") -> "Design":
@@ -95,7 +96,7 @@ class Design:
         for cell, name in other.configurations.items():
             if self.configurations.get(cell, name) != name:
                 raise RecordsError(
-                    f"table {self.number}: {cell[1]} on {cell[0]} has other settings "
+                    f"table {self.name}: {cell[1]} on {cell[0]} has other settings "
                     "(or another model, or other data) in one directory than in "
                     "another; their runs are no one table"
                 )
@@ -116,7 +117,7 @@ class Design:
             if each.reference in {*methods} - {choose_reference(each.methods)}
         ]
         return Design(
-            self.number,
+            self.name,
             methods,
             _union(first.tasks, second.tasks),
             {**first.configurations, **added},
@@ -136,11 +137,11 @@ class Design:
           label, a row for each, which names the settings that differ.
         """
         runs = list(runs)
-        firsts: dict[str, Record] = {}
-        for run in runs:
-            firsts.setdefault(run["configuration"], run)
+        firsts = {
+            of[0]["configuration"]: of[0] for of in run_store.by_configuration(runs)
+        }
         labels = {}
-        for name, differing in distinctions(firsts.values()).items():
+        for name, differing in run_store.distinctions(runs).items():
             words = [f"{k.replace('_', ' ')} {v}" for k, v in differing.items()]
             added = f" ({', '.join(words)})" if words else ""
             labels[name] = firsts[name]["label"] + added
@@ -155,14 +156,18 @@ class Design:
         )
 
 
-def choose_reference(methods: Sequence[str]) -> str:
+def choose_reference(methods: Sequence[str], named: str | None = None) -> str:
     """The row to compare with: the paper's method at the paper's threshold.
 
     Args:
       methods: labels of the rows.
+      named: the one that a user names.
 
     Returns:
       One of them; the first if the paper's method is not among them.
+
+    Raises:
+      ValueError: if what is named is none of them.
 
     Examples:
       >>> choose_reference(["adamw", "cwgnc:epochs=3", "cwgnc"])
@@ -170,6 +175,12 @@ def choose_reference(methods: Sequence[str]) -> str:
       >>> choose_reference(["cwgnc:max_norm=0.01", "cwgnc:max_norm=0.05"])
       'cwgnc:max_norm=0.05'
     """
+    if named is not None:
+        if (named := normalised_label(named)) not in methods:
+            raise ValueError(
+                f"the reference is {named!r}; accepted are {', '.join(methods)}"
+            )
+        return named
     ours = [label for label in methods if label.startswith("cwgnc")]
     wanted = ("cwgnc", "cwgnc:max_norm=0.05", *ours, *methods)
     return next(label for label in wanted if label in methods)

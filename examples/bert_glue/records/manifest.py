@@ -13,7 +13,7 @@ NAME = "config.json"
 
 Config = dict[str, Any]
 """Lists and dicts for JSON: ``commands`` (each with commit, versions and hardware),
-``configurations`` by their short names, ``tables`` by their numbers."""
+``configurations`` by their short names, ``tables`` by their names."""
 
 
 def read(folder: pathlib.Path) -> Config:

@@ -59,8 +59,8 @@ def _add(content: manifest.Config, others: Sequence[manifest.Config]) -> None:
     for other in others:
         commands += [entry for entry in other["commands"] if entry not in commands]
         content["configurations"] |= other["configurations"]
-        for number, saved in other["tables"].items():
-            design = Design.from_json(number, saved)
-            if number in tables:
-                design = Design.from_json(number, tables[number]).join(design)
-            tables[number] = design.to_json()
+        for name, saved in other["tables"].items():
+            design = Design.from_json(name, saved)
+            if name in tables:
+                design = Design.from_json(name, tables[name]).join(design)
+            tables[name] = design.to_json()

@@ -1,42 +1,42 @@
 """Checkpoints inside a run, so that a long one goes on where it was interrupted.
 
 ``checkpoints/CONFIGURATION-KEY/STEP`` holds a group of seeds after an evaluation: its
-arrays as Orbax writes them and, written last, ``group.json`` with all else and the
-checksums of every file. A folder without it is of no use, and one with it is whole. It
-takes the place of the one before, and goes when the runs are recorded. Only who has
-claimed all runs of a group touches its checkpoint. Of several processes that run one
-program the first alone reads and writes, and decides for all.
+arrays and, written last, ``group.json`` with all else and the checksums of both. A
+folder without it is of no use, and one with it is whole. It takes the place of the one
+before, and goes when the runs are recorded. Only who has claimed all runs of a group
+touches its checkpoint. Of several processes that run one program the first alone reads
+and writes, and decides for all.
 
-Orbax's CheckpointManager would write and sweep as well, but calls a checkpoint whole
-before checksums of its files could be there.
+Orbax would write arrays in parallel, but calls a checkpoint whole before checksums of
+its files could be there, and where a disk is full or a file is damaged its threads go
+on, and complain, after it has given up.
 """
 
 import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from bert_glue.devices import processes
-from bert_glue.records import array_files
-from bert_glue.records.files import identity, replace_file, sweep
+from bert_glue.records.files import RecordsError, identity, replace_file, sweep
 from bert_glue.training.seeds import Seed
 
 FOLDER = "checkpoints"
-FORMAT = 2
+FORMAT = 3
 """Version of the checkpoints' layout."""
 
 _GROUP = "group.json"
-_ARRAYS = "arrays"
+_ARRAYS = "arrays.npz"
 _REMOVED = ".removed-"
-_TRIES, _PAUSE_SECONDS = 20, 0.05
 
 Note = Callable[[str], None]
 
@@ -57,9 +57,7 @@ class Checkpoint:
     about: dict[str, Any]
     minutes: float
     note: Note
-
-    def __post_init__(self) -> None:
-        self._saved = time.monotonic()
+    _saved: float = dataclasses.field(default_factory=time.monotonic)
 
     @processes.decided_by_first
     def is_due(self) -> bool:
@@ -81,28 +79,26 @@ class Checkpoint:
           arrays: likewise; pytrees of arrays by name. Of several processes what the
             first gives is saved, NumPy's arrays, and all must come here.
         """
-        folder, leaves = self.folder / f"{step}", jax.tree.leaves(arrays)
+        folder = self.folder / f"{step}"
         # What is there could not be used, or is what a kill left.
-        _remove(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         kept = self._steps()
         try:
             folder.mkdir(parents=True)
-            array_files.write(folder / _ARRAYS, leaves)
-            saved = {
-                "about": self.about,
-                "leaves": len(leaves),
-                "files": _checksums(folder / _ARRAYS),
-                "facts": facts,
-            }
+            with open(folder / _ARRAYS, "xb") as file:
+                # One by one: they are not all in memory at once.
+                np.savez(file, *jax.tree.leaves(arrays), allow_pickle=False)
+                file.flush()
+                os.fsync(file)
+            saved = {"about": self.about, "arrays": _digest(folder), "facts": facts}
             saved["checksum"] = _checksum(saved)
             replace_file(folder / _GROUP, json.dumps(saved).encode())
             kept = [step]
-        # Orbax passes on the errors of TensorStore, which are of many kinds.
-        except Exception as error:
+        except (OSError, RecordsError) as error:
             self.note(f"no checkpoint at step {step:,}: {_first_line(error)}")
         for path in self.folder.glob("*"):
             if path.name not in map(str, kept):
-                _remove(path)
+                shutil.rmtree(path, ignore_errors=True)
         self._saved = time.monotonic()
 
     def load(
@@ -142,12 +138,12 @@ class Checkpoint:
                     differing = _differing(saved["about"], self.about)
                     self.note(f"{folder} is not used: it was saved with {differing}")
                     continue
-                # Orbax finds most damage, too, but with much noise.
-                if _checksums(folder / _ARRAYS) != saved["files"]:
-                    raise ValueError("files are missing, cut short or changed")
-                leaves = array_files.read(folder / _ARRAYS, saved["leaves"])
+                if _digest(folder) != saved["arrays"]:
+                    raise ValueError(f"{_ARRAYS} was cut short or changed")
+                with np.load(folder / _ARRAYS, allow_pickle=False) as file:
+                    leaves = [*file.values()]
                 _check_shapes(leaves, jax.tree.leaves(template(saved["facts"])))
-            # Whatever is wrong with what a kill or a full disk left: it is not used.
+            # Whatever is wrong with it: a damaged one is not used.
             except Exception as error:
                 reason = _first_line(error)
                 self.note(f"{folder} is damaged and is not used ({reason})")
@@ -166,10 +162,11 @@ class Checkpoint:
 
     def _steps(self) -> list[int]:
         """Steps at which something was saved, the last one first."""
-        paths = self.folder.glob(f"*/{_GROUP}")
-        return sorted((int(path.parent.name) for path in paths), reverse=True)
+        names = (path.parent.name for path in self.folder.glob(f"*/{_GROUP}"))
+        return sorted(map(int, filter(str.isdecimal, names)), reverse=True)
 
 
+@dataclasses.dataclass
 class Checkpoints:
     """The checkpoints of an output directory.
 
@@ -180,13 +177,10 @@ class Checkpoints:
         last bit needs the same.
     """
 
-    def __init__(
-        self, folder: pathlib.Path, minutes: float, surroundings: Mapping[str, Any]
-    ) -> None:
-        self._folder = folder / FOLDER
-        self._minutes = minutes
-        self._surroundings = surroundings
-        self._left_alone: set[pathlib.Path] = set()
+    folder: pathlib.Path
+    minutes: float
+    surroundings: Mapping[str, Any]
+    _said: set[str] = dataclasses.field(default_factory=set)
 
     def of(
         self,
@@ -209,15 +203,16 @@ class Checkpoints:
         Returns:
           The checkpoint; None if there are to be none.
         """
-        if not self._minutes:
+        if not self.minutes:
             return None
         group = {"recorded": recorded, "seeds": [list(seed) for seed in seeds]}
         about = {"format": FORMAT, "configuration": configuration, **group}
-        about |= {**self._surroundings, "layout": layout}
-        folder = self._folder / f"{configuration}-{identity(group)}"
+        about |= {**self.surroundings, "layout": layout}
+        folder = self.folder / FOLDER / f"{configuration}-{identity(group)}"
         about = json.loads(json.dumps(about))
-        return Checkpoint(folder, about, self._minutes, note)
+        return Checkpoint(folder, about, self.minutes, note)
 
+    @processes.decided_by_first
     def interrupted(
         self,
         configuration: str,
@@ -226,7 +221,7 @@ class Checkpoints:
         is_done: Callable[[Seed], bool],
         most: int | None = None,
         note: Note = lambda text: None,
-    ) -> Iterator[list[Seed]]:
+    ) -> list[list[Seed]]:
         """Groups that can go on from a checkpoint, unless somebody is at them.
 
         Checkpoints of no use any more are removed: of a group that is done, or that
@@ -239,12 +234,17 @@ class Checkpoints:
           most: seeds side by side at most; None for any number.
           note: tells the user something, in a line.
 
-        Yields:
-          Their seeds.
+        Returns:
+          The seeds of each.
         """
-        _sweep(self._folder)
-        for folder in sorted(self._folder.glob(f"{configuration}-*")):
-            about = _about(folder)
+        groups = []
+        _sweep(self.folder / FOLDER)
+        for folder in sorted((self.folder / FOLDER).glob(f"{configuration}-*")):
+            try:
+                about = _about(folder)
+            except (OSError, ValueError) as error:
+                self._say_once(f"{folder} is damaged and is not used ({error})", note)
+                continue
             seeds = [Seed(*seed) for seed in about.get("seeds", ())]
             checkpoint = self.of(configuration, recorded, seeds, note)
             if checkpoint is None or checkpoint.folder != folder:
@@ -261,22 +261,19 @@ class Checkpoints:
                 # its loading tells why it is of no use.
                 continue
             elif most is None or len(seeds) <= most:
-                yield seeds
-            elif folder not in self._left_alone:
-                self._left_alone.add(folder)
-                note(
+                groups.append(seeds)
+            else:
+                self._say_once(
                     f"the checkpoint of seeds {names} is not used: it needs "
-                    f"{len(seeds)} parallel seeds, not {most}"
+                    f"{len(seeds)} parallel seeds, not {most}",
+                    note,
                 )
+        return groups
 
-
-def _remove(path: pathlib.Path) -> None:
-    """Deletes a folder into which Orbax's threads, after an error, may still write."""
-    for _ in range(_TRIES):
-        shutil.rmtree(path, ignore_errors=True)
-        if not path.exists():
-            return
-        time.sleep(_PAUSE_SECONDS)
+    def _say_once(self, text: str, note: Note) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            note(text)
 
 
 def _sweep(folder: pathlib.Path) -> None:
@@ -295,19 +292,31 @@ def _sweep(folder: pathlib.Path) -> None:
 
 
 def _about(folder: pathlib.Path) -> dict[str, Any]:
-    """The group that a folder is the checkpoint of; empty if it is damaged."""
+    """The group that a folder is the checkpoint of; empty if nothing is there.
+
+    Raises:
+      ValueError, OSError: if all that is there is damaged.
+    """
+    errors = []
     for path in folder.glob(f"*/{_GROUP}"):
-        # It may also be just being replaced.
-        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-            return dict(_read(path)["about"])
+        try:
+            return _read(path)["about"]
+        except (OSError, ValueError) as error:
+            errors.append(error)
+    # A file that has gone is just being replaced.
+    damage = [error for error in errors if not isinstance(error, FileNotFoundError)]
+    if damage:
+        raise damage[0]
     return {}
 
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
-    saved = json.loads(path.read_bytes())
-    if saved.pop("checksum") != _checksum(saved):
-        raise ValueError(f"{path.name} was changed")
-    return saved
+    content = path.read_bytes()
+    with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):
+        saved = json.loads(content)
+        if saved.pop("checksum") == _checksum(saved):
+            return saved
+    raise ValueError(f"{path.name} was cut short or changed")
 
 
 def _checksum(saved: Mapping[str, Any]) -> str:
@@ -315,15 +324,10 @@ def _checksum(saved: Mapping[str, Any]) -> str:
     return hashlib.blake2b(json.dumps(saved).encode()).hexdigest()
 
 
-def _checksums(folder: pathlib.Path) -> dict[str, str]:
-    """Of all files in a folder, by name."""
-    checksums = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with open(path, "rb") as file:
-                checksum = hashlib.file_digest(file, hashlib.blake2b).hexdigest()
-            checksums[path.relative_to(folder).as_posix()] = checksum
-    return checksums
+def _digest(folder: pathlib.Path) -> str:
+    """Checksum of a checkpoint's arrays."""
+    with open(folder / _ARRAYS, "rb") as file:
+        return hashlib.file_digest(file, hashlib.blake2b).hexdigest()
 
 
 def _check_shapes(leaves: list[np.ndarray], wanted: list[Any]) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 from bert_glue.devices.processes import decided_by_first, is_first
 from bert_glue.records import locks
+from bert_glue.records.failures import recount
 from bert_glue.records.files import (
     UNFINISHED,
     RecordsError,
@@ -28,6 +29,7 @@ from bert_glue.records.files import (
     sweep,
     sync_folder,
 )
+from bert_glue.training.recipe import SETTINGS
 from bert_glue.training.settings import written
 
 FORMAT = 1
@@ -37,30 +39,26 @@ RUNS = "runs.jsonl"
 FRAGMENTS = "runs.jsonl.truncated"
 
 Record = dict[str, Any]
-"""What is known of a finished run: the line of it, with its label normalised."""
+"""What is known of a finished run: the line of it, with its label normalised, and
+counted as failed by today's rule."""
 
-# What differs between the runs of one configuration.
-_OF_A_RUN = frozenset(
-    (
-        "format",
-        "run",
-        "seed",
-        "init_seed",
-        "data_seed",
-        "score",
-        "failed",
-        "failed_released",
-        "train_loss",
-        "seconds",
-        "group_size",
-        "history",
-        "diverged_at",
-        "finished",
-        "commit",
-        "versions",
-        "hardware",
-        "model",
-    )
+# The recipe's settings are what runs of one configuration have in common, and these;
+# what else differs between two versions' records tells no configurations apart.
+_COMMON = (
+    "configuration",
+    "task",
+    "metric",
+    "method",
+    "label",
+    "max_length",
+    "dtype",
+    "model_fingerprint",
+    "data_fingerprint",
+    "held_out",
+    "train_examples",
+    "eval_examples",
+    "majority_score",
+    "steps",
 )
 
 
@@ -260,9 +258,19 @@ def read_only(folder: pathlib.Path) -> list[Record]:
     return _parse(_split(read_file(path))[0], path)
 
 
+def by_configuration(runs: Iterable[Record]) -> list[list[Record]]:
+    """The runs of each configuration, in the order of their seeds."""
+    groups: dict[str, list[Record]] = {}
+    for run in runs:
+        groups.setdefault(run["configuration"], []).append(run)
+    for group in groups.values():
+        group.sort(key=lambda run: (run["init_seed"], run["data_seed"]))
+    return [*groups.values()]
+
+
 def settings_of(run: Record) -> dict[str, Any]:
     """What a run has in common with the others of its configuration."""
-    return {key: value for key, value in run.items() if key not in _OF_A_RUN}
+    return {k: value for k, value in run.items() if k in _COMMON or k in SETTINGS}
 
 
 def distinctions(runs: Iterable[Record]) -> dict[str, dict[str, Any]]:
@@ -346,6 +354,7 @@ def _parse(content: bytes, path: pathlib.Path) -> list[Record]:
         _check_record(record, where)
         if "label" in record:
             record["label"] = normalised_label(record["label"])
+        recount(record)
         records.setdefault(record["run"], record)
     return list(records.values())
 

@@ -8,6 +8,9 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from matplotlib.ticker import MaxNLocator
+
+from bert_glue.records.failures import failure
 from bert_glue.records.run_store import Record
 from bert_glue.report import headings
 from bert_glue.report.render import render
@@ -27,11 +30,11 @@ def dots(column: Mapping[str, Row]) -> str:
 
     Returns:
       HTML. A dot's title names its run; failed runs are crosses; a band shows one
-      standard deviation about the mean, a dashed line the majority classifier.
+      standard deviation about the mean, a dashed line the best constant answer.
     """
     rows = list(column.values())
     scores = [run["score"] for row in rows for run in row.runs]
-    scale = Scale.over([*scores, *(row.majority_score for row in rows)], at_least=1.0)
+    scale = Scale.over([*scores, *(row.constant_score for row in rows)], at_least=1.0)
     return render(
         "dots.html",
         column=column,
@@ -41,7 +44,7 @@ def dots(column: Mapping[str, Row]) -> str:
         height=_HEIGHT,
         radius=_RADIUS,
         words=_words,
-        unit=f"{headings.metric_name(rows[0].settings)} (%)",
+        unit=f"{headings.metric_name(rows[0].runs[0])} (%)",
     )
 
 
@@ -108,11 +111,8 @@ class Scale:
         # A spread of rounding alone is drawn as none.
         width = max(high - low, 1e-3 * max(abs(low), abs(high)), at_least)
         low, high = low - 0.06 * width, low + 1.06 * width
-        power = 10.0 ** math.floor(math.log10(width))
-        factors = (0.1, 0.2, 0.25, 0.5, 1, 2)
-        step = next(power * k for k in factors if width <= 6 * power * k)
-        first, last = math.ceil(low / step), math.floor(high / step)
-        return cls(low, high, [round(n * step, 10) for n in range(first, last + 1)])
+        ticks = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+        return cls(low, high, [float(tick) for tick in ticks if low <= tick <= high])
 
     def share(self, value: float) -> float:
         """Where a value lies along the axis, in per cent."""
@@ -121,13 +121,6 @@ class Scale:
     def down(self, value: float) -> str:
         """Where a value lies from the top of an upright axis, in per cent."""
         return f"{100 - self.share(value):.2f}"
-
-
-def failure(run: Record) -> str:
-    """How a run failed, in words; empty if it did not."""
-    if run["diverged_at"] is not None:
-        return f"diverged at step {run['diverged_at']:,}"
-    return "failed" if run["failed"] else ""
 
 
 def _dots(row: Row, scale: Scale) -> list[tuple[Record, float]]:

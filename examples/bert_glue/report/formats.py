@@ -1,56 +1,43 @@
 """Tables as text for a terminal, as Markdown, LaTeX and CSV."""
 
-from collections.abc import Mapping, Sequence
-
-from bert_glue.report import headings, notes, paper, verdicts
-from bert_glue.report.render import aligned, render
-from bert_glue.report.tables import SCORES, Table, score_texts
+from bert_glue.report import notes, paper, verdicts
+from bert_glue.report.render import render
+from bert_glue.report.tables import SCORES, Table
 from bert_glue.study.summaries import Row
 from cwgnc_jax import stability
 
-BEST = "best of its column; methods of one run, and spreads where all fail, left out"
+BEST = "best of its column; methods of one run, and where all failed, left out"
 """What a star or bold type says."""
 
 
-def rows_text(rows: Sequence[Row]) -> str:
-    """Rows as a table to print, scores in per cent.
+def fill(template: str, **values: object) -> str:
+    """Fills in a template that shows tables.
 
     Args:
-      rows: rows of one task.
+      template: 'table.txt' (to print: blocks with a star at the best of each column,
+        what is shown, notes), 'table.md' and 'table.tex' (the table as the paper sets
+        it, for a document that uses the package booktabs), 'table.csv' (every number,
+        unrounded: a line for each method and task; what is unknown or was not asked is
+        empty; comparisons with the reference alone), 'comparisons.csv' (all of them),
+        'page.html'.
+      **values: ``table``, with at least one run, and what else the template shows.
 
     Returns:
-      Lines of text, the heading first.
+      The text.
     """
-    lines = [_line(row, score_texts(row.summary, digits=2)) for row in rows]
-    if all(row.failed_released is None for row in rows):
-        for line in lines:
-            del line["failed (released)"]
-    return f"{headings.heading(rows)}\n{aligned(lines)}"
-
-
-def text(table: Table) -> str:
-    """The table to print, a block for each task.
-
-    Args:
-      table: the table, with at least one run.
-
-    Returns:
-      Lines: blocks with a star at the best of each column, what is shown, notes.
-    """
-    lines = {task: _task_lines(table, task) for task in table.tasks}
-    return fill("table.txt", table=table, lines=lines)
-
-
-def markdown(table: Table) -> str:
-    """The table in Markdown, with failed runs and comparisons.
-
-    Args:
-      table: the table, with at least one run.
-
-    Returns:
-      A Markdown document. The best of each column is bold.
-    """
-    return fill("table.md", table=table, sureness=sureness)
+    return render(
+        template,
+        columns=SCORES,
+        notes=notes,
+        paper=paper,
+        best=BEST,
+        key=verdicts.KEY,
+        brief_lines=verdicts.brief_lines,
+        task_lines=_task_lines,
+        sureness=sureness,
+        failure_rate=_failure_rate,
+        **values,
+    )
 
 
 def sureness(row: Row) -> dict[str, str]:
@@ -72,102 +59,39 @@ def sureness(row: Row) -> dict[str, str]:
         "std, 95% interval": (
             f"{interval.low:.1f} to {interval.high:.1f}" if known else "unknown"
         ),
-        "failed (majority)": f"{row.failed} ({rate.low:.0%} to {rate.high:.0%})",
-        "failed (released)": _released(row),
+        "failed": f"{row.failed} ({rate.low:.0%} to {rate.high:.0%})",
+        **_failed_by_others(row),
         "NaN": f"{row.diverged}",
-    }
-
-
-def latex(table: Table) -> str:
-    """The table as the paper sets it, in LaTeX.
-
-    Args:
-      table: the table, with at least one run.
-
-    Returns:
-      A fragment for a document that uses the package booktabs.
-    """
-    return fill("table.tex", table=table)
-
-
-def fill(template: str, **values: object) -> str:
-    """Fills in a template that shows tables.
-
-    Args:
-      template: its name.
-      **values: what it is to know of the tables themselves.
-
-    Returns:
-      The text.
-    """
-    return render(
-        template,
-        columns=SCORES,
-        notes=notes,
-        paper=paper,
-        best=BEST,
-        key=verdicts.KEY,
-        brief_lines=verdicts.brief_lines,
-        **values,
-    )
-
-
-def csv_text(table: Table) -> str:
-    """Every number of the table, unrounded: a line for each method and task.
-
-    Args:
-      table: the table, with at least one run.
-
-    Returns:
-      A CSV file with a header; what is unknown or was not asked is empty. Of the
-      comparisons it has those with the reference; :func:`comparisons_csv` has all.
-    """
-    return fill("table.csv", table=table, failure_rate=_failure_rate)
-
-
-def comparisons_csv(table: Table) -> str:
-    """Every comparison of the table, unrounded: a line for each.
-
-    Args:
-      table: the table.
-
-    Returns:
-      A CSV file with a header. The reference of a line is that of the table, or its
-      variant that has as many epochs as the method.
-    """
-    return fill("comparisons.csv", table=table)
-
-
-def _line(row: Row, scores: Mapping[str, str]) -> dict[str, str]:
-    return {
-        "method": row.label,
-        "runs": f"{len(row.runs)}",
-        **scores,
-        "failed": f"{row.failed}",
-        "failed (released)": _released(row),
     }
 
 
 def _task_lines(table: Table, task: str) -> list[dict[str, str]]:
     column = {label: table.scores(task, label) for label in table.column(task)}
+    numbers = [score for scores in column.values() for score in scores.values()]
     lines = []
     for label, scores in column.items():
-        texts = {
-            name: f"{score.text}{'*' if score.is_best else ' '}"
-            for name, score in scores.items()
-        }
-        lines.append(_line(table.cells[task, label], texts))
-    if any(score.published for scores in column.values() for score in scores.values()):
-        for line, scores in zip(lines, column.values(), strict=True):
+        row = table.cells[task, label]
+        line = {"method": label, "runs": f"{len(row.runs)}"}
+        for name, score in scores.items():
+            line[name] = f"{score.text}{'*' if score.is_best else ' '}"
+        by_others = _failed_by_others(row).items()
+        line |= {"failed": f"{row.failed}"} | {k: v for k, v in by_others if v != "-"}
+        if any(score.published for score in numbers):
             for name, score in scores.items():
                 line[f"paper's {name}"] = score.published or "-"
+        lines.append(line)
     return lines
 
 
 def _failure_rate(row: Row) -> stability.Interval:
-    """Wilson's interval of the chance to fail (majority classifier), 0 to 1."""
+    """Wilson's interval of the chance to fail, 0 to 1."""
     return stability.wilson_interval(row.failed, len(row.runs))
 
 
-def _released(row: Row) -> str:
-    return "-" if row.failed_released is None else f"{row.failed_released}"
+def _failed_by_others(row: Row) -> dict[str, str]:
+    """How many failed by the rules of the paper, and of its released code."""
+    released = "-" if row.failed_released is None else f"{row.failed_released}"
+    return {
+        "failed (paper)": f"{row.failed_majority}",
+        "failed (released)": released,
+    }

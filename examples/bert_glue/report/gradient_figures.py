@@ -1,7 +1,9 @@
 """Gradient norms over time: the figures and what they come to, from recorded runs."""
 
+import itertools
 import pathlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -101,7 +103,7 @@ def draw(
 
     Args:
       folder: the output directory; the figures go to ``figures`` in it.
-      methods: the methods.
+      methods: the methods, of one model.
       layer: layer of Figure 3; None for a layer as high up as the paper's.
 
     Returns:
@@ -111,27 +113,22 @@ def draw(
       ValueError: if there is no such layer.
     """
     target = folder / "figures"
-    written = []
-    for method in methods:
-        log = method.runs[0].log
-        layers = {group for group in log.groups if group.startswith(_LAYER)}
-        chosen = choose_layer(layer, len(layers))
-        figure = _group_figure(method, f"{_LAYER}{chosen}")
-        path = target / f"figure_3_{file_name(method.label)}.png"
-        written.append(plots.save(figure, path))
+    groups = methods[0].runs[0].log.groups
+    layers = sum(group.startswith(_LAYER) for group in {*groups})
+    title = f"{_LAYER}{choose_layer(layer, layers)}"
+    figures = {f"figure_3_{file_name(m.label)}": _figure(m, title) for m in methods}
+    _share_axes(list(figures.values()))
     clipping = [m for m in methods if m.settings["clipping"] == "component"]
     for what in ("components", "parameters") if clipping else ():
-        path = target / f"clip_rate_{what}.png"
-        written.append(plots.save(_clip_rate_figure(clipping, what), path))
+        figures[f"clip_rate_{what}"] = _clip_rate_figure(clipping, what)
+    written = [
+        plots.save(figure, target / f"{name}.png") for name, figure in figures.items()
+    ]
     for method in methods:
-        log, details = method.runs[0].log, target / f"norms_{file_name(method.label)}"
-        for group in dict.fromkeys(log.groups):
-            figure = _group_figure(method, group)
-            plots.save(figure, details / f"{file_name(group)}.png")
-        for kind, columns in _kinds(log).items():
-            layers = [int(log.groups[n].removeprefix(_LAYER)) for n in columns]
-            figure = _figure(plotting.plot_layer_norms, method, columns, layers, kind)
-            plots.save(figure, details / f"{file_name(kind)}.png")
+        details = target / f"norms_{file_name(method.label)}"
+        for title in _columns(method.runs[0].log):
+            figure = _figure(method, title)
+            plots.save(figure, details / f"{file_name(title)}.png")
         written.append(details)
     return written
 
@@ -155,26 +152,35 @@ def _largest_and_last(runs: Sequence[LoggedRun]) -> dict[str, str]:
     }
 
 
-def _group_figure(method: LoggedMethod, group: str) -> Figure:
-    """All components of a layer, the head or the embeddings."""
+def _figure(method: LoggedMethod, title: str) -> Figure:
+    """The components of a layer, the head, or one kind of parameter, over the steps."""
     log = method.runs[0].log
-    columns = [column for column, name in enumerate(log.groups) if name == group]
-    names = [log.names[column] for column in columns]
-    return _figure(plotting.plot_gradient_norms, method, columns, names, group)
-
-
-def _figure(
-    plot: Callable[..., Figure],
-    method: LoggedMethod,
-    columns: Sequence[int],
-    labels: Sequence[str] | Sequence[int],
-    title: str,
-) -> Figure:
+    columns = _columns(log)[title]
     norms = {
         name: run.log.at_steps("norms")[:, columns]
         for name, run in choose_runs(method).items()
     }
-    return plot(norms, labels, ylabel=_YLABEL, title=f"{name_of(method)}, {title}")
+    plot: Callable[..., Figure] = plotting.plot_gradient_norms
+    labels: list[Any] = [log.names[n] for n in columns]
+    if title not in log.groups:
+        plot = plotting.plot_layer_norms
+        labels = [int(log.groups[n].removeprefix(_LAYER)) for n in columns]
+    is_clipped = method.settings["clipping"] == "component"
+    return plot(
+        norms,
+        labels,
+        threshold=method.settings["max_norm"] if is_clipped else None,
+        ylabel=_YLABEL,
+        title=f"{name_of(method)}, {title}",
+    )
+
+
+def _share_axes(figures: Sequence[Figure]) -> None:
+    """One scale for all, so that methods can be compared by eye."""
+    for name in ("xlim", "ylim"):
+        limits = np.array([getattr(f.axes[0], f"get_{name}")() for f in figures])
+        for axes in itertools.chain(*(figure.axes for figure in figures)):
+            getattr(axes, f"set_{name}")(limits[:, 0].min(), limits[:, 1].max())
 
 
 def _clip_rate_figure(methods: Sequence[LoggedMethod], what: str) -> Figure:
@@ -193,14 +199,16 @@ def _clip_rate_figure(methods: Sequence[LoggedMethod], what: str) -> Figure:
     )
 
 
-def _kinds(log: ComponentLog) -> dict[str, list[int]]:
-    """Components that are the same but for their layer: their numbers, by layer."""
-    kinds: dict[str, list[int]] = {}
+def _columns(log: ComponentLog) -> dict[str, list[int]]:
+    """Numbers of the components of each group, and of each kind of a layer's."""
+    columns: dict[str, list[int]] = {}
     for column, (name, group) in enumerate(zip(log.names, log.groups, strict=True)):
+        titles = [group]
         if group.startswith(_LAYER):
-            kind = "/".join(name.partition("[")[0].split("/")[-2:])
-            kinds.setdefault(kind, []).append(column)
-    return kinds
+            titles.append("/".join(name.partition("[")[0].split("/")[-2:]))
+        for title in titles:
+            columns.setdefault(title, []).append(column)
+    return columns
 
 
 def _finite(values: NDArray[np.float32]) -> NDArray[np.float32]:

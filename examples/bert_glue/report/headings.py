@@ -1,11 +1,12 @@
 """What is scored on what, in words."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    # It brings JAX; a command line that asks for the paper's numbers needs none.
-    from bert_glue.study.summaries import Row
+from bert_glue.data import tasks
+from bert_glue.data.metrics import BINARY
+from bert_glue.report.paper import held_out_part
+from bert_glue.study.summaries import Row
 
 METRIC_NAMES = {
     "accuracy": "accuracy",
@@ -16,41 +17,43 @@ METRIC_NAMES = {
 """How the metrics are called in headings."""
 
 
-def metric_name(settings: Mapping[str, Any]) -> str:
-    """What scores are, in words."""
-    return METRIC_NAMES[settings["metric"]]
+def metric_name(run: Mapping[str, Any]) -> str:
+    """What scores of a run are, in words; of which class, where they are of one."""
+    name = METRIC_NAMES[run["metric"]]
+    if run["metric"] not in BINARY:
+        return name
+    # Older records do not hold the classes of users' own files.
+    task = tasks.find(run["task"])
+    classes = run.get("classes") or (task.labels if task else ())
+    return f"{name} of the class {classes[1]}" if classes else name
 
 
-def held_out_part(settings: Mapping[str, Any]) -> str:
-    """Which part of the training set was scored instead; empty for none."""
-    share = settings.get("held_out")
-    return f"{100 * share:g}% held out of the training set" if share else ""
-
-
-def facts(row: "Row") -> tuple[str, str, str]:
-    """What is scored, on how many examples, and what the majority classifier has."""
-    settings = row.settings
-    part = held_out_part(settings)
+def facts(row: Row) -> tuple[str, str, str]:
+    """What is scored, on how many examples, and what constant answers have."""
+    run = row.runs[0]
+    part = held_out_part(run)
+    majority, constant = f"{row.majority_score:.1f}", f"{row.constant_score:.1f}"
+    more = f", the best constant answer {constant}" if constant != majority else ""
     return (
-        f"{metric_name(settings)} in %{f' on {part}' if part else ''}",
-        f"{settings['train_examples']:,} training examples",
-        f"the majority classifier has {row.majority_score:.1f}",
+        f"{metric_name(run)} in %{f' on {part}' if part else ''}",
+        f"{run['train_examples']:,} training examples",
+        f"the majority classifier has {majority}{more}",
     )
 
 
-def heading(rows: Sequence["Row"]) -> str:
+def heading(rows: Sequence[Row]) -> str:
     """What is scored on what, in a line.
 
     Args:
       rows: rows of one task.
 
     Returns:
-      What all of them have in common of metric, size of the data and score of the
-      majority classifier.
+      What all of them have in common of metric, size of the data and scores of
+      constant answers.
     """
     shared = [
         of_rows[0] if len(set(of_rows)) == 1 else ""
         for of_rows in zip(*map(facts, rows), strict=True)
     ]
     scored = ", ".join(filter(None, shared[:2]))
-    return f"{rows[0].settings['task']}: {'; '.join(filter(None, [scored, shared[2]]))}"
+    return f"{rows[0].runs[0]['task']}: {'; '.join(filter(None, [scored, shared[2]]))}"

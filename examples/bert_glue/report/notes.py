@@ -3,6 +3,7 @@
 import collections
 from collections.abc import Callable, Iterable, Sequence
 
+from bert_glue.records import failures
 from bert_glue.records.designs import ALL
 from bert_glue.report import headings, paper, verdicts
 from bert_glue.report.render import render
@@ -31,6 +32,11 @@ def notes(table: Table) -> list[str]:
         failed=_cells(key for key, row in table.cells.items() if row.always_failed),
         epochs=_labels(table, lambda row: verdicts.epochs(row.runs[0])),
         evaluations=_labels(table, _evaluations),
+        hardly_learned=_hardly_learned(table),
+        truncation={
+            task: row.runs[0].get("truncation")
+            for (task, _), row in table.cells.items()
+        },
         mixed=[task for task in table.tasks if table.is_mixed(task)],
         facts=headings.facts,
         is_crossed=any(seed.init != seed.data for seed in table.design.seeds),
@@ -47,11 +53,11 @@ def rules(table: Table) -> str:
         for task in table.tasks
         if task in stability.RELEASED_FAILED_AT
     )
-    released = f"; (released) if it is at most what the paper's code has: {limits}"
+    released = f"; (released) if it is at most what its code has: {limits}"
     return (
-        "A run failed (majority) if its score is no better than that of always giving "
-        "the commonest answer of the training examples, or if its loss became NaN or "
-        f"infinite{released if limits else ''}."
+        f"{failures.RULE} By the paper's footnote (paper) it failed if its score is no "
+        "better than that of always giving the commonest answer of the training "
+        f"examples, or if it diverged{released if limits else ''}."
     )
 
 
@@ -89,6 +95,15 @@ def _evaluations(row: Row) -> int:
     """How many evaluations the score is the best of."""
     run = row.runs[0]
     return len(run["history"]) if run["keep"] == "best" else 1
+
+
+def _hardly_learned(table: Table) -> dict[str, int]:
+    """How many runs of each cell, where there are any."""
+    counts = {
+        f"{label} on {task}": sum(map(failures.hardly_learned, row.runs))
+        for (task, label), row in table.cells.items()
+    }
+    return {cell: count for cell, count in counts.items() if count}
 
 
 def _labels(table: Table, value_of: Callable[[Row], int]) -> dict[int, dict[str, None]]:

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+from bert_glue.records.failures import failure
 from bert_glue.records.manifest import Config
 from bert_glue.report import charts, formats
+from bert_glue.report.headings import metric_name
 from bert_glue.report.tables import Table
 
 
@@ -23,6 +25,7 @@ def page(tables: Sequence[Table], config: Config) -> str:
         tables=tables,
         models={run["run"]: run["model"] for table in tables for run in table.runs},
         origins=_origins(config),
+        metric_name=metric_name,
         dots=charts.dots,
         curves=charts.curves,
         sureness_lines=_sureness_lines,
@@ -44,7 +47,7 @@ def _run_lines(table: Table) -> list[dict[str, str]]:
             "method": label,
             "seed": f"{run['seed']}",
             "score": f"{run['score']:.2f}",
-            "failed": charts.failure(run),
+            "failed": failure(run),
             "steps": f"{run['steps']:,}",
             "seconds": f"{run['seconds']:,.1f}",
             "commit": (run["commit"] or "unknown")[:10],

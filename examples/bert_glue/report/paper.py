@@ -10,7 +10,6 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from bert_glue.report.headings import held_out_part
 from bert_glue.training.methods import METHODS
 from bert_glue.training.recipe import Recipe
 from bert_glue.training.settings import written
@@ -166,6 +165,12 @@ def differences(run: Mapping[str, Any]) -> list[str]:
         f"computed in {dtype} and not float32": dtype != "float32",
     }
     return [*model, *(text for text, is_so in differs.items() if is_so)]
+
+
+def held_out_part(settings: Mapping[str, Any]) -> str:
+    """Which part of the training set was scored instead; empty for none."""
+    share = settings.get("held_out")
+    return f"{100 * share:g}% held out of the training set" if share else ""
 
 
 def _changed(run: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bert_glue.records.files import replace_file
-from bert_glue.report.headings import held_out_part, metric_name
+from bert_glue.report.headings import metric_name
+from bert_glue.report.paper import held_out_part
 from bert_glue.report.swarm import offsets
 from bert_glue.study.summaries import Row
 
@@ -28,8 +29,8 @@ def plot_runs(rows: Sequence[Row]) -> Figure:
       rows: rows of one task.
 
     Returns:
-      The figure: dots, a bar at each method's mean, a line at the score of the
-      majority classifier; runs that failed are crosses.
+      The figure: dots, a bar at each method's mean, a line at the score of the best
+      constant answer; runs that failed are crosses.
     """
     # A label has a line for each setting, the longest of which must find room.
     labels = [row.label.replace(":", "\n") for row in rows]
@@ -38,18 +39,18 @@ def plot_runs(rows: Sequence[Row]) -> Figure:
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
     scores = [run["score"] for row in rows for run in row.runs]
-    near = _HEIGHT * max(np.ptp([*scores, rows[0].majority_score]), 1.0)
+    constant = rows[0].constant_score
+    near = _HEIGHT * max(np.ptp([*scores, constant]), 1.0)
     for column, row in enumerate(rows):
         _draw_column(axes, column, row, near)
-    majority = rows[0].majority_score
-    axes.axhline(majority, color="0.5", ls="--", lw=1, label="majority classifier")
+    axes.axhline(constant, color="0.5", ls="--", lw=1, label="best constant answer")
     stds = [f"std {row.summary.std:.2f}" for row in rows]
     axes.set_xticks(range(len(rows)), map("\n".join, zip(labels, stds, strict=True)))
     axes.set_xlim(-0.6, len(rows) - 0.4)
-    settings = rows[0].settings
-    axes.set_ylabel(textwrap.fill(f"{metric_name(settings)} (%)", 34))
-    title = f"{settings['task']}: every run of each method"
-    if part := held_out_part(settings):
+    run = rows[0].runs[0]
+    axes.set_ylabel(textwrap.fill(f"{metric_name(run)} (%)", 34))
+    title = f"{run['task']}: every run of each method"
+    if part := held_out_part(run):
         title += f", on {part}"
     # Some eight letters of a title to the inch.
     axes.set_title(textwrap.fill(title, int(8 * size[0])))
@@ -95,19 +96,15 @@ def file_name(label: str) -> str:
 
 
 def _draw_column(axes: Axes, column: int, row: Row, near: float) -> None:
-    scores = [run["score"] for run in row.runs]
-    aside = offsets(scores, near=near, step=_WIDTH, room=0.4)
-    for label, failed, color, marker in (
-        ("run", False, _SOUND, "o"),
-        ("failed run", True, _FAILED, "X"),
+    scores = np.array([run["score"] for run in row.runs])
+    has_failed = np.array([run["failed"] for run in row.runs])
+    places = column + np.array(offsets(list(scores), near=near, step=_WIDTH, room=0.4))
+    for label, which, color, marker in (
+        ("run", ~has_failed, _SOUND, "o"),
+        ("failed run", has_failed, _FAILED, "X"),
     ):
-        dots = [
-            (column + x, run["score"])
-            for x, run in zip(aside, row.runs, strict=True)
-            if run["failed"] == failed
-        ]
-        if dots:
-            x, y = zip(*dots, strict=True)
-            axes.plot(x, y, marker, color=color, alpha=0.75, ms=6, mew=0, label=label)
+        if which.any():
+            dots = {"color": color, "alpha": 0.75, "ms": 6, "mew": 0, "label": label}
+            axes.plot(places[which], scores[which], marker, **dots)
     mean, ends = row.summary.mean, (column - 0.3, column + 0.3)
     axes.hlines(mean, *ends, colors=_MEAN, linewidth=1.8, label="mean")

@@ -1,6 +1,7 @@
 """Text from values: templates filled in, lines of cells aligned or as CSV.
 
-In templates of HTML everything is text that is no markup.
+Values are text: in HTML, Markdown and LaTeX they are no markup, in print nothing that a
+terminal obeys, in a spreadsheet no formula.
 """
 
 import csv
@@ -13,6 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import jinja2
 from markupsafe import Markup, escape
 
+from bert_glue.devices.terminal import printable
+
 
 def render(template: str, **values: object) -> str:
     """Fills in a template.
@@ -22,7 +25,7 @@ def render(template: str, **values: object) -> str:
       **values: what it is to know.
 
     Returns:
-      The text; in HTML, values are escaped.
+      The text, values escaped.
     """
     environment = _environment(pathlib.Path(template).suffix)
     return environment.get_template(template).render(**values)
@@ -56,12 +59,16 @@ def aligned(lines: Sequence[Mapping[str, str]]) -> str:
 
 def csv_line(values: Iterable[object]) -> str:
     """Values as a line of a CSV file; what is None, NaN or infinite is empty."""
-    known = [
+    cells = [
         None if isinstance(value, float) and not math.isfinite(value) else value
         for value in values
     ]
+    for column, cell in enumerate(cells):
+        # A spreadsheet takes it for a formula.
+        if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+            cells[column] = f"'{cell}"
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(known)
+    csv.writer(line, lineterminator="").writerow(cells)
     return line.getvalue()
 
 
@@ -70,9 +77,10 @@ def breakable(label: str) -> Markup:
     return escape(label).replace(":", Markup(":<wbr>")).replace("-", Markup("-&#8288;"))
 
 
-def markdown(text: object) -> str:
+def markdown(text: str) -> str:
     """Text without what Markdown takes for markup, to stand in a table or a list."""
-    return str(text).translate({ord(mark): f"\\{mark}" for mark in "|*_"})
+    marks = {mark: f"\\{mark}" for mark in r"\`*_[]<>&|$~"}
+    return printable(text).translate(str.maketrans(marks | {"\n": " "}))
 
 
 def latex(text: str) -> str:
@@ -81,19 +89,27 @@ def latex(text: str) -> str:
         "\\": r"\textbackslash{}",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
+        "\n": " ",
     }
     marks = {mark: f"\\{mark}" for mark in "&%$#_{}"}
-    return text.translate(str.maketrans(named | marks))
+    return printable(text).translate(str.maketrans(named | marks))
 
 
 @functools.cache
 def _environment(suffix: str) -> jinja2.Environment:
     # LaTeX is full of braces itself.
     start, end = ("<<", ">>") if suffix == ".tex" else ("{{", "}}")
+    escapes = {".md": markdown, ".tex": latex, ".txt": printable}
+    escaped = escapes.get(suffix, str)
+
+    def finalize(value: object) -> object:
+        return value if isinstance(value, Markup) else escaped(str(value))
+
     environment = jinja2.Environment(
         # The package is run from its folder, so that there is no package to load from.
         loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent / "templates"),
         autoescape=suffix == ".html",
+        finalize=None if suffix == ".html" else finalize,
         undefined=jinja2.StrictUndefined,
         variable_start_string=start,
         variable_end_string=end,
@@ -101,6 +117,6 @@ def _environment(suffix: str) -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    for text_of in (aligned, csv_line, breakable, markdown, latex):
+    for text_of in (aligned, csv_line, breakable, markdown):
         environment.filters[text_of.__name__] = text_of
     return environment

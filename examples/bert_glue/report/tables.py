@@ -49,7 +49,7 @@ class Table:
     @property
     def title(self) -> str:
         """Its name."""
-        return "Runs" if self.design.number == ALL else f"Table {self.design.number}"
+        return "Runs" if self.design.name == ALL else f"Table {self.design.name}"
 
     @property
     def tasks(self) -> list[str]:
@@ -72,10 +72,6 @@ class Table:
         cells = self.cells.items()
         return {label: row for (of_task, label), row in cells if of_task == task}
 
-    def metric(self, task: str) -> str:
-        """What a task is scored by, in words."""
-        return headings.metric_name(next(iter(self.column(task).values())).settings)
-
     def is_mixed(self, task: str) -> bool:
         """Whether methods were not trained and scored on the same."""
         subjects = {verdicts.subject(row.runs) for row in self.column(task).values()}
@@ -89,17 +85,18 @@ class Table:
 
         Returns:
           Labels of those whose printed number nobody beats. A method of a single run
-          does not count unless there is no other; its spread, and that of one that
-          always fails, never do. None, if methods were not scored on the same.
+          does not count unless there is no other, its spread never does, and nothing
+          of a method whose runs all failed. None, if there is one method alone, or
+          methods were not scored on the same.
         """
-        if self.is_mixed(task):
-            return {name: set() for name in SCORES}
         column = self.column(task)
-        several = {label: row for label, row in column.items() if len(row.runs) > 1}
-        steady = {label: row for label, row in several.items() if not row.always_failed}
+        if self.is_mixed(task) or len(column) < 2:
+            return {name: set() for name in SCORES}
+        sound = {k: row for k, row in column.items() if row.failed < len(row.runs)}
+        several = {k: row for k, row in sound.items() if len(row.runs) > 1}
         winners = {}
         for name, attribute in SCORES.items():
-            choose, rows = (min, steady) if name == "Std" else (max, several or column)
+            choose, rows = (min, several) if name == "Std" else (max, several or sound)
             printed = {
                 label: round(getattr(row.summary, attribute), 1)
                 for label, row in rows.items()
@@ -107,6 +104,11 @@ class Table:
             best = choose(printed.values(), default=None)
             winners[name] = {label for label, value in printed.items() if value == best}
         return winners
+
+    @property
+    def has_best(self) -> bool:
+        """Whether any method is the best of anything."""
+        return any(any(self.best(task).values()) for task in self.tasks)
 
     def scores(self, task: str, label: str) -> dict[str, Score]:
         """What a method has on a task, for each of :data:`SCORES`.
@@ -121,9 +123,9 @@ class Table:
         if (task, label) not in self.cells:
             return dict.fromkeys(SCORES, Score())
         row = self.cells[task, label]
-        texts = score_texts(row.summary, digits=1)
+        texts = score_texts(row.summary)
         published = paper.published(row.runs[0])
-        theirs = score_texts(published, digits=1) if published else {}
+        theirs = score_texts(published) if published else {}
         best = self.best(task)
         return {
             name: Score(text, theirs.get(name, ""), label in best[name])
@@ -172,19 +174,17 @@ def build(design: Design, records: Iterable[Record]) -> Table:
 
 
 def score_texts(
-    scores: stability.RunSummary | Published, digits: int
+    scores: stability.RunSummary | Published,
 ) -> dict[str, str]:
     """Std, Mean and Max as the paper prints them.
 
     Args:
       scores: what runs come to.
-      digits: digits after the point.
 
     Returns:
       The texts; that of the spread of a single run is a dash.
     """
     texts = {
-        name: f"{getattr(scores, attribute):z.{digits}f}"
-        for name, attribute in SCORES.items()
+        name: f"{getattr(scores, attribute):z.1f}" for name, attribute in SCORES.items()
     }
     return texts if scores.runs > 1 else texts | {"Std": "-"}

@@ -2,6 +2,7 @@
 
 import pathlib
 from collections.abc import Sequence
+from itertools import compress, zip_longest
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -53,13 +54,14 @@ def movement_by_stage(
 
     Args:
       method: its runs; those that diverged are left out.
-      measure: as :func:`measure` calls it.
+      measure: as :func:`measure` calls it. Of a cosine distance components are left
+        out that were zeros.
 
     Returns:
       The mean of the runs for each group, from the embeddings up to the head, shape
       (stages,); nothing if all runs diverged.
     """
-    logs = _sound_logs(method)
+    logs = _sound(method)
     if not logs:
         return {}
     values = np.stack([log.after_stages(measure) for log in logs])
@@ -69,8 +71,20 @@ def movement_by_stage(
         rmsd = measure.replace("cosine_distance", "rmsd")
         moved = np.stack([log.after_stages(rmsd) for log in logs])
         values = np.where(moved == 0, 0, values)
+        # They would hide all that has turned.
+        values[..., [logs[0].names.index(name) for name in zeros_at_first(method)]] = 0
     extremes = cwgnc_jax.extremes_by_group(values, logs[0].groups)
     return {name: np.mean(values, axis=0) for name, values in extremes.items()}
+
+
+def zeros_at_first(method: LoggedMethod) -> list[str]:
+    """Components that had no direction to turn from, such as new biases."""
+    turned = [
+        log.after_stages("cosine_distance_from_initial") for log in _sound(method)
+    ]
+    # Between zeros and anything else the distance is 1; nothing turns so by itself.
+    has_none = np.any(np.stack(turned) == 1, axis=(0, 1))
+    return list(compress(method.runs[0].log.names, has_none))
 
 
 def racing(method: LoggedMethod) -> dict[str, NDArray[np.float64]]:
@@ -84,7 +98,7 @@ def racing(method: LoggedMethod) -> dict[str, NDArray[np.float64]]:
       from how far each component came in all, and for GU 'stage by stage', where
       components that take turns race too.
     """
-    logs = _sound_logs(method)
+    logs = _sound(method)
     moved = {"whole run": [log.after_stages("rmsd_from_initial")[-1] for log in logs]}
     if method.settings.get("unfreeze") == "gu":
         moved["stage by stage"] = [log.after_stages("rmsd_from_before") for log in logs]
@@ -96,14 +110,15 @@ def racing(method: LoggedMethod) -> dict[str, NDArray[np.float64]]:
 
 def describe(methods: Sequence[LoggedMethod]) -> str:
     """Scores by stage, and how unequally components moved, as tables to print."""
-    metric = metric_name(methods[0].settings)
+    metric = metric_name(methods[0].runs[0].record)
     raced = [
         {"method": name_of(method)}
         | {kind: _mean_and_std(values, 3) for kind, values in racing(method).items()}
         for method in methods
     ]
     return (
-        f"{metric} in % after each stage, mean ± standard deviation of the runs:\n"
+        f"{metric} in % after each stage, in which as many layers are trained, mean ± "
+        "standard deviation of the runs:\n"
         f"{aligned(_score_lines(methods))}\n\n"
         "convergence racing (0: all components move alike, 1: one alone moves):\n"
         f"{aligned(raced)}\n"
@@ -111,7 +126,7 @@ def describe(methods: Sequence[LoggedMethod]) -> str:
 
 
 def draw(folder: pathlib.Path, methods: Sequence[LoggedMethod]) -> list[pathlib.Path]:
-    """Draws Figures 1, 2a, 2b, 4 and 5 of the paper.
+    """Draws Figures 1, 2a, 2b, 4 and 5 of the paper, stages counted from 1.
 
     Args:
       folder: the output directory; the figures go to ``figures`` in it.
@@ -130,11 +145,15 @@ def draw(folder: pathlib.Path, methods: Sequence[LoggedMethod]) -> list[pathlib.
             if not method.is_staged or (restarts and start == "before"):
                 continue
             if updates := movement_by_stage(method, f"{measure}_from_{start}"):
+                title = f"{name_of(method)}, compared with {_STARTS[start]}"
+                if measure != "rmsd" and (zeros := zeros_at_first(method)):
+                    title += f"\nwithout what was zeros at first: {', '.join(zeros)}"
                 figure = plotting.plot_updates(
                     updates,
                     beside=_beside(methods, measure) if start == "initial" else {},
                     ylabel=_MEASURES[measure],
-                    title=f"{name_of(method)}, compared with {_STARTS[start]}",
+                    title=title,
+                    first_stage=1,
                 )
                 name = f"figure_{figure_name}_{plots.file_name(method.label)}.png"
                 written.append(plots.save(figure, target / name))
@@ -148,38 +167,33 @@ def name_of(method: LoggedMethod) -> str:
 
 def _score_lines(methods: Sequence[LoggedMethod]) -> list[dict[str, str]]:
     """Scores after each stage by the name of the method, a line for each stage."""
-    columns = {
-        name_of(method): [_mean_and_std(scores) for scores in scores_by_stage(method)]
-        for method in methods
-    }
-    staged = [name_of(method) for method in methods if method.is_staged]
-    blank = dict.fromkeys(columns, "")
-    stages = max((len(columns[name]) for name in staged), default=0)
+    scores = [(m, [_mean_and_std(of) for of in scores_by_stage(m)]) for m in methods]
+    by_stage = [of if m.is_staged else [] for m, of in scores]
+    at_once = ["" if m.is_staged else of[0] for m, of in scores]
     lines = [
-        {"layers trained": f"{stage + 1}"}
-        | blank
-        | {name: columns[name][stage] for name in staged if stage < len(columns[name])}
-        for stage in range(stages)
+        (f"{stage}", *cells)
+        for stage, cells in enumerate(zip_longest(*by_stage, fillvalue=""), start=1)
     ]
-    if at_once := {name: columns[name][0] for name in columns if name not in staged}:
-        lines.append({"layers trained": "all at once"} | blank | at_once)
-    updates = {name_of(method): f"{_updates(method)}" for method in methods}
-    return [*lines, {"layers trained": "updates until then", **updates}]
+    if any(at_once):
+        lines.append(("all at once", *at_once))
+    lines.append(("updates until then", *(f"{_updates(m)}" for m in methods)))
+    names = ["stage", *map(name_of, methods)]
+    return [dict(zip(names, line, strict=True)) for line in lines]
 
 
 def _scores_figure(methods: Sequence[LoggedMethod]) -> Figure:
-    settings = methods[0].settings
-    scores: dict[str, NDArray[np.float64]] = {}
-    for method in methods:
-        values = scores_by_stage(method)
-        scores[name_of(method)] = values if method.is_staged else values[0]
-    runs = {len(method.runs) for method in methods}
-    many = f"{min(runs)}" if len(runs) == 1 else f"{min(runs)} to {max(runs)}"
+    run = methods[0].runs[0].record
+    scores = {
+        name_of(m): of if m.is_staged else of[0]
+        for m, of in zip(methods, map(scores_by_stage, methods), strict=True)
+    }
+    runs = [len(method.runs) for method in methods]
+    many = " to ".join(map(str, sorted({min(runs), max(runs)})))
     return plotting.plot_scores(
         scores,
-        ylabel=f"{metric_name(settings)} (%)",
-        majority=settings["majority_score"],
-        title=f"{settings['task']}: mean and standard deviation of {many} runs",
+        ylabel=f"{metric_name(run)} (%)",
+        majority=run["majority_score"],
+        title=f"{run['task']}: mean and standard deviation of {many} runs",
     )
 
 
@@ -187,15 +201,15 @@ def _beside(
     methods: Sequence[LoggedMethod], measure: str
 ) -> dict[str, dict[str, float]]:
     """The first method without stages, unless its runs diverged: how far it moved."""
-    unstaged = [method for method in methods if not method.is_staged]
-    for method in unstaged:
-        if moved := movement_by_stage(method, f"{measure}_from_initial"):
+    for method in methods:
+        moved = movement_by_stage(method, f"{measure}_from_initial")
+        if moved and not method.is_staged:
             last = {group: float(values[0]) for group, values in moved.items()}
             return {name_of(method): last}
     return {}
 
 
-def _sound_logs(method: LoggedMethod) -> list[ComponentLog]:
+def _sound(method: LoggedMethod) -> list[ComponentLog]:
     return [run.log for run in method.runs if run.record["diverged_at"] is None]
 
 

@@ -1,11 +1,13 @@
 """What the differences between the rows of a table are worth."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from bert_glue.records.run_store import Record
+from bert_glue.report.render import render
 from bert_glue.training.seeds import Seed
 from cwgnc_jax import stability
 
@@ -28,7 +30,9 @@ class Verdict:
     comparison: stability.Comparison
 
     def __str__(self) -> str:
-        return f"{self.task}: {self.comparison}"
+        """What was compared, which way it points, and whether that is shown."""
+        fewest = fewest_seeds(self.comparison.comparisons)
+        return render("verdict.txt", verdict=self, fewest=fewest).strip()
 
     @property
     def better(self) -> str | None:
@@ -80,6 +84,26 @@ def brief_lines(verdicts: Sequence[Verdict], reference: str) -> list[dict[str, s
     return list(lines.values())
 
 
+@functools.cache
+def fewest_seeds(comparisons: int) -> int:
+    """Fewest seeds at which methods with the same seeds can differ visibly at all.
+
+    Args:
+      comparisons: how many comparisons are corrected together.
+
+    Returns:
+      The number at which the test of pairs shows scores that cannot be further apart.
+
+    Examples:
+      >>> fewest_seeds(1), fewest_seeds(2)
+      (6, 7)
+    """
+    seeds = 2
+    while (best := _furthest_apart(seeds)).p_value * comparisons > best.alpha:
+        seeds += 1
+    return seeds
+
+
 def subject(runs: Sequence[Record]) -> tuple[str, str]:
     """Fingerprints of the model and the data of a configuration's runs.
 
@@ -118,7 +142,7 @@ def compare(
     # Enough that the smallest p-value that exchanges can give, 2 / (resamples + 1), is
     # far below what the first of so many corrected comparisons must pass.
     resamples = max(9999, 1000 * len(runs))
-    for task, ours_of, method in _pairs(runs, reference):
+    for task, ours_of, method in pairs(runs, reference):
         ours, theirs = runs[task, ours_of], runs[task, method]
         first, second, paired = _samples(ours, theirs)
         if min(len(first), len(second)) < 2:
@@ -144,31 +168,7 @@ def compare(
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Shares:
-    """Where the spread of crossed seeds comes from; shares of the variance, sum 1.
-
-    Attributes:
-      init: between initialisations.
-      data: between data orders.
-      both: what only a certain pair of the two does.
-      init_by_chance: mean of ``init`` if neither seed by itself does anything.
-      data_by_chance: that of ``data``.
-    """
-
-    init: float
-    data: float
-    both: float
-    init_by_chance: float
-    data_by_chance: float
-
-    @property
-    def both_by_chance(self) -> float:
-        """That of ``both``."""
-        return 1 - self.init_by_chance - self.data_by_chance
-
-
-def shares(runs: Sequence[Record]) -> Shares | None:
+def shares(runs: Sequence[Record]) -> dict[str, tuple[float, float]]:
     """Splits the variance of crossed seeds, as an analysis of variance does.
 
     Scores dealt to the grid at random give each part its share of the degrees of
@@ -178,42 +178,54 @@ def shares(runs: Sequence[Record]) -> Shares | None:
       runs: finished runs of a configuration.
 
     Returns:
-      The shares; None unless the runs are all pairs of at least two init seeds and
-      two data seeds, with scores that differ.
+      By where it comes from each share of the variance, and what it would be by
+      chance if neither seed by itself did anything; each sum to 1. Nothing, unless the
+      runs are all pairs of at least two init seeds and two data seeds, with scores
+      that differ.
     """
     scores = _by_seed(runs)
     inits, datas = (sorted(set(seeds)) for seeds in zip(*scores, strict=True))
-    if min(len(inits), len(datas)) < 2 or len(scores) != len(inits) * len(datas):
-        return None
-    grid = np.array([[scores[Seed(init, data)] for data in datas] for init in inits])
-    total = float(np.var(grid))
-    if total == 0:
-        return None
-    init = float(np.var(grid.mean(axis=1))) / total
-    data = float(np.var(grid.mean(axis=0))) / total
-    by_chance = [(len(seeds) - 1) / (grid.size - 1) for seeds in (inits, datas)]
-    return Shares(init, data, max(0.0, 1 - init - data), *by_chance)
+    grid = np.array([[scores.get(Seed(i, d), np.nan) for d in datas] for i in inits])
+    total = np.var(grid)
+    # NaN where a pair is missing.
+    if min(grid.shape) < 2 or not total > 0:
+        return {}
+    init, data = (float(np.var(grid.mean(axis=axis)) / total) for axis in (1, 0))
+    of_init, of_data = ((seeds - 1) / (grid.size - 1) for seeds in grid.shape)
+    return {
+        "between initialisations": (init, of_init),
+        "between data orders": (data, of_data),
+        "in their pairing": (max(0.0, 1 - init - data), 1 - of_init - of_data),
+    }
 
 
 def epochs(run: Record) -> int:
     """How many epochs the model that was scored has been trained for, in all.
 
     Args:
-      run: a finished run.
+      run: a finished run, or what will be recorded of its configuration.
 
     Returns:
       The number. Settings give that of a stage: what unfreezes layers goes on from
       the stage before, unless it restarts.
     """
-    if run.get("unfreeze") == "gu" and run["history"]:
+    if run.get("unfreeze") == "gu" and run.get("history"):
         return round(run["history"][-1]["epoch"])
     return run["epochs"]
 
 
-def _pairs(
+def pairs(
     runs: Mapping[tuple[str, str], Sequence[Record]], reference: str
 ) -> list[tuple[str, str, str]]:
-    """What is compared: task, the reference or its variant, the other method."""
+    """What is compared of some runs, or of what will be recorded of them.
+
+    Args:
+      runs: records of one or more runs by task and label of the method.
+      reference: label of the method that the others are compared with.
+
+    Returns:
+      Task, the reference or its variant, and the other method.
+    """
     pairs = []
     tasks = list(dict.fromkeys(task for task, _ in runs))
     for (task, ours_of), ours in runs.items():
@@ -232,6 +244,11 @@ def _pairs(
                 pairs.append((task, ours_of, method))
     # Task by task, those with the reference itself first.
     return sorted(pairs, key=lambda pair: (tasks.index(pair[0]), pair[1] != reference))
+
+
+def _furthest_apart(seeds: int) -> stability.Comparison:
+    # All exchanges, of which there are few where so few seeds suffice.
+    return stability.compare_scores([1] * seeds, [0] * seeds, resamples=2**seeds)
 
 
 def _samples(

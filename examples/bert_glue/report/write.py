@@ -6,9 +6,9 @@ import pathlib
 from collections.abc import Sequence
 
 from bert_glue.records import manifest
-from bert_glue.records.designs import ALL, Design
+from bert_glue.records.designs import ALL, Design, choose_reference
 from bert_glue.records.files import RecordsError, replace_file
-from bert_glue.records.run_store import RunStore, normalised_label, settings_of
+from bert_glue.records.run_store import RunStore, settings_of
 from bert_glue.report import formats, page
 from bert_glue.report.tables import Table, build
 
@@ -16,19 +16,19 @@ PAGE = "index.html"
 
 
 def read(
-    records: RunStore, number: str | None = None, reference: str | None = None
+    records: RunStore, name: str | None = None, reference: str | None = None
 ) -> list[Table]:
     """The tables of a folder.
 
     Args:
       records: the folder.
-      number: number of the one table that is wanted, :data:`ALL` for one of all runs;
+      name: name of the one table that is wanted, :data:`ALL` for one of all runs;
         by default all tables that are known.
       reference: label of the method that others are compared with, if not the one
         that was chosen when the runs were made.
 
     Returns:
-      The tables that have runs, in the order of their numbers; for a folder of which
+      The tables that have runs, in the order of their names; for a folder of which
       no table is known, one of all its runs.
 
     Raises:
@@ -38,15 +38,15 @@ def read(
     runs = records.read()
     known = manifest.read(records.folder)["tables"]
     designs = [Design.from_json(name, known[name]) for name in sorted(known)]
-    if runs and (number == ALL or not designs):
+    if runs and (name == ALL or not designs):
         designs = [Design.of_records(runs)]
-    if number is not None:
-        designs = [design for design in designs if design.number == number]
-    if reference is not None:
+    if name is not None:
+        designs = [design for design in designs if design.name == name]
+    if designs and reference is not None:
         designs = _referred(designs, reference)
     tables = [table for design in designs if (table := build(design, runs)).cells]
     if not tables:
-        of_table = f" of table {number}" if number else ""
+        of_table = f" of table {name}" if name else ""
         raise RecordsError(f"no runs{of_table} are recorded in {records.folder}")
     return tables
 
@@ -91,12 +91,11 @@ def write(records: RunStore, tables: Sequence[Table]) -> list[pathlib.Path]:
     """
     content = {}
     for table in tables:
-        number = table.design.number
-        name = "table" if number == ALL else f"table{number}"
-        content[f"{name}.md"] = formats.markdown(table)
-        content[f"{name}.tex"] = formats.latex(table)
-        content[f"{name}.csv"] = formats.csv_text(table)
-        content[f"{name}_comparisons.csv"] = formats.comparisons_csv(table)
+        name = "table" if table.design.name == ALL else f"table{table.design.name}"
+        for kind in ("md", "tex", "csv"):
+            content[f"{name}.{kind}"] = formats.fill(f"table.{kind}", table=table)
+        comparisons = formats.fill("comparisons.csv", table=table)
+        content[f"{name}_comparisons.csv"] = comparisons
     content[PAGE] = page.page(tables, manifest.read(records.folder))
     for name, text in content.items():
         replace_file(records.folder / name, text.encode())
@@ -104,12 +103,8 @@ def write(records: RunStore, tables: Sequence[Table]) -> list[pathlib.Path]:
 
 
 def _referred(designs: Sequence[Design], reference: str) -> list[Design]:
-    reference = normalised_label(reference)
-    accepted = dict.fromkeys(label for design in designs for label in design.methods)
-    if designs and reference not in accepted:
-        raise ValueError(
-            f"the reference is {reference!r}; accepted are {', '.join(accepted)}"
-        )
+    labels = dict.fromkeys(label for design in designs for label in design.methods)
+    reference = choose_reference(list(labels), reference)
     # Another table of the folder may lack that row.
     return [
         dataclasses.replace(design, reference=reference)

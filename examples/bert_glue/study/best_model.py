@@ -1,5 +1,6 @@
 """The best run's model: kept, saved for others to load, and used to predict."""
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -13,9 +14,10 @@ import numpy as np
 from bert_glue.data.examples import Examples
 from bert_glue.devices import processes
 from bert_glue.model import checkpoint
+from bert_glue.records.failures import failure
 from bert_glue.records.files import UNFINISHED
 from bert_glue.records.run_store import Record, RunStore
-from bert_glue.study.configuration import Configuration
+from bert_glue.study.configuration import Configuration, runs_of
 from bert_glue.study.programs import make_trainers
 from bert_glue.study.progress import Progress
 from bert_glue.study.run_group import GroupResult, train_group
@@ -33,6 +35,7 @@ class NoBestRun(Exception):
     """Every run diverged."""
 
 
+@dataclasses.dataclass
 class BestModel:
     """Keeps the parameters of the best run of a study.
 
@@ -42,17 +45,19 @@ class BestModel:
       saved: whether to save the parameters too, in the layout of Hugging Face.
     """
 
-    def __init__(self, records: RunStore, subject: Subject, *, saved: bool) -> None:
-        self._records = records
-        self._subject = subject
-        self._saved = saved
-        self._score = -np.inf
+    records: RunStore
+    subject: Subject
+    _: dataclasses.KW_ONLY
+    saved: bool
+
+    def __post_init__(self) -> None:
+        self._rank = (False, -np.inf)
         self._kept: tuple[str, Params] | None = None
 
     @property
     def folder(self) -> pathlib.Path:
         """Where the model is saved."""
-        return self._records.folder / MODEL
+        return self.records.folder / MODEL
 
     def offer(
         self, runs: Sequence[Record], trainers: Sequence[Trainer], result: GroupResult
@@ -65,8 +70,8 @@ class BestModel:
           result: what became of them.
         """
         for row, run in enumerate(runs):
-            if run["diverged_at"] is None and run["score"] > self._score:
-                self._score = run["score"]
+            if run["diverged_at"] is None and _rank(run) > self._rank:
+                self._rank = _rank(run)
                 params = jax.tree.map(lambda leaf, at=row: leaf[at], result.params)
                 self._kept = run["run"], trainers[0].placement.fetch(params)
 
@@ -94,23 +99,21 @@ class BestModel:
           RecordsError: if the model cannot be saved.
         """
         by_name = {each.name: each for each in configurations}
-        sound = [
-            run
-            for run in self._records.read()
-            if run["configuration"] in by_name
-            and (run["init_seed"], run["data_seed"]) in set(seeds)
-            and run["diverged_at"] is None
-        ]
+        runs = runs_of(self.records.read(), configurations, seeds)
+        sound = [run for run in runs if run["diverged_at"] is None]
         if not sound:
             raise NoBestRun("there is no best run to keep: every run diverged")
-        record = max(sound, key=lambda run: run["score"])
+        record = max(sound, key=_rank)
+        if record["failed"]:
+            why = f"{record['run']}, the best run, failed: {failure(record)}"
+            progress.note(f"note: every run failed; {why}")
         configuration = by_name[record["configuration"]]
         params = processes.agree(lambda: self._parameters(record))
         if params is None:
             record, params = _train_again(configuration, record, progress)
         if not configuration.recipe.segment_ids:
             params = _without_segments(params)
-        if self._saved:
+        if self.saved:
             self._save(record, params)
         return record, params
 
@@ -123,15 +126,15 @@ class BestModel:
             if saved.get("run") != record["run"]:
                 return None
             read = checkpoint.read(self.folder)
-            return checkpoint.fill(read, self._subject.shapes).params
+            return checkpoint.fill(read, self.subject.shapes).params
         # A checkpoint that cannot be used is a ValueError, too.
         except (OSError, ValueError):
             return None
 
     def _save(self, record: Record, params: Params) -> None:
-        folder = self._records.folder
+        folder = self.records.folder
         with (
-            self._records.locked(),
+            self.records.locked(),
             tempfile.TemporaryDirectory(
                 dir=folder, prefix=".model-", suffix=UNFINISHED
             ) as scratch,
@@ -139,10 +142,10 @@ class BestModel:
             new, old = pathlib.Path(scratch) / "new", pathlib.Path(scratch) / "old"
             checkpoint.save(
                 new,
-                self._subject.config,
+                self.subject.config,
                 params,
-                labels=self._subject.task.labels,
-                tokenizer_from=self._subject.folder,
+                labels=self.subject.task.labels,
+                tokenizer_from=self.subject.folder,
             )
             text = json.dumps({"run": record["run"], "score": record["score"]})
             (new / _RUN).write_text(text + "\n")
@@ -170,12 +173,17 @@ def predict(subject: Subject, params: Params, examples: Examples) -> str:
     if subject.task.is_regression:
         lines = [f"{index}\t{value:.4f}" for index, value in enumerate(answers)]
         return "\n".join(["index\tprediction", *lines, ""])
-    chances = np.asarray(jax.nn.softmax(logits, axis=-1))
+    chances = np.asarray(jax.nn.softmax(logits, axis=-1)).max(axis=-1)
     lines = [
-        f"{index}\t{subject.task.labels[answer]}\t{chances[index, answer]:.4f}"
-        for index, answer in enumerate(answers)
+        f"{index}\t{subject.task.labels[answer]}\t{chance:.4f}"
+        for index, (answer, chance) in enumerate(zip(answers, chances, strict=True))
     ]
     return "\n".join(["index\tprediction\tprobability", *lines, ""])
+
+
+def _rank(run: Record) -> tuple[bool, float]:
+    """What makes a run better than another: first of all, that it did not fail."""
+    return not run["failed"], run["score"]
 
 
 def _without_segments(params: Params) -> Params:

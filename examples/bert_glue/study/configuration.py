@@ -1,14 +1,17 @@
 """A configuration: a model, a task and a method."""
 
 import dataclasses
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from bert_glue.data import metrics
 from bert_glue.records.files import identity
+from bert_glue.records.run_store import Record
 from bert_glue.training.recipe import Recipe
 from bert_glue.training.seeds import Seed
+from bert_glue.training.stages import make_stages
 from bert_glue.training.subjects import Subject
 
 
@@ -29,14 +32,23 @@ class Configuration:
     @property
     def fields(self) -> dict[str, Any]:
         """What is recorded of the configuration."""
-        held_out = self.subject.held_out
+        subject = self.subject
+        files = dict(zip(("train", "evaluation"), subject.files, strict=False))
         return self._deciding() | {
-            **({"held_out": held_out} if held_out else {}),
+            **({"held_out": subject.held_out} if subject.held_out else {}),
             "label": self.recipe.label,
             "model": self.model,
-            "train_examples": len(self.subject.train.lengths),
-            "eval_examples": len(self.subject.evaluation.lengths),
-            "majority_score": self.subject.majority_score,
+            **({"files": files} if files else {}),
+            "classes": list(subject.task.labels),
+            "train_examples": len(subject.train.lengths),
+            "eval_examples": len(subject.evaluation.lengths),
+            "majority_score": subject.majority_score,
+            "constant_score": subject.constant_score,
+            "constant_loss": subject.constant_loss,
+            "truncation": {
+                "share": subject.truncated_share,
+                "longest": subject.longest,
+            },
         }
 
     @property
@@ -47,6 +59,21 @@ class Configuration:
     def run(self, seed: Seed) -> str:
         """Name of a run of this configuration."""
         return f"{self.subject.task.name}-{self.recipe.name}-{self.name}-{seed.name}"
+
+    def check(self) -> None:
+        """Checks what a recipe alone cannot: that model and examples are large enough.
+
+        Raises:
+          ValueError: if it has more stages than the model layers, or a batch would
+            hold more examples than there are.
+        """
+        make_stages(self.recipe, self.subject.shapes)
+        size, examples = self.recipe.batch_size, len(self.subject.train.lengths)
+        if size > examples:
+            raise ValueError(
+                f"batch_size is {size} in the method {self.recipe.name}, but there are "
+                f"{examples} examples to train on; accepted is 1 to {examples}"
+            )
 
     def score(self, logits: np.ndarray) -> float:
         """Score in per cent of the evaluation examples' logits."""
@@ -69,3 +96,28 @@ class Configuration:
             "model_fingerprint": subject.model_fingerprint,
             "data_fingerprint": subject.data_fingerprint,
         }
+
+
+def runs_of(
+    records: Iterable[Record],
+    configurations: Sequence[Configuration],
+    seeds: Sequence[Seed],
+) -> list[Record]:
+    """The records of some configurations and seeds, and of nothing else.
+
+    Args:
+      records: finished runs.
+      configurations: which of them, in their order.
+      seeds: likewise.
+
+    Returns:
+      Those that there are, configuration by configuration.
+    """
+    order = {each.name: rank for rank, each in enumerate(configurations)}
+    wanted = [
+        run
+        for run in records
+        if run["configuration"] in order
+        and Seed(run["init_seed"], run["data_seed"]) in set(seeds)
+    ]
+    return sorted(wanted, key=lambda run: order[run["configuration"]])

@@ -57,12 +57,15 @@ def plan_groups(
       >>> plan = plan_groups(25, bytes_per_seed=5 << 30, bytes_available=77 << 30,
       ...                    gain=True)
       >>> plan.group_size, plan.reason
-      (13, '15 seeds of 5.0 GiB fit in the 77.0 GiB that are free; 2 groups')
+      (13, '13 take 65.0 GiB of the 77.0 GiB that are free, as estimated; 2 groups')
     """
+
+    def bytes_of(seeds: int) -> int:
+        return math.ceil(seeds / places) * bytes_per_seed
+
     fit = places * (bytes_available // max(1, bytes_per_seed))
-    free = gibibytes(bytes_available)
     if (wanted or 1) > fit:
-        needed = gibibytes(math.ceil((wanted or 1) / places) * bytes_per_seed)
+        needed, free = gibibytes(bytes_of(wanted or 1)), gibibytes(bytes_available)
         who = "training needs" if wanted is None else f"{wanted} parallel seeds need"
         remedy = f"accepted is 1 to {fit}" if fit else f"{_LESS} needs less"
         raise ValueError(f"{who} about {needed}, but only {free} are free; {remedy}")
@@ -71,11 +74,9 @@ def plan_groups(
     if not gain:
         reason = "on this device a model of this size gains nothing from more"
         return Plan(min(places, seeds), reason)
-    if seeds <= fit:
-        return Plan(seeds, f"all fit in the {free} that are free")
-    size, groups = _even_groups(seeds, fit, places)
-    have = f"{fit} seeds of {gibibytes(bytes_per_seed)} fit in the {free} that are free"
-    return Plan(size, f"{have}; {groups} groups")
+    return largest_group(
+        bytes_of, seeds, bytes_available, places=places, how="estimated"
+    )
 
 
 def largest_group(
@@ -85,6 +86,7 @@ def largest_group(
     *,
     places: int = 1,
     all_first: bool = False,
+    how: str = "compiled",
 ) -> Plan:
     """Finds how many seeds fit side by side by compiling for a few sizes of groups.
 
@@ -99,6 +101,7 @@ def largest_group(
         multiple of it.
       all_first: whether to try first if all seeds fit at once, as there is reason to
         think so.
+      how: how that memory is known, for the user.
 
     Returns:
       The plan.
@@ -121,7 +124,7 @@ def largest_group(
         reason = (
             f"{size} take {gibibytes(bytes_of(size))}"
             f"{'' if places == 1 else ' of each device'} of the {free} that are free, "
-            f"as compiled{f'; {groups} groups' if groups > 1 else ''}"
+            f"as {how}{f'; {groups} groups' if groups > 1 else ''}"
         )
         return Plan(size, reason)
 
@@ -139,7 +142,8 @@ def largest_group(
         each_more = max(1, bytes_of(2 * places) - one)
         fit = min(all_seeds, places * (1 + (available - one) // each_more))
     while fit > places:
-        size, _ = _even_groups(seeds, fit, places)
+        # Groups of about equal size: none runs nearly alone at last.
+        size = math.ceil(seeds / math.ceil(seeds / fit) / places) * places
         if bytes_of(size) <= available:
             return plan(size)
         fit = size - places
@@ -175,9 +179,3 @@ def bytes_per_seed(subject: Subject, recipe: Recipe) -> int:
 def gibibytes(count: int) -> str:
     """A number of bytes, for the user."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**28 else f"{count / 2**20:.0f} MiB"
-
-
-def _even_groups(seeds: int, fit: int, places: int) -> tuple[int, int]:
-    """Size and number of groups of about equal size: none runs nearly alone at last."""
-    groups = math.ceil(seeds / fit)
-    return math.ceil(seeds / groups / places) * places, groups

@@ -1,5 +1,6 @@
 """The compiled programs of a configuration, and how many seeds they train at once."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 
@@ -29,6 +30,7 @@ class StudyStopped(Exception):
     """The runs that are missing cannot be done here; the message says why."""
 
 
+@dataclasses.dataclass(eq=False)
 class Programs:
     """The programs of one configuration.
 
@@ -49,32 +51,31 @@ class Programs:
         :func:`make_trainers` makes them.
     """
 
-    def __init__(
-        self,
-        configuration: Configuration,
-        seeds: int,
-        wanted: int | None = None,
-        *,
-        axes: Mapping[str, int] | None = None,
-        recording: bool = False,
-    ) -> None:
-        self._subject, self._recipe = configuration.subject, configuration.recipe
-        self._seeds = seeds
-        self._axes = axes
-        self._recording = recording
+    configuration: Configuration
+    seeds: int
+    wanted: int | None = None
+    _: dataclasses.KW_ONLY
+    axes: Mapping[str, int] | None = None
+    recording: bool = False
+
+    def __post_init__(self) -> None:
+        self._subject = self.configuration.subject
+        self._recipe = self.configuration.recipe
         self.workload = functools.cache(
             functools.partial(self._subject.workload, self._recipe)
         )
         # Two sizes: that of all groups, and what is left over for the last one.
         self.trainers = functools.lru_cache(maxsize=2)(
-            functools.partial(make_trainers, configuration, recording=recording)
+            functools.partial(
+                make_trainers, self.configuration, recording=self.recording
+            )
         )
-        self.plan = processes.agree(lambda: self._plan(wanted))
-        self._is_settled = wanted is not None or mesh.on_cpu()
+        self.plan = processes.agree(self._plan)
+        self._is_settled = self.wanted is not None or mesh.on_cpu()
 
     def placement(self, seeds: int) -> Placement:
         """Where so many seeds lie on the mesh."""
-        return mesh.choose(self._axes, seeds, self._recipe.batch_size)
+        return mesh.choose(self.axes, seeds, self._recipe.batch_size)
 
     def settle(self, say: Callable[[str], None]) -> int:
         """How many seeds run side by side, found out by compiling where that is due.
@@ -91,15 +92,15 @@ class Programs:
         if self._is_settled:
             return self.plan.group_size
         self._is_settled = True
-        places = self.placement(self._seeds).seeds
+        places = self.placement(self.seeds).seeds
         free = processes.agree(lambda: memory.free_bytes_each(jax.local_devices()))
         available = int(free * (1 - _RESERVE))
         estimate = bytes_per_seed(self._subject, self._recipe)
-        may_fit = estimate * -(-self._seeds // places) <= available
+        may_fit = estimate * -(-self.seeds // places) <= available
         say(f"{self._recipe.label}: compiling, to see how many seeds fit")
         try:
             self.plan = largest_group(
-                self._bytes, self._seeds, available, places=places, all_first=may_fit
+                self._bytes, self.seeds, available, places=places, all_first=may_fit
             )
         except ValueError as error:
             raise StudyStopped(str(error)) from error
@@ -118,7 +119,7 @@ class Programs:
         """
         self.close()
         name = self._recipe.label
-        smallest = min(seeds, self.placement(self._seeds).seeds)
+        smallest = min(seeds, self.placement(self.seeds).seeds)
         if seeds <= smallest:
             raise StudyStopped(
                 f"{name}: out of memory with the fewest seeds side by side, {seeds}; "
@@ -134,27 +135,27 @@ class Programs:
         self.trainers.cache_clear()
         self.workload.cache_clear()
 
-    def _plan(self, wanted: int | None) -> Plan:
+    def _plan(self) -> Plan:
         """How many seeds run side by side, as far as known before compiling.
 
         On a CPU it is settled, by an estimate; on an accelerator all seeds unless the
         user says otherwise, and the compiled programs tell how many fit.
         """
         # Outside of the branch: a mesh that does not fit is to show at once.
-        places = self.placement(wanted or self._seeds).seeds
+        places = self.placement(self.wanted or self.seeds).seeds
         if mesh.on_cpu():
             return plan_groups(
-                self._seeds,
+                self.seeds,
                 bytes_per_seed=bytes_per_seed(self._subject, self._recipe),
                 bytes_available=memory.free_bytes_each(jax.local_devices()),
                 gain=_is_small(self._subject),
-                wanted=wanted,
+                wanted=self.wanted,
                 places=places,
             )
-        if wanted is not None:
-            return Plan(min(wanted, self._seeds), "as asked for")
+        if self.wanted is not None:
+            return Plan(min(self.wanted, self.seeds), "as asked for")
         reason = "at most: the compiled program will tell how many fit"
-        return Plan(self._seeds, reason)
+        return Plan(self.seeds, reason)
 
     def _bytes(self, group_size: int) -> int:
         """Memory of each device that a group takes."""
@@ -170,7 +171,7 @@ class Programs:
         # Beside the training: the best ones; those before the first and the last
         # stage, where components are recorded; those between two stages.
         best, stages = self._recipe.keep == "best", len(trainers) > 1
-        beside = (best + 2 * self._recording + stages) * params
+        beside = (best + 2 * self.recording + stages) * params
         if workload.placement.name:
             # On one device the checkpoint's parameters lay there before.
             beside += memory.tree_bytes(workload.pretrained)

@@ -1,13 +1,20 @@
-"""Progress bars with loss, score and time left; none where nobody is watching."""
+"""Progress bars with loss, score and time left; a line now and then in a log."""
 
+import functools
+import io
 import sys
-from typing import Any
+import threading
 
 from tqdm import tqdm
 
 from bert_glue.devices import processes
+from bert_glue.devices.terminal import printable
 from bert_glue.training.recipe import Recipe
 from bert_glue.training.seeds import Seed
+
+_SECONDS = 30.0
+"""Where no bars are drawn, a line says how far it is this often."""
+_LINE = "{desc}: {n} of {total} steps, {elapsed} gone, {remaining} left{postfix}"
 
 
 class Progress:
@@ -25,10 +32,28 @@ class Progress:
         # Known to all processes: what is looked at decides where training stops.
         self.shown = processes.agree(sys.stderr.isatty) if shown is None else shown
         self._speaks = processes.is_first()
-        self._runs = self._bar(runs, "runs", 0, "run")
+        bar = functools.partial(
+            tqdm,
+            leave=False,
+            dynamic_ncols=True,
+            disable=not self._speaks,
+            # What is not drawn is counted all the same.
+            file=sys.stderr if self.shown else io.StringIO(),
+        )
+        self._runs = bar(
+            desc="runs",
+            total=runs,
+            unit="run",
+            bar_format=None if self.shown else "{n} of {total} runs done",
+        )
         # There is nothing to count before the first step.
-        self._steps = self._bar(0, "preparing ...", 1, "step", "{desc}")
+        self._steps = bar(
+            desc="preparing ...", total=0, unit="step", bar_format="{desc}", position=1
+        )
         self._shown_values: dict[str, str] = {}
+        self._closed = threading.Event()
+        if self._speaks and not self.shown:
+            threading.Thread(target=self._say_now_and_then, daemon=True).start()
 
     def start(self, recipe: Recipe, seeds: list[Seed], steps: int) -> None:
         """A group of seeds begins."""
@@ -36,7 +61,7 @@ class Progress:
         more = ", ..." if len(seeds) > 6 else ""
         many = "seeds" if len(seeds) > 1 else "seed"
         self._shown_values.clear()
-        self._steps.bar_format = None
+        self._steps.bar_format = None if self.shown else _LINE
         self._steps.set_description_str(f"{recipe.label}, {many} {names}{more}")
         self._steps.set_postfix_str("")
         self._steps.reset(steps)
@@ -61,24 +86,15 @@ class Progress:
     def note(self, text: str) -> None:
         """Prints a line above the bars."""
         if self._speaks:
-            tqdm.write(text, file=sys.stdout)
+            tqdm.write(printable(text), file=sys.stdout)
             sys.stdout.flush()
 
     def close(self) -> None:
         """Removes the bars."""
+        self._closed.set()
         self._steps.close()
         self._runs.close()
 
-    def _bar(
-        self, total: int, text: str, position: int, unit: str, form: str | None = None
-    ) -> "tqdm[Any]":
-        return tqdm(
-            total=total,
-            desc=text,
-            unit=unit,
-            bar_format=form,
-            position=position,
-            leave=False,
-            dynamic_ncols=True,
-            disable=not (self.shown and self._speaks),
-        )
+    def _say_now_and_then(self) -> None:
+        while not self._closed.wait(_SECONDS):
+            print(f"{self._steps}; {self._runs}", file=sys.stderr, flush=True)

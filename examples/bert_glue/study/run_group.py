@@ -13,8 +13,9 @@ from bert_glue.records.resume import Checkpoint
 from bert_glue.study.progress import Progress
 from bert_glue.training.evaluation import Params
 from bert_glue.training.group_state import GroupState, Score
+from bert_glue.training.journal import Evaluation, kept_evaluation
 from bert_glue.training.seeds import Seed
-from bert_glue.training.segments import cut_run
+from bert_glue.training.segments import Segment, cut_run
 from bert_glue.training.trainer import Trainer
 
 
@@ -27,17 +28,21 @@ class Outcome:
       score: its score in per cent: of the last evaluation, or of the best if the
         recipe keeps that.
       train_loss: mean loss of the steps of the last epoch; NaN if it diverged.
-      history: one dict for each evaluation: step, epoch, score, the mean loss of
-        the steps since the one before, and the stage where there are several.
+      history: one dict for each evaluation: step, epoch, score, counts of the
+        answers, the mean loss of the steps since the one before, and the stage where
+        there are several.
       diverged_at: number of the first step (from 1) whose loss was not finite, or
         after which the logits were not; None if there was none.
+      predicted: how often the evaluation that is scored answered with each class;
+        None for regression.
     """
 
     seed: Seed
     score: float
     train_loss: float
-    history: list[dict[str, Any]]
+    history: list[Evaluation]
     diverged_at: int | None
+    predicted: list[int] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,33 +119,52 @@ def train_group(
             mean = losses[:, segment.start : segment.stop].mean()
             progress.advance(segment.stop - segment.start, loss=float(mean))
         if segment.is_evaluation:
-            scores = group.evaluate(segment, score)
-            progress.advance(0, score=float(np.mean(scores)))
+            _evaluate(group, segment, score, seeds, progress)
             if checkpoint is not None and segment.done < steps and checkpoint.is_due():
                 facts, arrays = group.save(segment, time.perf_counter() - began)
                 arrays = trainer.placement.gather(arrays)
                 checkpoint.save(segment.done, facts, arrays)
     progress.finish(len(seeds))
-    return _result(group, seeds, began)
+    return _result(group, seeds, trainers[-1], began)
 
 
-def _result(group: GroupState, seeds: list[Seed], began: float) -> GroupResult:
-    best = group.best
-    params = best.params if best else jax.block_until_ready(group.before)
+def _evaluate(
+    group: GroupState,
+    segment: Segment,
+    score: Score,
+    seeds: list[Seed],
+    progress: Progress,
+) -> None:
+    known = list(group.diverged)
+    scores = group.evaluate(segment, score)
+    # What is not looked at is counted once it is scored.
+    taken = 0 if progress.shown else segment.stop - segment.start
+    progress.advance(taken, score=float(np.mean(scores)))
+    for seed, before, now in zip(seeds, known, group.diverged, strict=False):
+        if now != before:
+            progress.note(f"  seed {seed.name} diverged at step {now:,}")
+
+
+def _result(
+    group: GroupState, seeds: list[Seed], last: Trainer, began: float
+) -> GroupResult:
+    keep = last.recipe.keep
+    params = group.best if keep == "best" else jax.block_until_ready(group.before)
+    # On several devices places may be left over; there the first seed runs again.
+    recorded = {name: rows[: len(seeds)] for name, rows in group.joined().items()}
+    last_epoch = recorded["losses"][:, -last.steps_per_epoch :]
     outcomes = [
         Outcome(
             seed,
-            best.scores[run] if best else group.history[run][-1]["score"],
-            group.last_losses[run],
-            group.history[run],
-            group.diverged[run],
+            (kept := kept_evaluation({"history": history, "keep": keep}))["score"],
+            float(losses.mean()),
+            history,
+            diverged_at,
+            kept["predicted"],
         )
-        # On several devices places may be left over; there the first seed runs again.
-        for run, seed in enumerate(seeds)
+        for seed, history, diverged_at, losses in zip(
+            seeds, group.history, group.diverged, last_epoch, strict=False
+        )
     ]
-    return GroupResult(
-        outcomes,
-        group.seconds + time.perf_counter() - began,
-        params,
-        {name: rows[: len(seeds)] for name, rows in group.joined().items()},
-    )
+    seconds = group.seconds + time.perf_counter() - began
+    return GroupResult(outcomes, seconds, params, recorded)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 import cwgnc_jax
-from bert_glue.devices import processes
 from bert_glue.model.bert import layer_components
 from bert_glue.records.component_logs import ComponentLogs
+from bert_glue.records.failures import failure
 from bert_glue.records.run_store import Record
 from bert_glue.study.configuration import Configuration
 from bert_glue.study.run_group import GroupResult
@@ -35,7 +35,7 @@ def make_records(
       A record for each run, in their order.
     """
     subject, mesh = configuration.subject, trainers[0].placement.name
-    released = subject.task.failed_below
+    classes, released = subject.task.labels, subject.task.failed_below
     common = {
         "steps": sum(trainer.steps for trainer in trainers),
         "seconds": result.seconds / len(result.outcomes),
@@ -44,27 +44,28 @@ def make_records(
         **surroundings,
         "hardware": surroundings["hardware"] | ({"mesh": mesh} if mesh else {}),
     }
-    return [
-        {
-            "run": configuration.run(seed := outcome.seed),
+    records = []
+    for outcome in result.outcomes:
+        seed, score, counts = outcome.seed, outcome.score, outcome.predicted
+        is_below = has_failed(score, subject.majority_score)
+        record = {
+            "run": configuration.run(seed),
             "configuration": configuration.name,
             **configuration.fields,
+            **vars(outcome),
             "seed": seed.init if seed.init == seed.data else seed.name,
             "init_seed": seed.init,
             "data_seed": seed.data,
-            "score": outcome.score,
-            "failed": outcome.diverged_at is not None
-            or has_failed(outcome.score, subject.majority_score),
+            "predicted": counts and dict(zip(classes, counts, strict=True)),
+            "failed_majority": outcome.diverged_at is not None or is_below,
             "failed_released": None
             if released is None
-            else has_failed(outcome.score, released),
-            "train_loss": outcome.train_loss,
-            "diverged_at": outcome.diverged_at,
-            "history": outcome.history,
+            else has_failed(score, released),
             **common,
         }
-        for outcome in result.outcomes
-    ]
+        record["failed"] = bool(failure(record))
+        records.append(record)
+    return records
 
 
 def keep_components(
@@ -99,11 +100,8 @@ def keep_components(
         trained = [names.index(name) for name in trainer.component_names]
         common[f"trained/{stage}"] = np.array(trained, np.int64)
 
-    def write() -> None:
-        for row, run in enumerate(runs):
-            recorded = {
-                f"recorded/{name}": rows[row] for name, rows in result.recorded.items()
-            }
-            logs.write(run["run"], common | recorded)
-
-    processes.agree(write)
+    for row, run in enumerate(runs):
+        recorded = {
+            f"recorded/{name}": rows[row] for name, rows in result.recorded.items()
+        }
+        logs.write(run["run"], common | recorded)

@@ -1,6 +1,7 @@
 """Many runs: which are missing, doing them group by group, keeping what they give."""
 
 import contextlib
+import dataclasses
 import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,12 +23,12 @@ from bert_glue.study.run_group import train_group
 from bert_glue.study.run_record import keep_components, make_records
 from bert_glue.study.shards import Shard, share
 from bert_glue.training.seeds import Seed
-from bert_glue.training.stages import make_stages
 from bert_glue.training.trainer import Trainer
 
 _WAIT_SECONDS = 2.0
 
 
+@dataclasses.dataclass(eq=False)
 class Study:
     """The runs of several configurations with the same seeds.
 
@@ -46,54 +47,48 @@ class Study:
         under way; 0 for none.
 
     Raises:
-      ValueError: if there is not enough memory, the mesh does not fit, a recipe has
-        more stages than the model layers, or another process that runs this
+      ValueError: if there is not enough memory, the mesh does not fit, a recipe
+        does not fit the model or the examples, or another process that runs this
         program with us has read other files.
     """
 
-    def __init__(
-        self,
-        configurations: Sequence[Configuration],
-        seeds: Sequence[Seed],
-        records: RunStore,
-        *,
-        parallel_seeds: int | None = None,
-        shard: Shard | None = None,
-        best_model: BestModel | None = None,
-        component_logs: ComponentLogs | None = None,
-        axes: Mapping[str, int] | None = None,
-        checkpoint_minutes: float = 0,
-    ) -> None:
-        self.configurations = configurations
-        self.seeds = seeds
-        self.records = records
-        self._shares = share(configurations, seeds, shard)
-        self._parallel_seeds = parallel_seeds
-        self._best_model = best_model
-        self._logs = component_logs
+    configurations: Sequence[Configuration]
+    seeds: Sequence[Seed]
+    records: RunStore
+    _: dataclasses.KW_ONLY
+    parallel_seeds: int | None = None
+    shard: Shard | None = None
+    best_model: BestModel | None = None
+    component_logs: ComponentLogs | None = None
+    axes: Mapping[str, int] | None = None
+    checkpoint_minutes: float = 0
+
+    def __post_init__(self) -> None:
+        configurations, minutes = self.configurations, self.checkpoint_minutes
+        self._shares = share(configurations, self.seeds, self.shard)
         program = {
             "versions": environment.versions(),
             "code": environment.code(),
             "settings": environment.settings(),
         }
-        recording = component_logs is not None
+        recording = self.component_logs is not None
         remat = [each.subject.remat for each in configurations]
-        options = [parallel_seeds, dict(axes or {}), checkpoint_minutes > 0, recording]
+        axes = dict(self.axes or {})
+        options = [self.parallel_seeds, axes, minutes > 0, recording]
         # All processes are to be about to do the same.
         names = [each.name for each in configurations]
         processes.check_same("model, data or settings", names)
-        processes.check_same("seeds", [[*seeds], self._shares])
+        processes.check_same("seeds", [[*self.seeds], self._shares])
         processes.check_same("options", [remat, *options])
         processes.check_same("versions, code or JAX's settings", program)
         for configuration in configurations:
-            # More stages than the model has layers are to show at once.
-            make_stages(configuration.recipe, configuration.subject.shapes)
+            configuration.check()
         self._programs = {
             configuration.name: Programs(
                 configuration,
                 len(missing),
-                parallel_seeds,
-                axes=axes,
+                self.parallel_seeds,
+                axes=self.axes,
                 recording=recording,
             )
             for configuration in configurations
@@ -107,7 +102,7 @@ class Study:
         }
         self._recorded = ["components"] if recording else []
         self._checkpoints = Checkpoints(
-            records.folder, checkpoint_minutes, {**program, "hardware": hardware}
+            self.records.folder, minutes, {**program, "hardware": hardware}
         )
 
     def seeds_of(self, configuration: Configuration) -> Sequence[Seed]:
@@ -128,18 +123,6 @@ class Study:
         """How many of its seeds run side by side; None if all are done."""
         programs = self._programs.get(configuration.name)
         return programs and programs.plan
-
-    def rows(self) -> list[summaries.Row]:
-        """Summaries of these configurations, and of no other in the folder."""
-        order = [configuration.name for configuration in self.configurations]
-        seeds = set(self.seeds)
-        rows = summaries.summarize(
-            record
-            for record in self.records.read()
-            if record["configuration"] in order
-            and (record["init_seed"], record["data_seed"]) in seeds
-        )
-        return sorted(rows, key=lambda row: order.index(row.configuration))
 
     def run(self, progress: Progress) -> None:
         """Does all runs that are missing, and waits for those that others do.
@@ -252,10 +235,10 @@ class Study:
         )
         runs = make_records(configuration, trainers, result, self._surroundings)
         # A run that is recorded has all that is wanted of it: its line comes last.
-        if self._best_model is not None:
-            self._best_model.offer(runs, trainers, result)
-        if self._logs is not None:
-            keep_components(self._logs, configuration, runs, trainers, result)
+        if self.best_model is not None:
+            self.best_model.offer(runs, trainers, result)
+        if self.component_logs is not None:
+            keep_components(self.component_logs, configuration, runs, trainers, result)
         self.records.append(runs)
         if checkpoint is not None:
             checkpoint.remove()
@@ -263,7 +246,7 @@ class Study:
 
     def _is_complete(self, run: str) -> bool:
         """Whether all that is wanted of a recorded run is at hand."""
-        return self._logs is None or self._logs.has(run)
+        return self.component_logs is None or self.component_logs.has(run)
 
     def _done(self) -> set[str]:
         recorded = {record["run"] for record in self.records.read()}
@@ -274,14 +257,13 @@ class Study:
     ) -> list[list[Seed]]:
         """Groups that can go on from a checkpoint."""
         done = processes.agree(self._done)
-        groups = self._checkpoints.interrupted(
+        return self._checkpoints.interrupted(
             configuration.name,
             self._recorded,
             is_done=lambda seed: configuration.run(seed) in done,
-            most=self._parallel_seeds,
+            most=self.parallel_seeds,
             note=note,
         )
-        return processes.agree(lambda: list(groups))
 
 
 def write_summary(records: RunStore) -> None:

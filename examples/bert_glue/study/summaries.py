@@ -1,10 +1,12 @@
 """Many runs in few numbers: the rows of the paper's Table 1."""
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bert_glue.records.run_store import Record, settings_of
+from bert_glue.records.failures import failure
+from bert_glue.records.run_store import Record, by_configuration, settings_of
 from cwgnc_jax import stability
 
 
@@ -15,12 +17,15 @@ class Row:
     Attributes:
       label: the method, with what was changed about it.
       runs: the runs, in the order of their seeds, at least one.
-      summary: spread, mean, best, worst of their scores in per cent.
     """
 
     label: str
     runs: tuple[Record, ...]
-    summary: stability.RunSummary
+
+    @functools.cached_property
+    def summary(self) -> stability.RunSummary:
+        """Spread, mean, best, worst of the scores in per cent."""
+        return stability.summarize_runs([run["score"] for run in self.runs])
 
     @property
     def configuration(self) -> str:
@@ -38,9 +43,24 @@ class Row:
         return self.runs[0]["majority_score"]
 
     @property
+    def constant_score(self) -> float:
+        """Score of the best constant answer to the scored examples, in per cent."""
+        return self.runs[0]["constant_score"]
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Why runs failed, in words, one for each that did."""
+        return tuple(filter(None, map(failure, self.runs)))
+
+    @property
     def failed(self) -> int:
-        """How many runs did not beat the majority classifier, or diverged."""
+        """How many runs failed, by :data:`failures.RULE`."""
         return sum(run["failed"] for run in self.runs)
+
+    @property
+    def failed_majority(self) -> int:
+        """How many did not beat the majority classifier, or diverged."""
+        return sum(run["failed_majority"] for run in self.runs)
 
     @property
     def always_failed(self) -> bool:
@@ -70,6 +90,7 @@ class Row:
             "max": self.summary.max,
             "min": self.summary.min,
             "failed": self.failed,
+            "failed_majority": self.failed_majority,
             "failed_released": self.failed_released,
             "diverged": self.diverged,
             "scores": {str(run["seed"]): run["score"] for run in self.runs},
@@ -87,12 +108,5 @@ def summarize(records: Iterable[Record]) -> list[Row]:
     Returns:
       The rows, in the order of their first runs.
     """
-    groups: dict[str, list[Record]] = {}
-    for record in records:
-        groups.setdefault(record["configuration"], []).append(record)
-    rows = []
-    for group in groups.values():
-        runs = sorted(group, key=lambda run: (run["init_seed"], run["data_seed"]))
-        summary = stability.summarize_runs([run["score"] for run in runs])
-        rows.append(Row(settings_of(runs[0])["label"], tuple(runs), summary))
-    return rows
+    groups = by_configuration(records)
+    return [Row(runs[0]["label"], tuple(runs)) for runs in groups]

@@ -1,5 +1,6 @@
 """Logits of all examples of a split, for a group of seeds, as a compiled program."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -22,6 +23,7 @@ Forward = Callable[[Params, Batch, Key[Array, ""] | None], Float[Array, "batch l
 _BATCH_SIZE = 32
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class Evaluator:
     """Computes logits; dropout is off.
 
@@ -34,13 +36,12 @@ class Evaluator:
       placement: where parameters and data lie.
     """
 
-    def __init__(
-        self, forward: Forward, data: Data, placement: Placement = SINGLE
-    ) -> None:
-        self._forward = forward
-        self._data = data
-        self._placement = placement
-        self._batches = sort_batches(data, _BATCH_SIZE, placement.parts)
+    forward: Forward
+    data: Data
+    placement: Placement = SINGLE
+
+    def __post_init__(self) -> None:
+        self._batches = sort_batches(self.data, _BATCH_SIZE, self.placement.parts)
         self._logits = Program(self._evaluate)
 
     def compile(self, params: Params) -> int:
@@ -53,7 +54,7 @@ class Evaluator:
           Bytes of each device's memory that it takes; 0 where the compiler does not
           say.
         """
-        return self._logits.compile(params, self._data)
+        return self._logits.compile(params, self.data)
 
     def __call__(self, params: Params) -> NDArray[np.float32]:
         """Computes logits.
@@ -64,7 +65,7 @@ class Evaluator:
         Returns:
           Logits of shape (seeds, examples, labels), in the order of the data.
         """
-        return self._placement.fetch(self._logits(params, self._data))
+        return self.placement.fetch(self._logits(params, self.data))
 
     def _evaluate(
         self, params: Params, data: Data
@@ -73,9 +74,9 @@ class Evaluator:
         for length, indices in self._batches.by_length:
 
             def score(indices: Array, length: int = length) -> Array:
-                indices = self._placement.examples(indices)
+                indices = self.placement.examples(indices)
                 batch = batching.take_batch(data, indices, length)
-                return over_seeds(lambda seed: self._forward(seed, batch, None), params)
+                return over_seeds(lambda seed: self.forward(seed, batch, None), params)
 
             batches = jax.lax.map(score, jnp.asarray(indices))
             # (batches, seeds, batch, labels) to (seeds, examples, labels)

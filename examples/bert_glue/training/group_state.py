@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import cwgnc_jax
 from bert_glue.model.bert import layer_components
 from bert_glue.training.evaluation import Params
-from bert_glue.training.journal import BestEvaluation, first_bad_step
+from bert_glue.training.journal import Evaluation, choose, first_bad_step
 from bert_glue.training.segments import Segment
 from bert_glue.training.trainer import Trainer, TrainLog, TrainState
 
@@ -23,6 +23,8 @@ _MEASURES = {
     "rmsd": cwgnc_jax.component_rmsd,
     "cosine_distance": cwgnc_jax.component_cosine_distance,
 }
+# Attributes that a checkpoint holds as they are.
+_FACTS = ("history", "diverged", "done", "since")
 
 
 class GroupState:
@@ -35,8 +37,7 @@ class GroupState:
     Attributes:
       history: for each run one dict for each evaluation.
       diverged: number of the first step of each run that was not finite, or None.
-      last_losses: mean losses of the epoch of the last evaluation, up to it.
-      best: their best evaluations, if the recipe keeps those.
+      best: parameters of their best evaluations, if the recipe keeps those.
       done: number of steps that are done.
       since: step of the epoch of the last evaluation.
       state: of the stage, from its start on.
@@ -53,12 +54,11 @@ class GroupState:
 
     def __init__(self, trainers: Sequence[Trainer]) -> None:
         self._trainers = trainers
-        size, recipe = trainers[0].group_size, trainers[0].recipe
-        self.history: list[list[dict[str, Any]]] = [[] for _ in range(size)]
+        size = trainers[0].group_size
+        self.history: list[list[Evaluation]] = [[] for _ in range(size)]
         self.diverged: list[int | None] = [None] * size
-        self.last_losses: list[float] = []
-        self.best = BestEvaluation(size) if recipe.keep == "best" else None
         self.done = self.since = 0
+        self.best: Params = None
         self.before: Params = None
         self.initial: Params = None
         self.recorded: dict[str, list[NDArray[Any]]] = {}
@@ -97,9 +97,9 @@ class GroupState:
         params = trainer.whole(self.state)
         logits = trainer.evaluate(params)
         scores = list(map(score, logits))
+        if trainer.recipe.keep == "best":
+            self._keep_better(scores, params)
         self._enter(segment, logits, scores)
-        if self.best is not None:
-            self.best.enter(scores, params)
         self.since = segment.stop
         if segment.ends_epoch:
             self._end_epoch(trainer)
@@ -107,18 +107,27 @@ class GroupState:
             self.end_stage(trainer, params)
         return scores
 
+    def _keep_better(self, scores: list[float], params: Params) -> None:
+        known = [[entry["score"] for entry in history] for history in self.history]
+        better = np.greater(scores, [max(run, default=-np.inf) for run in known])
+        if self.best is None:
+            # The state is donated to the next step: what is kept is a copy.
+            self.best = jax.tree.map(jnp.copy, params)
+        elif better.any():
+            self.best = choose(better, params, self.best)
+
     def _enter(
         self, segment: Segment, logits: NDArray[np.float32], scores: list[float]
     ) -> None:
         trainer = self._trainers[segment.stage]
         losses = trainer.placement.fetch(self.log.losses)[:, : segment.stop]
         epochs = segment.stage * trainer.recipe.epochs + segment.epoch
-        self.last_losses = [float(row.mean()) for row in losses]
         for run, score in enumerate(scores):
             entry = {
                 "step": segment.done,
                 "epoch": epochs + segment.stop / trainer.steps_per_epoch,
                 "score": score,
+                "predicted": count_answers(logits[run]),
                 "train_loss": float(losses[run, self.since :].mean()),
             }
             if len(self._trainers) > 1:
@@ -174,17 +183,13 @@ class GroupState:
             "log": None if segment.ends_epoch else self.log,
             "before": self.before,
             "initial": self.initial,
-            "best": None if self.best is None else self.best.params,
+            "best": self.best,
         }
         trees = {name: tree for name, tree in trees.items() if tree is not None}
         facts = {
-            "stage": segment.stage,
-            "done": self.done,
-            "since": self.since,
+            **{name: getattr(self, name) for name in _FACTS},
             "seconds": self.seconds + seconds,
-            "history": self.history,
-            "diverged": self.diverged,
-            "best": None if self.best is None else self.best.scores,
+            "stage": segment.stage,
             "trees": sorted(trees),
             "recorded": sorted(self.recorded),
         }
@@ -201,14 +206,10 @@ class GroupState:
         self.state = placement.state(arrays["state"])
         if "log" in arrays:
             self.log = placement.rows(arrays["log"])
-        self.before = placement.state(arrays.get("before"))
-        self.initial = placement.state(arrays.get("initial"))
-        if self.best is not None:
-            self.best.scores = facts["best"]
-            self.best.params = placement.state(arrays["best"])
-        self.history, self.diverged = facts["history"], facts["diverged"]
-        self.done, self.since = facts["done"], facts["since"]
-        self.seconds = facts["seconds"]
+        for name in ("before", "initial", "best"):
+            setattr(self, name, placement.state(arrays.get(name)))
+        for name in (*_FACTS, "seconds"):
+            setattr(self, name, facts[name])
         self.recorded = {name: [part] for name, part in arrays["recorded"].items()}
 
     def template(self, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -226,6 +227,21 @@ class GroupState:
         shapes = {"state": state, "log": trainer.new_log.shapes()}
         trees = {name: shapes.get(name, whole) for name in facts["trees"]}
         return trees | {"recorded": dict.fromkeys(facts["recorded"], 0)}
+
+
+def count_answers(logits: NDArray[np.float32]) -> list[int] | None:
+    """How often a run answers with each class; None where answers are numbers.
+
+    Args:
+      logits: of the evaluation examples, shape (examples, labels).
+
+    Returns:
+      The counts, in the order of the classes.
+    """
+    classes = logits.shape[-1]
+    if classes == 1:
+        return None
+    return np.bincount(logits.argmax(axis=-1), minlength=classes).tolist()
 
 
 @jax.jit

@@ -1,4 +1,7 @@
-"""What evaluations tell of runs: which one is the best, and where one diverged."""
+"""What evaluations tell of runs: which one counts, and where one diverged."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -7,40 +10,29 @@ from numpy.typing import NDArray
 
 from bert_glue.training.evaluation import Params
 
+Evaluation = dict[str, Any]
+"""An entry of a run's history: step, epoch, score, what was predicted and so on."""
 
-class BestEvaluation:
-    """The best evaluation of each seed so far, and its parameters.
+
+def kept_evaluation(run: Mapping[str, Any]) -> Evaluation:
+    """The evaluation that is a run's result.
 
     Args:
-      seeds: number of seeds.
+      run: its record, or as much of it as its ``history`` and its recipe's ``keep``.
 
-    Attributes:
-      scores: of the best evaluations, in per cent.
-      params: parameters behind them, with a leading seed axis; None before the first.
+    Returns:
+      The last of its evaluations, or the best, of which equal ones the first counts.
     """
-
-    def __init__(self, seeds: int) -> None:
-        self.scores = [-np.inf] * seeds
-        self.params: Params = None
-
-    def enter(self, scores: list[float], params: Params) -> None:
-        """Keeps what is better than before.
-
-        Args:
-          scores: of the seeds.
-          params: their parameters, with a leading seed axis.
-        """
-        better = [new > old for new, old in zip(scores, self.scores, strict=True)]
-        self.scores = list(np.maximum(scores, self.scores))
-        if self.params is None:
-            # The state is donated to the next step: what is kept is a copy.
-            self.params = jax.tree.map(jnp.copy, params)
-        elif any(better):
-            self.params = _choose(np.asarray(better), params, self.params)
+    history = run["history"]
+    if run.get("keep") == "best":
+        return max(history, key=lambda evaluation: evaluation["score"])
+    return history[-1]
 
 
 @jax.jit
-def _choose(better: jax.Array, new: Params, old: Params) -> Params:
+def choose(better: jax.Array, new: Params, old: Params) -> Params:
+    """New parameters of the seeds that got better, and old ones of the others."""
+
     def choose(new: jax.Array, old: jax.Array) -> jax.Array:
         return jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 

@@ -234,5 +234,5 @@ _RECORDED = [*SETTINGS][: [*SETTINGS].index("bias_correction")]
 
 def refusal(method: str, name: str, value: Any) -> str:
     """Says that a value of a method's setting is not accepted."""
-    accepted = SETTINGS[name].rule.accepted
+    accepted = SETTINGS[name].rule.words_for(value)
     return f"{name} is {value} in the method {method}; accepted is {accepted}"

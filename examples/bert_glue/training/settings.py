@@ -1,6 +1,7 @@
 """What a setting may be: its type and range, how it is read, and how it is written."""
 
 import contextlib
+import ctypes
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
@@ -27,7 +28,22 @@ class Rule:
         """Whether a value is accepted; a whole number is a number, too."""
         if value is None:
             return self.optional
-        return isinstance(value, (self.kind, int)) and self.is_valid(value)
+        fits = isinstance(value, (self.kind, int)) and self.is_valid(value)
+        return fits and (self.kind is not float or self._survives(value))
+
+    def words_for(self, value: Any) -> str:
+        """What is accepted, in words for one who gave a value that is not."""
+        with contextlib.suppress(TypeError, ValueError):
+            if self.kind is float and self.is_valid(value := float(value)):
+                # It is as good as refused: computations are in float32.
+                return f"{self.accepted}, but in float32 it is {in_float32(value):g}"
+        return self.accepted
+
+    def _survives(self, value: float) -> bool:
+        """Whether it is still in the range, and no other limit, in float32."""
+        rounded = in_float32(value)
+        is_other_limit = rounded != value and rounded in (0, math.inf)
+        return self.is_valid(rounded) and not is_other_limit
 
     def read(self, text: str) -> Any:
         """Reads a value as a user writes it.
@@ -51,9 +67,21 @@ class Rule:
             value = _BOOLS[text.lower()] if self.kind is bool else self.kind(text)
             if self.allows(value):
                 return value
-        raise ValueError(f"got {text!r}; accepted is {self.accepted}")
+        raise ValueError(f"got {text!r}; accepted is {self.words_for(text)}")
 
 
+def in_float32(value: float) -> float:
+    """What a compiled program makes of a number, whose tiniest ones XLA takes for 0.
+
+    Examples:
+      >>> in_float32(1e-60), in_float32(1e39), in_float32(0.9999999999)
+      (0.0, inf, 1.0)
+    """
+    rounded = ctypes.c_float(value).value
+    return rounded if abs(rounded) >= _SMALLEST else 0.0
+
+
+_SMALLEST = 2.0**-126
 _BOOLS = {"true": True, "false": False}
 
 # Comparisons with NaN are false: no rule accepts it.
@@ -62,7 +90,7 @@ FROM_ZERO = Rule(float, "a number of at least 0", lambda x: 0 <= x < math.inf)
 POSITIVE = Rule(float, "a number above 0", lambda x: 0 < x < math.inf)
 BELOW_ONE = Rule(float, "a number of at least 0 and below 1", lambda x: 0 <= x < 1)
 SHARE = Rule(float, "a number of at least 0 and at most 1", lambda x: 0 <= x <= 1)
-NORM = Rule(float, "a number of at least 0, or inf", lambda x: x >= 0)
+NORM = Rule(float, "a number above 0, or inf to clip nothing", lambda x: x > 0)
 BOOL = Rule(bool, "true or false", lambda x: isinstance(x, bool))
 _RULES = {int: WHOLE, bool: BOOL}
 

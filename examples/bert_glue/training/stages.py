@@ -8,7 +8,6 @@ layers are not stacked. Both train the same parameters.
 
 import dataclasses
 import re
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -30,14 +29,12 @@ class Stage:
       restarts: whether it begins with the initial parameters.
       epochs_before: number of its first epoch, by which the order of the examples
         and the noise are drawn. A stage that restarts is a run of its own, from 0.
-      takes_apart: whether what it trains is in another form than the parameters.
     """
 
     index: int = 0
     count: int = 1
     restarts: bool = True
     epochs_before: int = 0
-    takes_apart: ClassVar[bool] = False
 
     @property
     def first_layer(self) -> int:
@@ -81,7 +78,6 @@ class SplitStage(Stage):
     """
 
     groups: cwgnc_jax.UnfreezingGroups
-    takes_apart: ClassVar[bool] = True
 
     @property
     def first_layer(self) -> int:
@@ -109,7 +105,6 @@ class LabelledStage(Stage):
     """
 
     groups: cwgnc_jax.UnfreezingGroups
-    takes_apart: ClassVar[bool] = True
 
     def split(self, params: Params) -> cwgnc_jax.SplitParams:
         """All parameters, their layers apart."""

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,10 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from bert_glue.data import tokenization
+from bert_glue.data import metrics, tokenization
 from bert_glue.data.batching import Batch, Data
 from bert_glue.data.examples import Examples, Task, TaskData
-from bert_glue.data.metrics import majority_score
+from bert_glue.data.tokenization import Encoded
 from bert_glue.devices.mesh import SINGLE, Placement
 from bert_glue.model import checkpoint as checkpoints
 from bert_glue.model.bert import BertForSequenceClassification, initial_params, separate
@@ -24,6 +24,9 @@ from bert_glue.training.evaluation import Forward, Params
 from bert_glue.training.recipe import Recipe
 from bert_glue.training.seeds import root_key
 from bert_glue.training.trainer import Init, Workload
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 """What the forward and backward pass can compute in."""
@@ -43,14 +46,21 @@ class Subject:
       evaluation: examples to be scored on.
       max_length: most tokens of an example.
       dtype: name of what is computed in.
-      majority_score: score of the classifier that always gives the commonest answer,
-        in per cent.
+      majority_score: score of the classifier that always gives the answer that is
+        commonest in training, in per cent.
+      constant_score: that of the one that always gives the best answer.
+      constant_loss: least mean loss on the training examples of a constant answer.
       model_fingerprint: changes with any weight or setting of the checkpoint.
       data_fingerprint: changes with any token or label of the examples.
       remat: what the backward pass computes anew to save memory, a key of
         :data:`bert.REMAT`; it decides no result beyond rounding.
       held_out: share of the task's training examples that ``evaluation`` is; 0 if
         it has examples of its own.
+      files: names of a user's own files: to train on, and to score where that is
+        another.
+      truncated_share: share of the training examples that were cut to ``max_length``.
+      longest: most tokens of a training example before it is cut.
+      notes: what the user should know of data and model.
     """
 
     task: Task
@@ -63,10 +73,16 @@ class Subject:
     max_length: int
     dtype: str
     majority_score: float
+    constant_score: float
+    constant_loss: float
     model_fingerprint: str
     data_fingerprint: str
     remat: str = "cheap"
     held_out: float = 0.0
+    files: tuple[str, ...] = ()
+    truncated_share: float = 0.0
+    longest: int = 0
+    notes: tuple[str, ...] = ()
 
     def workload(self, recipe: Recipe, placement: Placement = SINGLE) -> Workload:
         """What the recipe is to train on what.
@@ -91,7 +107,6 @@ class Subject:
             pretrained=placement.params(self.pretrained),
             train=lay(self.train),
             evaluation=lay(self.evaluation),
-            regression=self.task.is_regression,
             placement=placement,
         )
 
@@ -137,7 +152,8 @@ class Subject:
         Returns:
           The examples, on the device; labels are 0 where there were none.
         """
-        return _encode(examples, self.folder, self.config, self.max_length)
+        tokenizer = tokenization.load_tokenizer(self.folder)
+        return _encode(examples, tokenizer, self.config, self.max_length).data
 
     def predictions(self, logits: Float[np.ndarray, "... labels"]) -> np.ndarray:
         """Answers from logits: class numbers, or values for regression."""
@@ -179,35 +195,43 @@ def prepare(
             f"the maximum length is {max_length}; {folder} accepts at most "
             f"{config.max_position_embeddings}"
         )
-    train = _encode(data.train, folder, config, max_length)
-    evaluation = _encode(data.evaluation, folder, config, max_length)
+    tokenizer = tokenization.load_tokenizer(folder)
+    encoded = _encode(data.train, tokenizer, config, max_length)
+    train = encoded.data
+    evaluation = _encode(data.evaluation, tokenizer, config, max_length).data
     checkpoint = checkpoints.read(folder)
     shapes = jax.eval_shape(
         lambda: initial_params(config, data.task.num_labels, root_key(0))
     )
-    loaded = checkpoints.fill(checkpoint, shapes)
-    pretrained = {
-        name: part
-        for name, part in loaded.params.items()
-        if name not in loaded.initialised
-    }
+    loaded = checkpoints.fill(checkpoint, shapes, data.task.labels)
+    notes = [*data.notes, *loaded.notes]
+    if config.type_vocab_size == 1 and len(data.task.texts) == 2:
+        notes.append(f"{folder} has one token type: both sentences of a pair get it")
+    fresh = loaded.initialised
+    pretrained = {k: part for k, part in loaded.params.items() if k not in fresh}
+    metric = data.task.metric
+    labels, scored = np.asarray(train.labels), np.asarray(evaluation.labels)
     return Subject(
         task=data.task,
         config=config,
         folder=folder,
         pretrained=jax.device_put(pretrained),
-        fresh=loaded.initialised,
+        fresh=fresh,
         train=train,
         evaluation=evaluation,
         max_length=max_length,
         dtype=dtype,
-        majority_score=majority_score(
-            data.task.metric, np.asarray(train.labels), np.asarray(evaluation.labels)
-        ),
+        majority_score=metrics.majority_score(metric, labels, scored),
+        constant_score=metrics.constant_score(metric, scored),
+        constant_loss=metrics.constant_loss(labels),
         model_fingerprint=_fingerprint((config.to_dict(), pretrained)),
-        data_fingerprint=_fingerprint((data.task.metric, train, evaluation)),
+        data_fingerprint=_fingerprint((metric, train, evaluation)),
         remat=remat,
         held_out=data.held_out,
+        files=data.files,
+        truncated_share=encoded.truncated_share,
+        longest=encoded.longest,
+        notes=tuple(notes),
     )
 
 
@@ -278,16 +302,28 @@ def make_init(config: BertConfig, num_labels: int, fresh: tuple[str, ...]) -> In
 
 
 def _encode(
-    examples: Examples, folder: pathlib.Path, config: BertConfig, max_length: int
-) -> Data:
-    tokenizer = tokenization.load_tokenizer(folder)
-    data = tokenization.encode(examples, tokenizer, max_length, config.pad_token_id)
+    examples: Examples,
+    tokenizer: "PreTrainedTokenizerFast",
+    config: BertConfig,
+    max_length: int,
+) -> Encoded:
+    folder, pieces = tokenizer.name_or_path, len(tokenizer)
+    # Models have some embeddings more than there are pieces, for a round number.
+    if pieces < 0.9 * config.vocab_size:
+        raise ValueError(
+            f"the vocabulary in {folder} has {pieces} pieces and is not whole: the "
+            f"model has {config.vocab_size}"
+        )
+    encoded = tokenization.encode(examples, tokenizer, max_length, config.pad_token_id)
+    data = encoded.data
+    if config.type_vocab_size == 1:
+        data = data._replace(token_type_ids=np.zeros_like(data.token_type_ids))
     if (largest := int(data.input_ids.max())) >= config.vocab_size:
         raise ValueError(
             f"the tokenizer in {folder} gives the token {largest}, but the model has "
             f"{config.vocab_size}"
         )
-    return jax.device_put(data)
+    return encoded._replace(data=jax.device_put(data))
 
 
 def _stacks(params: Params) -> tuple[int, ...] | None:

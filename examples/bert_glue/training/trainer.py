@@ -45,7 +45,6 @@ class Workload:
       pretrained: the checkpoint's parameters.
       train: examples to learn from, on the device.
       evaluation: examples to be scored on, on the device.
-      regression: whether labels are values rather than classes.
       placement: where all of it lies, and what is trained is to lie.
     """
 
@@ -54,7 +53,6 @@ class Workload:
     pretrained: Params
     train: Data
     evaluation: Data
-    regression: bool = False
     placement: Placement = SINGLE
 
 
@@ -96,6 +94,7 @@ Carry = tuple[TrainState, TrainLog]
 """What goes from step to step."""
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class Trainer:
     """Compiled programs for groups of seeds in a stage of training by one recipe.
 
@@ -129,28 +128,23 @@ class Trainer:
       bytes_used: what :meth:`compile` returned; 0 before.
     """
 
-    def __init__(
-        self,
-        workload: Workload,
-        recipe: Recipe,
-        group_size: int,
-        *,
-        buckets: tuple[int, ...],
-        stage: Stage | None = None,
-        recording: bool = False,
-        evaluator: Evaluator | None = None,
-    ) -> None:
+    workload: Workload
+    recipe: Recipe
+    group_size: int
+    _: dataclasses.KW_ONLY
+    buckets: tuple[int, ...]
+    stage: Stage = dataclasses.field(default_factory=Stage)
+    recording: bool = False
+    evaluator: Evaluator | None = None
+
+    def __post_init__(self) -> None:
+        workload, recipe, buckets = self.workload, self.recipe, self.buckets
         longest, width = int(jnp.max(workload.train.lengths)), workload.train.width
         if not longest <= buckets[-1] <= width:
             raise ValueError(
                 f"buckets are {buckets}; the last one must hold the longest example, "
                 f"of {longest} tokens, and not exceed the {width} that there are"
             )
-        self.workload = workload
-        self.recipe = recipe
-        self.group_size = group_size
-        self.buckets = buckets
-        self.stage = Stage() if stage is None else stage
         self.placement = workload.placement
         examples = len(workload.train.lengths)
         self.steps_per_epoch = math.ceil(examples / recipe.batch_size)
@@ -161,7 +155,7 @@ class Trainer:
         stages = self.stage.count if recipe.carry_optimizer else 1
         optimizer = recipe.make_optimizer(stages * self.steps, self.stage.first_layer)
         self.component_names: tuple[str, ...] = ()
-        if recording:
+        if self.recording:
             shapes = jax.eval_shape(workload.init, workload.pretrained, root_key(0))
             self.component_names = self.stage.component_names(shapes)
             if recipe.clipping != "component":
@@ -184,7 +178,7 @@ class Trainer:
             )
         )
         self.new_log = Program(self._empty_log)
-        self.evaluate = evaluator or Evaluator(
+        self.evaluate = self.evaluator or Evaluator(
             workload.forward, workload.evaluation, placement=self.placement
         )
         self._start = Program(self._start_stage)
@@ -257,7 +251,7 @@ class Trainer:
         Where the stage trains everything they are the state's own, which the next step
         uses up.
         """
-        if not self.stage.takes_apart:
+        if type(self.stage) is Stage:
             return state.params
         return self._join(state.params, state.frozen)
 
@@ -371,7 +365,8 @@ class Trainer:
             params = self._transform(params, state.initial, transform_key)
         params = self.stage.join(params, state.frozen, whole=False)
         logits = self.workload.forward(params, batch, dropout_key)
-        if self.workload.regression:
+        # A single output is a number, not a class.
+        if logits.shape[-1] == 1:
             losses = jnp.square(logits[:, 0] - batch.labels)
         else:
             losses = optax.softmax_cross_entropy_with_integer_labels(

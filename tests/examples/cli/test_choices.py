@@ -1,6 +1,7 @@
 """Bad input gets one line and code 2, before anything takes long."""
 
 import json
+import pathlib
 import shutil
 import time
 
@@ -52,7 +53,9 @@ def refusal(capsys, *arguments):
             ["--method", "cwgnc:max_norm=-1"],
             "max_norm is -1 in the method cwgnc",
         ),
-        (["--max-norm", "-0.5"], "got '-0.5'; accepted is a number of at least 0"),
+        (["--max-norm", "-0.5"], "got '-0.5'; accepted is a number above 0"),
+        (["--max-norm", "0"], "got '0'; accepted is a number above 0, or inf to clip"),
+        (["--method", "adamw:max_norm=0"], "accepted is a number above 0, or inf"),
         (["--max-norm", "nan"], "got 'nan'"),
         (["--learning-rate", "0"], "accepted is a number above 0"),
         (["--epochs", "1.5"], "accepted is a whole number of at least 1"),
@@ -73,6 +76,9 @@ def refusal(capsys, *arguments):
         (["--held-out", "1"], "got '1'; accepted is a number above 0 and below 1"),
         (["--train-file", "x", "--eval-file", "y", "--task", "rte"], "give one kind"),
         (["--metric", "f1"], "--metric is for --train-file"),
+        (["--text-columns", "a,b"], "--text-columns is for --train-file"),
+        (["--label-column", "a"], "--label-column is for --train-file"),
+        (["--encoding", "cp1252"], "--encoding is for --train-file"),
         (["--model", "./nowhere"], "there is no model folder nowhere"),
     ],
 )
@@ -272,3 +278,18 @@ def test_processes_that_cannot_be(arguments, message):
     add_options(parser, methods="cwgnc", seeds=3)
     with pytest.raises(ValueError, match=message):
         choices.check_processes(parser.parse_args(arguments.split()))
+
+
+@pytest.mark.parametrize(
+    ("word", "kept"),
+    [
+        ("/data/models/bert", "bert"),
+        ("--model=/data/models/a=b", "--model=a=b"),
+        ("{here}/runs/x", "runs/x"),
+        ("bert-base-uncased", "bert-base-uncased"),
+        ("../models", "../models"),
+        ("cwgnc:max_norm=0.5", "cwgnc:max_norm=0.5"),
+    ],
+)
+def test_no_folder_of_this_machine_is_recorded(word, kept):
+    assert choices.without_folder(word.format(here=pathlib.Path.cwd())) == kept

@@ -7,7 +7,7 @@ import sys
 import finetune_glue
 import pytest
 import reproduce_tables
-from bert_glue.cli.parser import parse_seeds, parse_shard
+from bert_glue.cli.parser import parse_columns, parse_seeds, parse_shard, parse_tasks
 
 NO_SEEDS = ["", "x", "0", "-1", "1.5", "3,x", "5-3,", "1,1", "3,-4", "9999999999,"]
 NO_SEEDS += [",", "1,,2", "9" * 14, "0-9999999", "0-" + "9" * 23]
@@ -23,6 +23,19 @@ def test_what_is_no_list_of_seeds(text):
 def test_what_is_no_shard(text):
     with pytest.raises(ValueError, match=r"shard is .*; accepted is 1/8 to 8/8"):
         parse_shard(text)
+
+
+@pytest.mark.parametrize("text", ["", "a,", "a,b,c"])
+def test_what_are_no_columns(text):
+    with pytest.raises(ValueError, match=r"columns are .*; accepted are one or two"):
+        parse_columns(text)
+    assert parse_columns("premise, my text") == ("premise", "my text")
+
+
+def test_tasks_are_understood_however_they_are_spelled():
+    assert parse_tasks("SST-2, RTE,MNLI-mm") == ("sst2", "rte", "mnli-mm")
+    with pytest.raises(ValueError, match="there twice"):
+        parse_tasks("sst2,SST-2")
 
 
 def test_help_is_for_newcomers(capsys):

@@ -50,3 +50,28 @@ def test_what_holds_for_some_methods_is_said(own_data, tmp_path, monkeypatch, ca
         "  --epochs has no effect on it: its own is 2" in lines[of["adamw:epochs=2"] :]
     )
     assert sum("no effect" in line for line in lines) == 3
+
+
+def test_seeds_that_can_show_nothing_are_said_before(
+    own_data, tmp_path, monkeypatch, capsys
+):
+    arguments = [*own_data, "--method", "cwgnc,adamw", "--seeds"]
+    note = (
+        "note: 6 seeds can show no difference between methods, however large: 2 "
+        "comparisons with cwgnc (of means and spreads, corrected together) take 7 "
+        "seeds at least\n"
+    )
+    assert note in said(monkeypatch, capsys, tmp_path, *arguments, "6")
+    assert "however large" not in said(monkeypatch, capsys, tmp_path, *arguments, "7")
+    # No folder of this machine is kept.
+    files = [path.read_text() for path in tmp_path.glob("*.json")]
+    assert files
+    assert not any(str(tmp_path.parent) in text for text in files)
+
+
+def test_real_text_is_not_for_the_embedded_model(
+    own_data, tmp_path, monkeypatch, capsys
+):
+    text = said(monkeypatch, capsys, tmp_path, *own_data[2:])
+    assert "note: the embedded model has 650 word pieces, of a small made-up" in text
+    assert "--model bert-base-uncased" in text

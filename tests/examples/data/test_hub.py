@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from bert_glue.data import hub, tasks
 from bert_glue.data.load import load_task
-from bert_glue.data.tsv import DataError
+from bert_glue.data.tables import DataError
 
 
 def hub_splits(task: tasks.Task, **changes):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from bert_glue.data import generated, tasks
 from bert_glue.data.load import load_files, load_task, read_examples
-from bert_glue.data.tsv import DataError
+from bert_glue.data.tables import DataError
 from glue_files import LABELS, OFFICIAL, write, write_official
 
 
@@ -44,6 +44,14 @@ def test_folders_that_lack_something(tmp_path):
         load_task("rte", tmp_path)
     with pytest.raises(DataError, match=r"no file .*MNLI/dev_mismatched.tsv: "):
         load_task("mnli-mm", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["SST-2", "sst_2", "MNLI-mm", "STS-B", "Entailment"])
+def test_tasks_however_they_are_spelled(name):
+    bare = name.lower().replace("-", "").replace("_", "")
+    found = tasks.find(name)
+    assert found is not None
+    assert found.name.replace("-", "") == bare
 
 
 def test_unknown_task():
@@ -106,9 +114,9 @@ def test_the_metric_decides_what_labels_are(tmp_path):
     ("lines", "metric", "message"),
     [
         (
-            ["text\tlabel", "a\t1"],
+            ["body\tlabel", "a\t1"],
             None,
-            "line 1: the columns are 'text', 'label'; need",
+            "line 1: the columns are 'body', 'label'; need",
         ),
         (["sentence", "a"], None, "line 1: the columns are 'sentence'; needed are"),
         (["sentence1\tlabel", "a\t1"], None, "'sentence', or 'sentence1' and 'senten"),

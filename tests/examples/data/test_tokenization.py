@@ -42,7 +42,8 @@ def cased(tmp_path_factory):
 
 
 def encode(tokenizer, *texts, max_length=64, labels=None, **settings):
-    return tokenization.encode(Examples(list(texts), labels), tokenizer, max_length)
+    examples = Examples(list(texts), labels)
+    return tokenization.encode(examples, tokenizer, max_length).data
 
 
 def names(encoded, row: int = 0) -> list[str]:
@@ -126,7 +127,7 @@ def test_arrays(uncased):
 
 
 def test_padding_takes_the_models_number(uncased):
-    encoded = tokenization.encode(Examples([("a",)], None), uncased, 64, pad_token_id=4)
+    encoded = tokenization.encode(Examples([("a",)], None), uncased, 64, 4).data
     np.testing.assert_array_equal(encoded.input_ids[0, 3:], [4] * 5)
 
 
@@ -202,17 +203,23 @@ def test_added_tokens_are_whole(tmp_path):
         (
             {
                 "vocab.txt": "\n".join(SPECIAL),
-                "tokenizer_config.json": '{"tokenizer_class": "RobertaTokenizer"}',
+                "tokenizer_config.json": '{"tokenizer_class": "BertJapaneseTokenizer"}',
             },
-            r"adds 4 special tokens to a pair .* BERT's adds 3",
+            "its class is BertJapaneseTokenizer; accepted are BertTokenizer",
+        ),
+        (
+            {"vocab.txt": "\n".join([*SPECIAL, "a", "b", "a"])},
+            r"vocab\.txt has 'a' in lines 6 and 8",
         ),
         (
             {
-                "vocab.txt": "\n".join(SPECIAL),
-                "tokenizer_config.json": '{"tokenizer_class": "BertJapaneseTokenizer"}',
+                "vocab.txt": "\n".join([*SPECIAL, "a"]),
+                "added_tokens.json": '{"[new]": 9}',
             },
-            "BERT's adds 3",
+            r"has '\[new\]' as number 9, but it is number 6",
         ),
+        ({"vocab.txt": "version https://git-lfs.github.com/spec/v1\n"}, "of Git LFS;"),
+        ({"tokenizer.json": "version https://git-lfs.github.com/"}, "of Git LFS;"),
     ],
 )
 def test_bad_tokenizers(tmp_path, files, message):
@@ -233,6 +240,44 @@ def test_code_beside_a_tokenizer_is_not_run(tmp_path):
     (tmp_path / "vocab.txt").write_text("\n".join(SPECIAL))
     with pytest.raises(ValueError, match="cannot read the tokenizer"):
         tokenization.load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [None, "BertTokenizerFast", "ElectraTokenizer"])
+@pytest.mark.parametrize("listed", [True, False])
+def test_added_tokens_beside_a_vocabulary(tmp_path, kind, listed):
+    settings = {"tokenizer_class": kind} if kind else {"do_lower_case": True}
+    if listed:
+        # Where this is there, transformers does not look into added_tokens.json.
+        settings["added_tokens_decoder"] = {"0": {"content": "[PAD]", "special": True}}
+    folder = write_vocabulary(tmp_path, **settings)
+    (folder / "added_tokens.json").write_text(
+        json.dumps({"xyz": len(VOCABULARY) + 1, "[new]": len(VOCABULARY)})
+    )
+    encoded = encode(tokenization.load_tokenizer(folder), ("a [new] xyz b",))
+    added = [len(VOCABULARY), len(VOCABULARY) + 1]
+    assert encoded.input_ids[0, 2:4].tolist() == added
+
+
+def test_what_was_cut_is_counted(uncased):
+    texts = [("a " * words,) for words in (1, 6, 7, 40)]
+    encoded = tokenization.encode(Examples(texts, None), uncased, 8)
+    assert encoded.longest == 42
+    assert encoded.truncated_share == 0.5
+    assert encoded.data.lengths.tolist() == [3, 8, 8, 8]
+    encoded = tokenization.encode(Examples(texts, None), uncased, 42)
+    assert (encoded.longest, encoded.truncated_share) == (42, 0)
+
+
+def test_lengths_before_the_cut_are_those_of_transformers(shared_dir, real_folder):
+    import transformers
+
+    examples = load.load_task("rte", shared_dir / "glue").evaluation
+    theirs = transformers.AutoTokenizer.from_pretrained(real_folder)
+    lengths = list(map(len, theirs(examples.texts)["input_ids"]))
+    tokenizer = tokenization.load_tokenizer(real_folder)
+    encoded = tokenization.encode(examples, tokenizer, 128)
+    assert encoded.longest == max(lengths) > 128
+    assert encoded.truncated_share == sum(n > 128 for n in lengths) / len(lengths)
 
 
 def test_a_tokenizer_without_special_tokens_is_refused(tmp_path):
@@ -263,7 +308,7 @@ def real_folder(shared_dir):
 def test_tokens_of_real_training_sets(shared_dir, real_folder, name, tokens):
     train = load.load_task(name, shared_dir / "glue").train
     tokenizer = tokenization.load_tokenizer(real_folder)
-    assert tokenization.encode(train, tokenizer, 128).lengths.sum() == tokens
+    assert tokenization.encode(train, tokenizer, 128).data.lengths.sum() == tokens
 
 
 @pytest.mark.parametrize("name", ["rte", "mrpc", "cola"])
@@ -276,7 +321,7 @@ def test_real_sentences_agree_with_wordpiece_written_out(
     vocabulary = {piece: number for number, piece in enumerate(lines)}
     examples = load.load_task(name, shared_dir / "glue").evaluation
     encoded = [
-        tokenization.encode(examples, tokenization.load_tokenizer(folder), 512)
+        tokenization.encode(examples, tokenization.load_tokenizer(folder), 512).data
         for folder in (real_folder, tmp_path)
     ]
     for row, texts in enumerate(examples.texts):

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import two_processes
 from bert_glue.devices import mesh
 
 
@@ -60,18 +61,29 @@ def test_rows_are_gathered_to_the_last_bit():
     ]
     take = jax.jit(mesh._row_of_bits)
     for number in range(2):
-        rows = take([jnp.asarray(array) for array in arrays], number)
-        for array, row in zip(arrays, rows, strict=True):
-            found = np.asarray(row).view(array.dtype)
+        for array in arrays:
+            found = np.asarray(take(jnp.asarray(array), number)).view(array.dtype)
             assert found.shape == array[number].shape
             assert found.tobytes() == array[number].tobytes()
 
 
-def test_rows_are_gathered_in_portions(monkeypatch):
-    monkeypatch.setattr(mesh, "_PORTION", 16)
-    widths = (2, 2, 2, 10, 1)
-    leaves = [jnp.zeros((3, width), jnp.float32) for width in widths]
-    # One of 40 bytes is larger than a portion and has one to itself.
-    assert mesh._portions([leaves[0], np.zeros(9), *leaves[1:]]) == [
-        *([0, 2], [3], [4], [5]),
-    ]
+@pytest.mark.slow
+def test_the_first_of_two_processes_gets_all_rows(tmp_path):
+    code = """
+    import numpy as np
+    from bert_glue.devices import mesh
+    placement = mesh.choose({"seed": 2}, 2, 4)
+    tree = {
+        "a": np.array([[-0.0, 1e-45], [np.nan, 2]], np.float32),
+        "b": np.array([True, False]),
+    }
+    laid = placement.rows(tree)
+    found = placement.gather(laid)
+    if index == 0:
+        answer = {name: found[name].tobytes() == tree[name].tobytes() for name in tree}
+    else:
+        answer = {name: found[name] is laid[name] for name in tree}
+    answer["whole"] = placement.fetch(laid)["b"].tolist()
+    """
+    answers = two_processes.run(code, tmp_path, tmp_path)
+    assert answers == [{"a": True, "b": True, "whole": [True, False]}] * 2

@@ -55,8 +55,17 @@ def folder(tmp_path, params):
     return tmp_path / "saved"
 
 
-def fill(folder, params):
-    return checkpoint.fill(checkpoint.read(folder), params)
+def safetensors_file(header, data=b"", length=None):
+    text = json.dumps(header).encode()
+    return (length or len(text)).to_bytes(8, "little") + text + data
+
+
+def tensor(start, end, shape=(2,)):
+    return {"dtype": "F32", "shape": list(shape), "data_offsets": [start, end]}
+
+
+def fill(folder, params, labels=None):
+    return checkpoint.fill(checkpoint.read(folder), params, labels)
 
 
 def rewrite(folder, change):
@@ -184,6 +193,78 @@ def test_a_classifier_of_another_width_is_refused(folder, params, shape):
         fill(folder, zeros(params))
 
 
+def test_a_classifier_follows_the_names_of_its_classes(folder, params):
+    read = checkpoint.read(folder)
+    for labels, order in (
+        (("a", "b", "c"), [0, 1, 2]),
+        (("c", "a", "b"), [2, 0, 1]),
+        (("B", "A", "C"), [1, 0, 2]),
+    ):
+        loaded = checkpoint.fill(read, zeros(params), labels)
+        assert loaded.initialised == ()
+        head = params["classifier"]
+        np.testing.assert_array_equal(
+            loaded.params["classifier"]["kernel"], head["kernel"][:, order]
+        )
+        np.testing.assert_array_equal(
+            loaded.params["classifier"]["bias"], head["bias"][order]
+        )
+        said = "its classifier is for 'a', 'b', 'c'; they are put in the task's order"
+        assert [said in note for note in loaded.notes] == [True] * (order != [0, 1, 2])
+
+
+def test_classes_that_transformers_numbers_are_those_of_numbers(tmp_path, params):
+    checkpoint.save(tmp_path, CONFIG, params)
+    loaded = fill(tmp_path, zeros(params), ("1", "0", "2"))
+    np.testing.assert_array_equal(
+        loaded.params["classifier"]["bias"], params["classifier"]["bias"][[1, 0, 2]]
+    )
+    loaded = fill(tmp_path, zeros(params), ("yes", "no", "unknown"))
+    assert loaded.initialised == ("classifier",)
+
+
+@pytest.mark.parametrize(
+    ("labels", "outputs"), [(("a", "b", "d"), 3), (("a", "b"), 2), ((), 1)]
+)
+def test_a_classifier_for_classes_of_other_names_is_not_taken(folder, labels, outputs):
+    loaded = fill(folder, classifier(outputs), labels)
+    assert loaded.initialised == ("classifier",)
+    [note] = loaded.notes
+    assert "is for 'a', 'b', 'c', not for" in note
+    assert note.endswith("a new one is drawn")
+
+
+def test_a_regression_takes_the_one_output_that_there_is(tmp_path):
+    one = classifier(1)
+    checkpoint.save(tmp_path, CONFIG, one)
+    loaded = fill(tmp_path, zeros(one), ())
+    assert (loaded.initialised, loaded.notes) == ((), ())
+    assert_same(loaded.params, one)
+    two = fill(tmp_path, classifier(2), ("a", "b"))
+    assert two.initialised == ("classifier",)
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_a_classifier_of_tokens_is_not_one_of_sentences(folder, params, said):
+    config = json.loads((folder / "config.json").read_text())
+    del config["architectures"]
+    if said:
+        config["architectures"] = ["BertForTokenClassification"]
+    (folder / "config.json").write_text(json.dumps(config))
+    rewrite(folder, lambda t: {k: v for k, v in t.items() if "pooler" not in k})
+    loaded = fill(folder, params, ("a", "b", "c"))
+    assert loaded.initialised == ("classifier", "pooler")
+    kind = "that of BertForTokenClassification" if said else "that of another model"
+    assert kind in loaded.notes[0]
+
+
+def test_a_checkpoint_without_padding(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["pad_token_id"] = None
+    (folder / "config.json").write_text(json.dumps(config))
+    assert checkpoint.read_config(folder) == CONFIG
+
+
 def test_half_a_classifier_is_refused(folder, params):
     rewrite(folder, lambda t: {k: v for k, v in t.items() if k != "classifier.bias"})
     with pytest.raises(CheckpointError, match=r"classifier\.bias: missing"):
@@ -280,10 +361,20 @@ class TestRefused:
 
     def test_another_architecture(self, folder):
         (folder / "config.json").write_text('{"model_type": "roberta"}')
-        with pytest.raises(
-            CheckpointError, match=r"config\.json: model_type 'roberta'"
-        ):
+        message = r"config\.json: model_type 'roberta' is another .*supported is 'bert'"
+        with pytest.raises(CheckpointError, match=message):
             checkpoint.read(folder)
+
+    @pytest.mark.parametrize("size", [10**9, 2**63, 10**400])
+    @pytest.mark.parametrize(
+        "field", ["num_hidden_layers", "vocab_size", "max_position_embeddings"]
+    )
+    def test_absurd_sizes_before_memory_is_taken(self, folder, field, size):
+        values = {"model_type": "bert", field: size}
+        (folder / "config.json").write_text(json.dumps(values))
+        with pytest.raises(CheckpointError, match=rf"config\.json: .*{field}") as e:
+            checkpoint.read(folder)
+        assert len(str(e.value)) < 300
 
     @pytest.mark.parametrize(
         "text",
@@ -291,7 +382,12 @@ class TestRefused:
             *("{", "[]", "null", "{}", '{"model_type": "unheard-of"}'),
             '{"model_type": "bert", "hidden_size": 8.5}',
             '{"model_type": "bert", "hidden_size": 9, "num_attention_heads": 2}',
-            '{"model_type": "bert", "pad_token_id": null}',
+            '{"model_type": "bert", "hidden_size": true}',
+            '{"model_type": "bert", "layer_norm_eps": "small"}',
+            '{"model_type": "bert", "layer_norm_eps": 1e999}',
+            '{"model_type": "bert", "hidden_dropout_prob": null}',
+            '{"model_type": "bert", "pad_token_id": -1}',
+            '{"model_type": "bert", "id2label": [7]}',
         ],
     )
     def test_a_config_that_is_none(self, folder, text):
@@ -307,9 +403,63 @@ class TestRefused:
         with pytest.raises(CheckpointError, match=r"config\.json: .*trust_remote"):
             checkpoint.read(folder)
 
-    def test_a_broken_file(self, folder):
-        (folder / "model.safetensors").write_bytes(b"\x08\x00")
-        with pytest.raises(CheckpointError, match=r"cannot read .*model\.safetensors"):
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (b"\x08\x00", "cannot read"),
+            (b"", "cannot read"),
+            (b"\xff" * 8 + b"{}", "cannot read"),
+            (safetensors_file({}, length=2**40), "cannot read"),
+            (safetensors_file([]), "cannot read"),
+            (safetensors_file({"a": tensor(0, 8)}, b"\0" * 4), "cannot read"),
+            (safetensors_file({"a": tensor(0, 2**50, [2**48])}), "cannot read"),
+            (
+                safetensors_file({"a": tensor(0, 8), "b": tensor(4, 12)}, b"\0" * 12),
+                "cannot read",
+            ),
+            (
+                safetensors_file({"a": tensor(0, 8) | {"dtype": "X7"}}, b"\0" * 8),
+                "cannot read",
+            ),
+            (
+                b"version https://git-lfs.github.com/spec/v1\noid",
+                "a pointer of Git LFS",
+            ),
+            (b"\x1f\x8b\x08", "packed by gzip"),
+            (b"PK\x03\x04", "a zip archive"),
+        ],
+    )
+    def test_a_broken_or_hostile_file(self, folder, content, message):
+        (folder / "model.safetensors").write_bytes(content)
+        with pytest.raises(CheckpointError, match=message) as error:
+            checkpoint.read(folder)
+        assert str(folder / "model.safetensors") in str(error.value)
+        assert "\n" not in str(error.value)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda t: np.where(t > 1, np.nan, t), "NaN or infinity"),
+            (lambda t: t.astype(np.float64) * 1e300, "NaN or infinity"),
+            (lambda t: t.astype(np.int64), "int64; finite fractions are due"),
+            (lambda t: t.astype(bool), "bool; finite fractions are due"),
+        ],
+    )
+    def test_weights_that_are_no_numbers_of_a_model(
+        self, folder, params, change, message
+    ):
+        name = "bert.encoder.layer.1.output.dense.weight"
+        rewrite(folder, lambda t: {**t, name: change(t[name])})
+        with pytest.raises(CheckpointError, match=rf"{name}: {message}"):
+            fill(folder, params)
+
+    @pytest.mark.parametrize("name", ["../model.safetensors", "/etc/passwd", "a/b"])
+    def test_weights_outside_of_the_folder(self, folder, name):
+        (folder / "model.safetensors").rename(folder.parent / "model.safetensors")
+        (folder / "model.safetensors.index.json").write_text(
+            json.dumps({"weight_map": {"classifier.bias": name}})
+        )
+        with pytest.raises(CheckpointError, match=rf"outside of its folder: '{name}'$"):
             checkpoint.read(folder)
 
     @pytest.mark.parametrize("name", ["no/such/folder", "./none", "/nowhere"])

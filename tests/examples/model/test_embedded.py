@@ -61,7 +61,7 @@ def test_the_tasks_are_spelt_in_whole_pieces(name: str):
     data = generated.load(name)
     encoded = tokenization.encode(
         data.evaluation, tokenization.load_tokenizer(FOLDER), max_length=128
-    )
+    ).data
     pieces = vocabulary()
     used = {pieces[number] for number in np.unique(encoded.input_ids)}
     assert "[UNK]" not in used
@@ -83,7 +83,7 @@ def test_transformers_reads_the_folder():
     pair = ("The dogs ran.", "They baked pies.")
     ours = tokenization.encode(
         Examples([pair], None), tokenization.load_tokenizer(FOLDER), max_length=64
-    )
+    ).data
     ids = ours.input_ids[0, : ours.lengths[0]].tolist()
     assert tokenizer(*pair)["input_ids"] == ids
     config = transformers.AutoConfig.from_pretrained(FOLDER)
@@ -119,7 +119,7 @@ def test_the_model_knows_agreement():
         sentences.append((text(spoken).replace("[mask]", "[MASK]"),))
     encoded = tokenization.encode(
         Examples(sentences, None), tokenization.load_tokenizer(FOLDER), max_length=64
-    )
+    ).data
     masked = encoded.input_ids == vocabulary().index("[MASK]")
     assert masked.sum(1).tolist() == [1] * len(sentences)
     known = np.arange(encoded.input_ids.shape[1]) < encoded.lengths[:, None]
@@ -153,7 +153,9 @@ def test_pretraining_helps():
     )
     inputs, labels = {}, {}
     for split in ("train", "evaluation"):
-        encoded = tokenization.encode(getattr(data, split), tokenizer, max_length=24)
+        encoded = tokenization.encode(
+            getattr(data, split), tokenizer, max_length=24
+        ).data
         known = np.arange(24) < encoded.lengths[:, None]
         inputs[split] = jnp.stack([encoded.input_ids, encoded.token_type_ids, known], 1)
         labels[split] = jnp.asarray(encoded.labels)

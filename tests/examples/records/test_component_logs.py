@@ -33,22 +33,22 @@ def test_what_goes_in_comes_out(tmp_path):
     runs = recorded_runs.write(
         tmp_path, [[1, 2], [3, 4]], trained=[TOP, range(COMPONENTS)], arrays=arrays
     )
-    recordings = ComponentLogs(tmp_path)
+    logs = ComponentLogs(tmp_path)
     for seed, run in enumerate(runs):
-        recording = recordings.load(run)
-        assert recording.stages == 2
-        assert recording.names[TOP[2]] == "encoder/layers/key/bias[2]"
-        assert recording.groups[TOP[2]] == "layer 2"
-        assert [recording.sizes[number] for number in (0, 1, 2, 3, 6)] == [
+        log = logs.load(run)
+        assert log.stages == 2
+        assert log.names[TOP[2]] == "encoder/layers/key/bias[2]"
+        assert log.groups[TOP[2]] == "layer 2"
+        assert [log.sizes[number] for number in (0, 1, 2, 3, 6)] == [
             2,
             8,
             36,
             4,
             16,
         ]
-        assert recording.losses.shape == (8,)
+        assert log.losses.shape == (8,)
         for name in ("norms", "scales"):
-            found = recording.at_steps(name)
+            found = log.at_steps(name)
             assert found.shape == (8, COMPONENTS)
             frozen = np.setdiff1d(range(COMPONENTS), TOP)
             assert np.isnan(found[:4, frozen]).all()
@@ -60,8 +60,8 @@ def test_what_goes_in_comes_out(tmp_path):
             )
         scales = kept[seed, "scales/1"]
         # Clipped stays clipped, however little, and unclipped unclipped.
-        np.testing.assert_array_equal(recording.at_steps("scales")[4:] < 1, scales < 1)
-        measured = recording.after_stages("cosine_distance_from_before")
+        np.testing.assert_array_equal(log.at_steps("scales")[4:] < 1, scales < 1)
+        measured = log.after_stages("cosine_distance_from_before")
         expected = [kept[seed, f"cosine_distance_from_before/{n}"] for n in range(2)]
         np.testing.assert_array_equal(measured, expected)
 
@@ -76,11 +76,11 @@ def test_clip_rate_counts_what_was_trained(tmp_path):
     [run] = recorded_runs.write(
         tmp_path, [[1, 2]], trained=[TOP, range(COMPONENTS)], steps=1, arrays=arrays
     )
-    recording = ComponentLogs(tmp_path).load(run)
-    np.testing.assert_allclose(recording.clip_rate(), [1 / 6, 1 / 15])
+    log = ComponentLogs(tmp_path).load(run)
+    np.testing.assert_allclose(log.clip_rate(), [1 / 6, 1 / 15])
     # The classifier's bias has 2 parameters; a layer 2 x (16 + 4).
     top = 2 + 8 + 40
-    found = recording.clip_rate(of_parameters=True)
+    found = log.clip_rate(of_parameters=True)
     np.testing.assert_allclose(found, [2 / top, 2 / (top + 80 + 36)], rtol=1e-6)
 
 
@@ -102,28 +102,28 @@ def test_written_whole_or_not_at_all(tmp_path, monkeypatch):
         patch.setattr(os, "replace", full)
         with pytest.raises(RecordsError, match=r"0\.npz cannot be written: No space"):
             recorded_runs.write(tmp_path, [1])
-    recordings = ComponentLogs(tmp_path)
-    assert list(recordings.folder.iterdir()) == []
-    # The record comes after the recording: there is none either.
+    logs = ComponentLogs(tmp_path)
+    assert list(logs.folder.iterdir()) == []
+    # The record comes after the log: there is none either.
     assert not (tmp_path / "runs.jsonl").exists()
     [run] = recorded_runs.write(tmp_path, [1])
-    assert recordings.has(run)
-    assert not recordings.has(run + "0")
+    assert logs.has(run)
+    assert not logs.has(run + "0")
 
 
 @pytest.mark.parametrize("content", [b"", b"PK no zip", None])
 def test_a_file_that_is_no_recording(tmp_path, content):
     [run] = recorded_runs.write(tmp_path, [1])
-    recordings = ComponentLogs(tmp_path)
-    whole = recordings.path(run).read_bytes()
-    recordings.path(run).write_bytes(whole[:-30] if content is None else content)
+    logs = ComponentLogs(tmp_path)
+    whole = logs.path(run).read_bytes()
+    logs.path(run).write_bytes(whole[:-30] if content is None else content)
     with pytest.raises(
         RecordsError, match=f"{run}.npz is no recording of this version"
     ):
-        recordings.load(run)
-    recordings.path(run).unlink()
+        logs.load(run)
+    logs.path(run).unlink()
     with pytest.raises(RecordsError, match="cannot be read: No such file"):
-        recordings.load(run)
+        logs.load(run)
 
 
 def test_copies_what_is_missing(tmp_path):

@@ -13,7 +13,7 @@ from run_records import RUNS, run
 
 def test_designs_join_and_survive_json():
     whole = Design.of_records(RUNS)
-    assert Design.from_json(whole.number, whole.to_json()) == whole
+    assert Design.from_json(whole.name, whole.to_json()) == whole
     first, second = Design.of_records(RUNS[:5]), Design.of_records(RUNS[5:])
     assert first.join(second).configurations == whole.configurations
     assert first.join(second).seeds == whole.seeds

@@ -29,7 +29,7 @@ def folder_of(folder, runs, number="1"):
     """An output directory whose command made a table of some runs."""
     store = RunStore(folder)
     store.append(runs)
-    design = dataclasses.replace(Design.of_records(runs), number=number)
+    design = dataclasses.replace(Design.of_records(runs), name=number)
 
     def add(content):
         content["commands"].append({"command": f"of {folder.name}"})

@@ -22,7 +22,7 @@ def expected(scores):
 
 
 def test_text_says_what_there_is(table):
-    text = formats.text(table)
+    text = formats.fill("table.txt", table=table)
     lines = text.splitlines()
     assert lines[0] == "Runs"
     assert lines[1].startswith("cola: Matthews' correlation in %, 8,551 training")
@@ -39,7 +39,7 @@ def test_text_says_what_there_is(table):
 
 
 def test_csv_holds_the_numbers_unrounded(table):
-    rows = list(csv.DictReader(formats.csv_text(table).splitlines()))
+    rows = list(csv.DictReader(formats.fill("table.csv", table=table).splitlines()))
     assert [(row["task"], row["method"]) for row in rows] == [
         *(("cola", "cwgnc"), ("cola", "adamw"), ("mrpc", "cwgnc"), ("mrpc", "adamw")),
     ]
@@ -75,7 +75,7 @@ def exchanges_p_value(differences):
 
 
 def test_comparisons_are_paired_and_corrected_together(table):
-    rows = list(csv.DictReader(formats.csv_text(table).splitlines()))
+    rows = list(csv.DictReader(formats.fill("table.csv", table=table).splitlines()))
 
     def far(scores):
         return np.abs(np.array(scores) - np.median(scores))
@@ -118,7 +118,7 @@ def cells_of(line):
 
 
 def test_markdown_round_trip(table):
-    text = formats.markdown(table)
+    text = formats.fill("table.md", table=table)
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     head, rows = cells_of(lines[0]), [cells_of(line) for line in lines[2:4]]
     assert head == [
@@ -147,7 +147,7 @@ def test_markdown_round_trip(table):
 
 
 def test_latex_is_a_whole_tabular(table):
-    text = formats.latex(table)
+    text = formats.fill("table.tex", table=table)
     body = [line for line in text.splitlines() if not line.startswith("%")]
     assert body[0] == r"\begin{tabular}{lrrrrrr}"
     assert body[-1] == r"\end{tabular}"
@@ -172,8 +172,8 @@ def test_latex_is_a_whole_tabular(table):
 
 def test_latex_escapes():
     runs = [run("cwgnc:max_norm=0.5", seed, 60.0 + seed) for seed in range(2)]
-    text = formats.latex(tables.build(Design.of_records(runs), runs))
-    assert r"cwgnc:max\_norm=0.5 & \textbf{0.5} & " in text
+    text = formats.fill("table.tex", table=tables.build(Design.of_records(runs), runs))
+    assert r"cwgnc:max\_norm=0.5 & 0.5 & " in text
 
 
 def test_a_spread_that_nothing_bounds_is_unknown():

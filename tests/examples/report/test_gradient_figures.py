@@ -10,7 +10,7 @@ from bert_glue.records.component_logs import (
     gather,
 )
 from bert_glue.records.run_store import RunStore
-from bert_glue.report import gradient_figures
+from bert_glue.report import gradient_figures, plots
 
 
 def methods_of(folder):
@@ -28,7 +28,8 @@ def folder(tmp_path):
     """Two failed runs of one method and two others, and a method that never fails."""
     recorded_runs.write(tmp_path, [0, 30, -5, 20], arrays=arrays)
     recorded_runs.write(
-        tmp_path, [7, 8], "cwgnc", arrays=arrays, clipping="component", steps=3
+        *(tmp_path, [7, 8], "cwgnc"),
+        **{"arrays": arrays, "clipping": "component", "max_norm": 0.05, "steps": 3},
     )
     return tmp_path
 
@@ -51,7 +52,7 @@ def test_the_worst_failed_run_stands_beside_the_best_successful(folder):
     )
 
 
-def test_what_is_said_and_drawn(folder):
+def test_what_is_said_and_drawn(folder, monkeypatch):
     methods = methods_of(folder)
     _, *lines = gradient_figures.describe(methods).splitlines()
     # Method, outcome, runs, largest norm, norm at the end: seed + 1 of made-up norms.
@@ -61,6 +62,24 @@ def test_what_is_said_and_drawn(folder):
         ["cwgnc", "successful", "2", "2", "1.5"],
     ]
     assert lines[4:] == ["cwgnc: no run failed; its best is drawn alone"]
+    figures = {}
+    monkeypatch.setattr(
+        plots, "save", lambda figure, path: figures.setdefault(path, figure) and path
+    )
+    gradient_figures.draw(folder, methods, layer=0)
+    devlin, cwgnc = (
+        figures[folder / "figures" / f"figure_3_{method}.png"]
+        for method in ("devlin", "cwgnc")
+    )
+    # One scale for both methods, in which the threshold of the one that has any lies.
+    panels = [*devlin.axes, *cwgnc.axes]
+    assert len(panels) == 3
+    assert len({axes.get_xlim() for axes in panels}) == 1
+    ((low, high),) = {axes.get_ylim() for axes in panels}
+    # Norms from 1 to 3, and the threshold.
+    assert low < 0.05 < 3 < high
+    assert [len(figure.axes[-1].texts) for figure in (devlin, cwgnc)] == [0, 1]
+    monkeypatch.undo()
     written = gradient_figures.draw(folder, methods[1:], layer=0)
     assert [path.name for path in written] == [
         "figure_3_cwgnc.png",

@@ -2,7 +2,7 @@
 
 import pytest
 from bert_glue.records.designs import Design
-from bert_glue.report import notes, paper, tables
+from bert_glue.report import headings, notes, paper, tables
 from run_records import run
 
 
@@ -76,3 +76,34 @@ def test_why_nothing_is_compared():
     table = tables.build(Design.of_records(runs), runs)
     reason = "no other method has two runs with what cwgnc was trained and scored on."
     assert notes.outcome(table) == nothing + reason
+
+
+def test_what_runs_saw_and_learnt_is_said():
+    lost = {"constant_loss": 0.69, "truncation": {"share": 0.127, "longest": 289}}
+    history = [{"step": 9, "epoch": 1.0, "score": 60.0, "train_loss": 0.689}]
+    runs = [
+        run("cwgnc", 0, 60.0, **lost, history=history),
+        run("cwgnc", 1, 61.0, **lost),
+    ]
+    remarks = notes.notes(tables.build(Design.of_records(runs), runs))
+    assert (
+        "The training loss has hardly moved (above 98% of a constant answer's) in 1 of "
+        "cwgnc on cola." in remarks
+    )
+    assert (
+        "12.7% of the training examples of cola were cut to the maximum length; the "
+        "longest has 289 tokens." in remarks
+    )
+
+
+@pytest.mark.parametrize(
+    ("task", "classes", "name"),
+    [
+        ("mrpc", None, "F1 of the class 1"),
+        ("custom", ["no", "yes"], "F1 of the class yes"),
+        ("custom", None, "F1"),
+    ],
+)
+def test_f1_is_of_a_class(task, classes, name):
+    record = {"task": task, "metric": "f1", "classes": classes}
+    assert headings.metric_name(record) == name

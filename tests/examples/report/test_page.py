@@ -81,3 +81,9 @@ def test_every_run_has_a_dot_and_a_curve(text):
     places = [place for _, place in cola]
     assert places == sorted(places)
     assert 0 < places[0] < places[-1] < 100
+
+
+def test_the_conclusion_comes_first(text):
+    (section,) = re.findall(r"<header>.*?</header>", text, re.DOTALL)
+    assert "Of 4 comparisons with cwgnc" in section
+    assert "<table" not in text[: text.index("</header>")]

@@ -18,6 +18,7 @@ def test_labels_break_after_settings_only(label):
 
 def test_marks_of_markdown_and_latex():
     assert render.markdown("a_b|c*") == r"a\_b\|c\*"
+    assert render.markdown("<b>[x](y)`$1\n") == r"\<b\>\[x\](y)\`\$1 "
     assert render.latex(r"5% of {a_b} \ ~^&$#") == (
         r"5\% of \{a\_b\} \textbackslash{} "
         r"\textasciitilde{}\textasciicircum{}\&\$\#"
@@ -40,3 +41,9 @@ def test_csv_is_read_back():
         ['a, "b"', "0.1"],
         *([name, ""] for name in ("nan", "inf", "none")),
     ]
+
+
+def test_nothing_is_a_formula_or_for_the_terminal():
+    line = render.csv_line(["=1+1", "+x", "-x", "@x", "a=1", -1.5])
+    assert next(csv.reader([line])) == ["'=1+1", "'+x", "'-x", "'@x", "a=1", "-1.5"]
+    assert "\x1b" not in render.markdown("\x1b[31m") + render.latex("\x1b[31m")

@@ -26,7 +26,8 @@ def made_up(tmp_path):
             values = np.zeros(names, np.float32)
             values[trained[stage]] = 1 + stage + seed
             return values
-        return np.ones(shape, np.float32)
+        # A distance of 1 is that of what was zeros.
+        return np.full(shape, 0.5, np.float32)
 
     scores = [[10, 20, 30], [20, 20, 50]]
     recorded_runs.write(
@@ -53,14 +54,14 @@ def test_what_the_figures_show(made_up):
         "layer 2": [1.5, 2.5, 3.5],
         "head": [1.5, 2.5, 3.5],
     }
-    # The made-up distance is 1 everywhere: what did not move has none all the same.
+    # The made-up distance is 0.5 everywhere: what did not move has none all the same.
     turned = unfreezing_figures.movement_by_stage(gu, "cosine_distance_from_initial")
     assert {name: list(values) for name, values in turned.items()} == {
-        "embeddings": [0, 0, 1],
-        "layer 0": [0, 0, 1],
-        "layer 1": [0, 1, 1],
-        "layer 2": [1, 1, 1],
-        "head": [1, 1, 1],
+        "embeddings": [0, 0, 0.5],
+        "layer 0": [0, 0, 0.5],
+        "layer 1": [0, 0.5, 0.5],
+        "layer 2": [0.5, 0.5, 0.5],
+        "head": [0.5, 0.5, 0.5],
     }
     # All components of full fine-tuning moved alike; of GU not stage by stage either,
     # for the made-up movement from the stage before is the same everywhere.
@@ -76,6 +77,20 @@ def test_what_the_figures_show(made_up):
     assert unfreezing_figures.movement_by_stage(none, "rmsd_from_initial") == {}
 
 
+def test_what_was_zeros_at_first_hides_nothing(made_up):
+    gu, _ = made_up
+    for run in gu.runs:
+        for name, array in run.log.arrays.items():
+            if name.startswith("cosine_distance"):
+                array[8] = 1.0  # of the layer at the top, in all stages
+    assert unfreezing_figures.zeros_at_first(gu) == [gu.runs[0].log.names[8]]
+    for start in ("initial", "before"):
+        turned = unfreezing_figures.movement_by_stage(
+            gu, f"cosine_distance_from_{start}"
+        )
+        assert max(map(max, turned.values())) == 0.5
+
+
 def test_tables_and_figures(made_up, tmp_path):
     lines = unfreezing_figures.describe(made_up).splitlines()
     assert lines[0].startswith("Matthews' correlation in % after each stage")
@@ -83,7 +98,7 @@ def test_tables_and_figures(made_up, tmp_path):
     cells = [[cell.strip() for cell in row if cell.strip()] for row in rows]
     # Means and standard deviations of [10, 20], [20, 20], [30, 50] and [40, 60].
     assert cells[1:6] == [
-        ["layers trained", "GU", "full fine-tuning"],
+        ["stage", "GU", "full fine-tuning"],
         ["1", "15.0 ± 5.0"],
         ["2", "20.0 ± 0.0"],
         ["3", "40.0 ± 10.0"],

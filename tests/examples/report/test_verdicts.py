@@ -1,7 +1,6 @@
 """Comparisons of methods in a table, with scores whose answers are known."""
 
 import csv
-import dataclasses
 import itertools
 import re
 
@@ -25,6 +24,43 @@ def test_seeds_that_differ_are_compared_unpaired():
     assert found[0].comparison.values == (np.mean(CWGNC[3:]), np.mean(ADAMW[:4]))
     # One run is no sample.
     assert verdicts.compare({("cola", "c"): ours, ("cola", "a"): theirs[:1]}, "c") == ()
+
+
+def test_a_verdict_says_what_which_way_and_whether_it_is_shown():
+    def sentences(first, second):
+        runs = {
+            ("cola", label): [run(label, *each) for each in enumerate(scores)]
+            for label, scores in (("cwgnc", first), ("adamw", second))
+        }
+        return [str(verdict) for verdict in verdicts.compare(runs, "cwgnc")]
+
+    low = [50.0, 52.0, 51.0, 50.5, 52.5, 51.5, 53.0, 50.0]
+    mean, std = sentences([70.0 + n / 8 for n in range(8)], low)
+    # 2 / 2^8 of all exchanges are as far apart; twice that for two comparisons.
+    assert mean == (
+        "On cola, cwgnc has the higher mean, 70.44 against 51.31 of adamw: shown (p = "
+        "0.016 corrected for 2 comparisons, 0.0078 alone; paired test of 8 seeds)."
+    )
+    assert std.startswith(
+        "On cola, cwgnc has the smaller standard deviation, 0.2864 against 1.059 of "
+    )
+    mean, std = sentences(low[:5], [score - 9 for score in low[:5]])
+    assert mean == (
+        "On cola, cwgnc has the higher mean, 51.2 against 42.2 of adamw: not shown, "
+        "chance may be the reason (p = 0.12 corrected for 2 comparisons, 0.062 alone; "
+        "paired test of 5 seeds; below 7 seeds it can show nothing; 7 seeds would show "
+        "such a difference)."
+    )
+    assert std.startswith(
+        "On cola, cwgnc and adamw have the same standard deviation, 0.9274: not shown "
+    )
+
+
+@pytest.mark.parametrize("comparisons", [1, 2, 18, 100])
+def test_fewest_seeds_are_those_whose_exchanges_suffice(comparisons):
+    # Of 2^n exchanges of n pairs the two furthest apart are as far as these.
+    expected = next(n for n in range(99) if 2 / 2**n <= 0.05 / comparisons)
+    assert verdicts.fewest_seeds(comparisons) == expected
 
 
 def test_seeds_past_all_reach_are_not_counted_in_words():
@@ -70,15 +106,17 @@ def test_equal_epochs_are_compared_and_unlike_ones_said():
     assert last.names == ("cwgnc:epochs=3", "adamw")
     assert {each.comparison.comparisons for each in table.verdicts} == {12}
     assert "some with cwgnc:epochs=3 instead, for equal epochs" in notes.outcome(table)
-    assert "| cola | adamw / cwgnc:epochs=3 | " in formats.markdown(table)
+    assert "| cola | adamw / cwgnc:epochs=3 | " in formats.fill("table.md", table=table)
     # The table's CSV has one reference, that of the comparisons has all.
     rows = {
         row["method"]: row
-        for row in csv.DictReader(formats.csv_text(table).splitlines())
+        for row in csv.DictReader(formats.fill("table.csv", table=table).splitlines())
     }
     first = table.verdicts[0].comparison
     assert float(rows["adamw"]["score_p"]) == first.p_value
-    lines = list(csv.DictReader(formats.comparisons_csv(table).splitlines()))
+    lines = list(
+        csv.DictReader(formats.fill("comparisons.csv", table=table).splitlines())
+    )
     for line, each in zip(lines, table.verdicts, strict=True):
         assert (line["reference"], line["method"]) == (each.reference, each.method)
         assert line["question"] == each.comparison.question
@@ -161,13 +199,18 @@ def test_a_method_that_always_fails_is_not_the_most_stable():
     # A single run has no spread at all.
     single = table_of(scores | {"mosbach": [90.0]})
     assert best_of(single) == [{"adamw"}, {"adamw"}, {"cwgnc"}]
-    (line,) = re.findall("^mosbach .*", formats.text(single), re.MULTILINE)
+    (line,) = re.findall(
+        "^mosbach .*", formats.fill("table.txt", table=single), re.MULTILINE
+    )
     assert line.split()[1:5] == ["1", "-", "90.0", "90.0"]
-    alone = table_of({"mosbach": [90.0]})
-    assert best_of(alone) == [set(), {"mosbach"}, {"mosbach"}]
-    # Where nothing works, nothing is steady.
-    assert best_of(table_of(failing)) == [set(), {"devlin"}, {"devlin", "mixout"}]
-    assert "-0.0" not in formats.text(table)
+    # Of one method, or where nothing works, nothing is the best.
+    for alone in ({"mosbach": [90.0]}, {"adamw": scores["adamw"]}, failing):
+        table_of_it = table_of(alone)
+        assert best_of(table_of_it) == [set()] * 3
+        text = formats.fill("table.txt", table=table_of_it)
+        assert "*" not in text
+        assert "best of its column" not in text
+    assert "-0.0" not in formats.fill("table.txt", table=table)
     assert not any("All runs failed" in note for note in notes.notes(table_of(scores)))
 
 
@@ -179,11 +222,9 @@ def test_shares_of_crossed_seeds():
         for data in range(2)
     ]
     shares = verdicts.shares(grid)
-    assert shares is not None
-    assert shares.init == pytest.approx(8 / 35)
-    assert shares.data == pytest.approx(27 / 35)
-    assert shares.both == pytest.approx(0, abs=1e-12)
-    assert verdicts.shares(grid[:-1]) is None
+    seen = [share for share, _ in shares.values()]
+    assert seen == pytest.approx([8 / 35, 27 / 35, 0], abs=1e-12)
+    assert verdicts.shares(grid[:-1]) == {}
     remarks = notes.notes(tables.build(Design.of_records(grid), grid))
     # By chance (3 - 1) / 5, (2 - 1) / 5 and the rest.
     text = (
@@ -205,9 +246,7 @@ def test_shares_by_chance_are_those_of_scores_in_all_orders():
         )
         for scores in itertools.permutations([52.7, 69.0, 70.0, 70.5, 71.0, 72.9])
     ]
-    means = np.mean([dataclasses.astuple(each) for each in seen if each], axis=0)
-    init, data, both, init_by_chance, data_by_chance = means
+    means = np.mean([list(shares.values()) for shares in seen], axis=0)
     # The mean over all orders is exact; rounding of scores near 70 is left.
-    assert init == pytest.approx(init_by_chance, rel=1e-9)
-    assert data == pytest.approx(data_by_chance, rel=1e-9)
-    assert both == pytest.approx(1 - init_by_chance - data_by_chance, rel=1e-9)
+    np.testing.assert_allclose(means[:, 0], means[:, 1], rtol=1e-9)
+    np.testing.assert_allclose(means[:, 1], [2 / 5, 1 / 5, 2 / 5], rtol=1e-12)

@@ -19,10 +19,10 @@ def test_files_hold_the_tables_and_the_page(tmp_path):
     (table,) = found = write.read(records)
     paths = write.write(records, found)
     assert {path.name: path.read_text() for path in paths} == {
-        "table.md": formats.markdown(table),
-        "table.tex": formats.latex(table),
-        "table.csv": formats.csv_text(table),
-        "table_comparisons.csv": formats.comparisons_csv(table),
+        "table.md": formats.fill("table.md", table=table),
+        "table.tex": formats.fill("table.tex", table=table),
+        "table.csv": formats.fill("table.csv", table=table),
+        "table_comparisons.csv": formats.fill("comparisons.csv", table=table),
         "index.html": page.page([table], manifest.read(tmp_path)),
     }
 
@@ -31,7 +31,7 @@ def test_runs_in_no_table_are_said_and_can_be_shown(tmp_path):
     records = RunStore(tmp_path)
     others = [run("mixout", 0, 60.0), run("cwgnc", 0, 50.0, learning_rate=1e-4)]
     records.append([*RUNS, *others])
-    design = dataclasses.replace(Design.of_records(RUNS), number="1")
+    design = dataclasses.replace(Design.of_records(RUNS), name="1")
     manifest.change(
         records, lambda content: content["tables"].update({"1": design.to_json()})
     )

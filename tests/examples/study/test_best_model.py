@@ -1,5 +1,6 @@
 """The best run's model: what it answers once it is kept, saved and read again."""
 
+import re
 import types
 
 import jax
@@ -41,7 +42,7 @@ def finished(subject, tmp_path):
     run = {
         **{"format": 1, "run": configuration.run(seed), "score": 50.0},
         **{"configuration": configuration.name, "diverged_at": None},
-        **{"init_seed": 0, "data_seed": 0},
+        **{"init_seed": 0, "data_seed": 0, "failed": True, "constant_score": 60.0},
     }
     records.append([run])
     params = subject.init()(subject.pretrained, jax.random.key(0))
@@ -62,12 +63,17 @@ def finished(subject, tmp_path):
     )
 
 
-def test_a_model_without_segments_answers_as_it_was_scored(subject, finished):
+def test_a_model_without_segments_answers_as_it_was_scored(subject, finished, capsys):
     best = BestModel(finished.records, subject, saved=True)
     best.offer(*finished.offer)
     progress = Progress(0, shown=False)
     record, params = best.finish(*finished.study, progress)
     assert record["score"] == 50
+    # What is offered as the best is not said to be good.
+    assert re.search(
+        r"every run failed; .*, the best run, failed: no better than a constant answer",
+        capsys.readouterr().out,
+    )
 
     # Every pair is given its real segment ids, as Hugging Face's tokenizers do.
     assert np.any(subject.evaluation.token_type_ids)
@@ -86,6 +92,18 @@ def test_a_model_without_segments_answers_as_it_was_scored(subject, finished):
     later = BestModel(finished.records, subject, saved=False)
     again = later.finish(*finished.study, progress)[1]
     jax.tree.map(np.testing.assert_array_equal, again, params)
+
+
+def test_a_run_that_failed_is_not_better_than_one_that_did_not(finished, subject):
+    best = BestModel(finished.records, subject, saved=False)
+    [run], trainers, result = finished.offer
+    for name, changes in (
+        ("sound", {"failed": False, "score": 40.0}),
+        ("failed", {"failed": True, "score": 90.0}),
+        ("better", {"failed": False, "score": 45.0}),
+    ):
+        best.offer([run | changes | {"run": name}], trainers, result)
+        assert best._kept[0] == ("sound" if name == "failed" else name)
 
 
 def test_a_saved_model_that_lost_its_weights_is_trained_again(

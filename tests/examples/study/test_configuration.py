@@ -4,6 +4,7 @@ import types
 
 import pytest
 from bert_glue.data import tasks
+from bert_glue.records.run_store import distinctions
 from bert_glue.study.configuration import Configuration
 from bert_glue.training.methods import METHODS
 from bert_glue.training.seeds import Seed
@@ -17,6 +18,11 @@ def configuration(recipe, **changes):
         "model_fingerprint": "0" * 12,
         "data_fingerprint": "1" * 12,
         "held_out": 0.0,
+        "constant_score": 53.0,
+        "constant_loss": 0.69,
+        "files": (),
+        "truncated_share": 0.5,
+        "longest": 9,
         "train": types.SimpleNamespace(lengths=[5, 6]),
         "evaluation": types.SimpleNamespace(lengths=[7]),
         "majority_score": 52.7,
@@ -57,6 +63,29 @@ def test_names_change_with_what_decides_a_result_and_with_nothing_else():
     ):
         assert other.name != name
     assert configuration(recipe).run(Seed(3, 4)) == f"rte-gu-{name}-3-4"
+
+
+def test_what_a_result_does_not_depend_on_is_recorded_too():
+    fields = configuration(METHODS["gu"], files=("a.tsv", "b.tsv")).fields
+    assert fields["files"] == {"train": "a.tsv", "evaluation": "b.tsv"}
+    assert fields["classes"] == ["entailment", "not_entailment"]
+    assert fields["truncation"] == {"share": 0.5, "longest": 9}
+    held_out = configuration(METHODS["gu"], files=("a.tsv",)).fields
+    assert held_out["files"] == {"train": "a.tsv"}
+    assert "files" not in configuration(METHODS["gu"]).fields
+    # Runs of earlier versions are not told apart by what they lack.
+    new = {"run": "a", "configuration": "c", **fields}
+    old = {"run": "b", "configuration": "d", **fields, "epochs": 9}
+    for name in ("files", "classes", "constant_score", "constant_loss", "truncation"):
+        del old[name]
+    assert distinctions([new, old]) == {"c": {"epochs": 3}, "d": {"epochs": 9}}
+
+
+def test_a_batch_of_more_examples_than_there_are_is_refused():
+    fits = METHODS["adamw"].replace(batch_size=2)
+    configuration(fits, shapes=None).check()
+    with pytest.raises(ValueError, match=r"batch_size is 16 .* 2 examples .* 1 to 2"):
+        configuration(METHODS["adamw"], shapes=None).check()
 
 
 def test_only_settings_that_differ_from_later_defaults_are_recorded():

@@ -1,7 +1,9 @@
 """What is drawn where somebody is watching, and where nobody is."""
 
 import re
+import time
 
+from bert_glue.study import progress as module
 from bert_glue.study.progress import Progress
 from bert_glue.training.methods import METHODS
 from bert_glue.training.seeds import Seed
@@ -42,3 +44,24 @@ def test_quiet_where_nobody_is_watching(capsys):
     output = capsys.readouterr()
     assert output.err == ""
     assert output.out == "done\n"
+
+
+def test_a_log_has_a_line_now_and_then(capsys, monkeypatch):
+    monkeypatch.setattr(module, "_SECONDS", 0.01)
+    progress = Progress(5)
+    time.sleep(0.1)
+    progress.start(METHODS["adamw"], [Seed(3, 3)], 20)
+    progress.advance(10, loss=0.51234)
+    time.sleep(0.1)
+    progress.close()
+    said = capsys.readouterr().err
+    assert "\r" not in said
+    lines = said.splitlines()
+    assert lines[0] == "preparing ...; 0 of 5 runs done"
+    assert re.fullmatch(
+        r"adamw, seed 3: 10 of 20 steps, 00:0\d gone, 00:0\d left, loss=0.5123; "
+        "0 of 5 runs done",
+        lines[-1],
+    )
+    time.sleep(0.05)
+    assert capsys.readouterr().err == ""

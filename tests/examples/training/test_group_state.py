@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from bert_glue.devices.mesh import SINGLE
-from bert_glue.training.group_state import GroupState, measure
+from bert_glue.training.group_state import GroupState, count_answers, measure
 from bert_glue.training.methods import METHODS
 from bert_glue.training.program import Program
 from bert_glue.training.segments import Segment
@@ -87,6 +87,28 @@ def test_what_is_saved_is_taken_up_again(trainers, segment):
     assert again == facts
     chex.assert_trees_all_equal(saved, arrays)
     assert later.history[1][0]["score"] == 60
+    assert later.history[1][0]["predicted"] == [4, 0]
+
+
+def test_the_best_evaluation_is_each_seeds_own(trainers):
+    group = GroupState(trainers)
+    group.start_stage(trainers[0], None)
+    group.log = trainers[0].new_log()
+    for scores, value in (([50, 60], 1.0), ([70, 60], 2.0), ([60, 80], 3.0)):
+        group.since, left = 0, iter(scores)
+        group.state = group.state._replace(params=params_of(value))
+        group.evaluate(MIDDLE, lambda logits, left=left: next(left))
+        # A step that follows uses the parameters up.
+        jax.tree.map(lambda leaf: leaf.delete(), group.state.params)
+    best = group.best["encoder"]["layers"]["kernel"]
+    # The second seed's weights are larger by 1; an equal score is no better one.
+    np.testing.assert_array_equal(best[:, 0, 0, 0], [2, 4])
+
+
+def test_answers_are_counted_by_class():
+    logits = np.array([[0.0, 1, 0], [2, 1, 0], [0, 9, 1]], np.float32)
+    assert count_answers(logits) == [1, 2, 0]
+    assert count_answers(logits[:, :1]) is None
 
 
 def test_movement_is_measured_from_what_the_stage_began_with(trainers):

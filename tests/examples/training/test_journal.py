@@ -1,9 +1,7 @@
 """What evaluations tell of runs."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from bert_glue.training.journal import BestEvaluation, first_bad_step
+from bert_glue.training.journal import choose, first_bad_step, kept_evaluation
 
 
 def test_where_a_run_diverged():
@@ -15,18 +13,21 @@ def test_where_a_run_diverged():
     assert first_bad_step(losses, logits, 9) == 8
 
 
-def test_the_best_evaluation_is_each_seeds_own():
-    best = BestEvaluation(2)
-    for scores, value in (
-        ([50.0, 60.0], 1.0),
-        ([70.0, 60.0], 2.0),
-        ([60.0, 80.0], 3.0),
-    ):
-        params = {"kernel": jnp.full((2, 3), value), "bias": jnp.full(2, value)}
-        best.enter(scores, params)
-        # A step that follows uses the parameters up.
-        jax.tree.map(lambda leaf: leaf.delete(), params)
-    assert best.scores == [70, 80]
+def test_the_evaluation_that_counts():
+    history = [
+        {"step": step, "score": score} for step, score in enumerate([50, 70, 70])
+    ]
+    assert kept_evaluation({"history": history})["step"] == 2
+    assert kept_evaluation({"history": history, "keep": "last"})["step"] == 2
     # An equal score is no better one.
-    assert np.asarray(best.params["kernel"]).tolist() == [[2] * 3, [3] * 3]
-    assert np.asarray(best.params["bias"]).tolist() == [2, 3]
+    assert kept_evaluation({"history": history, "keep": "best"})["step"] == 1
+
+
+def test_each_seed_keeps_what_is_better():
+    old, new = (
+        {"kernel": np.full((2, 3), value), "bias": np.full(2, value)}
+        for value in (1, 2)
+    )
+    kept = choose(np.array([True, False]), new, old)
+    assert np.asarray(kept["kernel"]).tolist() == [[2] * 3, [1] * 3]
+    assert np.asarray(kept["bias"]).tolist() == [2, 1]

@@ -58,6 +58,22 @@ def test_only_what_was_set_is_recorded_of_later_settings():
         ({"epochs": 2.5}, "epochs is 2.5 .* accepted is a whole number of at least 1"),
         ({"epochs": "3"}, "epochs is 3 .* accepted is a whole number of at least 1"),
         ({"dropout": float("nan")}, "dropout is nan .* below 1 or none"),
+        (
+            {"dropout": 0.9999999999},
+            "accepted is .* below 1 or none, but in float32 .* 1$",
+        ),
+        ({"learning_rate": 1e-300}, "a number above 0, but in float32 it is 0"),
+        ({"weight_decay": 1e39}, "weight_decay is 1e[+]39 .* in float32 it is inf"),
+        ({"weight_decay": 1e-60}, "weight_decay is 1e-60 .* in float32 it is 0"),
+        ({"eps": 1e-60}, "eps is 1e-60 .* in float32 it is 0"),
+        # Of a denormal number XLA makes 0.
+        ({"eps": 1e-40}, "eps is 1e-40 .* in float32 it is 0"),
+        ({"b2": 1 - 1e-9}, "b2 is .* below 1, but in float32 it is 1"),
+        (
+            {"max_norm": 0.0},
+            "max_norm is 0.0 .* accepted is a number above 0, or inf to clip nothing$",
+        ),
+        ({"max_norm": 1e39}, "a number above 0, or inf .*, but in float32 it is inf"),
         ({"epochs": None}, "epochs is None .* accepted is a whole number of at least"),
         ({"bias_correction": 1}, "bias_correction is 1 .* true or false"),
     ],
@@ -80,6 +96,8 @@ def test_rules_read_what_is_written():
     for value, rule in ((3, WHOLE), (0.1, NORM), (float("inf"), NORM), (False, BOOL)):
         assert rule.read(written(value)) == value
     assert SETTINGS["stages"].rule.read("None") is None
+    with pytest.raises(ValueError, match=r"got '1e-50'.*in float32 it is 0"):
+        NORM.read("1e-50")
     for text, rule in (("none", WHOLE), ("0", WHOLE), ("nan", NORM), ("1", BOOL)):
         with pytest.raises(ValueError, match=f"got '{text}'; accepted is"):
             rule.read(text)

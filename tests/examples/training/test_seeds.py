@@ -78,7 +78,7 @@ def test_first_example_is_uniform():
 def test_batches_of_like_length_are_padded_by_less_than_a_tenth(shared_dir, task):
     data = load.load_task(task, shared_dir / "glue")
     tokenizer = tokenization.load_tokenizer(shared_dir / "models/all-MiniLM-L6-v2")
-    lengths = tokenization.encode(data.train, tokenizer, 128).lengths
+    lengths = tokenization.encode(data.train, tokenizer, 128).data.lengths
     buckets = batching.choose_groups(lengths, 128)
     groups = np.searchsorted(buckets, lengths)
     keys = seed_keys([Seed(0, 0), Seed(1, 1)]).order

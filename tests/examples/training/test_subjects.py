@@ -2,9 +2,10 @@ import dataclasses
 
 import jax
 import numpy as np
+import pandas
 import pytest
 import tiny_bert
-from bert_glue.data import batching, tasks
+from bert_glue.data import batching, load, tasks
 from bert_glue.data.examples import Examples, TaskData
 from bert_glue.model.bert import initial_params
 from bert_glue.training import subjects
@@ -43,6 +44,57 @@ def test_the_fingerprint_changes_with_any_text_and_label(tiny_folder):
     ]
     assert len(set(different)) == len(different)
     assert fingerprint(tiny_folder, train, evaluation) == different[0]
+
+
+def test_one_token_type_serves_both_sentences(tmp_path):
+    config = dataclasses.replace(tiny_bert.CONFIG, type_vocab_size=1)
+    folder = tiny_bert.save(tmp_path, config)
+    pairs = Examples([("the cat", "a dog"), ("a bird", "the cat")], np.int32([0, 1]))
+    data = TaskData(tasks.GENERATED["paraphrase"], pairs, pairs)
+    subject = subjects.prepare(data, folder)
+    assert not np.any(subject.train.token_type_ids)
+    assert subject.notes == (
+        f"{folder} has one token type: both sentences of a pair get it",
+    )
+
+
+def test_a_vocabulary_of_which_half_is_missing(tmp_path):
+    folder = tiny_bert.save(tmp_path)
+    pieces = (folder / "vocab.txt").read_text().split("\n")
+    (folder / "vocab.txt").write_text("\n".join(pieces[:12]))
+    train = Examples([("the cat sees",), ("a dog",)], np.int32([0, 1]))
+    data = TaskData(tasks.GENERATED["acceptability"], train, train)
+    with pytest.raises(
+        ValueError, match=f"{folder} has 12 pieces and is not whole: the"
+    ):
+        subjects.prepare(data, folder)
+
+
+def test_what_is_cut_and_noted_comes_with_the_subject(tiny_folder):
+    texts = [("the cat sees",), ("a dog " * 6,)]
+    train = Examples(texts, np.int32([0, 1]), ("odd",))
+    data = TaskData(tasks.GENERATED["acceptability"], train, train)
+    subject = subjects.prepare(data, tiny_folder, max_length=8)
+    assert (subject.truncated_share, subject.longest) == (0.5, 14)
+    assert subject.notes == ("odd",)
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.parquet"])
+def test_the_fingerprint_is_that_of_the_rows(tiny_folder, tmp_path, name):
+    frame = pandas.DataFrame(
+        {"sentence": ["the cat", "a dog", "a bird"], "label": ["yes", "no", "no"]}
+    )
+    frame.to_csv(tmp_path / "rows.tsv", sep="\t", index=False)
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    frame.to_json(tmp_path / "rows.jsonl", orient="records", lines=True)
+    frame.to_parquet(tmp_path / "rows.parquet")
+    found = {
+        subjects.prepare(
+            load.load_files(tmp_path / each, tmp_path / each), tiny_folder
+        ).data_fingerprint
+        for each in ("rows.tsv", name)
+    }
+    assert len(found) == 1
 
 
 @pytest.mark.cpu
