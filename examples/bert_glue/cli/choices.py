@@ -1,7 +1,6 @@
 """What the user chose by options: recipes, seeds, model and data, checked."""
 
 import argparse
-import contextlib
 import itertools
 import json
 import pathlib
@@ -125,11 +124,11 @@ def without_folder(word: str) -> str:
     """
     is_option = word.startswith("--")
     option, sign, path = word.partition("=") if is_option else ("", "", word)
-    if not pathlib.PurePath(path).is_absolute():
+    full, here = pathlib.Path(path), pathlib.Path.cwd()
+    if not full.is_absolute():
         return word
-    with contextlib.suppress(ValueError):
-        return f"{option}{sign}{pathlib.Path(path).relative_to(pathlib.Path.cwd())}"
-    return f"{option}{sign}{pathlib.PurePath(path).name}"
+    short = full.relative_to(here) if here in full.parents else full.name
+    return f"{option}{sign}{short}"
 
 
 def model_defaults(model: str) -> Mapping[str, Any]:

@@ -286,6 +286,7 @@ def test_processes_that_cannot_be(arguments, message):
         ("/data/models/bert", "bert"),
         ("--model=/data/models/a=b", "--model=a=b"),
         ("{here}/runs/x", "runs/x"),
+        ("{here}", pathlib.Path.cwd().name),
         ("bert-base-uncased", "bert-base-uncased"),
         ("../models", "../models"),
         ("cwgnc:max_norm=0.5", "cwgnc:max_norm=0.5"),
