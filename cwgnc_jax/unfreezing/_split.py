@@ -106,7 +106,9 @@ def join_params(
       The whole tree; leaves that were cut are whole again unless kept cut.
 
     Raises:
-      ValueError: if the parts are not of one tree, or there is no such node.
+      ValueError: if the parts are not of one tree, or there is no such node; if the
+        groups, given or found as by default, show that the parts overlap (one is the
+        whole) or were swapped.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -135,6 +137,7 @@ def join_params(
             "trainable and frozen must be parts of one tree, got the structures "
             f"{treedef} and {other}"
         )
+    _check_parts(trainable, frozen, groups)
     upper, lower = (
         leaves_with_paths(part, is_leaf=is_leaf) for part in (trainable, frozen)
     )
@@ -157,6 +160,55 @@ def join_params(
         else:
             joined.append(_join_leaf(path, top, bottom, groups))
     return jax.tree.unflatten(treedef, joined)
+
+
+def _check_parts(
+    trainable: Any, frozen: Any, groups: UnfreezingGroups | None
+) -> None:
+    """Refuses parts that overlap or are swapped, as far as the groups are known."""
+    upper, lower = (
+        {path: tuple(jnp.shape(leaf)) for path, leaf in leaves_with_paths(part)}
+        for part in (trainable, frozen)
+    )
+    if groups is None:
+        shapes = lower | upper
+        for path in upper.keys() & lower.keys():
+            if upper[path] and lower[path]:
+                layers = upper[path][0] + lower[path][0]
+                shapes[path] = (layers, *upper[path][1:])
+        tree = {p: jax.ShapeDtypeStruct(s, bool) for p, s in shapes.items()}
+        try:
+            groups = unfreezing_groups(tree)
+        except ValueError:  # Groups of the user's own, which join_params may not have.
+            return
+    ends, starts = [0], [groups.stages + 1]
+    overlaps = []
+    for path in upper.keys() | lower.keys():
+        span = groups.span(path)
+        below = lower[path][span.axis] if path in lower and span.layers else 0
+        above = upper[path][span.axis] if path in upper and span.layers else 0
+        if path in lower:
+            ends.append(span.level + below if span.layers else span.end)
+        if path in upper:
+            starts.append(span.end - above if span.layers else span.level)
+        both = path in upper and path in lower
+        if (both and not span.layers) or (span.layers and above + below != span.layers):
+            overlaps.append(
+                f"{path}: {upper.get(path, 'none')} and {lower.get(path, 'none')}"
+            )
+    if overlaps:
+        raise ValueError(
+            "trainable and frozen must be the two parts of split_params; these leaves "
+            "are not cut in two (on the axis of layers that groups say):"
+            + list_offenders(overlaps)
+        )
+    if max(ends) > min(starts):
+        raise ValueError(
+            "trainable and frozen must be the upper and the lower part of one stage, "
+            f"got a trainable part from {groups.name(min(starts))!r} up and a frozen "
+            f"one that ends with {groups.name(max(ends) - 1)!r}: are they swapped, or "
+            "of different stages?"
+        )
 
 
 def _join_leaf(
