@@ -140,7 +140,9 @@ def match_components(tree: Any, components: ComponentMap) -> Components:
         )
     cuts, leaves = _CUTS.get({}), dict(nodes)
     for path in matched.keys() & cuts.keys():
-        matched[path] = _number(path, matched[path], jnp.ndim(leaves[path]), *cuts[path])
+        matched[path] = _number(
+            path, matched[path], jnp.ndim(leaves[path]), *cuts[path]
+        )
     return matched
 
 

@@ -1,5 +1,6 @@
 """Parameters taken apart into what a stage trains and the rest, and joined again."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -162,37 +163,28 @@ def join_params(
     return jax.tree.unflatten(treedef, joined)
 
 
-def _check_parts(
-    trainable: Any, frozen: Any, groups: UnfreezingGroups | None
-) -> None:
+def _check_parts(trainable: Any, frozen: Any, groups: UnfreezingGroups | None) -> None:
     """Refuses parts that overlap or are swapped, as far as the groups are known."""
     upper, lower = (
         {path: tuple(jnp.shape(leaf)) for path, leaf in leaves_with_paths(part)}
         for part in (trainable, frozen)
     )
+    groups = _groups_of_parts(upper, lower) if groups is None else groups
     if groups is None:
-        shapes = lower | upper
-        for path in upper.keys() & lower.keys():
-            if upper[path] and lower[path]:
-                layers = upper[path][0] + lower[path][0]
-                shapes[path] = (layers, *upper[path][1:])
-        tree = {p: jax.ShapeDtypeStruct(s, bool) for p, s in shapes.items()}
-        try:
-            groups = unfreezing_groups(tree)
-        except ValueError:  # Groups of the user's own, which join_params may not have.
-            return
-    ends, starts = [0], [groups.stages + 1]
-    overlaps = []
+        return
+    ends, starts, overlaps = [0], [groups.stages + 1], []
     for path in upper.keys() | lower.keys():
         span = groups.span(path)
-        below = lower[path][span.axis] if path in lower and span.layers else 0
-        above = upper[path][span.axis] if path in upper and span.layers else 0
-        if path in lower:
-            ends.append(span.level + below if span.layers else span.end)
-        if path in upper:
-            starts.append(span.end - above if span.layers else span.level)
-        both = path in upper and path in lower
-        if (both and not span.layers) or (span.layers and above + below != span.layers):
+        # A leaf that is not stacked is one layer, in one of the parts.
+        above, below = (
+            (part[path][span.axis] if span.layers else 1) if path in part else 0
+            for part in (upper, lower)
+        )
+        if below:
+            ends.append(span.level + below)
+        if above:
+            starts.append(span.end - above)
+        if above + below != span.end - span.level:
             overlaps.append(
                 f"{path}: {upper.get(path, 'none')} and {lower.get(path, 'none')}"
             )
@@ -200,7 +192,7 @@ def _check_parts(
         raise ValueError(
             "trainable and frozen must be the two parts of split_params; these leaves "
             "are not cut in two (on the axis of layers that groups say):"
-            + list_offenders(overlaps)
+            + list_offenders(sorted(overlaps))
         )
     if max(ends) > min(starts):
         raise ValueError(
@@ -209,6 +201,22 @@ def _check_parts(
             f"one that ends with {groups.name(max(ends) - 1)!r}: are they swapped, or "
             "of different stages?"
         )
+
+
+def _groups_of_parts(
+    upper: Mapping[str, tuple[int, ...]], lower: Mapping[str, tuple[int, ...]]
+) -> UnfreezingGroups | None:
+    """The groups that are found by default in two parts, put together."""
+    whole = dict(lower) | dict(upper)
+    for path in upper.keys() & lower.keys():
+        if upper[path] and lower[path]:
+            whole[path] = (upper[path][0] + lower[path][0], *upper[path][1:])
+    try:
+        return unfreezing_groups(
+            {path: jax.ShapeDtypeStruct(shape, bool) for path, shape in whole.items()}
+        )
+    except ValueError:  # The groups are the user's own and were not given.
+        return None
 
 
 def _join_leaf(
