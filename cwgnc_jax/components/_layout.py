@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cwgnc_jax.components._component import Component, ComponentMap
-from cwgnc_jax.components._matching import Components, match_components
+from cwgnc_jax.components._matching import Components, has_cut_layers, match_components
 from cwgnc_jax.components._paths import is_masked, leaves_with_paths, list_offenders
 
 LeafSpec: TypeAlias = tuple[tuple[str, ...], ...]
@@ -284,7 +284,7 @@ def make_layout(
         blocks = tuple(Block(m.path, 0, (), (m,)) for m in members)
     else:
         blocks = _gather(members, match_components(tree, components))
-    return Layout(blocks, masked=len(leaves) < len(nodes))
+    return Layout(blocks, masked=len(leaves) < len(nodes) or has_cut_layers())
 
 
 def _gather(members: Sequence[Member], by_path: Components) -> tuple[Block, ...]:

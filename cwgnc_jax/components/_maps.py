@@ -5,8 +5,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
+
 from cwgnc_jax.components._component import Component, ComponentMap, Split
-from cwgnc_jax.components._layers import LISTED, NUMBERED, topmost_match
+from cwgnc_jax.components._layers import LISTED, NUMBERED, STACKED, topmost_match
 from cwgnc_jax.components._matching import (
     Components,
     check_map,
@@ -76,14 +78,19 @@ def by_layer(tree: Any) -> Components:
 
     The label ends with the first key that is a number (``layers/3``: lists, NNX,
     Equinox) or a word for a layer with a number (``layer_3``, ``EncoderBlock_3``,
-    ``h3``: Linen, Haiku). What lies in no layer goes by module. For layers stacked in
-    one leaf see :func:`stacked`; for other names, :func:`by_rules`.
+    ``h3``: Linen, Haiku). Layers stacked on the first axis of all leaves of a node
+    called ``layers``, ``blocks`` or ``h`` stay apart, each an index of that label. What
+    lies in no layer goes by module. For stacks on other axes see :func:`stacked`; for
+    other names, :func:`by_rules`.
 
     Args:
       tree: parameters or updates, a pytree of arrays.
 
     Returns:
       A dict from paths to components.
+
+    Raises:
+      ValueError: if leaves of such a node do not have as many layers each.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -94,9 +101,22 @@ def by_layer(tree: Any) -> Components:
       ('head', 'layers/0', 'layers/1')
     """
     components = by_module(tree)
-    for path in components:
+    stacks: dict[str, dict[str, tuple[int, ...]]] = {}
+    for path, leaf in _leaves_of(tree):
         if layer := topmost_match(path, (NUMBERED, LISTED)):
             components[path] = Component(layer)
+        elif stack := topmost_match(path, (STACKED,)):
+            components[path] = Component(stack, axes=0)
+            stacks.setdefault(stack, {})[path] = tuple(jnp.shape(leaf))
+    for stack, shapes in stacks.items():
+        lengths = {shape[:1] for shape in shapes.values()}
+        if len(lengths) > 1 or () in lengths:
+            raise ValueError(
+                f"by_layer: {stack!r} is called a stack of layers, but its leaves do "
+                "not have as many on the first axis each (stacked and by_rules say "
+                "what they are):"
+                + list_offenders(f"{path} {shape}" for path, shape in shapes.items())
+            )
     return components
 
 

@@ -1,8 +1,12 @@
 """Which entry of a map of components belongs to which leaf."""
 
-from collections.abc import Callable
+import contextlib
+import contextvars
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias, TypeVar
 
+import jax.numpy as jnp
 from jax.tree_util import all_leaves
 
 from cwgnc_jax.components._component import Component, ComponentMap, ComponentTree
@@ -63,6 +67,33 @@ def check_map(argument: str, components: Any) -> None:
             )
 
 
+# The axis of layers and the number of the first, by the path of a leaf that was cut. A
+# leaf is an array and cannot carry them; maps are called while a step is traced, in the
+# thread that traces it.
+_CUTS: contextvars.ContextVar[Mapping[str, tuple[int, int]]] = contextvars.ContextVar(
+    "cuts"
+)
+
+
+@contextlib.contextmanager
+def number_cut_layers(cuts: Mapping[str, tuple[int, int]]) -> Iterator[None]:
+    """Lets components of leaves that were cut count as the whole ones do.
+
+    Args:
+      cuts: the axis and the number of its first index, by path.
+    """
+    token = _CUTS.set(cuts)
+    try:
+        yield
+    finally:
+        _CUTS.reset(token)
+
+
+def has_cut_layers() -> bool:
+    """Whether leaves are known to lack layers that rules may speak of."""
+    return bool(_CUTS.get({}))
+
+
 def match_components(tree: Any, components: ComponentMap) -> Components:
     """Finds each leaf's entry in a map: its own, or that of a node above it.
 
@@ -107,7 +138,30 @@ def match_components(tree: Any, components: ComponentMap) -> Components:
         raise ValueError(
             "components: entries that belong to no leaf:" + list_offenders(unused)
         )
+    cuts, leaves = _CUTS.get({}), dict(nodes)
+    for path in matched.keys() & cuts.keys():
+        matched[path] = _number(
+            path, matched[path], jnp.ndim(leaves[path]), *cuts[path]
+        )
     return matched
+
+
+def _number(
+    path: str, component: Component | None, ndim: int, axis: int, start: int
+) -> Component | None:
+    """A component that counts the layers of a cut leaf from the first that it has."""
+    # Users may have given the start themselves.
+    if component is None or component.start:
+        return component
+    axes = [each % ndim if -ndim <= each < ndim else each for each in component.axes]
+    if axis not in axes:
+        return component
+    if axes[0] != axis:
+        raise ValueError(
+            f"components: layers of {path!r} were cut on axis {axis}, which must then "
+            f"be the first of its axes, got {component.axes}"
+        )
+    return dataclasses.replace(component, start=start)
 
 
 def _read_entries(tree: ComponentTree) -> Components:

@@ -8,7 +8,11 @@ import jax.numpy as jnp
 import optax
 
 from cwgnc_jax._clip import is_clip_state
-from cwgnc_jax.components._paths import leaves_with_paths
+from cwgnc_jax.components._paths import (
+    is_masked,
+    leaves_with_paths,
+    list_offenders,
+)
 from cwgnc_jax.unfreezing._groups import Span, UnfreezingGroups
 
 
@@ -29,7 +33,9 @@ def carry_opt_state(
       optimizer: the optimizer of the new stage.
       params: the parameters that it is for: the trainable part of
         :func:`split_params`, or all if the optimizer freezes by labels.
-      opt_state: the state that the stage before ended with.
+      opt_state: the state that the stage before ended with, of an optimizer that is
+        nested alike. None or ``()`` is refused unless the optimizer keeps no state:
+        ``optimizer.init`` gives a fresh one.
       groups: groups of the parameters, which say on which axis layers are stacked; by
         default on the first.
 
@@ -38,7 +44,9 @@ def carry_opt_state(
 
     Raises:
       ValueError: if the state of a parameter has another shape and is not that of the
-        upper layers of the same stack.
+        upper layers of the same stack; if something in ``opt_state`` has no place in
+        the optimizer's state or a count is not in it, as with another nesting of the
+        chain.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -53,6 +61,7 @@ def carry_opt_state(
     before = dict(leaves_with_paths(opt_state))
     fresh = optimizer.init(params)
     of_components = _paths_of_components(fresh)
+    _check_nesting(params, fresh, opt_state)
     carried = []
     for path, new in leaves_with_paths(fresh):
         old = new if path in of_components else before.get(path, new)
@@ -76,6 +85,36 @@ def carry_opt_state(
         lower, _ = span.cut(new, shape[span.axis] - old_shape[span.axis])
         carried.append(span.join(lower, old))
     return jax.tree.unflatten(jax.tree.structure(fresh), carried)
+
+
+def _check_nesting(
+    params: Any, fresh: optax.OptState, opt_state: optax.OptState
+) -> None:
+    """Refuses a state of which something would be lost, or a count begin anew."""
+    owners = {path for path, _ in leaves_with_paths(params, is_leaf=is_masked)}
+
+    def slots(state: optax.OptState) -> dict[str, bool]:
+        """What a state holds, moments of all parameters as one; whether it has such."""
+        held = {}
+        for path, _ in leaves_with_paths(state):
+            owner = _owner_of(path, owners)
+            held[path if owner is None else path.removesuffix(owner)] = (
+                owner is not None
+            )
+        return held
+
+    new, old = slots(fresh), slots(opt_state)
+    lost = sorted(old.keys() - new.keys())
+    # Moments of parameters may begin with a stage, as in a partition; counts do not.
+    missed = sorted(slot for slot in new if slot not in old and not new[slot])
+    if new and not old:
+        missed = sorted(new)
+    if lost or missed:
+        raise ValueError(
+            "opt_state must be that of an optimizer that is nested alike; these entries "
+            "of it have no place, or are missing from it:"
+            + list_offenders(lost + missed)
+        )
 
 
 def _paths_of_components(opt_state: optax.OptState) -> set[str]:

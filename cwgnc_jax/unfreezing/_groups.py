@@ -1,5 +1,6 @@
 """Groups of parameters from top to bottom: the head, the layers, the embeddings."""
 
+import contextlib
 import dataclasses
 import operator
 import re
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from cwgnc_jax.components._layers import NUMBERED, STACKED, topmost_match
+from cwgnc_jax.components._matching import number_cut_layers
 from cwgnc_jax.components._paths import (
     compile_pattern,
     leaves_with_paths,
@@ -24,6 +26,9 @@ HEAD = (
     r"|norm|(final|last|encoder|decoder)_(layer_?)?norm|ln_f|final_ln|logits_dense)"
 )
 EMBEDDINGS = r"(?i)(.*/)?(\w*embed\w*|wte|wpe)"
+
+# A numbered child of a node that holds layers: 3, layer_3, Block3.
+_CHILD = r"(?:(?i:\w*(?:layer|block)s?|h)_?)?(\d+)"
 
 
 class Span(NamedTuple):
@@ -124,7 +129,7 @@ class UnfreezingGroups:
         """Number of the lowest layer that a stage trains.
 
         It is the ``start`` of the components of a stack that was cut there
-        (:func:`stacked`), so that they keep their names.
+        (:func:`stacked`); :meth:`numbering` gives it to maps that do not say it.
 
         Args:
           stage: its number, from 0.
@@ -146,6 +151,43 @@ class UnfreezingGroups:
                 f"layers, got {stage}"
             )
         return 0 if stage == self.stages - 1 else self.stages - stage
+
+    def numbering(self, stage: int) -> contextlib.AbstractContextManager[None]:
+        """Lets layers of a stack that a stage cuts keep their numbers.
+
+        Inside, components of the trainable part of :func:`split_params` have the names
+        that they have in the whole tree, so that a rule for layer 3 holds for layer 3.
+        The optimizers of :func:`gradual_unfreezing` do this themselves. A function
+        under ``jit`` must be called inside when it is traced.
+
+        Args:
+          stage: its number, from 0.
+
+        Returns:
+          The context.
+
+        Raises:
+          ValueError: if there is no such stage.
+
+        Examples:
+          >>> import jax.numpy as jnp
+          >>> import cwgnc_jax
+          >>> params = {"head": jnp.ones(2), "layers": {"kernel": jnp.ones((4, 2))},
+          ...           "embed": jnp.ones(2)}
+          >>> groups = cwgnc_jax.unfreezing_groups(params)
+          >>> trainable, _ = cwgnc_jax.split_params(params, 0, groups)
+          >>> with groups.numbering(0):
+          ...     cwgnc_jax.component_names(trainable, cwgnc_jax.stacked("layers/.*"))
+          ('head', 'layers/kernel[3]')
+        """
+        lowest = self.lowest_level(stage)
+        return number_cut_layers(
+            {
+                path: (span.axis, lowest - span.level)
+                for path, span in self.spans.items()
+                if span.level < lowest < span.end
+            }
+        )
 
     def span(self, path: str, shape: tuple[int, ...] | None = None) -> Span:
         """The levels of a leaf, which must have its layers where they were found."""
@@ -184,13 +226,15 @@ def unfreezing_groups(
         normalisation. A model has none if its head is tied to the embeddings, or if
         this is None.
       layers: nodes of the layers. Its first group, ``encoder/layer_(\d+)``, is the
-        layer's number. Without a group, ``encoder/layers``, it names nodes whose
-        leaves have the layers stacked on an axis. By default numbered nodes called
+        layer's number. Without a group, ``encoder/layers``, it names lists of layers,
+        whose children are all numbers or numbered layers, or else nodes whose leaves
+        have the layers stacked on an axis. By default numbered nodes called
         layer, block or h are looked for and, if there are none, such a stack.
       embeddings: nodes of the embeddings; by default those with ``embed`` in their
         name. None if there are none.
       stacked: True if numbered nodes hold several layers each, stacked on an axis,
-        from the bottom up: a stack that was cut.
+        from the bottom up: a stack that was cut; or if what looks like a list of
+        layers is one of stacked leaves.
       layer_axis: the axis on which layers are stacked, in all leaves of a stack: 1 for
         MaxText's, whose kernels have the shape (inputs, layers, outputs).
 
@@ -237,6 +281,8 @@ def unfreezing_groups(
         pattern = _choose_layers(shapes)
     else:
         pattern = compile_pattern("layers", layers)
+        if not pattern.groups and not stacked:
+            pattern = _children_of_lists(pattern, shapes) or pattern
     if not pattern.groups and stacked is False:
         raise ValueError(
             "layers must have a group for the number of a layer where stacked is "
@@ -306,6 +352,21 @@ def _group_of(
                 )
             return argument, int(match.group(1))
     return None, 0
+
+
+def _children_of_lists(
+    pattern: re.Pattern[str], paths: Collection[str]
+) -> re.Pattern[str] | None:
+    """The numbered layers of the nodes, if they are lists: square kernels have rows."""
+    nodes = {path: topmost_match(path, (pattern,)) for path in paths}
+    lists = {node for node in nodes.values() if node is not None}
+    child = rf"(?:{'|'.join(map(re.escape, sorted(lists)))})/{_CHILD}"
+    numbered = re.compile(child)
+    if lists and all(
+        topmost_match(path, (numbered,)) for path, node in nodes.items() if node
+    ):
+        return numbered
+    return None
 
 
 def _choose_layers(paths: Collection[str]) -> re.Pattern[str]:

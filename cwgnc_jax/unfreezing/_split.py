@@ -1,5 +1,6 @@
 """Parameters taken apart into what a stage trains and the rest, and joined again."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -106,7 +107,9 @@ def join_params(
       The whole tree; leaves that were cut are whole again unless kept cut.
 
     Raises:
-      ValueError: if the parts are not of one tree, or there is no such node.
+      ValueError: if the parts are not of one tree, or there is no such node; if the
+        groups, given or found as by default, show that the parts overlap (one is the
+        whole) or were swapped.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -135,6 +138,7 @@ def join_params(
             "trainable and frozen must be parts of one tree, got the structures "
             f"{treedef} and {other}"
         )
+    _check_parts(trainable, frozen, groups)
     upper, lower = (
         leaves_with_paths(part, is_leaf=is_leaf) for part in (trainable, frozen)
     )
@@ -157,6 +161,62 @@ def join_params(
         else:
             joined.append(_join_leaf(path, top, bottom, groups))
     return jax.tree.unflatten(treedef, joined)
+
+
+def _check_parts(trainable: Any, frozen: Any, groups: UnfreezingGroups | None) -> None:
+    """Refuses parts that overlap or are swapped, as far as the groups are known."""
+    upper, lower = (
+        {path: tuple(jnp.shape(leaf)) for path, leaf in leaves_with_paths(part)}
+        for part in (trainable, frozen)
+    )
+    groups = _groups_of_parts(upper, lower) if groups is None else groups
+    if groups is None:
+        return
+    ends, starts, overlaps = [0], [groups.stages + 1], []
+    for path in upper.keys() | lower.keys():
+        span = groups.span(path)
+        # A leaf that is not stacked is one layer, in one of the parts.
+        above, below = (
+            (part[path][span.axis] if span.layers else 1) if path in part else 0
+            for part in (upper, lower)
+        )
+        if below:
+            ends.append(span.level + below)
+        if above:
+            starts.append(span.end - above)
+        if above + below != span.end - span.level:
+            overlaps.append(
+                f"{path}: {upper.get(path, 'none')} and {lower.get(path, 'none')}"
+            )
+    if overlaps:
+        raise ValueError(
+            "trainable and frozen must be the two parts of split_params; these leaves "
+            "are not cut in two (on the axis of layers that groups say):"
+            + list_offenders(sorted(overlaps))
+        )
+    if max(ends) > min(starts):
+        raise ValueError(
+            "trainable and frozen must be the upper and the lower part of one stage, "
+            f"got a trainable part from {groups.name(min(starts))!r} up and a frozen "
+            f"one that ends with {groups.name(max(ends) - 1)!r}: are they swapped, or "
+            "of different stages?"
+        )
+
+
+def _groups_of_parts(
+    upper: Mapping[str, tuple[int, ...]], lower: Mapping[str, tuple[int, ...]]
+) -> UnfreezingGroups | None:
+    """The groups that are found by default in two parts, put together."""
+    whole = dict(lower) | dict(upper)
+    for path in upper.keys() & lower.keys():
+        if upper[path] and lower[path]:
+            whole[path] = (upper[path][0] + lower[path][0], *upper[path][1:])
+    try:
+        return unfreezing_groups(
+            {path: jax.ShapeDtypeStruct(shape, bool) for path, shape in whole.items()}
+        )
+    except ValueError:  # The groups are the user's own and were not given.
+        return None
 
 
 def _join_leaf(

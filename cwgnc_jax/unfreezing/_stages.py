@@ -1,12 +1,15 @@
 """Gradual unfreezing, section 2 and Algorithm 1 of the paper."""
 
+import copy
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
+from cwgnc_jax.components._paths import leaves_with_paths, list_offenders
 from cwgnc_jax.unfreezing._carry import carry_opt_state
 from cwgnc_jax.unfreezing._groups import UnfreezingGroups, unfreezing_groups
 from cwgnc_jax.unfreezing._split import join_params, split_params
@@ -19,7 +22,8 @@ class UnfreezingStage(NamedTuple):
       number: its number, from 0.
       trainable: parameters to differentiate and update; see :class:`SplitParams`.
       frozen: the others.
-      optimizer: for the trainable parameters.
+      optimizer: for the trainable parameters; layers of a stack that was cut have the
+        numbers that they have in the whole (:meth:`UnfreezingGroups.numbering`).
       opt_state: its state, fresh or carried over.
     """
 
@@ -56,7 +60,8 @@ def gradual_unfreezing(
       params: pretrained parameters and the head's initial ones, a pytree of arrays.
       optimizer: for the trainable parameters, which are all that it sees; or a
         function from a stage's number to one, for components or schedules that
-        differ (:meth:`UnfreezingGroups.lowest_layer`).
+        differ. Components of a stack that is cut keep their names, so that rules hold
+        for the same layers in all stages.
       fit: trains a stage. It returns the trainable parameters and the optimizer's
         state after training.
       groups: groups of the parameters, by default those of
@@ -72,7 +77,9 @@ def gradual_unfreezing(
       The number of each stage and all parameters after it.
 
     Raises:
-      ValueError: at once if there is no such stage or a leaf is in no group.
+      ValueError: at once if there is no such stage or a leaf is in no group; after a
+        stage, if ``fit`` returned something else than the trainable parameters, such
+        as all of them.
 
     Examples:
       Each stage pulls what it trains to 1, here by one step of descent:
@@ -114,6 +121,7 @@ def gradual_unfreezing(
             trainable, frozen = over_runs(split)(params if restart else current)
             # optax.MultiSteps is an optimizer, but no GradientTransformation.
             tx = optimizer(number) if callable(optimizer) else optimizer
+            tx = _with_numbers(tx, number, groups)
             if carry_optimizer and opt_state is not None:
                 carry = functools.partial(carry_opt_state, tx, groups=groups)
                 opt_state = over_runs(carry)(trainable, opt_state)
@@ -121,11 +129,50 @@ def gradual_unfreezing(
                 opt_state = over_runs(tx.init)(trainable)
             stage = UnfreezingStage(number, trainable, frozen, tx, opt_state)
             trainable, opt_state = fit(stage)
+            _check_trained(trainable, stage)
             join = functools.partial(join_params, groups=groups)
             current = over_runs(join)(trainable, frozen)
             yield number, current
 
     return run()
+
+
+def _with_numbers(tx: Any, stage: int, groups: UnfreezingGroups) -> Any:
+    """The optimizer of a stage, whose maps see the numbers of the whole stack."""
+
+    @functools.wraps(tx.init)
+    def init(*args: Any, **extra: Any) -> Any:
+        with groups.numbering(stage):
+            return tx.init(*args, **extra)
+
+    @functools.wraps(tx.update)
+    def update(*args: Any, **extra: Any) -> Any:
+        with groups.numbering(stage):
+            return tx.update(*args, **extra)
+
+    if isinstance(tx, optax.GradientTransformation):
+        return tx._replace(init=init, update=update)
+    numbered = copy.copy(tx)
+    numbered.init, numbered.update = init, update
+    return numbered
+
+
+def _check_trained(trained: Any, stage: UnfreezingStage) -> None:
+    shapes, expected = (
+        {path: jnp.shape(leaf) for path, leaf in leaves_with_paths(tree)}
+        for tree in (trained, stage.trainable)
+    )
+    if shapes != expected:
+        raise ValueError(
+            f"fit must return the trainable parameters of stage {stage.number} and the "
+            "optimizer's state, got parameters that differ from them:"
+            + list_offenders(
+                f"{path}: {shapes.get(path, 'none')} instead of "
+                f"{expected.get(path, 'none')}"
+                for path in sorted(shapes.keys() | expected.keys())
+                if shapes.get(path) != expected.get(path)
+            )
+        )
 
 
 def _one_run(params: Any) -> Any:

@@ -64,6 +64,20 @@ class TestMaps:
     def test_by_layer_finds_the_number(self, path, label):
         assert cwgnc_jax.by_layer({path: jnp.ones(2)}) == {path: Component(label)}
 
+    def test_by_layer_keeps_stacked_layers_apart(self):
+        params = {"h": ones(k=(4, 2, 2), b=(4, 2)), "head": ones(w=2)}
+        names = cwgnc_jax.component_names(params, cwgnc_jax.by_layer)
+        assert names == ("h[0]", "h[1]", "h[2]", "h[3]", "head")
+        # Two arrays of ones in each layer: 2 * 2 + 2 entries.
+        norms = cwgnc_jax.component_norms(params, cwgnc_jax.by_layer)
+        np.testing.assert_allclose(norms[:4], np.sqrt(6), rtol=1e-6)
+
+    @pytest.mark.parametrize("shape", [(3, 2), ()])
+    def test_by_layer_refuses_stacks_of_other_lengths(self, shape):
+        params = {"layers": ones(k=(4, 2, 2), b=shape)}
+        with pytest.raises(ValueError, match=r"by_layer: 'layers' .*\n  'layers/b \("):
+            cwgnc_jax.by_layer(params)
+
     def test_leaves_without_a_module_are_not_joined(self):
         params = {"cls": jnp.ones(2), "pos_embedding": jnp.ones(2), "head": ones(w=2)}
         for components in (cwgnc_jax.by_module, cwgnc_jax.by_layer):

@@ -95,3 +95,34 @@ class TestCarry:
         assert after["k"].shape == (2, 2, 4)
         assert not after["k"][:, 0].any()
         np.testing.assert_array_equal(after["k"][:, 1], params["layers"]["k"][:, 2])
+
+
+KERNEL = {"kernel": jnp.ones((2, 2))}
+
+
+class TestNesting:
+    @pytest.mark.parametrize(
+        "other",
+        [
+            lambda clip: optax.chain(optax.chain(clip, optax.adam(0.1))),
+            lambda clip: optax.chain(optax.adam(0.1), clip),
+            lambda clip: optax.chain(optax.identity(), clip, optax.adam(0.1)),
+            lambda clip: optax.adam(0.1),
+        ],
+    )
+    def test_another_one_is_refused(self, other):
+        clip = cwgnc_jax.clip_by_component_norm(1.0)
+        tx = optax.chain(clip, optax.adam(0.1))
+        state = tx.init(KERNEL)
+        for new, old in ((tx, other(clip)), (other(clip), tx)):
+            state = old.init(KERNEL)
+            with pytest.raises(ValueError, match="nested alike"):
+                cwgnc_jax.carry_opt_state(new, KERNEL, state)
+
+    @pytest.mark.parametrize("nothing", [None, ()])
+    def test_nothing_to_go_on_from(self, nothing):
+        with pytest.raises(ValueError, match=r"nested alike.*\n  '0/trace/'"):
+            cwgnc_jax.carry_opt_state(optax.sgd(0.1, momentum=0.9), KERNEL, nothing)
+        stateless = optax.sgd(0.1)
+        carried = cwgnc_jax.carry_opt_state(stateless, KERNEL, nothing)
+        assert carried == stateless.init(KERNEL)

@@ -137,7 +137,7 @@ class TestGroups:
             (bert(layers=[DENSE]), {"layers": "encoder/(layers)"}, r"must be a number"),
             (bert(layers=[DENSE]), {"layers": "encoder/("}, r"regular expression"),
             (
-                bert(layers=[DENSE]),
+                bert(layers=DENSE),
                 {"layers": "encoder/layers", "stacked": False},
                 r"must have a group",
             ),
@@ -245,3 +245,32 @@ def test_groups_are_hashable_so_that_compiled_functions_take_them():
     assert hash(first) == hash(second)
     fewer = unfreezing_groups(params | {"layers": {"k": np.ones((2, 2))}})
     assert len({first, second, fewer}) == 2
+
+
+class TestLists:
+    """A list of layers is one, however square its kernels are."""
+
+    @pytest.mark.parametrize(
+        "layers",
+        [
+            [np.full((3, 3), i) for i in range(3)],
+            {f"layer_{i}": {"k": np.full((3, 3), i)} for i in range(3)},
+        ],
+        ids=["list", "named"],
+    )
+    def test_layers_of_a_list_are_not_its_rows(self, layers):
+        params = {"embed": np.ones((5, 3)), "layers": layers, "head": np.ones((3, 2))}
+        groups = unfreezing_groups(params, layers="layers")
+        assert groups == unfreezing_groups(params, layers=r"layers/(?:layer_)?(\d+)")
+        trainable, frozen = split_params(params, 1, groups)
+        kernels = jax.tree.leaves(trainable["layers"])
+        assert [kernel.tolist() for kernel in kernels] == [
+            [[i] * 3] * 3 for i in (1, 2)
+        ]
+        assert [x.shape for x in jax.tree.leaves(frozen["layers"])] == [(3, 3)]
+
+    def test_a_list_of_stacked_leaves_if_said_so(self):
+        layers = [np.ones((4, 3, 3)), np.ones((4, 3))]
+        params = {"embed": np.ones((5, 3)), "layers": layers, "head": np.ones((3, 2))}
+        assert unfreezing_groups(params, layers="layers").stages == 2
+        assert unfreezing_groups(params, layers="layers", stacked=True).stages == 4

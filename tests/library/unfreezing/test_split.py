@@ -40,6 +40,10 @@ class TestSplit:
             *(f"layers/{x}[{n}]" for x in ("bias", "kernel") for n in (2, 3)),
         )
         assert set(names) < set(whole)
+        with groups.numbering(1):
+            assert names == cwgnc_jax.component_names(
+                trainable, cwgnc_jax.stacked("layers/.*")
+            )
 
     def test_rules_about_frozen_leaves_are_no_mistake(self):
         params = make_params(2)
@@ -91,3 +95,16 @@ class TestSplit:
             ValueError, match=r"not cut from one \(on axis 0; groups say"
         ):
             join_params(*parts)
+
+
+class TestPartsThatDoNotFit:
+    @pytest.mark.parametrize("given", [False, True])
+    @pytest.mark.parametrize("form", [lambda params: params, stack])
+    @pytest.mark.parametrize("stage", range(2))
+    def test_swapped_or_whole(self, form, stage, given):
+        params = form(make_params(3))
+        groups = unfreezing_groups(params)
+        trainable, frozen = split_params(params, stage, groups)
+        for parts in ((frozen, trainable), (trainable, params), (params, frozen)):
+            with pytest.raises(ValueError, match="trainable and frozen must be"):
+                join_params(*parts, groups if given else None)

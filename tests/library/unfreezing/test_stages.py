@@ -220,3 +220,112 @@ class TestTrajectory:
         # The same elementwise steps, in programs of other shapes.
         found = jnp.moveaxis(last(jnp.moveaxis(layers, 0, 1), 1), 1, 0)
         np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def sgd_of_ones(stage):
+    """One step with gradients of ones."""
+    gradients = jax.tree.map(jnp.ones_like, stage.trainable)
+    updates, state = stage.optimizer.update(gradients, stage.opt_state, stage.trainable)
+    return optax.apply_updates(stage.trainable, updates), state
+
+
+def small_stack(**others):
+    """Four layers in one leaf, with what stands around them."""
+    return {"layers": {"k": jnp.ones((4, 2, 2))}, **others}
+
+
+def clip_layer_3():
+    """Ones in a layer have the norm 2: scale 0.05 for layer 3, 1 for all others."""
+    rules = [(r"layers/k\[3\]", 0.1), (r"layers/k\[[0-2]\]", 10.0), (".*", 10.0)]
+    return cwgnc_jax.clip_by_component_norm(rules, cwgnc_jax.stacked("layers/.*"))
+
+
+EMBED, HEAD = jnp.ones((3, 2)), jnp.ones((2, 2))
+
+
+class TestNumbers:
+    """A rule for layer 3 is for layer 3, wherever the stack is cut."""
+
+    @pytest.mark.parametrize(
+        "wrap",
+        [
+            lambda clip: optax.chain(clip, optax.sgd(0.1)),
+            lambda clip: optax.masked(
+                clip, {"embed": False, "layers": True, "head": True}
+            ),
+            lambda clip: optax.MultiSteps(optax.chain(clip, optax.sgd(0.1)), 1),
+            lambda clip: lambda stage: optax.chain(clip, optax.scale(stage)),
+        ],
+        ids=["chain", "masked", "multi_steps", "by stage"],
+    )
+    def test_rules_name_layers_of_the_whole(self, wrap):
+        params, found = small_stack(embed=EMBED, head=HEAD), []
+
+        def fit(stage):
+            trained, state = jax.jit(lambda: sgd_of_ones(stage))()
+            found.append(cwgnc_jax.get_clip_state(state).scales)
+            return trained, state
+
+        for _ in gradual_unfreezing(params, wrap(clip_layer_3()), fit):
+            # Layers come last; 0.1 / 2 for the last of them, nothing else is clipped.
+            scales = np.asarray(found[-1])
+            np.testing.assert_allclose(scales[-1], 0.05, rtol=1e-6)
+            assert (scales[:-1] == 1).all()
+        assert len(found) == 4
+
+    def test_runs_side_by_side(self):
+        params = jax.tree.map(
+            lambda leaf: jnp.stack([leaf, leaf]), small_stack(embed=EMBED, head=HEAD)
+        )
+        tx = optax.chain(clip_layer_3(), optax.sgd(1.0))
+
+        def fit(stage):
+            def step(trainable, state):
+                return sgd_of_ones(stage._replace(trainable=trainable, opt_state=state))
+
+            return jax.vmap(step)(stage.trainable, stage.opt_state)
+
+        _, after = next(gradual_unfreezing(params, tx, fit, batched=True))
+        np.testing.assert_allclose(after["layers"]["k"][:, 3], 0.95, rtol=1e-6)
+
+    def test_a_start_that_is_given_holds(self):
+        params, names = small_stack(embed=EMBED, head=HEAD), []
+        groups = cwgnc_jax.unfreezing_groups(params)
+        for stage in range(4):
+            trainable = cwgnc_jax.split_params(params, stage, groups).trainable
+            start = groups.lowest_layer(stage)
+            by_hand = cwgnc_jax.stacked("layers/.*", start=start)
+            with groups.numbering(stage):
+                names = cwgnc_jax.component_names(trainable, by_hand)
+            assert names == cwgnc_jax.component_names(trainable, by_hand)
+
+    def test_rules_for_layers_below_the_cut_are_no_mistake(self):
+        params = small_stack()
+        groups = cwgnc_jax.unfreezing_groups(params, head=None, embeddings=None)
+        rules = [(r"layers/k\[0\]", 0.1), (".*", 10.0)]
+        clip = cwgnc_jax.clip_by_component_norm(rules, cwgnc_jax.stacked(".*"))
+        runs = gradual_unfreezing(
+            params, optax.chain(clip, optax.sgd(1.0)), sgd_of_ones, groups
+        )
+        [*_, (_, after)] = runs
+        # Gradients of ones in each stage; 0.05 of them in layer 0, which has one step.
+        expected = [0.95, -1, -2, -3]
+        np.testing.assert_allclose(after["layers"]["k"][:, 0, 0], expected, rtol=1e-6)
+
+    def test_layers_must_be_the_first_axis_that_is_kept(self):
+        params = small_stack(embed=EMBED, head=HEAD)
+        components = cwgnc_jax.stacked("layers/.*", axes=(1, 0))
+        tx = cwgnc_jax.clip_by_component_norm(1.0, components)
+        with pytest.raises(ValueError, match=r"first of its axes, got \(1, 0\)"):
+            next(gradual_unfreezing(params, tx, sgd_of_ones))
+
+
+def test_all_parameters_are_no_trainable_part():
+    params = small_stack(embed=EMBED, head=HEAD)
+
+    def fit(stage):
+        trained, state = sgd_of_ones(stage)
+        return cwgnc_jax.join_params(trained, stage.frozen), state
+
+    with pytest.raises(ValueError, match=r"stage 0.*\n  'embed: \(3, 2\) instead of"):
+        next(gradual_unfreezing(params, optax.sgd(0.1), fit))
