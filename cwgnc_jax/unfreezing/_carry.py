@@ -111,8 +111,8 @@ def _check_nesting(
         missed = sorted(new)
     if lost or missed:
         raise ValueError(
-            "opt_state must be that of an optimizer that is nested alike; these entries "
-            "of it have no place, or are missing from it:"
+            "opt_state must be that of an optimizer that is nested alike; these "
+            "entries of it have no place, or are missing from it:"
             + list_offenders(lost + missed)
         )
 
