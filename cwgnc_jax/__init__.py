@@ -6,7 +6,9 @@ Imported by name: :mod:`cwgnc_jax.contrib` (methods of others, to compare with),
 
 from cwgnc_jax._clip import (
     ClipByComponentNormState,
+    ComponentRecord,
     clip_by_component_norm,
+    component_record,
     get_clip_state,
 )
 from cwgnc_jax._diagnostics import (
@@ -47,6 +49,7 @@ __all__ = [
     "ClipByComponentNormState",
     "Component",
     "ComponentMap",
+    "ComponentRecord",
     "MaxNorm",
     "Split",
     "SplitParams",
@@ -63,6 +66,7 @@ __all__ = [
     "component_groups",
     "component_names",
     "component_norms",
+    "component_record",
     "component_rmsd",
     "component_sizes",
     "convergence_racing",

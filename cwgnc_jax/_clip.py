@@ -1,5 +1,7 @@
 """Component-wise gradient norm clipping (CWGNC), section 3 of the paper."""
 
+import contextvars
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -99,8 +101,9 @@ def clip_by_component_norm(
       ValueError: at once if a concrete threshold is negative, NaN or not a scalar, or
         an expression is not valid; at init and update if components or specs do not
         fit the tree, a component is matched by no rule, or a rule is the first match
-        of no component. Where a mask hides leaves, a rule may be theirs and is not
-        missed. In the update, if a schedule does not return a scalar.
+        of no component. Where a mask hides leaves, a rule may be theirs: it is missed
+        if their names do not begin as its expression does. At update if the state is
+        that of other components, or if a schedule does not return a scalar.
       TypeError: if a threshold is not a number, a schedule or None; at init and update
         if ``components`` is no map, such as the name of one or :func:`stacked` itself.
 
@@ -119,14 +122,14 @@ def clip_by_component_norm(
       >>> import jax
       >>> import jax.numpy as jnp
       >>> import optax
-      >>> from cwgnc_jax import clip_by_component_norm, component_names, get_clip_state
+      >>> from cwgnc_jax import clip_by_component_norm, component_record
       >>> params = {"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(2)}
       >>> tx = optax.chain(clip_by_component_norm(0.05), optax.adamw(2e-5))
       >>> opt_state = tx.init(params)
       >>> gradients = {"kernel": jnp.full((2, 2), 0.05), "bias": jnp.full(2, 0.01)}
       >>> updates, opt_state = tx.update(gradients, opt_state, params)
-      >>> scales = get_clip_state(opt_state).scales
-      >>> dict(zip(component_names(params), scales.tolist(), strict=True))
+      >>> record = component_record(tx, params, opt_state)
+      >>> dict(zip(record.names, record.scales.tolist(), strict=True))
       {'bias': 1.0, 'kernel': 0.5}
 
       Rules, of which the last leaves all other components alone:
@@ -171,6 +174,104 @@ def clip_by_component_norm(
     return optax.GradientTransformation(init_fn, update_fn)
 
 
+class ComponentRecord(NamedTuple):
+    """What the clipping of the last step did to each component, by name.
+
+    Attributes:
+      names: names of the components that it saw.
+      norms: their norms before clipping, shape (..., components).
+      scales: factors by which they were multiplied, shape (..., components).
+    """
+
+    names: tuple[str, ...]
+    norms: jax.Array
+    scales: jax.Array
+
+
+# Set while an optimizer is asked for names: only its init, called with the parameters,
+# knows which of them its masks and partitions show to the clipping.
+_NAMING: contextvars.ContextVar[bool] = contextvars.ContextVar("naming", default=False)
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class _Names:
+    """Names of components, as a node without leaves of a state's tree."""
+
+    names: tuple[str, ...]
+
+
+def component_record(
+    optimizer: Any, params: optax.Params, opt_state: Any, where: str | int | None = None
+) -> ComponentRecord:
+    """Norms and scales of the last step with the names that belong to them.
+
+    The optimizer itself says which components its clipping sees, whatever hides others
+    from it: ``optax.masked``, ``optax.partition``, :func:`freeze`, the stages of
+    :func:`gradual_unfreezing`. Nothing is computed: its ``init`` is traced.
+
+    Args:
+      optimizer: the transformation whose state it is, ``optimizer.tx`` of a
+        ``flax.nnx.Optimizer``.
+      params: the parameters, as its ``init`` gets them, or
+        ``jax.ShapeDtypeStruct`` of them.
+      opt_state: its state; as for :func:`get_clip_state`, which also has ``where``.
+        Leading axes of independent runs stay.
+      where: which of several states.
+
+    Returns:
+      Names, norms and scales.
+
+    Raises:
+      ValueError: if there is no such state, or more than one; if it has another number
+        of components than the optimizer has for these parameters.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> from cwgnc_jax import clip_by_component_norm, component_record
+      >>> params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+      >>> mask = {"kernel": True, "bias": False}
+      >>> tx = optax.masked(clip_by_component_norm(1.0), mask)
+      >>> _, opt_state = tx.update(params, tx.init(params))
+      >>> record = component_record(tx, params, opt_state)
+      >>> dict(zip(record.names, record.norms.tolist(), strict=True))
+      {'kernel': 2.0}
+    """
+    path, state = _find_state(opt_state, where)
+    token = _NAMING.set(True)
+    try:
+        # A function of its own, or jax might remember what it traced without names.
+        fresh = jax.eval_shape(lambda tree: optimizer.init(tree), params)
+    finally:
+        _NAMING.reset(token)
+    # The state may lie in something larger, such as nnx.Optimizer: the end decides.
+    named = {
+        other: node
+        for other, node in _clip_states(fresh).items()
+        if f"/{path}".endswith(f"/{other}".removesuffix("/"))
+    }
+    record = _arrays_of(state)
+    names = named[max(named, key=len)].count.names if named else ()
+    if not named or record.norms.shape[-1:] != (len(names),):
+        raise ValueError(
+            "opt_state must be a state of the optimizer for these parameters, which "
+            f"has {len(names)} components at {path!r}; got norms of the shape "
+            f"{record.norms.shape}"
+        )
+    return ComponentRecord(names, record.norms, record.scales)
+
+
+def check_state(state: Any, layout: Layout) -> None:
+    """Refuses the state of other components than those of the updates."""
+    if jnp.shape(state.norms) != (layout.size,):
+        raise ValueError(
+            f"state must have the {layout.size} components of the updates, got norms "
+            f"of the shape {jnp.shape(state.norms)}: was it made by init with "
+            "parameters like these?"
+        )
+
+
 def initial_state(params: optax.Params, layout: Layout) -> ClipByComponentNormState:
     """The state before the first step."""
     leaves = jax.tree.leaves(params)
@@ -179,9 +280,10 @@ def initial_state(params: optax.Params, layout: Layout) -> ClipByComponentNormSt
         for block in layout.blocks
         for member in block.members
     )
+    count: Any = jnp.zeros((), jnp.int32)
     # Each is a buffer of its own: two that share one cannot both be donated.
     return ClipByComponentNormState(
-        count=jnp.zeros((), jnp.int32),
+        count=_Names(layout.names()) if _NAMING.get() else count,
         norms=jnp.zeros((layout.size,), dtype),
         scales=jnp.ones((layout.size,), dtype),
     )
@@ -206,6 +308,7 @@ def clip(
       The clipped updates, and the state after.
     """
     layout, leaves, treedef, squares = gradients
+    check_state(state, layout)
     # Block by block, each of its own shape and dtype, so that the norm of a component
     # is all that its leaves wait for.
     scales = [
@@ -261,8 +364,8 @@ def get_clip_state(
         ``optax.partition``. An error lists the paths.
 
     Returns:
-      The state, of plain arrays, with what the clipping saw: where a mask hides
-      leaves from it, :func:`component_names` needs the same mask.
+      The state, of plain arrays, with what the clipping saw: :func:`component_record`
+      has the names that belong to it.
 
     Raises:
       ValueError: if there is no such state, or more than one.
@@ -277,13 +380,22 @@ def get_clip_state(
       >>> get_clip_state(opt_state).norms.tolist()
       [1.4142135381698608, 2.0]
     """
+    return _arrays_of(_find_state(opt_state, where)[1])
+
+
+def _clip_states(opt_state: Any) -> dict[str, Any]:
     # Found by its fields, not its type: a restored state is a dict, and the adaptive
     # transformations have more of them.
-    states = {
+    return {
         path: node
         for path, node in leaves_with_paths(opt_state, is_leaf=is_clip_state)
         if is_clip_state(node)
     }
+
+
+def _find_state(opt_state: Any, where: str | int | None) -> tuple[str, Any]:
+    """The path of the one state that is meant, and the state."""
+    states = _clip_states(opt_state)
     chosen = list(states) if where is None else _paths_at(str(where), states)
     if len(chosen) != 1:
         scope = "opt_state" if where is None else f"opt_state at {where!r}"
@@ -292,7 +404,10 @@ def get_clip_state(
             + ("; name a path, or a key in it, as `where`:" if states else "")
             + list_offenders(chosen or states)
         )
-    state = states[chosen[0]]
+    return chosen[0], states[chosen[0]]
+
+
+def _arrays_of(state: Any) -> ClipByComponentNormState:
     fields = state if isinstance(state, Mapping) else state._asdict()
     # An array may be wrapped, as nnx.Optimizer does.
     arrays = {

@@ -111,8 +111,8 @@ def match_thresholds(rules: Sequence[Rule], layout: Layout) -> list[list[int]]:
     """The number of the rule of each component, block by block.
 
     Raises:
-      ValueError: if a component is matched by no rule or, unless a mask hides
-        leaves, a rule is the first match of no component.
+      ValueError: if a component is matched by no rule, or a rule is the first match of
+        no component and for none that a mask hides.
     """
     patterns = [rule.pattern for rule in rules if rule.pattern is not None]
     if not patterns:  # One threshold for all, whatever they are called.
@@ -122,7 +122,7 @@ def match_thresholds(rules: Sequence[Rule], layout: Layout) -> list[list[int]]:
             "max_norm",
             patterns,
             layout.names(),
-            partial=layout.masked,
+            hidden=layout.hidden,
             kinds=("component", "components"),
         )
     )

@@ -121,7 +121,6 @@ def main(arguments=None):
     args = parser.parse_args(arguments)
     model = Transformer(nnx.Rngs(0))
     optimizer = nnx.Optimizer(model, TX, wrt=nnx.Param)
-    names = cwgnc_jax.component_names(nnx.state(model, nnx.Param), COMPONENTS)
 
     folder = pathlib.Path(args.folder).absolute()  # as Orbax wants it
     state = {"model": nnx.state(model), "optimizer": nnx.state(optimizer)}
@@ -134,8 +133,9 @@ def main(arguments=None):
         for step in range(first + 1, args.steps + 1):
             loss, accuracy = train_step(model, optimizer, make_batch(step))
             if step % LOG_EVERY == 0:
-                clip = cwgnc_jax.get_clip_state(optimizer)
-                norms = dict(zip(names, clip.norms.tolist(), strict=True))
+                params = nnx.state(model, nnx.Param)
+                clip = cwgnc_jax.component_record(TX, params, optimizer)
+                norms = dict(zip(clip.names, clip.norms.tolist(), strict=True))
                 line = {"step": step, "loss": float(loss), "norms": norms}
                 with (folder / "log.jsonl").open("a") as log:
                     print(json.dumps(line), file=log)

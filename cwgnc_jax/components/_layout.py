@@ -11,8 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from cwgnc_jax.components._component import Component, ComponentMap
-from cwgnc_jax.components._matching import Components, has_cut_layers, match_components
-from cwgnc_jax.components._paths import is_masked, leaves_with_paths, list_offenders
+from cwgnc_jax.components._matching import Components, cut_paths, match_components
+from cwgnc_jax.components._paths import (
+    PathLeaf,
+    is_masked,
+    leaves_with_paths,
+    list_offenders,
+)
 
 LeafSpec: TypeAlias = tuple[tuple[str, ...], ...]
 """The mesh axes that shard each axis of a leaf; empty for a leaf that is whole."""
@@ -141,11 +146,12 @@ class Layout:
 
     Attributes:
       blocks: the components by label, in the order of their first leaves.
-      masked: whether ``optax.masked`` or ``optax.partition`` hides leaves.
+      hidden: labels and paths, as far as they can be known, of what
+        ``optax.masked`` or ``optax.partition`` hides.
     """
 
     blocks: tuple[Block, ...]
-    masked: bool
+    hidden: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -170,7 +176,7 @@ def component_names(
     Args:
       tree: parameters or updates, a pytree of arrays or of ``jax.ShapeDtypeStruct``.
         A clipping inside ``optax.masked``, ``optax.partition`` or :func:`freeze` has
-        no norms of what these hide: put ``optax.MaskedNode()`` there, as below.
+        no norms of what these hide: :func:`component_record` has its names.
       components: which component each leaf belongs to; by default each leaf is one.
 
     Returns:
@@ -190,19 +196,6 @@ def component_names(
       ('dense/bias', 'dense/kernel')
       >>> component_names(params, {"dense": "dense layer"})
       ('dense layer',)
-
-      Inside a mask:
-
-      >>> import jax
-      >>> import optax
-      >>> from cwgnc_jax import clip_by_component_norm, get_clip_state
-      >>> mask = {"dense": {"kernel": True, "bias": False}}
-      >>> state = optax.masked(clip_by_component_norm(0.05), mask).init(params)
-      >>> seen = jax.tree.map(
-      ...     lambda shown, leaf: leaf if shown else optax.MaskedNode(), mask, params)
-      >>> norms = get_clip_state(state).norms.tolist()
-      >>> dict(zip(component_names(seen), norms, strict=True))
-      {'dense/kernel': 0.0}
     """
     return make_layout(tree, components).names()
 
@@ -284,7 +277,25 @@ def make_layout(
         blocks = tuple(Block(m.path, 0, (), (m,)) for m in members)
     else:
         blocks = _gather(members, match_components(tree, components))
-    return Layout(blocks, masked=len(leaves) < len(nodes) or has_cut_layers())
+    hidden = [path for path, value in nodes if is_masked(value)]
+    hidden += cut_paths()  # of which the lower layers are hidden
+    return Layout(blocks, (*hidden, *_hidden_labels(nodes, components, hidden)))
+
+
+def _hidden_labels(
+    nodes: Sequence[PathLeaf], components: ComponentMap | None, hidden: Sequence[str]
+) -> list[str]:
+    """Labels of what is hidden; all that may be, "", where the map does not say."""
+    if components is None or not hidden:
+        return []
+    # A scalar in their place: maps by path do not look at them.
+    tree = {path: 0.0 if is_masked(node) else node for path, node in nodes}
+    try:
+        by_path = match_components(tree, components)
+    except Exception:
+        return [""]
+    found = [by_path.get(path) for path in hidden]
+    return [component.label for component in found if component is not None]
 
 
 def _gather(members: Sequence[Member], by_path: Components) -> tuple[Block, ...]:

@@ -24,6 +24,7 @@ from cwgnc_jax.components._paths import (
     leaves_with_paths,
     list_offenders,
     match_rules,
+    may_match,
 )
 
 
@@ -182,7 +183,7 @@ def by_rules(
         nodes = _leaves_of(tree, is_leaf=is_masked)
         leaves = {path: leaf for path, leaf in nodes if not is_masked(leaf)}
         hidden = {path: node for path, node in nodes if is_masked(node)}
-        matched = match_rules("rules", patterns, list(leaves), partial=bool(hidden))
+        matched = match_rules("rules", patterns, list(leaves), hidden=hidden)
         components: Components = {}
         for rule, (pattern, choice) in enumerate(compiled):
             taken = [p for p, r in zip(leaves, matched, strict=True) if r == rule]
@@ -349,7 +350,7 @@ def _modified(
         }
         nodes = leaves_with_paths(tree, is_leaf=is_masked)
         hidden = [path for path, node in nodes if is_masked(node)]
-        if not matched and nodes and not hidden:
+        if not matched and nodes and not may_match(compiled, hidden):
             raise ValueError(
                 f"{maker}: no leaf's path matches {pattern!r}; the paths are:"
                 + list_offenders(components)

@@ -89,9 +89,9 @@ def number_cut_layers(cuts: Mapping[str, tuple[int, int]]) -> Iterator[None]:
         _CUTS.reset(token)
 
 
-def has_cut_layers() -> bool:
-    """Whether leaves are known to lack layers that rules may speak of."""
-    return bool(_CUTS.get({}))
+def cut_paths() -> tuple[str, ...]:
+    """Leaves that are known to lack layers, of which rules may speak."""
+    return tuple(_CUTS.get({}))
 
 
 def match_components(tree: Any, components: ComponentMap) -> Components:
@@ -108,8 +108,8 @@ def match_components(tree: Any, components: ComponentMap) -> Components:
       ValueError: if map and leaves do not fit.
       TypeError: if it is no map.
     """
-    nodes = leaves_with_paths(tree, is_leaf=lambda x: x is None or is_masked(x))
-    paths = [path for path, leaf in nodes if not (leaf is None or is_masked(leaf))]
+    nodes = leaves_with_paths(tree, is_leaf=is_masked)
+    paths = [path for path, leaf in nodes if not is_masked(leaf)]
     check_map("components", components)
     # A callable module may be a tree of components; a function is a leaf.
     if callable(components) and all_leaves([components]):

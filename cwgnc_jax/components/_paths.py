@@ -1,7 +1,7 @@
 """One spelling of a parameter's path, whatever kind of tree holds it, and its rules."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -59,8 +59,11 @@ def leaves_with_paths(
 
 
 def is_masked(node: Any) -> bool:
-    """Whether a node stands for a leaf that ``optax.masked`` hides."""
-    return isinstance(node, optax.MaskedNode)
+    """Whether a node stands for a leaf that is elsewhere.
+
+    ``optax.masked`` puts a node of its own there, ``eqx.partition`` None.
+    """
+    return node is None or isinstance(node, optax.MaskedNode)
 
 
 def is_step(tree: Any) -> bool:
@@ -154,7 +157,7 @@ def match_rules(
     patterns: Sequence[re.Pattern[str]],
     names: Sequence[str],
     *,
-    partial: bool,
+    hidden: Collection[str] = (),
     kinds: tuple[str, str] = ("leaf", "leaves"),
 ) -> list[int]:
     """The number of the first rule that matches each whole name.
@@ -163,15 +166,16 @@ def match_rules(
       argument: what the rules are called, for messages.
       patterns: expressions of the rules, in their order.
       names: what they are for.
-      partial: whether a mask hides further names, for which a rule may be.
+      hidden: names that a mask hides, or of nodes above them: a rule may be for these
+        (:func:`may_match`).
       kinds: what a name, and several, stand for, for messages.
 
     Returns:
       An index into ``patterns`` for each name.
 
     Raises:
-      ValueError: if no rule matches a name or, unless ``partial``, a rule is the
-        first match of no name: it is misspelt, or comes after one that takes all.
+      ValueError: if no rule matches a name, or a rule is the first match of no name
+        and for none that is hidden: it is misspelt, or comes after one that takes all.
     """
     one, several = kinds
     matched = []
@@ -188,15 +192,39 @@ def match_rules(
             f"{argument}: no rule matches the {several}:" + list_offenders(missed)
         )
     used = set(matched)
-    unused = [p.pattern for i, p in enumerate(patterns) if i not in used]
-    if unused and names and not partial:
+    unused = [
+        pattern.pattern
+        for i, pattern in enumerate(patterns)
+        if i not in used and not may_match(pattern, hidden)
+    ]
+    if unused and names:
         raise ValueError(
             f"{argument}: no {one} is left for the rules (the first match wins):"
             + list_offenders(unused)
             + f"\nThe {several} are:"
-            + list_offenders(names)
+            + list_offenders([*names, *(f"{name} (hidden)" for name in hidden)])
         )
     return matched
+
+
+def may_match(pattern: re.Pattern[str], hidden: Iterable[str]) -> bool:
+    """Whether a whole name that is hidden, or lies below one, may match.
+
+    Where a mask hides a node, what was below it is not known, nor how many indices
+    there were. What is known is how the names begin, and often the expression, too.
+    """
+    source = pattern.pattern
+    text = re.match(r"[\w/ -]*", source)
+    assert text is not None
+    start = text[0]
+    if source[len(start) : len(start) + 1] in ("*", "?", "{"):
+        start = start[:-1]  # The last character need not be there.
+    if "|" in source or pattern.flags & (re.IGNORECASE | re.VERBOSE):
+        start = ""
+    return any(
+        not name or f"{name}/".startswith(start) or start.startswith(f"{name}/")
+        for name in hidden
+    )
 
 
 def _walk(

@@ -8,6 +8,7 @@ import optax
 
 from cwgnc_jax._clip import (
     ClipByComponentNormState,
+    check_state,
     clip,
     initial_state,
     scales_of,
@@ -136,6 +137,7 @@ def adagc(
         dtype = references.dtype
         # All in the widest dtype, for all are summed in the first phase.
         gradients = measure(updates, components, specs, dtype)
+        check_state(state, gradients.layout)
         warming_up = state.count < jnp.asarray(start) - 1
         # The first phase has one scale for all, whatever the references are.
         total = jnp.sum(stack_blocks(gradients.squares)).astype(dtype)

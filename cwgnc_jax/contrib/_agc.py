@@ -93,10 +93,17 @@ def _params_of(updates: Any, params: Any) -> list[Any]:
     if params is None:
         raise ValueError("params are needed: call update(updates, state, params)")
     by_path = dict(leaves_with_paths(params))
-    paths = [path for path, _ in leaves_with_paths(updates)]
-    missing = [path for path in paths if path not in by_path]
-    if missing:
+    leaves = leaves_with_paths(updates)
+    wrong = [
+        path
+        for path, leaf in leaves
+        # Dtypes may differ, and what is no array has no component.
+        if path not in by_path
+        or getattr(by_path[path], "shape", ()) != getattr(leaf, "shape", ())
+    ]
+    if wrong:
         raise ValueError(
-            "params lack these leaves of the updates:" + list_offenders(missing)
+            "params lack these leaves of the updates, or have them in other shapes:"
+            + list_offenders(wrong)
         )
-    return [by_path[path] for path in paths]
+    return [by_path[path] for path, _ in leaves]

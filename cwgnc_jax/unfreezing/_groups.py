@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import operator
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from cwgnc_jax.components._layers import NUMBERED, STACKED, topmost_match
 from cwgnc_jax.components._matching import number_cut_layers
 from cwgnc_jax.components._paths import (
+    PathLeaf,
     compile_pattern,
     leaves_with_paths,
     list_offenders,
@@ -276,6 +277,7 @@ def unfreezing_groups(
       12
     """
     leaves = leaves_with_paths(params)
+    _check_arrays(leaves)
     shapes = {path: tuple(jnp.shape(leaf)) for path, leaf in leaves}
     if layers is None:
         pattern = _choose_layers(shapes)
@@ -302,6 +304,20 @@ def unfreezing_groups(
     spans |= dict.fromkeys(members.get("head", ()), Span(len(numbers) + 1))
     spans |= dict.fromkeys(members.get("embeddings", ()), Span(0))
     return UnfreezingGroups(numbers, spans)
+
+
+def _check_arrays(leaves: Sequence[PathLeaf]) -> None:
+    # Modules of Equinox keep activation functions among their leaves.
+    wrong = [
+        f"{path}: {type(leaf).__name__}"
+        for path, leaf in leaves
+        if not (hasattr(leaf, "shape") or isinstance(leaf, int | float | complex))
+    ]
+    if wrong:
+        raise TypeError(
+            "params must be arrays (eqx.filter(model, eqx.is_inexact_array) takes "
+            "those of an Equinox model), got:" + list_offenders(wrong)
+        )
 
 
 def _gather(

@@ -72,7 +72,8 @@ def partition_by_path(
 
     def label_paths(paths: Sequence[str], tree: Any) -> list[str]:
         nodes = leaves_with_paths(tree, is_leaf=is_masked)
-        matched = match_rules("rules", patterns, paths, partial=len(paths) < len(nodes))
+        hidden = [path for path, node in nodes if is_masked(node)]
+        matched = match_rules("rules", patterns, paths, hidden=hidden)
         return [compiled[rule][1] for rule in matched]
 
     return _partition(transforms, label_paths)

@@ -370,3 +370,74 @@ class TestContractOfOptaxOptimizers:
     def test_parameters_in_its_state_can_be_mapped(self, tx):
         doubled = optax.tree.map_params(tx, lambda x: 2 * x, tx.init(PARAMS))
         assert jax.tree.structure(doubled) == jax.tree.structure(tx.init(PARAMS))
+
+
+class TestRecordsByName:
+    PARAMS = {"a": jnp.full((2, 3), 2.0), "b": jnp.ones(4), "c": jnp.full(9, 2.0)}  # noqa: RUF012
+    NORMS = {"a": 24**0.5, "b": 2.0, "c": 6.0}  # noqa: RUF012
+
+    @pytest.mark.parametrize(
+        ("wrap", "seen"),
+        [
+            (lambda tx: tx, "abc"),
+            (lambda tx: optax.masked(tx, {"a": True, "b": False, "c": True}), "ac"),
+            (
+                lambda tx: optax.partition(
+                    {"x": tx, "y": optax.sgd(1.0)}, {"a": "y", "b": "x", "c": "x"}
+                ),
+                "bc",
+            ),
+            (
+                lambda tx: cwgnc_jax.freeze(
+                    tx, {"a": "trainable", "b": "frozen", "c": "frozen"}
+                ),
+                "a",
+            ),
+        ],
+    )
+    @pytest.mark.parametrize(
+        "clip",
+        [cwgnc_jax.clip_by_component_norm(1.0), cwgnc_jax.contrib.adagc()],
+    )
+    def test_names_belong_to_norms(self, wrap, seen, clip):
+        tx = optax.chain(wrap(optax.chain(clip, optax.adam(0.1))), optax.scale(1.0))
+        # What was traced before must not be taken for what has names, nor after.
+        structure = jax.tree.structure(jax.eval_shape(tx.init, self.PARAMS))
+        _, state = tx.update(self.PARAMS, tx.init(self.PARAMS), self.PARAMS)
+        record = cwgnc_jax.component_record(tx, self.PARAMS, state)
+        assert record.names == tuple(seen)
+        wanted = [self.NORMS[name] for name in seen]
+        np.testing.assert_allclose(record.norms, wanted, rtol=1e-6)
+        assert jax.tree.structure(jax.eval_shape(tx.init, self.PARAMS)) == structure
+
+    def test_a_state_of_other_parameters(self):
+        tx = cwgnc_jax.clip_by_component_norm(1.0)
+        state = tx.init({"a": jnp.ones(2)})
+        with pytest.raises(ValueError, match="3 components"):
+            cwgnc_jax.component_record(tx, self.PARAMS, state)
+        with pytest.raises(ValueError, match="the 3 components of the updates"):
+            tx.update(self.PARAMS, state)
+
+    def test_misspelt_rules_under_a_mask(self):
+        mask = {"a": True, "b": False, "c": True}
+        for rules, wrong in (([("b", 1.0), (".*", 2.0)], False),
+                             ([("bb", 1.0), (".*", 2.0)], True)):  # fmt: skip
+            tx = optax.masked(cwgnc_jax.clip_by_component_norm(rules), mask)
+            if wrong:
+                with pytest.raises(ValueError, match="no component is left for"):
+                    tx.init(self.PARAMS)
+            else:
+                tx.init(self.PARAMS)
+        # As eqx.partition hides them.
+        tx = cwgnc_jax.clip_by_component_norm([("b", 1.0), (".*", 2.0)])
+        assert tx.init(self.PARAMS | {"b": None}).norms.shape == (2,)
+
+    def test_layers_of_a_cut_stack_have_their_numbers(self):
+        params = {"embed": jnp.ones(2), "layers": jnp.ones((4, 2)), "head": jnp.ones(2)}
+        groups = cwgnc_jax.unfreezing_groups(params)
+        trainable = cwgnc_jax.split_params(params, 1, groups).trainable
+        clip = cwgnc_jax.clip_by_component_norm(1.0, cwgnc_jax.stacked("layers"))
+        with groups.numbering(1):
+            state = clip.init(trainable)
+            record = cwgnc_jax.component_record(clip, trainable, state)
+        assert record.names == ("head", "layers[2]", "layers[3]")

@@ -452,3 +452,20 @@ def test_movements_and_sizes_that_cannot_be():
             clip_rate(jnp.ones(2), sizes)
     # A component without entries has a size of 0.
     assert clip_rate(jnp.array([0.5, 1.0]), [0, 2]) == 0.0
+
+
+def test_leaves_without_components_are_left_out():
+    # As in an NNX model with Dropout, and an Equinox module with its activation.
+    def tree(value):
+        return {
+            "activation": jax.nn.relu,
+            "kernel": jnp.full((2, 2), value),
+            "rngs": jax.random.key(int(value)),
+            "steps": jnp.arange(3),
+        }
+
+    for reference in (tree(1.0), {"kernel": jnp.ones((2, 2))}):
+        moved = cwgnc_jax.component_rmsd(tree(3.0), reference)
+        np.testing.assert_allclose(moved, [2.0], rtol=1e-6)
+        turned = cwgnc_jax.component_cosine_distance(tree(3.0), reference)
+        np.testing.assert_allclose(turned, [0.0], atol=1e-6)

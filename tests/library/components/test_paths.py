@@ -80,12 +80,12 @@ class TestPaths:
 class TestRules:
     NAMES = ("a/kernel", "a/bias", "b/kernel")
 
-    def match(self, *expressions, partial=False):
+    def match(self, *expressions, hidden=()):
         patterns = [re.compile(expression) for expression in expressions]
-        return match_rules("rules", patterns, self.NAMES, partial=partial)
+        return match_rules("rules", patterns, self.NAMES, hidden=hidden)
 
     def test_the_first_that_matches_the_whole_name(self):
-        assert self.match("a", "a/.*", ".*kernel", ".*", partial=True) == [1, 1, 2]
+        assert self.match("a", "a/.*", ".*kernel", ".*", hidden=["a"]) == [1, 1, 2]
         assert self.match("a/kernel", ".*/kernel", ".*") == [0, 2, 1]
 
     def test_every_name_is_matched(self):
@@ -97,4 +97,11 @@ class TestRules:
             ValueError, match=r"wins\):\n  'c'\nThe leaves are:\n  'a/k"
         ):
             self.match("c", ".*")
-        assert self.match("c", ".*", partial=True) == [1, 1, 1]
+        assert self.match("c", ".*", hidden=["c"]) == [1, 1, 1]
+        assert self.match("c/x", ".*", hidden=["c"]) == [1, 1, 1]
+        assert self.match(".*x", ".*", hidden=["c"]) == [1, 1, 1]
+        assert self.match("cx?", ".*", hidden=["c"]) == [1, 1, 1]
+        with pytest.raises(
+            ValueError, match=r"wins\):\n  'cx'\n(.|\n)*'c \(hidden\)'$"
+        ):
+            self.match("cx", ".*", hidden=["c"])

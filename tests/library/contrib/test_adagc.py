@@ -157,3 +157,10 @@ def test_the_first_phase_sums_in_the_widest_dtype(x64):
     np.testing.assert_allclose(
         state.norms, [np.sqrt(2) * 1e39, np.sqrt(3) * 1e38], rtol=1e-6
     )
+
+
+def test_a_state_of_other_components_is_refused():
+    tx = contrib.adagc(start=2)
+    state = tx.init({"a": jnp.ones(2)})
+    with pytest.raises(ValueError, match="must have the 2 components"):
+        tx.update({"a": jnp.ones(2), "b": jnp.ones(2)}, state)

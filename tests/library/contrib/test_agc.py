@@ -71,3 +71,10 @@ def test_errors():
     for argument in ("clipping", "eps"):
         with pytest.raises(ValueError, match=f"{argument} must be at least 0"):
             contrib.adaptive_clip_by_component_norm(**{argument: -1.0})
+
+
+def test_parameters_of_other_shapes_are_refused():
+    tx = contrib.adaptive_clip_by_component_norm(0.01)
+    cut, whole = {"layers": jnp.ones((2, 3))}, {"layers": jnp.ones((4, 3))}
+    with pytest.raises(ValueError, match=r"in other shapes:\n  'layers'$"):
+        tx.update(cut, tx.init(cut), whole)

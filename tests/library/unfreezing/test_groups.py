@@ -1,6 +1,7 @@
 """Groups of parameters: head, layers, embeddings."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tanh_layers import DENSE, adamw, bert, make_params, stack
@@ -274,3 +275,9 @@ class TestLists:
         params = {"embed": np.ones((5, 3)), "layers": layers, "head": np.ones((3, 2))}
         assert unfreezing_groups(params, layers="layers").stages == 2
         assert unfreezing_groups(params, layers="layers", stacked=True).stages == 4
+
+
+def test_leaves_that_are_no_arrays_are_named():
+    params = {"embed": jnp.ones(2), "layers": [{"act": jax.nn.relu, "k": jnp.ones(2)}]}
+    with pytest.raises(TypeError, match=r"eqx.filter.*\n  'layers/0/act: "):
+        unfreezing_groups(params, head=None)
