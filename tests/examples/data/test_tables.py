@@ -188,7 +188,11 @@ def test_lines_of_what_was_quoted(tmp_path):
             r"line 1: the label is \['4', '27'\]; accepted are text and numbers, one",
         ),
         ("a.jsonl", b'{"text": "a", "label": NaN}\n', "line 1: the label is empty"),
-        ("a.tsv", gzip.compress(b"sentence\tlabel\n", mtime=0), "a.tsv is packed by gzip"),
+        (
+            "a.tsv",
+            gzip.compress(b"sentence\tlabel\n", mtime=0),
+            "a.tsv is packed by gzip",
+        ),
         ("a.tsv", b"PAR1 and so on", "a.tsv is Parquet; end its name in .parquet"),
         ("a.csv", b"PK\x03\x04...", "an Excel workbook; save it as CSV"),
         (
