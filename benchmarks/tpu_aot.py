@@ -37,7 +37,7 @@ from abstract_training import LENGTH, workload
 from bert_glue.devices import memory, mesh
 from bert_glue.model.config import BertConfig
 from bert_glue.training.methods import METHODS
-from bert_glue.training.stages import make_stages
+from bert_glue.training.stages import Stage, make_stages
 from bert_glue.training.trainer import Trainer
 from finetune import SHAPES
 from jax.experimental import topologies
@@ -117,7 +117,7 @@ def make_trainer(
         jax.sharding.Mesh(np.reshape(devices, list(sizes.values())), mesh.AXES)
     )
     task = dataclasses.replace(workload(config, stacks=layers), placement=placement)
-    stage = None
+    stage = Stage()
     if layers is None:
         shapes = jax.eval_shape(task.init, task.pretrained, jax.random.key(0))
         stage = make_stages(recipe, shapes)[0]

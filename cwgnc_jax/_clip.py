@@ -280,10 +280,10 @@ def initial_state(params: optax.Params, layout: Layout) -> ClipByComponentNormSt
         for block in layout.blocks
         for member in block.members
     )
-    count: Any = jnp.zeros((), jnp.int32)
+    count: Any = _Names(layout.names()) if _NAMING.get() else jnp.zeros((), jnp.int32)
     # Each is a buffer of its own: two that share one cannot both be donated.
     return ClipByComponentNormState(
-        count=_Names(layout.names()) if _NAMING.get() else count,
+        count=count,
         norms=jnp.zeros((layout.size,), dtype),
         scales=jnp.ones((layout.size,), dtype),
     )

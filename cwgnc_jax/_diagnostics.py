@@ -86,7 +86,7 @@ def component_rmsd(
       2022, Figure 2
     """
     layout, leaves, others = _pair(tree, reference, components)
-    moved = _apart(leaves, others)
+    moved = [a - b for a, b in zip(leaves, others, strict=True)]
     moved, units = _within_range(moved, layout)
     squares = stack_blocks(block_squares(moved, layout))
     sizes = np.maximum(component_sizes(tree, components), 1)
@@ -137,11 +137,11 @@ def component_cosine_distance(
     units, zeros = zip(
         *(_units(part, layout) for part in (leaves, others)), strict=True
     )
-    apart = _apart(*units)
+    apart = [a - b for a, b in zip(*units, strict=True)]
     # A compiler that fuses product and difference leaves a rest of rounding between
     # units of equal components: these are found by comparing their entries.
     unequal = [
-        leaf if leaf is None else (leaf != other).astype(leaf.dtype)
+        (leaf != other).astype(leaf.dtype)
         for leaf, other in zip(leaves, others, strict=True)
     ]
     distances = []
@@ -392,10 +392,10 @@ def convergence_racing(movements: jax.typing.ArrayLike) -> jax.Array:
 
 def _pair(
     tree: Any, reference: Any, components: ComponentMap | None
-) -> tuple[Layout, list[jax.Array | None], list[jax.Array | None]]:
+) -> tuple[Layout, list[jax.Array], list[jax.Array]]:
     """The layout, and the leaves of both trees in at least 32 bits.
 
-    A leaf without a component (a random key, a function) is None in both.
+    A leaf without a component, such as a random key or a function, is 0 in both.
     """
     layout = make_layout(tree, components)
     by_path = dict(leaves_with_paths(reference))
@@ -403,8 +403,8 @@ def _pair(
     leaves, others, wrong = [], [], []
     for path, leaf in leaves_with_paths(tree):
         if path not in chosen:
-            leaves.append(None)
-            others.append(None)
+            leaves.append(jnp.zeros(()))
+            others.append(jnp.zeros(()))
             continue
         other = by_path.get(path)
         if other is None or jnp.shape(other) != jnp.shape(leaf):
@@ -422,18 +422,9 @@ def _pair(
     return layout, leaves, others
 
 
-def _apart(
-    leaves: Sequence[jax.Array | None], others: Sequence[jax.Array | None]
-) -> list[jax.Array | None]:
-    return [
-        None if a is None or b is None else a - b
-        for a, b in zip(leaves, others, strict=True)
-    ]
-
-
 def _units(
-    leaves: list[jax.Array | None], layout: Layout
-) -> tuple[list[jax.Array | None], list[jax.Array]]:
+    leaves: list[jax.Array], layout: Layout
+) -> tuple[list[jax.Array], list[jax.Array]]:
     """Leaves over the norms of their components, and which of these are 0."""
     leaves, _ = _within_range(leaves, layout)
     norms = [safe_sqrt(square) for square in block_squares(leaves, layout)]

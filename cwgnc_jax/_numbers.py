@@ -26,15 +26,15 @@ def known_number(
       ValueError: if it is an array with axes.
     """
     # A class has its instances' methods: the class float has a __float__.
-    is_number = hasattr(value, "__float__") and not isinstance(value, str | bool | type)
-    if not is_number:
+    number: Any = None if isinstance(value, str | bool | type) else value
+    if not hasattr(number, "__float__"):
         raise TypeError(f"{argument} must be {accepted}, got {value!r}")
-    if jnp.ndim(value) != 0:
+    if jnp.ndim(number) != 0:
         raise ValueError(
-            f"{argument} must be a scalar, got an array of shape {jnp.shape(value)}"
+            f"{argument} must be a scalar, got an array of shape {jnp.shape(number)}"
         )
     try:
-        return float(value)
+        return float(number)
     except jax.errors.ConcretizationTypeError:
         return None
 

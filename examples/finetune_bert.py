@@ -27,6 +27,7 @@ import numpy as np
 import optax
 import transformers
 from flax import nnx
+from huggingface_hub import hf_hub_download
 from safetensors.flax import load_file
 from sklearn.metrics import matthews_corrcoef
 
@@ -124,7 +125,8 @@ def load_model(name, classes, seed):
     if config.model_type != "bert" or config.hidden_act != "gelu":
         raise ValueError(f"{name}: needed is a bert with gelu, got {config.model_type}")
     rngs, size, tensors = nnx.Rngs(seed), config.hidden_size, {}
-    file = transformers.utils.cached_file(name, "model.safetensors")
+    file = pathlib.Path(name, "model.safetensors")
+    file = file if file.exists() else hf_hub_download(name, file.name)
     for key, tensor in load_file(file).items():
         # Old checkpoints call the weight of a LayerNorm gamma, and its bias beta.
         for old, new in (("bert.", ""), ("gamma", "weight"), ("beta", "bias")):
