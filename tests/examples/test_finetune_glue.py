@@ -177,7 +177,7 @@ def test_same_command_does_only_what_is_missing(
     output = capsys.readouterr().out
     assert output.count("3 of 3 runs are recorded, 0 missing") == 1
     assert "cwgnc:max_norm=1: a method before it has the same settings" in output
-    assert "2 classes: 0, 1" in output
+    assert "2 classes: '0', '1'" in output
     assert (tmp_path / "runs.jsonl").read_text() == "".join(lines[:3])
 
     # One of three is lost: it is done again, alone, with the same result.

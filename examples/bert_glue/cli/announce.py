@@ -9,7 +9,9 @@ from numpy.typing import ArrayLike
 from bert_glue.cli import choices
 from bert_glue.cli.options import EMBEDDED, flag
 from bert_glue.data.examples import Task
+from bert_glue.data.tables import listed
 from bert_glue.data.tasks import GENERATED
+from bert_glue.devices import environment
 from bert_glue.records.designs import Design
 from bert_glue.report import verdicts
 from bert_glue.report.headings import metric_name
@@ -30,6 +32,8 @@ def announcement(
       study: what is run.
       design: the table of it.
     """
+    if advice := environment.advice():
+        yield f"note: {advice}"
     shown = None
     for configuration in study.configurations:
         if configuration.subject is not shown:
@@ -77,7 +81,7 @@ def _about_subject(options: argparse.Namespace, subject: Subject) -> Iterator[st
         )
     if options.train_file is not None:
         labels = task.labels
-        names = ", ".join(labels[:8]) + (" ..." if len(labels) > 8 else "")
+        names = listed(labels, most=8)
         yield f"{len(labels)} classes: {names}" if labels else "labels are numbers"
     if has_one_class(task, subject.evaluation.labels):
         yield "note: all examples to score are of one class, so that scores say little"

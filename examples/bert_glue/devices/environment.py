@@ -15,6 +15,9 @@ from jax.experimental.compilation_cache import compilation_cache
 import cwgnc_jax
 
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
+# They add up the gradients of embeddings hundreds of times slower than others on a GPU:
+# https://github.com/openxla/xla/issues/46225
+_SLOW_ON_GPU = ("0.10.2", "0.11.0")
 _PACKAGES = ("cwgnc-jax", "jax", "jaxlib", "optax", "flax", "numpy", "tokenizers")
 
 
@@ -38,6 +41,22 @@ def hardware() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "machine": platform.machine(),
     }
+
+
+def advice(platform: str | None = None, version: str = jax.__version__) -> str:
+    """What makes this program needlessly slow here, in a sentence; empty if nothing.
+
+    Args:
+      platform: kind of the devices, ``cpu``, ``gpu`` or ``tpu``; by default JAX's.
+      version: of JAX.
+    """
+    if (platform or jax.default_backend()) == "gpu" and version in _SLOW_ON_GPU:
+        return (
+            f"jax {version} adds up the gradients of embeddings hundreds of times "
+            "slower on a GPU than other releases do: install another, as the extra "
+            "cuda13 does"
+        )
+    return ""
 
 
 def settings() -> dict[str, Any]:

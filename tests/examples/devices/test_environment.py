@@ -12,6 +12,15 @@ from jax.experimental.compilation_cache import compilation_cache
 import cwgnc_jax
 
 
+@pytest.mark.parametrize(
+    ("platform", "version", "slow"),
+    [("gpu", "0.10.2", True), ("gpu", "0.11.2", False), ("cpu", "0.10.2", False)],
+)
+def test_a_release_that_is_slow_on_a_gpu_is_named(platform, version, slow):
+    advice = environment.advice(platform, version)
+    assert advice.startswith("jax 0.10.2 adds up") if slow else advice == ""
+
+
 def test_code_is_known_by_all_of_its_files(tmp_path):
     package, other = tmp_path / "package", tmp_path / "other"
     for folder in (package / "inner", other):
