@@ -44,11 +44,11 @@ check: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 cwgnc_jax tests/library/test_clip.py tests/library/components
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 # Processes that die, meshes of eight devices, pretraining.
 test-slow: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow tests
 
 # On a GPU: one process, that leaves memory for those it starts; products in float32 and
 # sums in a fixed order, which by default they are not there.
@@ -69,7 +69,7 @@ $(OLDEST)/.installed: pyproject.toml
 	touch $@
 
 test-oldest: $(OLDEST)/.installed
-	$(OLDEST)/bin/python -m pytest -n 2 --dist worksteal $(LIBRARY_TESTS)
+	$(OLDEST)/bin/python -m pytest -n 2 --dist loadfile $(LIBRARY_TESTS)
 
 lint: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group tools

@@ -15,7 +15,7 @@ REPORT = """
 import json
 predicted = (forward(inputs)).argmax(-1)
 accuracy = float((predicted == labels).mean())
-print(json.dumps([losses[0], losses[-1], accuracy, norms, sorted(names)]))
+print(json.dumps([losses[0], losses[-1], accuracy, norms, sorted(clip.names)]))
 """
 FORWARD = {
     "linen": "forward = lambda x: model.apply({'params': state.params}, x)",

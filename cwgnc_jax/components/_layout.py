@@ -278,7 +278,8 @@ def make_layout(
     else:
         blocks = _gather(members, match_components(tree, components))
     hidden = [path for path, value in nodes if is_masked(value)]
-    hidden += cut_paths()  # of which the lower layers are hidden
+    if components is not None:
+        hidden += cut_paths()  # of which the lower layers are hidden
     return Layout(blocks, (*hidden, *_hidden_labels(nodes, components, hidden)))
 
 

@@ -4,6 +4,8 @@ import functools
 import io
 import sys
 import threading
+import weakref
+from collections.abc import Callable
 
 from tqdm import tqdm
 
@@ -53,7 +55,11 @@ class Progress:
         self._shown_values: dict[str, str] = {}
         self._closed = threading.Event()
         if self._speaks and not self.shown:
-            threading.Thread(target=self._say_now_and_then, daemon=True).start()
+            # It does not keep alive what nobody closes.
+            bars = weakref.ref(self._steps), weakref.ref(self._runs)
+            threading.Thread(
+                target=_say_now_and_then, args=(self._closed, *bars), daemon=True
+            ).start()
 
     def start(self, recipe: Recipe, seeds: list[Seed], steps: int) -> None:
         """A group of seeds begins."""
@@ -95,6 +101,14 @@ class Progress:
         self._steps.close()
         self._runs.close()
 
-    def _say_now_and_then(self) -> None:
-        while not self._closed.wait(_SECONDS):
-            print(f"{self._steps}; {self._runs}", file=sys.stderr, flush=True)
+
+def _say_now_and_then(
+    closed: threading.Event,
+    steps: Callable[[], tqdm | None],
+    runs: Callable[[], tqdm | None],
+) -> None:
+    while not closed.wait(_SECONDS):
+        if (of_steps := steps()) is None or (of_runs := runs()) is None:
+            return
+        print(f"{of_steps}; {of_runs}", file=sys.stderr, flush=True)
+        del of_steps, of_runs

@@ -155,6 +155,8 @@ class Trainer:
         stages = self.stage.count if recipe.carry_optimizer else 1
         optimizer = recipe.make_optimizer(stages * self.steps, self.stage.first_layer)
         self.component_names: tuple[str, ...] = ()
+        # The optimizer may clip by the global norm, which is a component as well.
+        self._recorded_by = None
         if self.recording:
             shapes = jax.eval_shape(workload.init, workload.pretrained, root_key(0))
             self.component_names = self.stage.component_names(shapes)
@@ -162,7 +164,10 @@ class Trainer:
                 # A clipping that leaves all components alone: it records norms only.
                 components = layer_components(self.stage.first_layer)
                 record = cwgnc_jax.clip_by_component_norm([(".*", None)], components)
-                optimizer = optax.chain(record, optimizer)
+                self._recorded_by = "record"
+                optimizer = optax.named_chain(
+                    (self._recorded_by, record), ("optimizer", optimizer)
+                )
         self._optimizer = self.stage.freeze(optimizer)
         self._transform = recipe.make_transform()
 
@@ -322,7 +327,7 @@ class Trainer:
             state = self.placement.state(over_seeds(self._update, state, gradients))
             entry = TrainLog(losses)
             if self.component_names:
-                clip = cwgnc_jax.get_clip_state(state.opt_state)
+                clip = cwgnc_jax.get_clip_state(state.opt_state, self._recorded_by)
                 entry = TrainLog(losses, clip.norms, clip.scales)
             return state, self.placement.rows(jax.tree.map(write, log, entry))
 
