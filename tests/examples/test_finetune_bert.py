@@ -286,6 +286,7 @@ class TestScript:
         assert lines[-1][2] < 0.55
         assert lines[-1][4] > 0.1
 
+    @pytest.mark.slow
     def test_stages_unfreeze_from_the_top(self, folders, capsys):
         model, data = folders
         options = ["--model", model, "--data", data, "--unfreeze"]
@@ -293,6 +294,7 @@ class TestScript:
         lines = lines_of(capsys.readouterr().out)
         assert [line[:2] for line in lines] == [(1, 1), (2, 1), (3, 1)]
 
+    @pytest.mark.slow
     def test_a_copy_alone_on_eight_devices_does_the_same(
         self, folders, tmp_path, capsys
     ):

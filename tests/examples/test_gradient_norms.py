@@ -79,6 +79,7 @@ def test_reports_that_cannot_be_made(tmp_path, capsys):
     assert "are of 2 models or tasks" in refusal(capsys, *two)
 
 
+@pytest.mark.slow
 def test_reports_of_merged_directories(tmp_path):
     recorded_runs.write(tmp_path / "a", [1])
     recorded_runs.write(tmp_path / "b", [2], "full")

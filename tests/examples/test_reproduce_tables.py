@@ -93,6 +93,7 @@ def test_a_row_that_is_another_by_another_name_is_left_out(options, finished, tm
     assert lines_of(folder) == lines_of(finished)
 
 
+@pytest.mark.slow
 def test_a_second_command_adds_its_rows(options, finished, tmp_path, capsys):
     folder = tmp_path / "copy"
     shutil.copytree(finished, folder)

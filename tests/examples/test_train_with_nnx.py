@@ -70,6 +70,7 @@ def test_a_rule_decides_each_components_threshold():
         assert scale == pytest.approx(1.0 if limit is None else limit, rel=1e-5), name
 
 
+@pytest.mark.slow
 def test_it_goes_on_as_if_nothing_had_happened(finished, tmp_path):
     """Stopped at an odd step, with half of the gradients of an update accumulated."""
     folder, straight = finished

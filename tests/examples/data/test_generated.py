@@ -369,6 +369,7 @@ print(digest.hexdigest()[:16])
 
 
 @pytest.mark.parametrize("hash_seed", ["1", "2"])
+@pytest.mark.slow
 def test_the_same_everywhere(hash_seed: str):
     """Recorded once; the order of sets and hashes of strings must not matter."""
     examples = pathlib.Path(generated.__file__).parents[2]

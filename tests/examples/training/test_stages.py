@@ -237,6 +237,7 @@ def test_what_labels_freeze_keeps_every_bit(labelled, initial):
             assert np.any(after[path] != leaf), path
 
 
+@pytest.mark.slow
 def test_an_optimizer_goes_on_where_layers_are_apart(subject):
     """Its moments, and the step of its schedule; as they do where a stack is split."""
     settings = {"carry_optimizer": True, "stages": 2}
