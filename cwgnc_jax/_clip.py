@@ -180,7 +180,8 @@ class ComponentRecord(NamedTuple):
     Attributes:
       names: names of the components that it saw.
       norms: their norms before clipping, shape (..., components).
-      scales: factors by which they were multiplied, shape (..., components).
+      scales: factors by which they were multiplied, shape (..., components). Both are
+        float32, or float64 if a parameter has 64 bits.
     """
 
     names: tuple[str, ...]
@@ -248,7 +249,7 @@ def component_record(
     # The state may lie in something larger, such as nnx.Optimizer: the end decides.
     named = {
         other: node
-        for other, node in _clip_states(fresh).items()
+        for other, node in clip_states(fresh).items()
         if f"/{path}".endswith(f"/{other}".removesuffix("/"))
     }
     record = _arrays_of(state)
@@ -383,7 +384,8 @@ def get_clip_state(
     return _arrays_of(_find_state(opt_state, where)[1])
 
 
-def _clip_states(opt_state: Any) -> dict[str, Any]:
+def clip_states(opt_state: Any) -> dict[str, Any]:
+    """The states of clippings by component in that of an optimizer, by path."""
     # Found by its fields, not its type: a restored state is a dict, and the adaptive
     # transformations have more of them.
     return {
@@ -395,7 +397,7 @@ def _clip_states(opt_state: Any) -> dict[str, Any]:
 
 def _find_state(opt_state: Any, where: str | int | None) -> tuple[str, Any]:
     """The path of the one state that is meant, and the state."""
-    states = _clip_states(opt_state)
+    states = clip_states(opt_state)
     chosen = list(states) if where is None else _paths_at(str(where), states)
     if len(chosen) != 1:
         scope = "opt_state" if where is None else f"opt_state at {where!r}"

@@ -446,12 +446,11 @@ def _within_range(
         # Of the 2^128 that float32 reaches up to, norms beyond 2^40 and below 2^-40 are
         # moved by 2^80: neither their squares nor the sums of these leave the range.
         exponent = jnp.finfo(square.dtype).maxexp * 5 // 8
-        least, most, down, up = (
-            jnp.asarray(2.0**power, square.dtype)
-            for power in (-exponent, exponent, -exponent, exponent)
+        small, large = (
+            jnp.asarray(2.0**power, square.dtype) for power in (-exponent, exponent)
         )
-        ordinary = jnp.where(square < least, up, jnp.ones_like(square))
-        units.append(jnp.where(square > most, down, ordinary))
+        ordinary = jnp.where(square < small, large, jnp.ones_like(square))
+        units.append(jnp.where(square > large, small, ordinary))
     return scale_blocks(leaves, layout, units), units
 
 

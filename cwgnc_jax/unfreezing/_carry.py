@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cwgnc_jax._clip import is_clip_state
+from cwgnc_jax._clip import clip_states
 from cwgnc_jax.components._paths import (
     is_masked,
     leaves_with_paths,
@@ -121,8 +121,7 @@ def _paths_of_components(opt_state: optax.OptState) -> set[str]:
     """Entries of a state that have a number for each component."""
     return {
         f"{path}/{name}".removeprefix("/")
-        for path, node in leaves_with_paths(opt_state, is_leaf=is_clip_state)
-        if is_clip_state(node)
+        for path, node in clip_states(opt_state).items()
         for name, _ in leaves_with_paths(node)
         if name != "count"
     }

@@ -1,5 +1,7 @@
 """What a file is by its first bytes, where another kind was expected."""
 
+import pathlib
+
 _KINDS = {
     b"\x1f\x8b": "packed by gzip; unpack it first",
     b"PK\x03\x04": "a zip archive or an Excel workbook; save it as CSV",
@@ -7,6 +9,12 @@ _KINDS = {
     b"PAR1": "Parquet; end its name in .parquet",
     b"version https://git-lfs": "a pointer of Git LFS; `git lfs pull` gets the file",
 }
+
+
+def foreign_file(path: pathlib.Path) -> str | None:
+    """As :func:`foreign_kind`, of a file, of which only the beginning is read."""
+    with path.open("rb") as file:
+        return foreign_kind(file.read(max(map(len, _KINDS))))
 
 
 def foreign_kind(content: bytes) -> str | None:

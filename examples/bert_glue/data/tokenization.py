@@ -9,7 +9,7 @@ import numpy as np
 from bert_glue.data.batching import MULTIPLE, Data, round_up
 from bert_glue.data.examples import Examples
 from bert_glue.data.quiet import quiet
-from bert_glue.data.signatures import foreign_kind
+from bert_glue.data.signatures import foreign_file
 
 if TYPE_CHECKING:
     import transformers
@@ -70,7 +70,7 @@ def load_tokenizer(
         present = [name for name in _VOCABULARIES if (folder / name).is_file()]
         if not present:
             raise FileNotFoundError(f"neither {' nor '.join(_VOCABULARIES)} is there")
-        if foreign := foreign_kind((folder / present[0]).read_bytes()):
+        if foreign := foreign_file(folder / present[0]):
             raise ValueError(f"{present[0]} is {foreign}")
         kind = _read_json(folder, "tokenizer_config.json").get("tokenizer_class")
         if kind is not None and str(kind).removesuffix("Fast") not in _CLASSES:

@@ -18,7 +18,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from bert_glue.data.quiet import quiet
-from bert_glue.data.signatures import foreign_kind
+from bert_glue.data.signatures import foreign_file
 from bert_glue.data.tables import listed
 from bert_glue.data.tokenization import TOKENIZER_FILES
 from bert_glue.model.bert import LAYERS
@@ -190,7 +190,7 @@ def read(name: str | pathlib.Path) -> Checkpoint:
         try:
             loaded = load_file(path)
         except Exception as error:  # of many kinds, as damage is
-            kind = foreign_kind(path.read_bytes()) if path.is_file() else None
+            kind = foreign_file(path) if path.is_file() else None
             reason = kind or " ".join(str(error).split())
             raise CheckpointError(f"cannot read {path}: {reason}") from error
         for key, tensor in loaded.items():

@@ -202,8 +202,9 @@ def _beside(
 ) -> dict[str, dict[str, float]]:
     """The first method without stages, unless its runs diverged: how far it moved."""
     for method in methods:
-        moved = movement_by_stage(method, f"{measure}_from_initial")
-        if moved and not method.is_staged:
+        if method.is_staged:
+            continue
+        if moved := movement_by_stage(method, f"{measure}_from_initial"):
             last = {group: float(values[0]) for group, values in moved.items()}
             return {name_of(method): last}
     return {}

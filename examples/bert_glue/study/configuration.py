@@ -114,10 +114,11 @@ def runs_of(
       Those that there are, configuration by configuration.
     """
     order = {each.name: rank for rank, each in enumerate(configurations)}
+    wanted_seeds = set(seeds)
     wanted = [
         run
         for run in records
         if run["configuration"] in order
-        and Seed(run["init_seed"], run["data_seed"]) in set(seeds)
+        and Seed(run["init_seed"], run["data_seed"]) in wanted_seeds
     ]
     return sorted(wanted, key=lambda run: order[run["configuration"]])
