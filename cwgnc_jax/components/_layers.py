@@ -7,7 +7,10 @@ from cwgnc_jax.components._paths import nodes_above
 
 # A word for a layer with a number, or a numbered child of one: layers/3, layer/11,
 # layer_3, EncoderBlock_3, h3 (lists, Hugging Face, Linen, Haiku).
-NUMBERED = re.compile(r"(?i)(?:.*/)?(?:\w*(?:layer|block)s?|h)[_/]?(\d+)")
+_WORD = r"(?:\w*(?:layer|block)s?|h)"
+NUMBERED = re.compile(rf"(?i)(?:.*/)?{_WORD}[_/]?(\d+)")
+# A numbered child of a node that is known to hold layers: 3, layer_3, Block3.
+CHILD = rf"(?:(?i:{_WORD})_?)?(\d+)"
 # One node whose leaves have the layers on an axis, as nn.scan and vmap make them.
 STACKED = re.compile(r"(?i)(?:.*/)?(?:\w*(?:layers|blocks)|h)")
 # The children of any list, where nothing is called a layer.

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from cwgnc_jax.components._layers import NUMBERED, STACKED, topmost_match
+from cwgnc_jax.components._layers import CHILD, NUMBERED, STACKED, topmost_match
 from cwgnc_jax.components._matching import number_cut_layers
 from cwgnc_jax.components._paths import (
     PathLeaf,
@@ -27,9 +27,6 @@ HEAD = (
     r"|norm|(final|last|encoder|decoder)_(layer_?)?norm|ln_f|final_ln|logits_dense)"
 )
 EMBEDDINGS = r"(?i)(.*/)?(\w*embed\w*|wte|wpe)"
-
-# A numbered child of a node that holds layers: 3, layer_3, Block3.
-_CHILD = r"(?:(?i:\w*(?:layer|block)s?|h)_?)?(\d+)"
 
 
 class Span(NamedTuple):
@@ -376,7 +373,7 @@ def _children_of_lists(
     """The numbered layers of the nodes, if they are lists: square kernels have rows."""
     nodes = {path: topmost_match(path, (pattern,)) for path in paths}
     lists = {node for node in nodes.values() if node is not None}
-    child = rf"(?:{'|'.join(map(re.escape, sorted(lists)))})/{_CHILD}"
+    child = rf"(?:{'|'.join(map(re.escape, sorted(lists)))})/{CHILD}"
     numbered = re.compile(child)
     if lists and all(
         topmost_match(path, (numbered,)) for path, node in nodes.items() if node
