@@ -8,6 +8,7 @@ layers are not stacked. Both train the same parameters.
 
 import dataclasses
 import re
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -29,12 +30,14 @@ class Stage:
       restarts: whether it begins with the initial parameters.
       epochs_before: number of its first epoch, by which the order of the examples
         and the noise are drawn. A stage that restarts is a run of its own, from 0.
+      takes_apart: whether what it trains is in another form than the parameters.
     """
 
     index: int = 0
     count: int = 1
     restarts: bool = True
     epochs_before: int = 0
+    takes_apart: ClassVar[bool] = False
 
     @property
     def first_layer(self) -> int:
@@ -78,6 +81,7 @@ class SplitStage(Stage):
     """
 
     groups: cwgnc_jax.UnfreezingGroups
+    takes_apart: ClassVar[bool] = True
 
     @property
     def first_layer(self) -> int:
@@ -105,6 +109,7 @@ class LabelledStage(Stage):
     """
 
     groups: cwgnc_jax.UnfreezingGroups
+    takes_apart: ClassVar[bool] = True
 
     def split(self, params: Params) -> cwgnc_jax.SplitParams:
         """All parameters, their layers apart."""

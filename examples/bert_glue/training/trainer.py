@@ -256,7 +256,7 @@ class Trainer:
         Where the stage trains everything they are the state's own, which the next step
         uses up.
         """
-        if type(self.stage) is Stage:
+        if not self.stage.takes_apart:
             return state.params
         return self._join(state.params, state.frozen)
 
