@@ -5,6 +5,7 @@ from cwgnc_jax.stability._comparisons import (
     compare_scores,
     compare_spread,
     correct_comparisons,
+    fewest_seeds,
 )
 from cwgnc_jax.stability._runs import (
     RELEASED_FAILED_AT,
@@ -27,6 +28,7 @@ __all__ = [
     "compare_scores",
     "compare_spread",
     "correct_comparisons",
+    "fewest_seeds",
     "has_failed",
     "holm",
     "std_interval",

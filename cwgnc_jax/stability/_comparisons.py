@@ -362,6 +362,40 @@ def correct_comparisons(comparisons: Sequence[Comparison]) -> tuple[Comparison, 
     )
 
 
+def fewest_seeds(comparisons: int = 1, *, alpha: float = 0.05) -> int:
+    """Fewest seeds at which the paired test of scores can show a difference at all.
+
+    Of fewer seeds all exchanges are so few that no p-value is small enough, however far
+    two methods with the same seeds are apart.
+
+    Args:
+      comparisons: how many comparisons are corrected together.
+      alpha: largest p-value that counts as shown.
+
+    Returns:
+      The number of seeds of each method.
+
+    Raises:
+      ValueError: if there is no comparison, or alpha is not between 0 and 1.
+      TypeError: if they are not numbers.
+
+    Examples:
+      >>> from cwgnc_jax.stability import fewest_seeds
+      >>> fewest_seeds(), fewest_seeds(2)
+      (6, 7)
+
+    References:
+      Holm, `A Simple Sequentially Rejective Multiple Test Procedure
+      <https://www.jstor.org/stable/4615733>`_, 1979
+    """
+    check_share("alpha", alpha)
+    alpha /= check_whole("comparisons", comparisons, at_least=1)
+    # All exchanges are counted here: no p-value is too small for them.
+    fewest = _significance.fewest_seeds("paired", "score", alpha, smallest=0.0)
+    assert fewest is not None
+    return fewest
+
+
 def _two_samples(
     first: ArrayLike,
     second: ArrayLike,

@@ -20,6 +20,7 @@ from bert_glue.study.study import Study
 from bert_glue.training.methods import describe
 from bert_glue.training.recipe import Recipe
 from bert_glue.training.subjects import Subject
+from cwgnc_jax import stability
 
 
 def announcement(
@@ -127,7 +128,7 @@ def _about_comparisons(study: Study, design: Design) -> Iterator[str]:
     # Of means and of spreads.
     comparisons = 2 * len(verdicts.pairs(planned, design.reference))
     seeds = len(design.seeds)
-    if comparisons and seeds < (fewest := verdicts.fewest_seeds(comparisons)):
+    if comparisons and seeds < (fewest := stability.fewest_seeds(comparisons)):
         yield (
             f"note: {seeds} seed{'s' if seeds > 1 else ''} can show no difference "
             f"between methods, however large: {comparisons} comparisons with "

@@ -1,7 +1,6 @@
 """What the differences between the rows of a table are worth."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -31,7 +30,7 @@ class Verdict:
 
     def __str__(self) -> str:
         """What was compared, which way it points, and whether that is shown."""
-        fewest = fewest_seeds(self.comparison.comparisons)
+        fewest = stability.fewest_seeds(self.comparison.comparisons)
         return render("verdict.txt", verdict=self, fewest=fewest).strip()
 
     @property
@@ -82,26 +81,6 @@ def brief_lines(verdicts: Sequence[Verdict], reference: str) -> list[dict[str, s
         )
         line[columns[verdict.comparison.question]] = verdict.brief
     return list(lines.values())
-
-
-@functools.cache
-def fewest_seeds(comparisons: int) -> int:
-    """Fewest seeds at which methods with the same seeds can differ visibly at all.
-
-    Args:
-      comparisons: how many comparisons are corrected together.
-
-    Returns:
-      The number at which the test of pairs shows scores that cannot be further apart.
-
-    Examples:
-      >>> fewest_seeds(1), fewest_seeds(2)
-      (6, 7)
-    """
-    seeds = 2
-    while (best := _furthest_apart(seeds)).p_value * comparisons > best.alpha:
-        seeds += 1
-    return seeds
 
 
 def subject(runs: Sequence[Record]) -> tuple[str, str]:
@@ -244,11 +223,6 @@ def pairs(
                 pairs.append((task, ours_of, method))
     # Task by task, those with the reference itself first.
     return sorted(pairs, key=lambda pair: (tasks.index(pair[0]), pair[1] != reference))
-
-
-def _furthest_apart(seeds: int) -> stability.Comparison:
-    # All exchanges, of which there are few where so few seeds suffice.
-    return stability.compare_scores([1] * seeds, [0] * seeds, resamples=2**seeds)
 
 
 def _samples(

@@ -56,13 +56,6 @@ def test_a_verdict_says_what_which_way_and_whether_it_is_shown():
     )
 
 
-@pytest.mark.parametrize("comparisons", [1, 2, 18, 100])
-def test_fewest_seeds_are_those_whose_exchanges_suffice(comparisons):
-    # Of 2^n exchanges of n pairs the two furthest apart are as far as these.
-    expected = next(n for n in range(99) if 2 / 2**n <= 0.05 / comparisons)
-    assert verdicts.fewest_seeds(comparisons) == expected
-
-
 def test_seeds_past_all_reach_are_not_counted_in_words():
     shifts = [1.0, -1.0, 2.0, -2.0, 3.0, -2.99, 0.0]
     runs = [

@@ -13,6 +13,7 @@ from cwgnc_jax.stability._comparisons import (
     compare_scores,
     compare_spread,
     correct_comparisons,
+    fewest_seeds,
 )
 from cwgnc_jax.stability._significance import (
     holm,
@@ -618,3 +619,10 @@ def test_what_are_no_scores():
         compare_scores("abc", [1, 2])
     with pytest.raises(TypeError, match="second must be a vector of numbers"):
         compare_spread([1, 2], [[1], [1, 2]])
+
+
+@pytest.mark.parametrize("comparisons", [1, 2, 18, 100])
+def test_fewest_seeds_are_those_whose_exchanges_suffice(comparisons):
+    # Of 2^n exchanges of n pairs the two furthest apart are as far as these.
+    expected = next(n for n in range(99) if 2 / 2**n <= 0.05 / comparisons)
+    assert fewest_seeds(comparisons) == expected
