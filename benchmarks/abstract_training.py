@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from bert_glue.data.batching import Data
-from bert_glue.model.bert import initial_params
-from bert_glue.model.config import BertConfig
+from bert_glue.model.encoder import initial_params
+from bert_glue.model.config import EncoderConfig
 from bert_glue.training.subjects import make_forward, make_init
 from bert_glue.training.trainer import Workload
 
@@ -15,7 +15,7 @@ LENGTH, EXAMPLES, LABELS = 128, 2490, 2
 
 
 def workload(
-    config: BertConfig, *, stacks: int | None = None, dtype: str = "bfloat16"
+    config: EncoderConfig, *, stacks: int | None = None, dtype: str = "bfloat16"
 ) -> Workload:
     """A task of RTE's size, all of one length, and shapes of a model.
 

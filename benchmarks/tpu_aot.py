@@ -35,7 +35,7 @@ import numpy as np
 import reporting
 from abstract_training import LENGTH, workload
 from bert_glue.devices import memory, mesh
-from bert_glue.model.config import BertConfig
+from bert_glue.model.config import EncoderConfig
 from bert_glue.training.methods import METHODS
 from bert_glue.training.stages import Stage, make_stages
 from bert_glue.training.trainer import Trainer
@@ -44,7 +44,7 @@ from jax.experimental import topologies
 
 GIB = 2**30
 CONFIGS = SHAPES | {
-    "bert-tiny": BertConfig(
+    "bert-tiny": EncoderConfig(
         hidden_size=128,
         num_hidden_layers=2,
         num_attention_heads=2,

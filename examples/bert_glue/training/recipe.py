@@ -185,7 +185,7 @@ class Recipe:
         import optax
 
         import cwgnc_jax
-        from bert_glue.model.bert import layer_components
+        from bert_glue.model.encoder import layer_components
         from cwgnc_jax import contrib
 
         schedule = contrib.warmup_linear_decay_schedule

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 
 import cwgnc_jax
-from bert_glue.model.bert import LAYERS, layer_components
+from bert_glue.model.encoder import LAYERS, layer_components
 from bert_glue.training.evaluation import Params
 from bert_glue.training.recipe import Recipe
 

@@ -18,8 +18,8 @@ from bert_glue.data.examples import Examples, Task, TaskData
 from bert_glue.data.tokenization import Encoded
 from bert_glue.devices.mesh import SINGLE, Placement
 from bert_glue.model import checkpoint as checkpoints
-from bert_glue.model.bert import BertForSequenceClassification, initial_params, separate
-from bert_glue.model.config import BertConfig
+from bert_glue.model.encoder import SequenceClassifier, initial_params, separate
+from bert_glue.model.config import EncoderConfig
 from bert_glue.training.evaluation import Forward, Params
 from bert_glue.training.recipe import Recipe
 from bert_glue.training.seeds import root_key
@@ -53,7 +53,7 @@ class Subject:
       model_fingerprint: changes with any weight or setting of the checkpoint.
       data_fingerprint: changes with any token or label of the examples.
       remat: what the backward pass computes anew to save memory, a key of
-        :data:`bert.REMAT`; it decides no result beyond rounding.
+        :data:`encoder.REMAT`; it decides no result beyond rounding.
       held_out: share of the task's training examples that ``evaluation`` is; 0 if
         it has examples of its own.
       files: names of a user's own files: to train on, and to score where that is
@@ -64,7 +64,7 @@ class Subject:
     """
 
     task: Task
-    config: BertConfig
+    config: EncoderConfig
     folder: pathlib.Path
     pretrained: Params
     fresh: tuple[str, ...]
@@ -124,12 +124,7 @@ class Subject:
         """
         config = self.config
         if dropout is not None:
-            config = dataclasses.replace(
-                config,
-                hidden_dropout_prob=dropout,
-                attention_probs_dropout_prob=dropout,
-                classifier_dropout=dropout,
-            )
+            config = config.with_dropout(dropout)
         return make_forward(
             config, self.task.num_labels, self.dtype, self.remat, placement
         )
@@ -178,7 +173,7 @@ def prepare(
       max_length: most tokens of an example; 128 by default, as in the paper, or what
         the model can take.
       dtype: a key of :data:`DTYPES`; parameters are float32 in any case.
-      remat: a key of :data:`bert.REMAT`.
+      remat: a key of :data:`encoder.REMAT`.
 
     Returns:
       Everything that training needs but a method.
@@ -189,11 +184,11 @@ def prepare(
     folder = checkpoints.find(model)
     config = checkpoints.read_config(folder)
     if max_length is None:
-        max_length = min(128, config.max_position_embeddings)
-    if max_length > config.max_position_embeddings:
+        max_length = min(128, config.max_length)
+    if max_length > config.max_length:
         raise ValueError(
             f"the maximum length is {max_length}; {folder} accepts at most "
-            f"{config.max_position_embeddings}"
+            f"{config.max_length}"
         )
     tokenizer = tokenization.load_tokenizer(folder)
     encoded = _encode(data.train, tokenizer, config, max_length)
@@ -236,7 +231,7 @@ def prepare(
 
 
 def make_forward(
-    config: BertConfig,
+    config: EncoderConfig,
     num_labels: int,
     dtype: str,
     remat: str = "cheap",
@@ -248,7 +243,7 @@ def make_forward(
       config: sizes of the model.
       num_labels: outputs; 1 for regression.
       dtype: a key of :data:`DTYPES`.
-      remat: a key of :data:`bert.REMAT`.
+      remat: a key of :data:`encoder.REMAT`.
       placement: where parameters and batches lie.
 
     Returns:
@@ -256,7 +251,7 @@ def make_forward(
       cut into several stacks, by number from the bottom up.
     """
     make = functools.partial(
-        BertForSequenceClassification,
+        SequenceClassifier,
         config,
         num_labels,
         dtype=DTYPES[dtype],
@@ -279,7 +274,7 @@ def make_forward(
     return forward
 
 
-def make_init(config: BertConfig, num_labels: int, fresh: tuple[str, ...]) -> Init:
+def make_init(config: EncoderConfig, num_labels: int, fresh: tuple[str, ...]) -> Init:
     """The initial parameters of a seed.
 
     Args:
@@ -292,7 +287,7 @@ def make_init(config: BertConfig, num_labels: int, fresh: tuple[str, ...]) -> In
     """
     # The heads are drawn beside a single layer: they must not depend on the depth, nor
     # on how the layers are stacked.
-    config = dataclasses.replace(config, num_hidden_layers=1)
+    config = config.with_layers(1)
 
     def init(pretrained: Params, key: Key[Array, ""]) -> Params:
         drawn = initial_params(config, num_labels, key)
@@ -304,7 +299,7 @@ def make_init(config: BertConfig, num_labels: int, fresh: tuple[str, ...]) -> In
 def _encode(
     examples: Examples,
     tokenizer: "PreTrainedTokenizerFast",
-    config: BertConfig,
+    config: EncoderConfig,
     max_length: int,
 ) -> Encoded:
     folder, pieces = tokenizer.name_or_path, len(tokenizer)

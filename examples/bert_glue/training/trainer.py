@@ -22,7 +22,7 @@ from bert_glue.data import batching
 from bert_glue.data.batching import Batch, Data
 from bert_glue.devices import memory
 from bert_glue.devices.mesh import SINGLE, Placement
-from bert_glue.model.bert import layer_components
+from bert_glue.model.encoder import layer_components
 from bert_glue.training.evaluation import Evaluator, Forward, Params, over_seeds
 from bert_glue.training.program import Program
 from bert_glue.training.recipe import Recipe

@@ -13,7 +13,7 @@ from bert_glue.cli import choices
 from bert_glue.cli.options import add_options
 from bert_glue.cli.parser import make_parser
 from bert_glue.model import checkpoint
-from bert_glue.model.bert import initial_params
+from bert_glue.model.encoder import initial_params
 
 
 @pytest.fixture(scope="module")

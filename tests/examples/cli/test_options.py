@@ -5,7 +5,7 @@ import re
 import pytest
 from bert_glue.cli.options import add_options, flag
 from bert_glue.cli.parser import make_parser
-from bert_glue.model.bert import REMAT
+from bert_glue.model.encoder import REMAT
 from bert_glue.training.methods import METHODS
 from bert_glue.training.recipe import SETTINGS, Recipe
 from bert_glue.training.subjects import DTYPES

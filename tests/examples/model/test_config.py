@@ -1,5 +1,5 @@
 import pytest
-from bert_glue.model.config import BertConfig
+from bert_glue.model.config import EncoderConfig
 
 
 @pytest.mark.parametrize(
@@ -24,4 +24,4 @@ from bert_glue.model.config import BertConfig
 )
 def test_configurations_that_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        BertConfig.from_dict({**BertConfig().to_dict(), **changes})
+        EncoderConfig.from_dict({**EncoderConfig().to_dict(), **changes})

@@ -7,7 +7,7 @@ import pytest
 import tiny_bert
 from bert_glue.data import batching, load, tasks
 from bert_glue.data.examples import Examples, TaskData
-from bert_glue.model.bert import initial_params
+from bert_glue.model.encoder import initial_params
 from bert_glue.training import subjects
 
 
