@@ -36,8 +36,8 @@ from bert_glue.cli import choices
 from bert_glue.data import load
 from bert_glue.data.batching import padding_share
 from bert_glue.devices import environment, memory
-from bert_glue.model.encoder import initial_params
 from bert_glue.model.config import EncoderConfig
+from bert_glue.model.encoder import initial_params
 from bert_glue.study.configuration import Configuration
 from bert_glue.study.programs import make_trainers
 from bert_glue.training import subjects

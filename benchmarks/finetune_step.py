@@ -22,8 +22,8 @@ import jax.numpy as jnp
 import optax
 import reporting
 from bert_glue.model import checkpoint
-from bert_glue.model.encoder import SequenceClassifier, initial_params, separate
 from bert_glue.model.config import EncoderConfig
+from bert_glue.model.encoder import SequenceClassifier, initial_params, separate
 from flax import nnx
 from torch_peer import TorchPeer
 

@@ -28,8 +28,8 @@ from bert_glue.data import generated, tokenization
 from bert_glue.data.english.vocabulary import vocabulary
 from bert_glue.data.examples import Examples
 from bert_glue.model import checkpoint
-from bert_glue.model.encoder import MaskedLM, separate
 from bert_glue.model.config import EncoderConfig
+from bert_glue.model.encoder import MaskedLM, separate
 from flax import nnx
 from jaxtyping import Array
 

@@ -19,7 +19,7 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "examples"))
 
 from bert_glue.model import checkpoint
-from bert_glue.model.encoder import BertForSequenceClassification, separate
+from bert_glue.model.encoder import SequenceClassifier, separate
 from flax import nnx
 
 
@@ -32,7 +32,7 @@ def main() -> None:
     own_head = read.tensors.get("classifier.bias")
     labels = 3 if own_head is None else len(own_head)
     structure, initial = separate(
-        BertForSequenceClassification(read.config, labels, rngs=nnx.Rngs(0))
+        SequenceClassifier(read.config, labels, rngs=nnx.Rngs(0))
     )
     loaded = checkpoint.fill(read, initial)
     params = jax.device_get(loaded.params)

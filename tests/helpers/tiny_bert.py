@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 from bert_glue.model import checkpoint
-from bert_glue.model.encoder import SequenceClassifier
 from bert_glue.model.config import EncoderConfig
+from bert_glue.model.encoder import SequenceClassifier
 from flax import nnx
 
 _WORDS = "the a cat dog bird sees hears likes runs sleeps small big red old never"

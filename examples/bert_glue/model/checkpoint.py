@@ -40,6 +40,8 @@ _TENSORS = {
     "scale": ("weight", False),
     "bias": ("bias", False),
 }
+# In families that do not normalise what comes into the first layer.
+_FIRST_NORM = f"{LAYERS}/attention_norm/"
 
 
 class CheckpointError(ValueError):
@@ -433,7 +435,7 @@ class _Table:
         source, _ = self.source(path)
         layers = range(leaf.shape[0]) if "*" in source else range(1)
         names: list[str | None] = [source.replace("*", str(n)) for n in layers]
-        if not self._norms_first_input and path == f"{LAYERS}/attention_norm/scale":
+        if not self._norms_first_input and path.startswith(_FIRST_NORM):
             names[0] = None
         return names
 
@@ -445,10 +447,9 @@ class _Table:
         names = self.names(path, leaf)
         if missing := [name for name in names if name and name not in tensors]:
             raise CheckpointError(f"{missing[0]}: missing (for {path})")
-        stored = [
-            np.ones(leaf.shape[1:], np.float32) if name is None else tensors[name]
-            for name in names
-        ]
+        # Of a normalisation that is not used; its scale is 1, its bias 0.
+        unused = np.full(leaf.shape[1:], path.endswith("scale"), np.float32)
+        stored = [unused if name is None else tensors[name] for name in names]
         stored = [tensor.T if transposed else tensor for tensor in stored]
         if len({tensor.shape for tensor in stored}) > 1:
             raise CheckpointError(

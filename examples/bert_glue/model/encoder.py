@@ -12,6 +12,8 @@ Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers for Langua
 Understanding", NAACL 2019.
 """
 
+import functools
+import pathlib
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -23,7 +25,7 @@ from jaxtyping import Array, Float, Int
 
 import cwgnc_jax
 from bert_glue.devices.mesh import SINGLE, Placement
-from bert_glue.model import positions
+from bert_glue.model import checkpoint, positions
 from bert_glue.model.architectures import LAYERS
 from bert_glue.model.config import ACTIVATIONS, EncoderConfig
 from bert_glue.model.dropout import dropout
@@ -522,6 +524,44 @@ class SequenceClassifier(Encoder):
         bias = config.classifier_bias
         self.classifier = _linear(hidden, num_labels, config, dtype, rngs, bias)
 
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | pathlib.Path,
+        num_labels: int,
+        *,
+        rngs: nnx.Rngs,
+        **options: Any,
+    ) -> "SequenceClassifier":
+        """A model with the parameters of a checkpoint.
+
+        Args:
+          name: a folder with config.json and safetensors, or a name on the Hugging Face
+            hub; of a family of :data:`architectures.ARCHITECTURES`.
+          num_labels: outputs of the classifier; 1 for regression.
+          rngs: random numbers of the heads that the checkpoint does not hold, or holds
+            for another number of labels.
+          **options: as for :class:`Encoder`, but that there is one stack.
+
+        Returns:
+          The model.
+
+        Raises:
+          CheckpointError: if the checkpoint cannot be found, read or fitted.
+        """
+        read = checkpoint.read(name)
+        structure, shapes = separate(
+            nnx.eval_shape(
+                lambda: cls(read.config, num_labels, rngs=nnx.Rngs(0), **options)
+            )
+        )
+        loaded = checkpoint.fill(read, shapes)
+        draw = functools.partial(
+            initial_heads, read.config, num_labels, loaded.initialised
+        )
+        heads = jax.jit(draw)(rngs.params())
+        return nnx.merge(structure, jax.device_put({**loaded.params, **heads}))
+
     def predict(
         self, hidden: Hidden, attention_mask: Tokens, dropout_key: Array | None
     ) -> Array:
@@ -613,6 +653,25 @@ def initial_params(
     return separate(model)[1]
 
 
+def initial_heads(
+    config: EncoderConfig, num_labels: int, names: Sequence[str], key: Array
+) -> dict[str, Any]:
+    """Random parameters of a ``SequenceClassifier``'s heads.
+
+    Args:
+      config: sizes and settings.
+      num_labels: outputs of the classifier; 1 for regression.
+      names: of the heads: pooler, head, classifier.
+      key: key of the random numbers.
+
+    Returns:
+      Nested dict of float32 arrays, those of :func:`initial_params` for a model of one
+      layer: they must not depend on the depth, nor on how layers are stacked.
+    """
+    drawn = initial_params(config.with_layers(1), num_labels, key)
+    return {name: drawn[name] for name in names}
+
+
 def layer_components(first_layer: int = 0) -> cwgnc_jax.ComponentMap:
     """The paper's components of an encoder: each matrix and bias of each layer.
 
@@ -624,7 +683,7 @@ def layer_components(first_layer: int = 0) -> cwgnc_jax.ComponentMap:
     """
     stacked = cwgnc_jax.stacked(f"{LAYERS}/.*", start=first_layer)
 
-    def components(params: Any) -> cwgnc_jax.Components:
+    def components(params: Any) -> Any:
         # Where kernels are fused, each of their parts is a matrix of its own.
         layout = stacked
         paths = [entry.path for entry in cwgnc_jax.leaves_with_paths(params)]

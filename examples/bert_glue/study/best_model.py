@@ -192,7 +192,9 @@ def _without_segments(params: Params) -> Params:
     What uses the model, Hugging Face's tokenizers among them, tells a pair's texts
     apart; a model that was trained with 0 alone is to answer as it was scored.
     """
-    token_type = params["embeddings"]["token_type"]
+    token_type = params["embeddings"].get("token_type")
+    if token_type is None:
+        return params
     table = np.asarray(token_type["embedding"])
     token_type = {**token_type, "embedding": np.broadcast_to(table[:1], table.shape)}
     return {**params, "embeddings": {**params["embeddings"], "token_type": token_type}}

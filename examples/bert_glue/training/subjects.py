@@ -18,8 +18,13 @@ from bert_glue.data.examples import Examples, Task, TaskData
 from bert_glue.data.tokenization import Encoded
 from bert_glue.devices.mesh import SINGLE, Placement
 from bert_glue.model import checkpoint as checkpoints
-from bert_glue.model.encoder import SequenceClassifier, initial_params, separate
 from bert_glue.model.config import EncoderConfig
+from bert_glue.model.encoder import (
+    SequenceClassifier,
+    initial_heads,
+    initial_params,
+    separate,
+)
 from bert_glue.training.evaluation import Forward, Params
 from bert_glue.training.recipe import Recipe
 from bert_glue.training.seeds import root_key
@@ -147,7 +152,7 @@ class Subject:
         Returns:
           The examples, on the device; labels are 0 where there were none.
         """
-        tokenizer = tokenization.load_tokenizer(self.folder)
+        tokenizer = _load_tokenizer(self.folder, self.config)
         return _encode(examples, tokenizer, self.config, self.max_length).data
 
     def predictions(self, logits: Float[np.ndarray, "... labels"]) -> np.ndarray:
@@ -169,7 +174,7 @@ def prepare(
 
     Args:
       data: the task's examples.
-      model: folder of a BERT checkpoint, or its name on the hub.
+      model: folder of a checkpoint, or its name on the hub.
       max_length: most tokens of an example; 128 by default, as in the paper, or what
         the model can take.
       dtype: a key of :data:`DTYPES`; parameters are float32 in any case.
@@ -190,7 +195,7 @@ def prepare(
             f"the maximum length is {max_length}; {folder} accepts at most "
             f"{config.max_length}"
         )
-    tokenizer = tokenization.load_tokenizer(folder)
+    tokenizer = _load_tokenizer(folder, config)
     encoded = _encode(data.train, tokenizer, config, max_length)
     train = encoded.data
     evaluation = _encode(data.evaluation, tokenizer, config, max_length).data
@@ -200,7 +205,7 @@ def prepare(
     )
     loaded = checkpoints.fill(checkpoint, shapes, data.task.labels)
     notes = [*data.notes, *loaded.notes]
-    if config.type_vocab_size == 1 and len(data.task.texts) == 2:
+    if config.type_vocab_size == 1 and encoded.token_types > 1:
         notes.append(f"{folder} has one token type: both sentences of a pair get it")
     fresh = loaded.initialised
     pretrained = {k: part for k, part in loaded.params.items() if k not in fresh}
@@ -285,15 +290,17 @@ def make_init(config: EncoderConfig, num_labels: int, fresh: tuple[str, ...]) ->
     Returns:
       A function of the pretrained parameters and a key.
     """
-    # The heads are drawn beside a single layer: they must not depend on the depth, nor
-    # on how the layers are stacked.
-    config = config.with_layers(1)
 
     def init(pretrained: Params, key: Key[Array, ""]) -> Params:
-        drawn = initial_params(config, num_labels, key)
-        return {**pretrained, **{name: drawn[name] for name in fresh}}
+        return {**pretrained, **initial_heads(config, num_labels, fresh, key)}
 
     return init
+
+
+def _load_tokenizer(
+    folder: pathlib.Path, config: EncoderConfig
+) -> "PreTrainedTokenizerFast":
+    return tokenization.load_tokenizer(folder, config.architecture.special_tokens)
 
 
 def _encode(
@@ -311,7 +318,7 @@ def _encode(
         )
     encoded = tokenization.encode(examples, tokenizer, max_length, config.pad_token_id)
     data = encoded.data
-    if config.type_vocab_size == 1:
+    if config.type_vocab_size < 2:
         data = data._replace(token_type_ids=np.zeros_like(data.token_type_ids))
     if (largest := int(data.input_ids.max())) >= config.vocab_size:
         raise ValueError(

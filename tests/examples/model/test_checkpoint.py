@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from bert_glue.model import checkpoint
+from bert_glue.model.checkpoint import CheckpointError
+from bert_glue.model.config import EncoderConfig
 from bert_glue.model.encoder import (
     MaskedLM,
     SequenceClassifier,
     separate,
 )
-from bert_glue.model.checkpoint import CheckpointError
-from bert_glue.model.config import EncoderConfig
 from flax import nnx
 from safetensors.numpy import load_file, save_file
 
@@ -360,8 +360,8 @@ class TestRefused:
             checkpoint.find(file)
 
     def test_another_architecture(self, folder):
-        (folder / "config.json").write_text('{"model_type": "roberta"}')
-        message = r"config\.json: model_type 'roberta' is another .*supported is 'bert'"
+        (folder / "config.json").write_text('{"model_type": "gpt2"}')
+        message = r"config\.json: model_type 'gpt2' is another .*supported are bert, "
         with pytest.raises(CheckpointError, match=message):
             checkpoint.read(folder)
 

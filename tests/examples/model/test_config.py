@@ -15,11 +15,11 @@ from bert_glue.model.config import EncoderConfig
         ({"hidden_act": "mish"}, "hidden_act is 'mish'"),
         ({"hidden_dropout_prob": 1.0}, "hidden_dropout_prob is 1.0"),
         (
-            {"model_type": "roberta"},
-            "model_type 'roberta' is another architecture; supp",
+            {"model_type": "gpt2"},
+            "model_type 'gpt2' is another architecture; supported are bert, roberta",
         ),
         ({"position_embedding_type": "relative_key"}, "'relative_key'"),
-        ({"is_decoder": True}, "as a decoder"),
+        ({"is_decoder": True}, "is_decoder is True in a model of type 'bert'"),
     ],
 )
 def test_configurations_that_are_refused(changes, message):
