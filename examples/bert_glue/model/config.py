@@ -231,7 +231,7 @@ class EncoderConfig:
         for name, key in self.architecture.keys.items():
             value = _thawed(getattr(self, name))
             # Files of BERT have a null there; elsewhere transformers expects none.
-            if value is not None or name == "classifier_dropout":
+            if value not in (None, []) or name == "classifier_dropout":
                 values[key] = value
         return values
 
