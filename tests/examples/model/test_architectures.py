@@ -156,7 +156,7 @@ def test_a_cut_stack_gives_the_same(folder):
 
 def test_each_matrix_and_bias_of_each_layer_is_a_component(folder):
     """As many, and of the norms, as PyTorch has parameters; fused ones in parts."""
-    expected, config, params = load(folder)
+    _, config, params = load(folder)
     norms = np.asarray(cwgnc_jax.component_norms(params, layer_components()))
     fused = ("Wqkv", "Wi")
     theirs = []
