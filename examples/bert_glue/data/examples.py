@@ -13,9 +13,12 @@ _HELD_OUT_SEED = 20221211
 SINGLE_LABEL = "single_label_classification"
 MULTI_LABEL = "multi_label_classification"
 REGRESSION = "regression"
-PROBLEMS = (SINGLE_LABEL, MULTI_LABEL, REGRESSION)
-"""What labels are: one class an example, several or none, or numbers. The names are
-those of transformers' ``problem_type``."""
+PROBLEMS = {
+    name.removesuffix("_classification"): name
+    for name in (SINGLE_LABEL, MULTI_LABEL, REGRESSION)
+}
+"""What labels are, in short and as transformers' ``problem_type`` has it: one class an
+example, any number of classes, or numbers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Task:
 
     @property
     def problem_type(self) -> str:
-        """One of :data:`PROBLEMS`."""
+        """What labels are: a value of :data:`PROBLEMS`."""
         if self.is_regression:
             return REGRESSION
         return MULTI_LABEL if self.is_multi_label else SINGLE_LABEL

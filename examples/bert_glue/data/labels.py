@@ -19,7 +19,7 @@ class Labels(NamedTuple):
     """What the labels of a training file are.
 
     Attributes:
-      problem: one of ``examples.PROBLEMS``.
+      problem: a value of ``examples.PROBLEMS``.
       classes: spellings of the classes, without spaces around them and whole numbers
         without a point, in the order that the file gives them, or of the integers that
         they are, or else of the alphabet; empty for regression.
@@ -39,7 +39,7 @@ def find_labels(
     Args:
       table: the file.
       column: where the labels are.
-      problem: one of ``examples.PROBLEMS``; None if that follows from the labels and
+      problem: a value of ``examples.PROBLEMS``; None if that follows from the labels and
         the metric: lists make it several labels an example; fractions, or many whole
         numbers written as 3.0, make it a regression.
       metric: how predictions will be scored; None if that follows from the labels.
@@ -103,7 +103,7 @@ def to_numbers(
       table: the file.
       column: where the labels are.
       classes: spellings of the classes; empty for regression.
-      problem: one of ``examples.PROBLEMS``.
+      problem: a value of ``examples.PROBLEMS``.
 
     Returns:
       int32 indices of classes or float32 numbers, of shape (rows,); for several labels

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from bert_glue.data import generated, hub, labels, tables, tasks
 from bert_glue.data.examples import (
@@ -69,7 +69,7 @@ class Reading:
     """How the user's own data are read and scored.
 
     Attributes:
-      problem: what labels are, one of ``examples.PROBLEMS``; None if that follows from
+      problem: what labels are, a value of ``examples.PROBLEMS``; None if that follows from
         the labels and the metric.
       metric: a key of ``metrics.METRICS``; by default accuracy, or for regression the
         mean of Pearson's and Spearman's correlation.
@@ -78,6 +78,8 @@ class Reading:
         without a header.
       label_column: name or number of the column of labels.
       encoding: of files, if it is not UTF-8 and no byte order mark tells.
+      evaluation_share: share of the examples to be scored and not trained on, where
+        there are none to score.
     """
 
     problem: str | None = None
@@ -86,6 +88,7 @@ class Reading:
     text_columns: Sequence[str] = ()
     label_column: str | None = None
     encoding: str | None = None
+    evaluation_share: float | None = None
 
     def __post_init__(self) -> None:
         if self.metric is not None:
@@ -106,8 +109,8 @@ def load_files(
 
     Args:
       train_file: examples for training.
-      evaluation_file: examples for evaluation; None for those of training, a share of
-        which is to be held out.
+      evaluation_file: examples for evaluation; None for a share of those of training,
+        or as long as none is held out, all of them.
       reading: what the user says of them.
 
     Returns:
@@ -120,7 +123,7 @@ def load_files(
     reading = reading or Reading()
     paths = [pathlib.Path(path) for path in (train_file, evaluation_file) if path]
     read = functools.partial(tables.read, encoding=reading.encoding)
-    return _own_task(map(read, paths), [path.name for path in paths], reading)
+    return _own_task(list(map(read, paths)), [path.name for path in paths], reading)
 
 
 def load_dataset(name: str, reading: Reading | None = None) -> TaskData:
@@ -137,7 +140,7 @@ def load_dataset(name: str, reading: Reading | None = None) -> TaskData:
 
     Returns:
       The task's data; the task is called ``custom``. Where there is no split to score
-      the evaluation examples are those of training, a share of which is to be held out.
+      a share of the training examples is, or as long as none is held out, all of them.
 
     Raises:
       DataError: if the dataset cannot be loaded, has no split to train on, or is
@@ -147,11 +150,11 @@ def load_dataset(name: str, reading: Reading | None = None) -> TaskData:
     reading = reading or Reading()
     splits = hub.read_splits(name)
     files = [f"{pathlib.PurePath(name).name}, {split}" for split in splits]
-    return _own_task(splits.values(), files, reading)
+    return _own_task([*splits.values()], files, reading)
 
 
 def _own_task(
-    tables: Iterable[Table], names: Sequence[str], reading: Reading
+    tables: Sequence[Table], names: Sequence[str], reading: Reading
 ) -> TaskData:
     """A task of one table to train on, and perhaps one to score."""
     table, *others = tables
@@ -188,7 +191,13 @@ def _own_task(
     train = evaluation = _examples(table, task.texts, task)
     for other in others:
         evaluation = _labelled(other, task)
-    return TaskData(task, train, evaluation, files=tuple(names))
+        if reading.evaluation_share is not None:
+            raise ValueError(
+                f"the share to score is {reading.evaluation_share:g}, but "
+                f"{other.path} is there to be scored; a share is for data without"
+            )
+    data = TaskData(task, train, evaluation, files=tuple(names))
+    return data.hold_out(reading.evaluation_share)
 
 
 def read_examples(

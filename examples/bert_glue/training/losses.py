@@ -23,7 +23,7 @@ class Loss:
     is worth. Balanced weights have the mean 1 over the training examples.
 
     Attributes:
-      problem: what labels are, one of ``examples.PROBLEMS``.
+      problem: what labels are, a value of ``examples.PROBLEMS``.
       class_weights: of shape (classes,); with several labels an example those of its
         absence and presence, of shape (classes, 2); None for all alike.
       label_smoothing: share of the truth that is spread over all classes alike, or over

@@ -10,7 +10,7 @@ def answers(problem: str, logits: NDArray[np.float32]) -> NDArray[np.generic]:
     """Answers from logits.
 
     Args:
-      problem: what labels are, one of ``examples.PROBLEMS``.
+      problem: what labels are, a value of ``examples.PROBLEMS``.
       logits: outputs of the model, float32 of shape (..., outputs).
 
     Returns:
@@ -51,14 +51,16 @@ def probabilities(problem: str, logits: NDArray[np.float32]) -> NDArray[np.float
     if problem == REGRESSION:
         raise ValueError(f"problem is {problem}: numbers have no probabilities")
     logits = logits.astype(np.float64)
-    return expit(logits) if problem == MULTI_LABEL else softmax(logits, axis=-1)
+    # Logits of a run that diverged may be infinite.
+    with np.errstate(invalid="ignore"):
+        return expit(logits) if problem == MULTI_LABEL else softmax(logits, axis=-1)
 
 
 def count_answers(problem: str, logits: NDArray[np.float32]) -> list[int] | None:
     """How often a run answers with each class; None where answers are numbers.
 
     Args:
-      problem: what labels are, one of ``examples.PROBLEMS``.
+      problem: what labels are, a value of ``examples.PROBLEMS``.
       logits: of the evaluation examples, shape (examples, outputs).
 
     Returns:
