@@ -15,7 +15,9 @@ from bert_glue.training.recipe import SETTINGS, Recipe
 from bert_glue.training.settings import written
 
 OWN_FILES = "custom"
-"""Name of the task that the user's own files are."""
+"""Name of the task that the user's own data are."""
+
+_OF_OWN_DATA = ("problem", "metric", "positive_class", "text_columns", "label_column")
 
 
 def parse(
@@ -45,7 +47,8 @@ def parse(
             check_processes(options)
             options.pairs = seeds(options)
             options.recipes = recipes(options, model_defaults(options.model))
-        own = (OWN_FILES,) if options.train_file else options.task
+        is_own = options.train_file or options.dataset
+        own = (OWN_FILES,) if is_own else options.task
         options.tasks = own or options.default_tasks
         folder = options.default_folder.replace("TASK", options.tasks[0])
         options.output_dir = options.output_dir or pathlib.Path(folder)
@@ -154,15 +157,15 @@ def check_subject(options: argparse.Namespace) -> None:
     Raises:
       ValueError: if options do not go together, or a folder lacks what it must have.
     """
-    if options.train_file or options.eval_file:
-        _check_own_files(options)
+    of_files = [] if vars(options).get("predict") else ["encoding"]
+    if options.train_file or options.eval_file or options.dataset:
+        _check_own_data(options)
+        wrong = of_files if options.dataset else []
     else:
-        own = ["metric", "text_columns", "label_column"]
-        own += [] if vars(options).get("predict") else ["encoding"]
-        if given := [name for name in own if vars(options)[name] is not None]:
-            raise ValueError(
-                f"{flag(given[0])} is for --train-file; a task has its own"
-            )
+        wrong = [*_OF_OWN_DATA, "eval_share", *of_files]
+    if given := [name for name in wrong if vars(options)[name] is not None]:
+        owner = "a dataset" if options.dataset else "a task"
+        raise ValueError(f"{flag(given[0])} is for --train-file; {owner} has its own")
     tasks = options.task or options.default_tasks
     generated = [name for name in tasks if name in GENERATED]
     if options.data_dir and generated:
@@ -177,18 +180,25 @@ def check_subject(options: argparse.Namespace) -> None:
         raise ValueError(f"there is no model folder {folder}")
 
 
-def _check_own_files(options: argparse.Namespace) -> None:
-    is_scored, is_held_out = bool(options.eval_file), options.held_out is not None
-    if not options.train_file:
+def _check_own_data(options: argparse.Namespace) -> None:
+    if options.eval_file and not options.train_file:
         raise ValueError("--eval-file belongs to --train-file")
-    if is_scored and is_held_out:
-        raise ValueError("--held-out scores training examples; leave out --eval-file")
-    if not is_scored and not is_held_out:
-        raise ValueError(
-            "--train-file needs --eval-file, or --held-out for a share of it"
-        )
+    if options.train_file and options.dataset:
+        raise ValueError("--dataset replaces --train-file; give one of them")
     if options.task or options.data_dir:
-        raise ValueError("--train-file replaces --task and --data-dir; give one kind")
+        own = "--dataset" if options.dataset else "--train-file"
+        raise ValueError(f"{own} replaces --task and --data-dir; give one kind")
+    shares = [
+        name for name in ("held_out", "eval_share") if vars(options)[name] is not None
+    ]
+    if options.eval_file and shares:
+        raise ValueError(
+            f"{flag(shares[0])} scores training examples; leave out --eval-file"
+        )
+    if options.train_file and not (options.eval_file or shares):
+        raise ValueError(
+            "--train-file needs --eval-file, or --eval-share for a share of it"
+        )
 
 
 def check_processes(options: argparse.Namespace) -> None:

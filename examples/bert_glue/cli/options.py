@@ -7,6 +7,8 @@ from typing import Any
 
 from bert_glue.cli import parser as types
 from bert_glue.cli.parser import Parser, typed
+from bert_glue.data.examples import PROBLEMS
+from bert_glue.data.metrics import METRICS
 from bert_glue.data.tasks import GENERATED, TASKS
 from bert_glue.training.methods import ALWAYS_SHOWN, METHODS, parse_methods
 from bert_glue.training.recipe import SETTINGS
@@ -61,12 +63,20 @@ _DATA = {
     "its name .csv, .jsonl or .parquet; the columns sentence (or text, or sentence1 "
     "and sentence2, ...) and label",
     "--eval-file FILE": "its examples to score",
+    "--dataset NAME": "or a dataset of the Hugging Face hub, NAME:CONFIG if there are "
+    "several, or a folder of such files; scored is its split validation, dev or test",
+    "--eval-share SHARE": "of your own examples, where there are none to score, score "
+    "this share, with the classes in the same shares, and do not train on it",
+    f"--problem {'|'.join(PROBLEMS)}": "what your own labels are: one "
+    "class an example, any number of classes (a,b or lists), or numbers; by default "
+    "what they look like",
     "--text-columns NAMES": "its one or two columns of text, separated by a comma, if "
     "they are called otherwise; numbers, from 1, in a file without a header",
     "--label-column NAME": "its column of labels, likewise",
     "--encoding NAME": "of its text and of --predict, if it is not UTF-8: cp1252",
-    "--metric NAME": "its metric: accuracy (the default), f1, matthews, or for labels "
-    "that are values pearson_spearman",
+    "--metric NAME": f"its metric: {', '.join(METRICS)} (default accuracy, or for "
+    "numbers pearson_spearman)",
+    "--positive-class NAME": "the class that f1 is of (default the second of two)",
     "--max-train-examples N": "train on N examples drawn at random, always the same",
     "--max-eval-examples N": "score N examples, drawn likewise",
     "--held-out SHARE": "score this share of the training examples, and do not train "

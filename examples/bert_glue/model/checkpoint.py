@@ -282,6 +282,7 @@ def save(
     params: Parameters,
     *,
     labels: tuple[str, ...] = (),
+    problem_type: str | None = None,
     tokenizer_from: pathlib.Path | None = None,
     dtype: Any = np.float32,
 ) -> None:
@@ -293,6 +294,8 @@ def save(
       params: nested dict of arrays of ``BertForSequenceClassification`` or
         ``BertForMaskedLM``, layers in one stack.
       labels: names of the classes; empty for regression or another model.
+      problem_type: what transformers calls that which the classifier learnt; by default
+        regression for a single output, else one class an example.
       tokenizer_from: folder whose tokenizer files are copied.
       dtype: floating-point dtype in the file.
 
@@ -319,9 +322,8 @@ def save(
         names = labels or tuple(f"LABEL_{index}" for index in range(outputs))
         values["id2label"] = {str(index): name for index, name in enumerate(names)}
         values["label2id"] = {name: index for index, name in enumerate(names)}
-        values["problem_type"] = (
-            "regression" if outputs == 1 else "single_label_classification"
-        )
+        usual = "regression" if outputs == 1 else "single_label_classification"
+        values["problem_type"] = problem_type or usual
     (folder / _CONFIG).write_text(json.dumps(values, indent=2) + "\n")
     save_file(tensors, folder / _WEIGHTS, metadata={"format": "pt"})
     for file in TOKENIZER_FILES if tokenizer_from else ():

@@ -21,6 +21,7 @@ from bert_glue.study.configuration import Configuration, runs_of
 from bert_glue.study.programs import make_trainers
 from bert_glue.study.progress import Progress
 from bert_glue.study.run_group import GroupResult, train_group
+from bert_glue.training import outputs
 from bert_glue.training.evaluation import Evaluator, Params
 from bert_glue.training.seeds import Seed
 from bert_glue.training.subjects import Subject
@@ -145,6 +146,7 @@ class BestModel:
                 self.subject.config,
                 params,
                 labels=self.subject.task.labels,
+                problem_type=self.subject.task.problem_type,
                 tokenizer_from=self.subject.folder,
             )
             text = json.dumps({"run": record["run"], "score": record["score"]})
@@ -164,7 +166,8 @@ def predict(subject: Subject, params: Params, examples: Examples) -> str:
       examples: what to predict.
 
     Returns:
-      A TSV file: index from 0, prediction, and for classes its probability.
+      A TSV file: index from 0, prediction, and for classes its probability. Several
+      labels an example are separated by commas, and come with that of each class.
     """
     data = subject.encode(examples)
     with_axis = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], params)
@@ -173,7 +176,17 @@ def predict(subject: Subject, params: Params, examples: Examples) -> str:
     if subject.task.is_regression:
         lines = [f"{index}\t{value:.4f}" for index, value in enumerate(answers)]
         return "\n".join(["index\tprediction", *lines, ""])
-    chances = np.asarray(jax.nn.softmax(logits, axis=-1)).max(axis=-1)
+    chances = outputs.probabilities(subject.task.problem_type, logits)
+    if subject.task.is_multi_label:
+        names = np.array(subject.task.labels)
+        lines = [
+            "\t".join(
+                [f"{index}", ",".join(names[answer == 1]), *map("{:.4f}".format, row)]
+            )
+            for index, (answer, row) in enumerate(zip(answers, chances, strict=True))
+        ]
+        return "\n".join(["\t".join(["index", "prediction", *names]), *lines, ""])
+    chances = chances.max(axis=-1)
     lines = [
         f"{index}\t{subject.task.labels[answer]}\t{chance:.4f}"
         for index, (answer, chance) in enumerate(zip(answers, chances, strict=True))

@@ -20,7 +20,9 @@ from bert_glue.devices.mesh import SINGLE, Placement
 from bert_glue.model import checkpoint as checkpoints
 from bert_glue.model.bert import BertForSequenceClassification, initial_params, separate
 from bert_glue.model.config import BertConfig
+from bert_glue.training import outputs
 from bert_glue.training.evaluation import Forward, Params
+from bert_glue.training.losses import Loss, balanced_weights
 from bert_glue.training.recipe import Recipe
 from bert_glue.training.seeds import root_key
 from bert_glue.training.trainer import Init, Workload
@@ -49,7 +51,6 @@ class Subject:
       majority_score: score of the classifier that always gives the answer that is
         commonest in training, in per cent.
       constant_score: that of the one that always gives the best answer.
-      constant_loss: least mean loss on the training examples of a constant answer.
       model_fingerprint: changes with any weight or setting of the checkpoint.
       data_fingerprint: changes with any token or label of the examples.
       remat: what the backward pass computes anew to save memory, a key of
@@ -74,7 +75,6 @@ class Subject:
     dtype: str
     majority_score: float
     constant_score: float
-    constant_loss: float
     model_fingerprint: str
     data_fingerprint: str
     remat: str = "cheap"
@@ -108,7 +108,27 @@ class Subject:
             train=lay(self.train),
             evaluation=lay(self.evaluation),
             placement=placement,
+            loss=self.loss(recipe),
         )
+
+    def loss(self, recipe: Recipe) -> Loss:
+        """What is minimised.
+
+        Args:
+          recipe: the method; weights of classes are those of the training examples.
+
+        Returns:
+          The loss of each example.
+
+        Raises:
+          ValueError: if the recipe changes what there is for classes alone, and labels
+            are numbers.
+        """
+        problem, weights = self.task.problem_type, None
+        if recipe.class_weights is not None and not self.task.is_regression:
+            labels = np.asarray(self.train.labels)
+            weights = balanced_weights(labels, problem, self.task.num_labels)
+        return Loss(problem, weights, recipe.label_smoothing)
 
     def forward(
         self, dropout: float | None = None, placement: Placement = SINGLE
@@ -156,10 +176,8 @@ class Subject:
         return _encode(examples, tokenizer, self.config, self.max_length).data
 
     def predictions(self, logits: Float[np.ndarray, "... labels"]) -> np.ndarray:
-        """Answers from logits: class numbers, or values for regression."""
-        if self.task.is_regression:
-            return logits[..., 0]
-        return np.argmax(logits, axis=-1)
+        """Answers from logits, as :func:`outputs.answers` gives them."""
+        return outputs.answers(self.task.problem_type, logits)
 
 
 def prepare(
@@ -209,7 +227,7 @@ def prepare(
         notes.append(f"{folder} has one token type: both sentences of a pair get it")
     fresh = loaded.initialised
     pretrained = {k: part for k, part in loaded.params.items() if k not in fresh}
-    metric = data.task.metric
+    metric, positive = data.task.metric, data.task.positive
     labels, scored = np.asarray(train.labels), np.asarray(evaluation.labels)
     return Subject(
         task=data.task,
@@ -221,9 +239,8 @@ def prepare(
         evaluation=evaluation,
         max_length=max_length,
         dtype=dtype,
-        majority_score=metrics.majority_score(metric, labels, scored),
-        constant_score=metrics.constant_score(metric, scored),
-        constant_loss=metrics.constant_loss(labels),
+        majority_score=metrics.majority_score(metric, labels, scored, positive),
+        constant_score=metrics.constant_score(metric, scored, positive),
         model_fingerprint=_fingerprint((config.to_dict(), pretrained)),
         data_fingerprint=_fingerprint((metric, train, evaluation)),
         remat=remat,
