@@ -17,6 +17,15 @@ from bert_glue.training.settings import written
 OWN_FILES = "custom"
 """Name of the task that the user's own data are."""
 
+# What has an effect where nothing is trained, and what only where something is scored.
+_OF_INFERENCE = (
+    *("command", "model", "text_columns", "encoding", "max_length", "dtype"),
+    *("output_dir", "no_compilation_cache", "evaluate", "predict", "predictions"),
+)
+_OF_EVALUATION = (
+    *("task", "data_dir", "eval_file", "dataset", "label_column", "metric"),
+    *("positive_class", "max_eval_examples"),
+)
 _OF_OWN_DATA = ("problem", "metric", "positive_class", "text_columns", "label_column")
 
 
@@ -42,12 +51,15 @@ def parse(
     options.command = [parser.prog, *given]
     with errors_in_one_line(parser, ValueError):
         prepare(options)
-        if not options.report_only:
+        if options.inference:
+            check_inference(options, parser.parse_args([]))
+        elif not options.report_only:
             check_subject(options)
             check_processes(options)
             options.pairs = seeds(options)
             options.recipes = recipes(options, model_defaults(options.model))
         is_own = options.train_file or options.dataset
+        is_own = is_own or (options.inference and not options.task)
         own = (OWN_FILES,) if is_own else options.task
         options.tasks = own or options.default_tasks
         folder = options.default_folder.replace("TASK", options.tasks[0])
@@ -173,6 +185,49 @@ def check_subject(options: argparse.Namespace) -> None:
             f"--data-dir goes with a task of GLUE ({', '.join(TASKS)}); "
             f"{generated[0]} is generated"
         )
+    _check_model(options)
+    own = options.train_file or options.dataset
+    if options.model != EMBEDDED and generated and not (options.task or own):
+        unused = "; --evaluate and --predict use it as it is"
+        raise ValueError(
+            f"--model is {options.model}: name what to train it on, by --task or "
+            f"--train-file{unused if 'evaluate' in options else ''}"
+        )
+
+
+def check_inference(options: argparse.Namespace, defaults: argparse.Namespace) -> None:
+    """Checks what the user wants of a model that is used as it is.
+
+    Args:
+      options: those given.
+      defaults: what they are where nothing is given.
+
+    Raises:
+      ValueError: if options do not go together, or one is of training.
+    """
+    _check_model(options)
+    accepted = {"inference", *_OF_INFERENCE}
+    if options.evaluate:
+        accepted |= {*_OF_EVALUATION}
+    for name, value in vars(options).items():
+        if name in accepted or value == vars(defaults).get(name, defaults):
+            continue
+        why = "--evaluate trains nothing"
+        if not options.evaluate:
+            why = "--predict without --task or --train-file trains nothing"
+            if name in _OF_EVALUATION:
+                why = "--predict scores nothing; add --evaluate"
+        raise ValueError(f"{flag(name)} has no effect: {why}")
+    given = [
+        flag(name)
+        for name in ("task", "eval_file", "dataset")
+        if vars(options)[name] is not None
+    ]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)}: give one kind of examples to score")
+
+
+def _check_model(options: argparse.Namespace) -> None:
     if not options.model:
         raise ValueError("--model is empty; 'embedded' is the default")
     folder = pathlib.Path(options.model)

@@ -55,6 +55,8 @@ _MODEL = {
     "--model MODEL": "'embedded' (a small BERT that comes with the project; the "
     "default), a folder with a Hugging Face BERT, or a name on the hub: "
     "bert-base-uncased",
+    "--new-head": "draw a new classifier from each seed, even if the model has one for "
+    "the task's classes",
 }
 _DATA = {
     "--data-dir DIR": "GLUE's official TSV files, in RTE/, MRPC/ and so on; without it "
@@ -168,6 +170,7 @@ def add_options(
         default_seeds=tuple(range(seeds)),
         default_folder=folder,
         report_only=False,
+        inference=False,
         table=None,
         reference=None,
     )
@@ -233,6 +236,4 @@ def _add_setting(group: argparse._ArgumentGroup, name: str) -> argparse.Action:
         text += f": {rule.accepted}"
     text += f" ({'; '.join(defaults)})"
     # Where the user says nothing there is nothing: None is a value, too.
-    return group.add_argument(
-        flag(name), default=argparse.SUPPRESS, help=text, **kind
-    )
+    return group.add_argument(flag(name), default=argparse.SUPPRESS, help=text, **kind)

@@ -32,7 +32,9 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(
             "-h", "--help", action=_Help, help="show the options that most people need"
         )
-        self.add_argument("--help-all", action=_Help, help="show all: settings, data, devices")
+        self.add_argument(
+            "--help-all", action=_Help, help="show all: settings, data, devices"
+        )
 
     def error(self, message: str) -> NoReturn:
         """Says what is wrong and ends the program with code 2."""

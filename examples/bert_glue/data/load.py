@@ -24,8 +24,12 @@ from bert_glue.data.tasks import (
     TEXT_COLUMNS,
 )
 
-_USUAL = {REGRESSION: "pearson_spearman"}
 _LABELS = tuple((name,) for name in LABEL_COLUMNS)
+
+
+def usual_metric(problem: str) -> str:
+    """How labels of a kind are scored if the user does not say it."""
+    return "pearson_spearman" if problem == REGRESSION else "accuracy"
 
 
 def load_task(name: str, data_dir: str | pathlib.Path | None = None) -> TaskData:
@@ -171,7 +175,7 @@ def _own_task(
     problem, classes = labels.find_labels(
         table, label[0], reading.problem, reading.metric
     )
-    metric = reading.metric or _USUAL.get(problem, "accuracy")
+    metric = reading.metric or usual_metric(problem)
     check_metric(metric, problem, classes, reading.positive_class)
     positive = reading.positive_class
     task = Task(
@@ -212,8 +216,8 @@ def read_examples(
     Args:
       path: the file; of a task of GLUE with labels it is one of the official download.
       task: says which columns and labels there are.
-      labelled: whether labels are read; without, the file needs no label column, and
-        may use the columns of :func:`load_files` whatever the task's own are called.
+      labelled: whether labels are read; without, the file is read as
+        :func:`read_further` does it, and needs no label column.
       encoding: of the file, if it is not UTF-8 and no byte order mark tells.
 
     Returns:
@@ -227,15 +231,49 @@ def read_examples(
         table = tables.read_official(path, columns, skips)
         return _examples(table, task.texts, task)
     table = tables.read(path, encoding)
-    if labelled:
-        return _labelled(table, task)
-    fitting = [names for names in TEXT_COLUMNS if len(names) == len(task.texts)]
-    texts = _present(table, [task.texts, *fitting]) or task.texts
-    table = _with_names(table, texts)
-    if not set(texts) <= set(table.header):
-        needed = " and ".join(map(repr, task.texts))
+    return _labelled(table, task) if labelled else _fitted(table, task, ())
+
+
+def read_further(
+    path: str | pathlib.Path, task: Task, encoding: str | None = None
+) -> Examples:
+    """Reads a user's file with examples to score for a task that was learnt before.
+
+    Args:
+      path: the file.
+      task: its own columns are taken, if they are known and there, or else those of
+        :func:`load_files`, in the same number.
+      encoding: of the file, if it is not UTF-8 and no byte order mark tells.
+
+    Returns:
+      The examples, in the order of the file.
+
+    Raises:
+      DataError: if the file is missing, empty or malformed; names file and line.
+    """
+    own = [(task.label,)] if task.label else []
+    return _fitted(tables.read(path, encoding), task, [*own, *_LABELS])
+
+
+def _fitted(
+    table: Table, task: Task, label_choices: Sequence[tuple[str, ...]]
+) -> Examples:
+    """The examples of a table whose columns may be called otherwise than the task's."""
+    own = [task.texts] if task.texts else []
+    wanted = len(task.texts)
+    fitting = [names for names in TEXT_COLUMNS if wanted in (0, len(names))]
+    texts = _present(table, [*own, *fitting]) or task.texts
+    label = _present(table, label_choices) or tuple(*label_choices[:1])
+    table = _with_names(table, [*texts, *label])
+    if not texts or not {*texts, *label} <= set(table.header):
+        names = [*(task.texts or ("sentence",)), *label]
+        needed = " and ".join(map(repr, names))
         raise _no_columns(table, f"needed for {task.name} are {needed}")
-    return _examples(table, texts, None)
+    if task.texts and texts != task.texts:
+        table.notes.append(f"{table.path}: texts are in {listed(texts)}")
+    return _examples(
+        table, texts, dataclasses.replace(task, label=label[0]) if label else None
+    )
 
 
 def _labelled(table: Table, task: Task) -> Examples:
@@ -261,7 +299,7 @@ def _examples(table: Table, columns: Sequence[str], task: Task | None) -> Exampl
     numbers = task and labels.to_numbers(
         table, task.label, task.labels, task.problem_type
     )
-    return Examples(texts, numbers, tuple(table.notes))
+    return Examples(texts, numbers, tuple(table.notes), tuple(columns))
 
 
 def _present(table: Table, choices: Sequence[tuple[str, ...]]) -> tuple[str, ...]:

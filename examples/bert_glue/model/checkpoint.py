@@ -85,6 +85,7 @@ class Checkpoint:
         gives them today.
       labels: names of the classes that a classifier is for.
       architectures: transformers' classes of the model, if the file says so.
+      problem_type: what a classifier's labels are, as transformers calls it.
     """
 
     folder: pathlib.Path
@@ -92,6 +93,7 @@ class Checkpoint:
     tensors: Mapping[str, np.ndarray]
     labels: tuple[str, ...]
     architectures: tuple[str, ...]
+    problem_type: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,7 +207,9 @@ def read(name: str | pathlib.Path) -> Checkpoint:
             tensors[key] = tensor
     labels = tuple(str(label) for _, label in sorted((theirs.id2label or {}).items()))
     architectures = tuple(theirs.architectures or ())
-    return Checkpoint(folder, config, tensors, labels, architectures)
+    usual = "regression" if len(labels) == 1 else "single_label_classification"
+    problem = theirs.problem_type or usual
+    return Checkpoint(folder, config, tensors, labels, architectures, problem)
 
 
 def fill(

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from bert_glue.data import metrics
 from bert_glue.data.examples import MULTI_LABEL
 from bert_glue.data.metrics import METRICS
 from bert_glue.records.files import identity
@@ -85,11 +84,8 @@ class Configuration:
 
     def score(self, logits: np.ndarray) -> float:
         """Score in per cent of the evaluation examples' logits."""
-        task, labels = self.subject.task, np.asarray(self.subject.evaluation.labels)
-        predictions = self.subject.predictions(logits)
-        if METRICS[task.metric].of_probabilities:
-            predictions = outputs.probabilities(task.problem_type, logits)
-        return metrics.score(task.metric, predictions, labels, task.positive)
+        subject = self.subject
+        return outputs.score(subject.task, logits, subject.evaluation.labels)
 
     def _deciding(self) -> dict[str, Any]:
         subject, task = self.subject, self.subject.task

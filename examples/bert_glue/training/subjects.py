@@ -173,7 +173,7 @@ class Subject:
           The examples, on the device; labels are 0 where there were none.
         """
         tokenizer = tokenization.load_tokenizer(self.folder)
-        return _encode(examples, tokenizer, self.config, self.max_length).data
+        return encode(examples, tokenizer, self.config, self.max_length).data
 
     def predictions(self, logits: Float[np.ndarray, "... labels"]) -> np.ndarray:
         """Answers from logits, as :func:`outputs.answers` gives them."""
@@ -187,6 +187,7 @@ def prepare(
     max_length: int | None = None,
     dtype: str = "float32",
     remat: str = "cheap",
+    new_head: bool = False,
 ) -> Subject:
     """Reads a checkpoint and tokenises a task with its tokenizer.
 
@@ -197,6 +198,8 @@ def prepare(
         the model can take.
       dtype: a key of :data:`DTYPES`; parameters are float32 in any case.
       remat: a key of :data:`bert.REMAT`.
+      new_head: whether the classifier is drawn from each seed, even if the checkpoint
+        has one for the task's classes.
 
     Returns:
       Everything that training needs but a method.
@@ -206,26 +209,22 @@ def prepare(
     """
     folder = checkpoints.find(model)
     config = checkpoints.read_config(folder)
-    if max_length is None:
-        max_length = min(128, config.max_position_embeddings)
-    if max_length > config.max_position_embeddings:
-        raise ValueError(
-            f"the maximum length is {max_length}; {folder} accepts at most "
-            f"{config.max_position_embeddings}"
-        )
+    max_length = check_length(max_length, config, folder)
     tokenizer = tokenization.load_tokenizer(folder)
-    encoded = _encode(data.train, tokenizer, config, max_length)
+    encoded = encode(data.train, tokenizer, config, max_length)
     train = encoded.data
-    evaluation = _encode(data.evaluation, tokenizer, config, max_length).data
+    evaluation = encode(data.evaluation, tokenizer, config, max_length).data
     checkpoint = checkpoints.read(folder)
-    shapes = jax.eval_shape(
-        lambda: initial_params(config, data.task.num_labels, root_key(0))
-    )
-    loaded = checkpoints.fill(checkpoint, shapes, data.task.labels)
+    shapes = parameter_shapes(config, data.task.num_labels)
+    # Without labels nothing is said of a classifier that is not taken.
+    labels = None if new_head else data.task.labels
+    loaded = checkpoints.fill(checkpoint, shapes, labels)
     notes = [*data.notes, *loaded.notes]
     if config.type_vocab_size == 1 and len(data.task.texts) == 2:
         notes.append(f"{folder} has one token type: both sentences of a pair get it")
     fresh = loaded.initialised
+    if new_head:
+        fresh = tuple(sorted({*fresh, "classifier"}))
     pretrained = {k: part for k, part in loaded.params.items() if k not in fresh}
     metric, positive = data.task.metric, data.task.positive
     labels, scored = np.asarray(train.labels), np.asarray(evaluation.labels)
@@ -318,12 +317,49 @@ def make_init(config: BertConfig, num_labels: int, fresh: tuple[str, ...]) -> In
     return init
 
 
-def _encode(
+def check_length(
+    max_length: int | None, config: BertConfig, folder: pathlib.Path
+) -> int:
+    """Most tokens of an example: as the user says, or 128 if the model takes them.
+
+    Raises:
+      ValueError: if the model takes fewer.
+    """
+    if max_length is None:
+        return min(128, config.max_position_embeddings)
+    if max_length > config.max_position_embeddings:
+        raise ValueError(
+            f"the maximum length is {max_length}; {folder} accepts at most "
+            f"{config.max_position_embeddings}"
+        )
+    return max_length
+
+
+def parameter_shapes(config: BertConfig, num_labels: int) -> Params:
+    """Shapes and dtypes of the parameters of a classifier with so many outputs."""
+    return jax.eval_shape(lambda: initial_params(config, num_labels, root_key(0)))
+
+
+def encode(
     examples: Examples,
     tokenizer: "PreTrainedTokenizerFast",
     config: BertConfig,
     max_length: int,
 ) -> Encoded:
+    """Tokenises examples for a model.
+
+    Args:
+      examples: with labels or without.
+      tokenizer: the model's own.
+      config: sizes of the model.
+      max_length: most tokens of an example.
+
+    Returns:
+      The examples, on the device, and what became of them.
+
+    Raises:
+      ValueError: if the tokenizer is not the model's.
+    """
     folder, pieces = tokenizer.name_or_path, len(tokenizer)
     # Models have some embeddings more than there are pieces, for a round number.
     if pieces < 0.9 * config.vocab_size:
