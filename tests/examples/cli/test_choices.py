@@ -37,7 +37,7 @@ def refusal(capsys, *arguments):
     assert error.value.code == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.endswith("(--help shows all options)\n")
+    assert captured.err.endswith("(--help-all shows all options)\n")
     assert captured.err.count("\n") == 1
     return captured.err
 
@@ -98,7 +98,7 @@ def own_data(folder):
 
 def test_model_folders_are_checked(capsys, folder, tmp_path):
     out = ["--output-dir", tmp_path / "new"]
-    text = refusal(capsys, "--model", folder / "empty", *out)
+    text = refusal(capsys, "--model", folder / "empty", *own_data(folder), *out)
     assert f"the model folder {folder / 'empty'} has no config.json" in text
     text = refusal(capsys, "--model", folder / "broken", *own_data(folder), *out)
     assert "does not fit the model" in text
