@@ -137,7 +137,7 @@ def test_best_model_is_saved_and_predicts(finished, options):
     saved = json.loads((folder / "model" / "run.json").read_text())
     assert saved == {"run": best["run"], "score": best["score"]}
     # The saved model, read as any checkpoint, has the score of the record.
-    data = load.load_files(options[3], options[5], metric="matthews")
+    data = load.load_files(options[3], options[5], load.Reading(metric="matthews"))
     subject = subjects.prepare(data, folder / "model")
     assert subject.fresh == ()
 
