@@ -22,7 +22,7 @@ TEXT_COLUMNS = (
     ("question",),
 )
 """Columns of texts in users' files: the first that are all there."""
-LABEL_COLUMNS = ("label", "category", "class")
+LABEL_COLUMNS = ("label", "category", "class", "labels")
 _BINARY = ("0", "1")
 _ENTAILMENT = ("entailment", "not_entailment")
 _MNLI = Task(
