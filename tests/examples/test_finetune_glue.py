@@ -140,7 +140,7 @@ def test_best_model_is_saved_and_predicts(finished, options):
     about |= {"metric": "matthews", "positive_class": None, "max_length": 40}
     assert saved == {"run": best["run"], "score": best["score"]} | about
     # The saved model, read as any checkpoint, has the score of the record.
-    data = load.load_files(options[3], options[5], metric="matthews")
+    data = load.load_files(options[3], options[5], load.Reading(metric="matthews"))
     subject = subjects.prepare(data, folder / "model")
     assert subject.fresh == ()
 

@@ -74,10 +74,8 @@ def read_splits(dataset: str) -> dict[str, Table]:
         with quiet(), _without_bars_and_retries(name):
             splits = datasets.load_dataset(name, configuration or None)
     except Exception as error:  # whatever the many layers below raise
-        reason = " ".join(str(error).split())
-        raise DataError(
-            f"cannot load the dataset {dataset!r} ({type(error).__name__}: {reason:.300})"
-        ) from error
+        reason = f"{type(error).__name__}: {' '.join(str(error).split()):.300}"
+        raise DataError(f"cannot load the dataset {dataset!r} ({reason})") from error
     names = list(map(str, splits))
     if TRAIN not in names:
         raise DataError(

@@ -39,9 +39,9 @@ def find_labels(
     Args:
       table: the file.
       column: where the labels are.
-      problem: a value of ``examples.PROBLEMS``; None if that follows from the labels and
-        the metric: lists make it several labels an example; fractions, or many whole
-        numbers written as 3.0, make it a regression.
+      problem: a value of ``examples.PROBLEMS``; None if that follows from the labels
+        and the metric: lists make it several labels an example; fractions, or many
+        whole numbers written as 3.0, make it a regression.
       metric: how predictions will be scored; None if that follows from the labels.
 
     Returns:
@@ -56,7 +56,35 @@ def find_labels(
         problem = MULTI_LABEL
     elif problem is None and metric is not None:
         problem = METRICS[metric].problems[0]
-    is_multi_label = problem == MULTI_LABEL
+    spellings = _first_lines(table, column, problem == MULTI_LABEL)
+    known = table.classes.get(column, ())
+    if problem is None:
+        problem = SINGLE_LABEL if known else _guess(table, column, spellings)
+    if problem == REGRESSION:
+        return Labels(REGRESSION, ())
+    classes = {_name(spelling): line for spelling, line in spellings.items()}
+    if len(known or classes) < 2:
+        there = f"{next(iter(classes))!r}" if classes else "empty"
+        raise DataError(
+            f"{table.path}: every {column} is {there}; two classes are needed"
+        )
+    if not known:
+        table.notes.extend(_slips(table, column, classes, problem == MULTI_LABEL))
+    without = sum(not _names(field) for field in fields)
+    if without and problem == MULTI_LABEL:
+        table.notes.append(
+            f"{table.path}: {without} of {len(fields)} examples have no label"
+        )
+
+    def order(name: str) -> tuple[bool, int, str]:
+        whole = _integer(name)
+        return whole is None, whole or 0, name
+
+    return Labels(problem, known or tuple(sorted(classes, key=order)))
+
+
+def _first_lines(table: Table, column: str, is_multi_label: bool) -> dict[str, int]:
+    """The spellings of labels, and where each stands first."""
     first_lines: dict[str, int] = {}
     for line, spelling in _spellings(table, column, is_multi_label):
         if set("\t\r\n") & set(spelling):
@@ -65,33 +93,7 @@ def find_labels(
                 "or a line end in it, which no class's name has"
             )
         first_lines.setdefault(spelling, line)
-    if known := table.classes.get(column, ()):
-        # The file says itself what its classes are, those without examples included.
-        first_lines = {name: first_lines.get(name, 0) for name in known}
-    elif problem is None:
-        problem = _guess(table, column, first_lines)
-    if problem == REGRESSION:
-        return Labels(REGRESSION, ())
-    classes = {_name(spelling): line for spelling, line in first_lines.items()}
-    if len(classes) < 2:
-        there = f"{next(iter(classes))!r}" if classes else "empty"
-        raise DataError(
-            f"{table.path}: every {column} is {there}; two classes are needed"
-        )
-    if not known:
-        table.notes.extend(_slips(table, column, classes, is_multi_label))
-    if is_multi_label:
-        without = sum(not _names(field) for field in fields)
-        if without:
-            table.notes.append(
-                f"{table.path}: {without} of {len(fields)} examples have no label"
-            )
-
-    def order(name: str) -> tuple[bool, int, str]:
-        whole = _integer(name)
-        return whole is None, whole or 0, name
-
-    return Labels(problem or SINGLE_LABEL, known or tuple(sorted(classes, key=order)))
+    return first_lines
 
 
 def to_numbers(

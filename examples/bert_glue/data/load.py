@@ -73,8 +73,8 @@ class Reading:
     """How the user's own data are read and scored.
 
     Attributes:
-      problem: what labels are, a value of ``examples.PROBLEMS``; None if that follows from
-        the labels and the metric.
+      problem: what labels are, a value of ``examples.PROBLEMS``; None if that follows
+        from the labels and the metric.
       metric: a key of ``metrics.METRICS``; by default accuracy, or for regression the
         mean of Pearson's and Spearman's correlation.
       positive_class: the class that F1 is of; by default the second of two.

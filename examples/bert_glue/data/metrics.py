@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bert_glue.data.examples import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from bert_glue.data.tables import listed
 
 _CLASSES = (SINGLE_LABEL, MULTI_LABEL)
 
@@ -67,9 +68,9 @@ def score(
 
     Returns:
       The score in per cent: 100 for perfect ones. Accuracy of several labels an example
-      takes all of them to be right. What divides by zero is 0, as scikit-learn has it by
-      default: a correlation where all predictions or all labels are alike, F1 of a class
-      that neither has. An area under the curve is the mean of those of each class
+      takes all of them to be right. What divides by zero is 0, as by default in
+      scikit-learn: a correlation where all predictions or all labels are alike, F1 of a
+      class that neither has. An area under the curve is the mean of those of each class
       against the rest, as far as both are there, and 50 where none is. Numbers that are
       not finite score as if they were all alike.
 
@@ -85,8 +86,8 @@ def score(
     if not fits or labels.ndim not in (1, 2) or not labels.size:
         raise ValueError(
             f"predictions of shape {predictions.shape} and labels of shape "
-            f"{labels.shape}: both must be (examples,), or (examples, classes) for several "
-            "labels or probabilities, of one example at least"
+            f"{labels.shape}: both must be (examples,), or (examples, classes) for "
+            "several labels or probabilities, of one example at least"
         )
     if labels.ndim == 2:
         check_metric(metric, MULTI_LABEL)
@@ -135,14 +136,13 @@ def check_metric(
         return
     if positive is None and (problem == MULTI_LABEL or len(classes) != 2):
         raise ValueError(
-            f"the metric {metric!r} is of one class, which must be named where there are "
-            f"other than two (--positive-class); {metric}_macro, {metric}_micro and "
-            f"{metric}_weighted are of all"
+            f"the metric {metric!r} is of one class, which --positive-class names "
+            f"where there are not two to choose from; {metric}_macro, {metric}_micro "
+            f"and {metric}_weighted are of all"
         )
     if positive is not None and positive not in classes:
         raise ValueError(
-            f"the positive class is {positive!r}; accepted are "
-            f"{', '.join(map(repr, classes[:12]))}{', ...' if len(classes) > 12 else ''}"
+            f"the positive class is {positive!r}; accepted are {listed(classes)}"
         )
 
 
@@ -209,9 +209,9 @@ def _commonest(labels: np.ndarray) -> np.ndarray:
 def _best_label_sets(labels: np.ndarray) -> list[np.ndarray]:
     """Sets of labels, of which one is the best constant answer by any metric.
 
-    All labels are best by F1 of one label, and so by its mean over labels; the commonest
-    set by accuracy. By F1 of all answers, 2 hits / (answers + truths), it is the k
-    commonest labels, for one k.
+    All labels are best by F1 of one label, and so by its mean over labels; the
+    commonest set by accuracy. By F1 of all answers, 2 hits / (answers + truths), it is
+    the k commonest labels, for one k.
     """
     counts = labels.sum(axis=0)
     order = np.argsort(-counts, kind="stable")

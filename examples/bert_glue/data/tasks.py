@@ -23,8 +23,8 @@ TEXT_COLUMNS = (
 )
 """Columns of texts in users' files: the first that are all there."""
 LABEL_COLUMNS = (
-    *("label", "labels", "category", "class", "target", "sentiment", "rating"),
-    *("stars", "score"),
+    *("label", "category", "class", "labels", "target", "sentiment", "rating"),
+    "stars",
 )
 """Columns of labels in users' files: the first that is there."""
 _BINARY = ("0", "1")

@@ -14,7 +14,7 @@ def metric_name(run: Mapping[str, Any]) -> str:
     """What scores of a run are, in words; of which class, where they are of one."""
     name = METRICS[run["metric"]].words
     if run["metric"] == "accuracy" and run.get("problem_type") == MULTI_LABEL:
-        return "accuracy of an example's labels together"
+        return "subset accuracy"
     if not METRICS[run["metric"]].of_one_class:
         return name
     # Older records do not hold the classes of users' own files.
@@ -25,21 +25,24 @@ def metric_name(run: Mapping[str, Any]) -> str:
     return name
 
 
+def constant_answer(run: Mapping[str, Any]) -> str:
+    """What always answers what is most frequent in training, in words."""
+    if REGRESSION in METRICS[run["metric"]].problems:
+        return "mean"
+    several = run.get("problem_type") == MULTI_LABEL
+    return "commonest set of labels" if several else "majority classifier"
+
+
 def facts(row: Row) -> tuple[str, str, str]:
     """What is scored, on how many examples, and what constant answers have."""
     run = row.runs[0]
     part = held_out_part(run)
     majority, constant = f"{row.majority_score:.1f}", f"{row.constant_score:.1f}"
-    always = "the majority classifier"
-    if REGRESSION in METRICS[run["metric"]].problems:
-        always = "the mean"
-    elif run.get("problem_type") == MULTI_LABEL:
-        always = "the commonest set of labels"
     more = f", the best constant answer {constant}" if constant != majority else ""
     return (
         f"{metric_name(run)} in %{f' on {part}' if part else ''}",
         f"{run['train_examples']:,} training examples",
-        f"{always} has {majority}{more}",
+        f"the {constant_answer(run)} has {majority}{more}",
     )
 
 
