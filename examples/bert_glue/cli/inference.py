@@ -49,8 +49,8 @@ def run(parser: Parser, options: argparse.Namespace) -> int:
         classifier = model.classifier(task, options.max_length, options.dtype)
         scored = None if to_score is None else classifier.encode(to_score)
         if options.predict is not None:
-            to_predict = load.read_examples(
-                options.predict, task, labelled=False, encoding=options.encoding
+            to_predict = load.read_further(
+                options.predict, task, reading(options), labelled=False
             )
             asked = classifier.encode(to_predict)
     if to_score is not None and scored is not None:
@@ -111,7 +111,9 @@ def _read_task(
         name = known.name
     if options.eval_file is not None:
         task = model.task(reading(options))
-        examples = load.read_further(options.eval_file, task, options.encoding)
+        examples = load.read_further(
+            options.eval_file, task, reading(options), labelled=True
+        )
         return task, examples.take(options.max_eval_examples)
     if name is not None:
         data = load.load_task(name, options.data_dir)

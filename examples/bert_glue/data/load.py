@@ -231,19 +231,22 @@ def read_examples(
         table = tables.read_official(path, columns, skips)
         return _examples(table, task.texts, task)
     table = tables.read(path, encoding)
-    return _labelled(table, task) if labelled else _fitted(table, task, ())
+    if labelled:
+        return _labelled(table, task)
+    return _fitted(table, task, Reading(), labelled)
 
 
 def read_further(
-    path: str | pathlib.Path, task: Task, encoding: str | None = None
+    path: str | pathlib.Path, task: Task, reading: Reading, *, labelled: bool
 ) -> Examples:
-    """Reads a user's file with examples to score for a task that was learnt before.
+    """Reads a user's file for a task that was learnt before.
 
     Args:
       path: the file.
       task: its own columns are taken, if they are known and there, or else those of
         :func:`load_files`, in the same number.
-      encoding: of the file, if it is not UTF-8 and no byte order mark tells.
+      reading: columns that the user names, which are taken instead, and the encoding.
+      labelled: whether there are labels to score.
 
     Returns:
       The examples, in the order of the file.
@@ -251,29 +254,38 @@ def read_further(
     Raises:
       DataError: if the file is missing, empty or malformed; names file and line.
     """
-    own = [(task.label,)] if task.label else []
-    return _fitted(tables.read(path, encoding), task, [*own, *_LABELS])
+    return _fitted(tables.read(path, reading.encoding), task, reading, labelled)
 
 
-def _fitted(
-    table: Table, task: Task, label_choices: Sequence[tuple[str, ...]]
-) -> Examples:
+def _fitted(table: Table, task: Task, reading: Reading, labelled: bool) -> Examples:
     """The examples of a table whose columns may be called otherwise than the task's."""
-    own = [task.texts] if task.texts else []
-    wanted = len(task.texts)
-    fitting = [names for names in TEXT_COLUMNS if wanted in (0, len(names))]
-    texts = _present(table, [*own, *fitting]) or task.texts
-    label = _present(table, label_choices) or tuple(*label_choices[:1])
+    named = tuple(reading.text_columns)
+    many = len(named or task.texts)
+    fitting = [names for names in TEXT_COLUMNS if many in (0, len(names))]
+    texts = _choose(table, named, task.texts, fitting)
+    label: tuple[str, ...] = ()
+    if labelled:
+        named = (reading.label_column,) if reading.label_column else ()
+        label = _choose(table, named, (task.label,) if task.label else (), _LABELS)
     table = _with_names(table, [*texts, *label])
-    if not texts or not {*texts, *label} <= set(table.header):
-        names = [*(task.texts or ("sentence",)), *label]
-        needed = " and ".join(map(repr, names))
-        raise _no_columns(table, f"needed for {task.name} are {needed}")
-    if task.texts and texts != task.texts:
+    needed = [*(texts or SINGLE), *((label or _LABELS[0]) if labelled else ())]
+    if not set(needed) <= set(table.header):
+        names = " and ".join(map(repr, needed))
+        raise _no_columns(table, f"needed for {task.name} are {names}")
+    if task.texts and texts != task.texts and not reading.text_columns:
         table.notes.append(f"{table.path}: texts are in {listed(texts)}")
-    return _examples(
-        table, texts, dataclasses.replace(task, label=label[0]) if label else None
-    )
+    own = dataclasses.replace(task, label=label[0]) if label else None
+    return _examples(table, texts, own)
+
+
+def _choose(
+    table: Table,
+    named: tuple[str, ...],
+    known: tuple[str, ...],
+    usual: Sequence[tuple[str, ...]],
+) -> tuple[str, ...]:
+    """Columns that the user names, or else those of a task or usual ones."""
+    return named or _present(table, [known, *usual] if known else usual) or known
 
 
 def _labelled(table: Table, task: Task) -> Examples:

@@ -96,7 +96,10 @@ def test_the_examples_of_a_task(folder, tmp_path, capsys):
         ("--evaluate --task rte --eval-file dev.tsv", "--task and --eval-file: give"),
         ("--evaluate --eval-file words.csv", "words.csv, line 3: unknown label 'yes'"),
         ("--evaluate --task entailment", "no classifier that was trained for 'entail"),
-        ("--evaluate --eval-file dev.tsv --label-column x", "needed for custom are "),
+        (
+            "--evaluate --eval-file dev.tsv --label-column x",
+            "needed for custom are 'sentence' and 'x'",
+        ),
         ("--predict new.tsv --save-model", "--save-model has no effect: --predict w"),
         ("--predict new.tsv --metric f1", "--predict scores nothing; add --evaluate"),
         ("--predict new.tsv --eval-file dev.tsv", "nothing; add --evaluate"),
@@ -123,9 +126,11 @@ def test_what_is_refused_in_one_line(folder, monkeypatch, capsys, arguments, mes
 
 
 def test_a_model_that_has_learnt_nothing_yet(folder, capsys):
-    new = str(folder / "new.tsv")
-    for model in (str(folder / "bare"), "embedded"):
-        more = ["--evaluate", "--eval-file", new] if model == "embedded" else []
+    evaluate = ["--evaluate", "--task", "acceptability"]
+    for model, what in (
+        (str(folder / "bare"), ["--predict", str(folder / "new.tsv")]),
+        ("embedded", evaluate),
+    ):
         with pytest.raises(SystemExit):
-            finetune_glue.main(["--model", model, "--predict", new, *more])
+            finetune_glue.main(["--model", model, *what])
         assert "has no classifier that was trained for" in capsys.readouterr().err

@@ -48,7 +48,7 @@ def shown(capsys, script, option):
     assert error.value.code == 0
     text = capsys.readouterr().out
     assert all(len(line) <= 100 for line in text.splitlines())
-    return text, re.findall(r"^  (--[\w-]+)", text, re.MULTILINE)
+    return text, re.findall(r"^  (--[\w-]+)(?=  | [^a-z])", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -48,9 +48,9 @@ def test_texts_and_probabilities_come_back(suffix):
     assert list(found["hypo thesis"]) == [shown(text) for _, text in pairs]
     for row, outputs in zip(found[names].to_numpy(), logits.tolist(), strict=True):
         powers = [math.exp(output) for output in outputs]
-        # Six digits are written.
+        # Six digits are written: half a unit of 100000 at most is lost.
         expected = [power / sum(powers) for power in powers]
-        np.testing.assert_allclose(row, expected, rtol=2e-6)
+        np.testing.assert_allclose(row, expected, rtol=5e-6)
     most = found[names].to_numpy().argmax(axis=1)
     assert list(found["prediction"]) == [shown(CLASSES[at]) for at in most]
 
@@ -63,7 +63,7 @@ def test_several_labels_an_example():
     for row, outputs in zip(rows, logits.tolist(), strict=True):
         for name, output in zip("xyz", outputs, strict=True):
             expected = 1 / (1 + math.exp(-output))
-            assert row[f"probability_{name}"] == pytest.approx(expected, rel=2e-6)
+            assert row[f"probability_{name}"] == pytest.approx(expected, rel=5e-6)
 
 
 def test_numbers():
@@ -72,7 +72,7 @@ def test_numbers():
     rows = make_rows(examples, REGRESSION, (), logits)
     assert rows[0] == {"text": "a", "prediction": 0.333333}
     found = read(to_text(rows, ".csv"), ".csv")
-    np.testing.assert_allclose(found["prediction"], logits[:, 0], rtol=2e-6)
+    np.testing.assert_allclose(found["prediction"], logits[:, 0], rtol=5e-6)
 
 
 def test_a_column_of_texts_that_is_called_as_one_of_ours():
