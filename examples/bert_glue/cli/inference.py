@@ -100,25 +100,23 @@ def _read_task(
     """What the model is used for, and the examples to score, if any."""
     if not options.evaluate:
         return model.task(reading(options)), None
-    name = options.task[0] if options.task else None
-    if options.eval_file is None and options.dataset is None and name is None:
-        known = tasks.find(str(model.about.get("task", "")))
-        if known is None:
-            raise ValueError(
-                "--evaluate needs examples to score: name --eval-file, --task or "
-                "--dataset"
-            )
-        name = known.name
     if options.eval_file is not None:
         task = model.task(reading(options))
         examples = load.read_further(
             options.eval_file, task, reading(options), labelled=True
         )
         return task, examples.take(options.max_eval_examples)
-    if name is not None:
+    if options.dataset is not None:
+        data = load.load_dataset(options.dataset, reading(options))
+    elif options.task or tasks.find(model.task_name):
+        name = options.task[0] if options.task else model.task_name
         data = load.load_task(name, options.data_dir)
     else:
-        data = load.load_dataset(options.dataset, reading(options))
+        raise ValueError(
+            "--evaluate needs examples to score: name --eval-file, --task or --dataset"
+        )
+    if data.evaluation is data.train:
+        raise ValueError(f"the dataset {options.dataset!r} has no split to score")
     return data.task, data.evaluation.take(options.max_eval_examples)
 
 

@@ -88,6 +88,11 @@ class SavedModel:
     checkpoint: Checkpoint
     about: Mapping[str, Any]
 
+    @property
+    def task_name(self) -> str:
+        """What the task was called that it was trained for, if that is known."""
+        return str(self.about.get("task") or "custom")
+
     def task(self, reading: Reading) -> Task:
         """The model's own task.
 
@@ -114,7 +119,7 @@ class SavedModel:
             positive = positive or self.about.get("positive_class")
         check_metric(metric, problem, classes, positive)
         return Task(
-            str(self.about.get("task") or "custom"),
+            self.task_name,
             tuple(reading.text_columns or self.about.get("texts") or ()),
             classes,
             metric,
