@@ -19,8 +19,8 @@ OWN_FILES = "custom"
 
 # What has an effect where nothing is trained, and what only where something is scored.
 _OF_INFERENCE = (
-    *("command", "model", "text_columns", "encoding", "max_length", "dtype"),
-    *("output_dir", "no_compilation_cache", "evaluate", "predict", "predictions"),
+    *("inference", "command", "model", "max_length", "dtype", "output_dir"),
+    *("no_compilation_cache", "evaluate", "predict", "predictions"),
 )
 _OF_EVALUATION = (
     *("task", "data_dir", "eval_file", "dataset", "label_column", "metric"),
@@ -206,18 +206,10 @@ def check_inference(options: argparse.Namespace, defaults: argparse.Namespace) -
       ValueError: if options do not go together, or one is of training.
     """
     _check_model(options)
-    accepted = {"inference", *_OF_INFERENCE}
-    if options.evaluate:
-        accepted |= {*_OF_EVALUATION}
     for name, value in vars(options).items():
-        if name in accepted or value == vars(defaults).get(name, defaults):
-            continue
-        why = "--evaluate trains nothing"
-        if not options.evaluate:
-            why = "--predict without --task or --train-file trains nothing"
-            if name in _OF_EVALUATION:
-                why = "--predict scores nothing; add --evaluate"
-        raise ValueError(f"{flag(name)} has no effect: {why}")
+        is_given = value != vars(defaults).get(name, defaults)
+        if is_given and (why := _why_unused(options, name)):
+            raise ValueError(f"{flag(name)} has no effect: {why}")
     given = [
         flag(name)
         for name in ("task", "eval_file", "dataset")
@@ -225,6 +217,25 @@ def check_inference(options: argparse.Namespace, defaults: argparse.Namespace) -
     ]
     if len(given) > 1:
         raise ValueError(f"{' and '.join(given)}: give one kind of examples to score")
+
+
+def _why_unused(options: argparse.Namespace, name: str) -> str:
+    """Why an option has no effect where nothing is trained; empty if it has one."""
+    own = options.eval_file or options.dataset
+    if name in _OF_INFERENCE:
+        return ""
+    if name in ("text_columns", "encoding"):
+        is_read = own or options.predict is not None
+        return "" if is_read else "a task has its own"
+    if name not in _OF_EVALUATION:
+        by_itself = "--predict without --task or --train-file"
+        return f"{'--evaluate' if options.evaluate else by_itself} trains nothing"
+    if not options.evaluate:
+        return "--predict scores nothing; add --evaluate"
+    if name == "data_dir" and own:
+        return "it is for a task of GLUE"
+    is_tasks = name in ("label_column", "metric", "positive_class") and not own
+    return "a task has its own" if is_tasks else ""
 
 
 def _check_model(options: argparse.Namespace) -> None:
