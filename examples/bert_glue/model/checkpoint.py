@@ -59,6 +59,7 @@ class Checkpoint:
         gives them today.
       labels: names of the classes that a classifier is for.
       architectures: transformers' classes of the model, if the file says so.
+      problem_type: what a classifier's labels are, as transformers calls it.
     """
 
     folder: pathlib.Path
@@ -66,6 +67,7 @@ class Checkpoint:
     tensors: Mapping[str, np.ndarray]
     labels: tuple[str, ...]
     architectures: tuple[str, ...]
+    problem_type: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +181,9 @@ def read(name: str | pathlib.Path) -> Checkpoint:
             tensors[key] = tensor
     labels = tuple(str(label) for _, label in sorted((theirs.id2label or {}).items()))
     architectures = tuple(theirs.architectures or ())
-    return Checkpoint(folder, config, tensors, labels, architectures)
+    usual = "regression" if len(labels) == 1 else "single_label_classification"
+    problem = theirs.problem_type or usual
+    return Checkpoint(folder, config, tensors, labels, architectures, problem)
 
 
 def fill(
@@ -257,6 +261,7 @@ def save(
     params: Parameters,
     *,
     labels: tuple[str, ...] = (),
+    problem_type: str | None = None,
     tokenizer_from: pathlib.Path | None = None,
     dtype: Any = np.float32,
 ) -> None:
@@ -268,6 +273,8 @@ def save(
       params: nested dict of arrays of ``SequenceClassifier`` or ``MaskedLM``, layers
         in one stack.
       labels: names of the classes; empty for regression or another model.
+      problem_type: what transformers calls that which the classifier learnt; by default
+        regression for a single output, else one class an example.
       tokenizer_from: folder whose tokenizer files are copied.
       dtype: floating-point dtype in the file.
 
@@ -295,9 +302,8 @@ def save(
         names = labels or tuple(f"LABEL_{index}" for index in range(outputs))
         values["id2label"] = {str(index): name for index, name in enumerate(names)}
         values["label2id"] = {name: index for index, name in enumerate(names)}
-        values["problem_type"] = (
-            "regression" if outputs == 1 else "single_label_classification"
-        )
+        usual = "regression" if outputs == 1 else "single_label_classification"
+        values["problem_type"] = problem_type or usual
     (folder / _CONFIG).write_text(json.dumps(values, indent=2) + "\n")
     save_file(tensors, folder / _WEIGHTS, metadata={"format": "pt"})
     for file in TOKENIZER_FILES if tokenizer_from else ():

@@ -100,6 +100,12 @@ class Recipe:
     carry_optimizer: bool = setting(
         False, "let optimizer and schedule go on over all stages", needs="unfreeze"
     )
+    class_weights: Literal["balanced"] | None = setting(
+        None, "weights in the loss, by which rare classes count as much as common ones"
+    )
+    label_smoothing: float = setting(
+        0.0, "share of each label that is spread over all classes", rules.BELOW_ONE
+    )
     changed: tuple[str, ...] = dataclasses.field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -25,7 +25,9 @@ from bert_glue.model.encoder import (
     initial_params,
     separate,
 )
+from bert_glue.training import outputs
 from bert_glue.training.evaluation import Forward, Params
+from bert_glue.training.losses import Loss, balanced_weights
 from bert_glue.training.recipe import Recipe
 from bert_glue.training.seeds import root_key
 from bert_glue.training.trainer import Init, Workload
@@ -54,7 +56,6 @@ class Subject:
       majority_score: score of the classifier that always gives the answer that is
         commonest in training, in per cent.
       constant_score: that of the one that always gives the best answer.
-      constant_loss: least mean loss on the training examples of a constant answer.
       model_fingerprint: changes with any weight or setting of the checkpoint.
       data_fingerprint: changes with any token or label of the examples.
       remat: what the backward pass computes anew to save memory, a key of
@@ -79,7 +80,6 @@ class Subject:
     dtype: str
     majority_score: float
     constant_score: float
-    constant_loss: float
     model_fingerprint: str
     data_fingerprint: str
     remat: str = "cheap"
@@ -113,7 +113,27 @@ class Subject:
             train=lay(self.train),
             evaluation=lay(self.evaluation),
             placement=placement,
+            loss=self.loss(recipe),
         )
+
+    def loss(self, recipe: Recipe) -> Loss:
+        """What is minimised.
+
+        Args:
+          recipe: the method; weights of classes are those of the training examples.
+
+        Returns:
+          The loss of each example.
+
+        Raises:
+          ValueError: if the recipe changes what there is for classes alone, and labels
+            are numbers.
+        """
+        problem, weights = self.task.problem_type, None
+        if recipe.class_weights is not None and not self.task.is_regression:
+            labels = np.asarray(self.train.labels)
+            weights = balanced_weights(labels, problem, self.task.num_labels)
+        return Loss(problem, weights, recipe.label_smoothing)
 
     def forward(
         self, dropout: float | None = None, placement: Placement = SINGLE
@@ -152,14 +172,12 @@ class Subject:
         Returns:
           The examples, on the device; labels are 0 where there were none.
         """
-        tokenizer = _load_tokenizer(self.folder, self.config)
-        return _encode(examples, tokenizer, self.config, self.max_length).data
+        tokenizer = load_tokenizer(self.folder, self.config)
+        return encode(examples, tokenizer, self.config, self.max_length).data
 
     def predictions(self, logits: Float[np.ndarray, "... labels"]) -> np.ndarray:
-        """Answers from logits: class numbers, or values for regression."""
-        if self.task.is_regression:
-            return logits[..., 0]
-        return np.argmax(logits, axis=-1)
+        """Answers from logits, as :func:`outputs.answers` gives them."""
+        return outputs.answers(self.task.problem_type, logits)
 
 
 def prepare(
@@ -169,6 +187,7 @@ def prepare(
     max_length: int | None = None,
     dtype: str = "float32",
     remat: str = "cheap",
+    new_head: bool = False,
 ) -> Subject:
     """Reads a checkpoint and tokenises a task with its tokenizer.
 
@@ -179,6 +198,8 @@ def prepare(
         the model can take.
       dtype: a key of :data:`DTYPES`; parameters are float32 in any case.
       remat: a key of :data:`encoder.REMAT`.
+      new_head: whether the classifier is drawn from each seed, even if the checkpoint
+        has one for the task's classes.
 
     Returns:
       Everything that training needs but a method.
@@ -188,28 +209,24 @@ def prepare(
     """
     folder = checkpoints.find(model)
     config = checkpoints.read_config(folder)
-    if max_length is None:
-        max_length = min(128, config.max_length)
-    if max_length > config.max_length:
-        raise ValueError(
-            f"the maximum length is {max_length}; {folder} accepts at most "
-            f"{config.max_length}"
-        )
-    tokenizer = _load_tokenizer(folder, config)
-    encoded = _encode(data.train, tokenizer, config, max_length)
+    max_length = check_length(max_length, config, folder)
+    tokenizer = load_tokenizer(folder, config)
+    encoded = encode(data.train, tokenizer, config, max_length)
     train = encoded.data
-    evaluation = _encode(data.evaluation, tokenizer, config, max_length).data
+    evaluation = encode(data.evaluation, tokenizer, config, max_length).data
     checkpoint = checkpoints.read(folder)
-    shapes = jax.eval_shape(
-        lambda: initial_params(config, data.task.num_labels, root_key(0))
-    )
-    loaded = checkpoints.fill(checkpoint, shapes, data.task.labels)
+    shapes = parameter_shapes(config, data.task.num_labels)
+    # Without labels nothing is said of a classifier that is not taken.
+    labels = None if new_head else data.task.labels
+    loaded = checkpoints.fill(checkpoint, shapes, labels)
     notes = [*data.notes, *loaded.notes]
     if config.type_vocab_size == 1 and encoded.token_types > 1:
         notes.append(f"{folder} has one token type: both sentences of a pair get it")
     fresh = loaded.initialised
+    if new_head:
+        fresh = tuple(sorted({*fresh, "classifier"}))
     pretrained = {k: part for k, part in loaded.params.items() if k not in fresh}
-    metric = data.task.metric
+    metric, positive = data.task.metric, data.task.positive
     labels, scored = np.asarray(train.labels), np.asarray(evaluation.labels)
     return Subject(
         task=data.task,
@@ -221,9 +238,8 @@ def prepare(
         evaluation=evaluation,
         max_length=max_length,
         dtype=dtype,
-        majority_score=metrics.majority_score(metric, labels, scored),
-        constant_score=metrics.constant_score(metric, scored),
-        constant_loss=metrics.constant_loss(labels),
+        majority_score=metrics.majority_score(metric, labels, scored, positive),
+        constant_score=metrics.constant_score(metric, scored, positive),
         model_fingerprint=_fingerprint((config.to_dict(), pretrained)),
         data_fingerprint=_fingerprint((metric, train, evaluation)),
         remat=remat,
@@ -297,18 +313,60 @@ def make_init(config: EncoderConfig, num_labels: int, fresh: tuple[str, ...]) ->
     return init
 
 
-def _load_tokenizer(
+def load_tokenizer(
     folder: pathlib.Path, config: EncoderConfig
 ) -> "PreTrainedTokenizerFast":
+    """The tokenizer of a checkpoint, as its family needs it.
+
+    Raises:
+      ValueError: As :func:`tokenization.load_tokenizer`.
+    """
     return tokenization.load_tokenizer(folder, config.architecture.special_tokens)
 
 
-def _encode(
+def check_length(
+    max_length: int | None, config: EncoderConfig, folder: pathlib.Path
+) -> int:
+    """Most tokens of an example: as the user says, or 128 if the model takes them.
+
+    Raises:
+      ValueError: if the model takes fewer.
+    """
+    if max_length is None:
+        return min(128, config.max_length)
+    if max_length > config.max_length:
+        raise ValueError(
+            f"the maximum length is {max_length}; {folder} accepts at most "
+            f"{config.max_length}"
+        )
+    return max_length
+
+
+def parameter_shapes(config: EncoderConfig, num_labels: int) -> Params:
+    """Shapes and dtypes of the parameters of a classifier with so many outputs."""
+    return jax.eval_shape(lambda: initial_params(config, num_labels, root_key(0)))
+
+
+def encode(
     examples: Examples,
     tokenizer: "PreTrainedTokenizerFast",
     config: EncoderConfig,
     max_length: int,
 ) -> Encoded:
+    """Tokenises examples for a model.
+
+    Args:
+      examples: with labels or without.
+      tokenizer: the model's own.
+      config: sizes of the model.
+      max_length: most tokens of an example.
+
+    Returns:
+      The examples, on the device, and what became of them.
+
+    Raises:
+      ValueError: if the tokenizer is not the model's.
+    """
     folder, pieces = tokenizer.name_or_path, len(tokenizer)
     # Models have some embeddings more than there are pieces, for a round number.
     if pieces < 0.9 * config.vocab_size:

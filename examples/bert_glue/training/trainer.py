@@ -20,10 +20,12 @@ from jaxtyping import Array, Float, Int, Key
 import cwgnc_jax
 from bert_glue.data import batching
 from bert_glue.data.batching import Batch, Data
+from bert_glue.data.examples import SINGLE_LABEL
 from bert_glue.devices import memory
 from bert_glue.devices.mesh import SINGLE, Placement
 from bert_glue.model.encoder import layer_components
 from bert_glue.training.evaluation import Evaluator, Forward, Params, over_seeds
+from bert_glue.training.losses import Loss
 from bert_glue.training.program import Program
 from bert_glue.training.recipe import Recipe
 from bert_glue.training.seeds import Seed, SeedKeys, epoch_order, root_key, seed_keys
@@ -46,6 +48,7 @@ class Workload:
       train: examples to learn from, on the device.
       evaluation: examples to be scored on, on the device.
       placement: where all of it lies, and what is trained is to lie.
+      loss: of each example, from logits and labels.
     """
 
     forward: Forward
@@ -54,6 +57,7 @@ class Workload:
     train: Data
     evaluation: Data
     placement: Placement = SINGLE
+    loss: Loss = dataclasses.field(default_factory=lambda: Loss(SINGLE_LABEL))
 
 
 class TrainState(NamedTuple):
@@ -370,13 +374,7 @@ class Trainer:
             params = self._transform(params, state.initial, transform_key)
         params = self.stage.join(params, state.frozen, whole=False)
         logits = self.workload.forward(params, batch, dropout_key)
-        # A single output is a number, not a class.
-        if logits.shape[-1] == 1:
-            losses = jnp.square(logits[:, 0] - batch.labels)
-        else:
-            losses = optax.softmax_cross_entropy_with_integer_labels(
-                logits, batch.labels
-            )
+        losses = self.workload.loss(logits, batch.labels)
         # What only fills up the last batch has the weight 0.
         return jnp.sum(losses * batch.weights) / jnp.sum(batch.weights)
 

@@ -36,6 +36,8 @@ WRITTEN = {
     "freezing": ("labels", "labels"),
     "stages": ("2", 2),
     "carry_optimizer": (None, True),
+    "class_weights": ("balanced", "balanced"),
+    "label_smoothing": ("0.1", 0.1),
 }
 
 
