@@ -22,6 +22,7 @@ import cwgnc_jax
 from bert_glue.devices.mesh import SINGLE, Placement
 from bert_glue.model.config import ACTIVATIONS, BertConfig
 from bert_glue.model.dropout import dropout
+from bert_glue.model.dropout import fold as _fold
 
 Tokens = Int[Array, "batch length"]
 Hidden = Float[Array, "batch length hidden"]
@@ -374,7 +375,3 @@ def _layer_norm(config: BertConfig, dtype: Any, rngs: nnx.Rngs) -> nnx.LayerNorm
     return nnx.LayerNorm(
         config.hidden_size, epsilon=config.layer_norm_eps, dtype=dtype, rngs=rngs
     )
-
-
-def _fold(key: Array | None, data: int | Array) -> Array | None:
-    return None if key is None else jax.random.fold_in(key, data)

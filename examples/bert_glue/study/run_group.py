@@ -101,7 +101,7 @@ def train_group(
         if segment.done <= group.done:
             continue
         trainer = trainers[segment.stage]
-        epoch = trainer.stage.epochs_before + segment.epoch
+        epoch = trainer.epochs_before + segment.epoch
         if segment.epoch == segment.start == 0:
             group.start_stage(trainer, keys.init)
         if segment.start == 0:

@@ -8,7 +8,7 @@ only where an optimizer is made.
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from bert_glue.training import settings as rules
 from bert_glue.training.settings import setting, settings_of, written
@@ -16,8 +16,41 @@ from bert_glue.training.settings import setting, settings_of, written
 if TYPE_CHECKING:
     import jax
     import optax
+    from jax.typing import ArrayLike
 
     Transform = Callable[[optax.Params, optax.Params, jax.Array], optax.Params]
+
+
+class Numbers(NamedTuple):
+    """What a compiled training program is given of a recipe, as arguments.
+
+    Recipes that differ in these alone share the program: see
+    :attr:`Recipe.structure`. In it they are scalars of one seed, and outside arrays of
+    shape (seeds,), so that settings, too, may lie side by side.
+
+    Attributes:
+      learning_rate: peak of the schedule.
+      warmup_steps: steps of the warm-up.
+      total_steps: steps of the schedule.
+      max_norm: threshold of the clipping; infinite to clip nothing.
+      weight_decay: its strength.
+      b1: decay of Adam's first moment.
+      b2: decay of its second moment.
+      eps: Adam's epsilon.
+      dropout: rate in all places, where the recipe has one above 0.
+      mixout: chance of the initial value, where it is above 0.
+    """
+
+    learning_rate: "ArrayLike"
+    warmup_steps: "ArrayLike"
+    total_steps: "ArrayLike"
+    max_norm: "ArrayLike"
+    weight_decay: "ArrayLike"
+    b1: "ArrayLike"
+    b2: "ArrayLike"
+    eps: "ArrayLike"
+    dropout: "ArrayLike"
+    mixout: "ArrayLike"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,13 +203,41 @@ class Recipe:
         """Steps of the warm-up out of all steps."""
         return int(self.warmup_ratio * steps)
 
+    @property
+    def structure(self) -> "Recipe":
+        """The recipe without its numbers: equal ones share their compiled programs.
+
+        What is no rate at all, such as no dropout, is another structure, as nothing is
+        computed for it. How often it is evaluated, what is kept of that, and for how
+        long it is trained, are no business of the programs.
+        """
+        numbers = {name: SETTINGS[name].default for name in _NOT_COMPILED}
+        numbers |= {name: 0.5 for name in ("dropout", "mixout") if getattr(self, name)}
+        return dataclasses.replace(self, name="", summary="", changed=(), **numbers)
+
+    def numbers(self, steps: int) -> Numbers:
+        """The numbers of the recipe.
+
+        Args:
+          steps: number of steps that the schedule is for.
+
+        Returns:
+          Python's numbers.
+        """
+        own = {
+            name: getattr(self, name) for name in Numbers._fields if name in SETTINGS
+        }
+        own |= {"dropout": self.dropout or 0.0}
+        return Numbers(warmup_steps=self.warmup_steps(steps), total_steps=steps, **own)
+
     def make_optimizer(
-        self, steps: int, first_layer: int = 0
+        self, numbers: Numbers, first_layer: int = 0
     ) -> "optax.GradientTransformation":
         """AdamW after the clipping that the recipe asks for: all methods of the paper.
 
         Args:
-          steps: number of steps that the schedule is for.
+          numbers: of the recipe, or of another one of its structure; they may be
+            traced.
           first_layer: number of the lowest layer among the parameters.
 
         Returns:
@@ -192,22 +253,25 @@ class Recipe:
         if self.schedule == "bert":
             schedule = contrib.bert_linear_decay_schedule
         adamw = contrib.bert_adamw(
-            schedule(self.learning_rate, self.warmup_steps(steps), steps),
-            b1=self.b1,
-            b2=self.b2,
-            eps=self.eps,
-            weight_decay=self.weight_decay,
-            max_norm=self.max_norm if self.clipping == "global" else None,
+            schedule(numbers.learning_rate, numbers.warmup_steps, numbers.total_steps),
+            b1=numbers.b1,
+            b2=numbers.b2,
+            eps=numbers.eps,
+            weight_decay=numbers.weight_decay,
+            max_norm=numbers.max_norm if self.clipping == "global" else None,
             bias_correction=self.bias_correction,
         )
         if self.clipping != "component":
             return adamw
         components = layer_components(first_layer)
-        clip = cwgnc_jax.clip_by_component_norm(self.max_norm, components)
+        clip = cwgnc_jax.clip_by_component_norm(numbers.max_norm, components)
         return optax.chain(clip, adamw)
 
-    def make_transform(self) -> "Transform | None":
+    def make_transform(self, numbers: Numbers) -> "Transform | None":
         """What the forward pass of a training step makes of the parameters.
+
+        Args:
+          numbers: as for :meth:`make_optimizer`.
 
         Returns:
           A function of parameters, initial parameters and key: Mixout. None if the
@@ -219,7 +283,7 @@ class Recipe:
 
         return functools.partial(
             contrib.mixout,
-            p=self.mixout,
+            p=numbers.mixout,
             output_layer=None if self.mixout_output_layer else r"(^|/)classifier/",
             gradient=self.mixout_gradient,
         )
@@ -230,6 +294,11 @@ SETTINGS = settings_of(Recipe)
 
 # Whatever their values.
 _RECORDED = [*SETTINGS][: [*SETTINGS].index("bias_correction")]
+
+# Arguments of the programs, or settings of the loop around them. Rates of dropout and
+# Mixout are arguments where they are not 0.
+_NOT_COMPILED = ("learning_rate", "warmup_ratio", "max_norm", "weight_decay")
+_NOT_COMPILED += ("b1", "b2", "eps", "epochs", "evaluations_per_epoch", "keep")
 
 
 def refusal(method: str, name: str, value: Any) -> str:

@@ -20,6 +20,7 @@ from bert_glue.devices.mesh import SINGLE, Placement
 from bert_glue.model import checkpoint as checkpoints
 from bert_glue.model.bert import BertForSequenceClassification, initial_params, separate
 from bert_glue.model.config import BertConfig
+from bert_glue.model.dropout import DropoutKey
 from bert_glue.training.evaluation import Forward, Params
 from bert_glue.training.recipe import Recipe
 from bert_glue.training.seeds import root_key
@@ -32,7 +33,8 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 """What the forward and backward pass can compute in."""
 
 
-@dataclasses.dataclass(frozen=True)
+# Compared by identity: comparing arrays would be no single truth value.
+@dataclasses.dataclass(frozen=True, eq=False)
 class Subject:
     """A model and a task, before a method is chosen.
 
@@ -270,7 +272,7 @@ def make_forward(
         return separate(shapes)[0]
 
     def forward(
-        params: Params, batch: Batch, key: Key[Array, ""] | None
+        params: Params, batch: Batch, key: Key[Array, ""] | DropoutKey | None
     ) -> Float[Array, "batch labels"]:
         model = nnx.merge(structure(_stacks(params)), params)
         inputs = batch.input_ids, batch.token_type_ids, batch.attention_mask

@@ -52,13 +52,6 @@ def group_of(trainer, subject, seeds):
     return train_group([trainer], seeds, score, progress)
 
 
-def with_recipe(trainer, **settings) -> Trainer:
-    """The same compiled programs, called as another recipe says."""
-    other = copy.copy(trainer)
-    other.recipe = trainer.recipe.replace(**settings)
-    return other
-
-
 def test_a_diverged_seed_leaves_its_neighbours_alone(subject, triple):
     def sick_start(keys, *_):
         state = triple.start(keys)
@@ -79,7 +72,8 @@ def test_a_diverged_seed_leaves_its_neighbours_alone(subject, triple):
 
 
 def test_best_of_several_evaluations_is_kept(subject, triple):
-    trainer = with_recipe(triple, evaluations_per_epoch=3, keep="best", epochs=3)
+    settings = {"evaluations_per_epoch": 3, "keep": "best", "epochs": 3}
+    trainer = triple.with_recipe(RECIPE.replace(**settings))
     group = group_of(trainer, subject, seeds_of(0, 1, 2))
     labels = np.asarray(subject.evaluation.labels)
     for outcome, logits in zip(

@@ -103,6 +103,28 @@ def test_rules_read_what_is_written():
             rule.read(text)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ("cwgnc:max_norm=0.01", "cwgnc:max_norm=inf:epochs=9:b2=0.9", True),
+        ("adamw", "full:learning_rate=1e-3:keep=best", True),
+        ("mixout", "mixout:mixout=0.5", True),
+        ("adamw:dropout=0.1", "adamw:dropout=0.3", True),
+        ("adamw", "adamw:dropout=0.1", False),
+        ("adamw:dropout=0.1", "adamw:dropout=0", False),
+        ("adamw", "adamw:mixout=0.1", False),
+        ("adamw", "devlin", False),
+        ("adamw", "cwgnc", False),
+        ("adamw", "adamw:batch_size=8", False),
+        ("adamw", "adamw:schedule=bert", False),
+    ],
+)
+def test_recipes_of_one_structure_differ_in_numbers_alone(one, other, alike):
+    structures = [parse_methods(text)[0].structure for text in (one, other)]
+    assert (structures[0] == structures[1]) is alike
+    assert (len(set(structures)) == 1) is alike
+
+
 def test_recipes_are_read_without_jax():
     code = "import bert_glue.training.methods, sys; print('jax' in sys.modules)"
     command = [sys.executable, "-c", f"import sys; sys.path = {sys.path}; {code}"]
