@@ -1,6 +1,7 @@
 """A configuration: a model, a task and a method."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -64,8 +65,8 @@ class Configuration:
         """Checks what a recipe alone cannot: that model and examples are large enough.
 
         Raises:
-          ValueError: if it has more stages than the model layers, or a batch would
-            hold more examples than there are.
+          ValueError: if it has more stages than the model layers, a batch would hold
+            more examples than there are, or the warm-up be longer than the training.
         """
         make_stages(self.recipe, self.subject.shapes)
         size, examples = self.recipe.batch_size, len(self.subject.train.lengths)
@@ -74,6 +75,7 @@ class Configuration:
                 f"batch_size is {size} in the method {self.recipe.name}, but there are "
                 f"{examples} examples to train on; accepted is 1 to {examples}"
             )
+        self.recipe.numbers(self.recipe.steps(math.ceil(examples / size)))
 
     def score(self, logits: np.ndarray) -> float:
         """Score in per cent of the evaluation examples' logits."""

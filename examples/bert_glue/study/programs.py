@@ -74,7 +74,8 @@ class Programs:
 
     def placement(self, seeds: int) -> Placement:
         """Where so many seeds lie on the mesh."""
-        return mesh.choose(self.axes, seeds, self._recipe.batch_size)
+        part = self._recipe.batch_size // self._recipe.accumulate
+        return mesh.choose(self.axes, seeds, part)
 
     def settle(self, say: Callable[[str], None]) -> int:
         """How many seeds run side by side, found out by compiling where that is due.

@@ -83,6 +83,11 @@ class Study:
         processes.check_same("versions, code or JAX's settings", program)
         for configuration in configurations:
             configuration.check()
+            if recording and configuration.recipe.patience:
+                raise ValueError(
+                    f"patience is set in the method {configuration.recipe.label}; "
+                    "where components are recorded, all runs end together"
+                )
         self._programs = {
             configuration.name: Programs(
                 configuration,

@@ -84,9 +84,14 @@ class Recipe:
     )
     learning_rate: float = setting(2e-5, "peak learning rate", rules.POSITIVE)
     batch_size: int = setting(16, "examples in a step")
-    epochs: int = setting(3, "epochs; of each stage, where there are several")
+    epochs: int = setting(
+        3, "epochs; of each stage, where there are several", unless="max_steps"
+    )
     warmup_ratio: float = setting(
-        0.1, "share of the steps in which the learning rate rises from 0", rules.SHARE
+        0.1,
+        "share of the steps in which the learning rate rises from 0",
+        rules.SHARE,
+        unless="warmup_steps",
     )
     weight_decay: float = setting(
         0.01, "decoupled weight decay, not on biases and LayerNorms", rules.FROM_ZERO
@@ -133,6 +138,23 @@ class Recipe:
     carry_optimizer: bool = setting(
         False, "let optimizer and schedule go on over all stages", needs="unfreeze"
     )
+    max_steps: int | None = setting(
+        None, "steps, of each stage, instead of epochs; the last one may be cut short"
+    )
+    warmup_steps: int | None = setting(
+        None, "steps of the warm-up, instead of their share", rules.COUNT
+    )
+    accumulate: int = setting(
+        1,
+        "equal parts that a batch is computed in, one after the other, for memory; a "
+        "step is still that of the whole batch",
+    )
+    patience: int | None = setting(
+        None,
+        "evaluations without a better score that end a run, whose best one counts; "
+        "with --held-out they are of examples held out",
+        needs="keep",
+    )
     changed: tuple[str, ...] = dataclasses.field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -142,13 +164,28 @@ class Recipe:
                 raise ValueError(refusal(self.name, name, value))
             # A method's threshold may stay where a user switches clipping off.
             is_set = value != about.default and name != "max_norm"
-            if (is_set or name in self.changed) and not self.uses(name):
-                needed = about.needs or ""
+            needed = about.needs or ""
+            if needed and (is_set or name in self.changed) and not self.uses(name):
                 raise ValueError(
                     f"{name} of the method {self.name} has no effect while {needed} is "
                     f"{written(getattr(self, needed))}; set {needed}, too "
                     f"({SETTINGS[needed].rule.accepted})"
                 )
+            if name in self.changed and not self.uses(name):
+                raise ValueError(
+                    f"{name} of the method {self.name} has no effect beside "
+                    f"{about.unless}; accepted is one of them"
+                )
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"accumulate is {self.accumulate} in the method {self.name}, whose "
+                f"batch_size is {self.batch_size}; accepted is a number that divides it"
+            )
+        if self.patience and self.unfreeze:
+            raise ValueError(
+                f"patience is {self.patience} in the method {self.name}, which has "
+                "several stages; accepted is none"
+            )
 
     @property
     def label(self) -> str:
@@ -158,8 +195,11 @@ class Recipe:
 
     def uses(self, name: str) -> bool:
         """Whether a setting has an effect beside the others."""
-        needed = SETTINGS[name].needs
-        return needed is None or getattr(self, needed) not in (None, 0, "none")
+        needed, other = SETTINGS[name].needs, SETTINGS[name].unless
+        if other is not None:
+            return getattr(self, other) is None
+        off = (None, 0, "none", "last")
+        return needed is None or getattr(self, needed) not in off
 
     def replace(self, **settings: Any) -> "Recipe":
         """A variant, whose label names what is different about it.
@@ -199,9 +239,16 @@ class Recipe:
             if (value := getattr(self, name)) != about.default or name in _RECORDED
         }
 
-    def warmup_steps(self, steps: int) -> int:
-        """Steps of the warm-up out of all steps."""
-        return int(self.warmup_ratio * steps)
+    def steps(self, steps_per_epoch: int) -> int:
+        """Steps of a stage.
+
+        Args:
+          steps_per_epoch: batches in an epoch.
+
+        Returns:
+          Their number; a multiple of that, but for ``max_steps``.
+        """
+        return self.max_steps or self.epochs * steps_per_epoch
 
     @property
     def structure(self) -> "Recipe":
@@ -223,12 +270,23 @@ class Recipe:
 
         Returns:
           Python's numbers.
+
+        Raises:
+          ValueError: if the warm-up is longer than that.
         """
+        warmup = self.warmup_steps
+        if warmup is None:
+            warmup = int(self.warmup_ratio * steps)
+        if warmup > steps:
+            raise ValueError(
+                f"warmup_steps is {warmup} in the method {self.name}, which takes "
+                f"{steps} steps; accepted is 0 to {steps}"
+            )
         own = {
             name: getattr(self, name) for name in Numbers._fields if name in SETTINGS
         }
-        own |= {"dropout": self.dropout or 0.0}
-        return Numbers(warmup_steps=self.warmup_steps(steps), total_steps=steps, **own)
+        own |= {"dropout": self.dropout or 0.0, "warmup_steps": warmup}
+        return Numbers(total_steps=steps, **own)
 
     def make_optimizer(
         self, numbers: Numbers, first_layer: int = 0
@@ -298,7 +356,8 @@ _RECORDED = [*SETTINGS][: [*SETTINGS].index("bias_correction")]
 # Arguments of the programs, or settings of the loop around them. Rates of dropout and
 # Mixout are arguments where they are not 0.
 _NOT_COMPILED = ("learning_rate", "warmup_ratio", "max_norm", "weight_decay")
-_NOT_COMPILED += ("b1", "b2", "eps", "epochs", "evaluations_per_epoch", "keep")
+_NOT_COMPILED += ("b1", "b2", "eps", "epochs", "max_steps", "warmup_steps")
+_NOT_COMPILED += ("evaluations_per_epoch", "keep", "patience")
 
 
 def refusal(method: str, name: str, value: Any) -> str:

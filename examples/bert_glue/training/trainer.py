@@ -130,6 +130,7 @@ class Trainer:
       numbers: the recipe's numbers, each of shape (seeds,).
       steps_per_epoch: batches in an epoch, the last one perhaps not full.
       steps: all steps of the stage.
+      epochs: those that it takes, the last one perhaps not whole.
       epochs_before: number of the stage's first epoch, by which the order of the
         examples and the noise are drawn. A stage that restarts is a run of its own,
         from 0.
@@ -215,9 +216,10 @@ class Trainer:
     def _set_recipe(self, recipe: Recipe) -> Numbers:
         """Takes over a recipe's numbers, and returns them as Python's."""
         self.recipe = recipe
-        self.steps = self.steps_per_epoch * recipe.epochs
+        self.steps = recipe.steps(self.steps_per_epoch)
+        self.epochs = math.ceil(self.steps / self.steps_per_epoch)
         before = 0 if self.stage.restarts else self.stage.index
-        self.epochs_before = before * recipe.epochs
+        self.epochs_before = before * self.epochs
         # An optimizer that goes on from stage to stage has one schedule for all.
         stages = self.stage.count if recipe.carry_optimizer else 1
         numbers = recipe.numbers(stages * self.steps)
@@ -408,17 +410,7 @@ class Trainer:
         data: Data,
     ) -> Gradients:
         def at_length(length: int) -> Gradients:
-            def one(
-                state: TrainState,
-                key: Key[Array, ""],
-                rows: Int[Array, " batch"],
-                numbers: Numbers,
-            ) -> Gradients:
-                batch = batching.take_batch(data, rows, length)
-                key = jax.random.fold_in(key, step)
-                loss = jax.value_and_grad(self._loss)
-                return loss(state.params, state, batch, key, numbers)
-
+            one = functools.partial(self._gradient, data, length, step)
             # The moments are no business of the loss, nor to be carried into a branch.
             state_of_loss = state._replace(opt_state=None)
             return over_seeds(one, state_of_loss, keys, rows, numbers)
@@ -430,15 +422,51 @@ class Trainer:
         branches = [functools.partial(at_length, length) for length in self.buckets]
         return jax.lax.switch(bucket, branches)
 
+    def _gradient(
+        self,
+        data: Data,
+        length: int,
+        step: Int[Array, ""],
+        state: TrainState,
+        key: Key[Array, ""],
+        rows: Int[Array, " batch"],
+        numbers: Numbers,
+    ) -> Gradients:
+        """Of one seed: the mean loss of a batch's examples, and its gradient."""
+        dropout_key, transform_key = jax.random.split(jax.random.fold_in(key, step))
+        examples, parts = jnp.sum(rows >= 0), self.recipe.accumulate
+
+        def of_part(rows: Int[Array, " part"], key: Key[Array, ""]) -> Gradients:
+            batch = batching.take_batch(data, rows, length)
+            # Weights of the whole batch sum up to 1, so that the parts' losses do to
+            # the mean. What only fills up the last batch has the weight 0.
+            batch = batch._replace(weights=batch.weights / examples)
+            return jax.value_and_grad(self._loss)(
+                state.params, state, batch, key, transform_key, numbers
+            )
+
+        if parts == 1:
+            return of_part(rows, dropout_key)
+        # Every n-th example: on several devices each has its share of every part.
+        rows = rows.reshape(-1, parts).T
+
+        def add(part: Int[Array, ""], sums: Gradients) -> Gradients:
+            own = of_part(rows[part], jax.random.fold_in(dropout_key, part))
+            return jax.tree.map(jnp.add, sums, own)
+
+        shapes = jax.eval_shape(of_part, rows[0], dropout_key)
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        return jax.lax.fori_loop(0, parts, add, zeros)
+
     def _loss(
         self,
         params: Params,
         state: TrainState,
         batch: Batch,
-        key: Key[Array, ""],
+        dropout_key: Key[Array, ""] | DropoutKey,
+        transform_key: Key[Array, ""],
         numbers: Numbers,
     ) -> Float[Array, ""]:
-        dropout_key, transform_key = jax.random.split(key)
         if self.recipe.dropout:
             dropout_key = DropoutKey(dropout_key, jnp.asarray(numbers.dropout))
         if transform := self.recipe.make_transform(numbers):
@@ -453,8 +481,7 @@ class Trainer:
             losses = optax.softmax_cross_entropy_with_integer_labels(
                 logits, batch.labels
             )
-        # What only fills up the last batch has the weight 0.
-        return jnp.sum(losses * batch.weights) / jnp.sum(batch.weights)
+        return jnp.sum(losses * batch.weights)
 
     def _update(
         self, state: TrainState, gradients: Params, numbers: Numbers

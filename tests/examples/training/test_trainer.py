@@ -217,7 +217,8 @@ OTHERS = {
 
 
 def test_recipes_that_differ_in_numbers_share_their_programs(subject, compiled):
-    recipe = RECIPE.replace(dropout=0.1, mixout=0.7, weight_decay=0.0)
+    # Four steps, the first of which has no rate where there is a warm-up.
+    recipe = RECIPE.replace(dropout=0.1, mixout=0.7, weight_decay=0.0, batch_size=25)
     shared = trainer_of(subject, recipe)
     first = trained(shared, seeds_of(3), epochs=1)
     assert "jit(_train_steps)" in compiled
@@ -228,7 +229,7 @@ def test_recipes_that_differ_in_numbers_share_their_programs(subject, compiled):
         _, losses = trained(moved, seeds_of(3), epochs=1)
         assert np.abs(losses - first[1]).max() > 1e-5, name
     other = shared.with_recipe(recipe.replace(**OTHERS))
-    assert (shared.steps, other.steps) == (26, 13)
+    assert (shared.steps, other.steps) == (8, 4)
     found, losses = trained(other, seeds_of(3), epochs=1)
     assert compiled == []
     # As if they had been compiled for it.
@@ -237,6 +238,16 @@ def test_recipes_that_differ_in_numbers_share_their_programs(subject, compiled):
     )
     np.testing.assert_allclose(losses, expected_losses, **ROUNDING)
     assert_close(found, expected)
+
+
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(subject):
+    """Of all its examples: in the last batch, of 4, as many parts have none."""
+    recipe = RECIPE.replace(dropout=0.0, mixout=0.5)
+    whole, losses = trained(trainer_of(subject, recipe), seeds_of(3), epochs=1)
+    split = trainer_of(subject, recipe.replace(accumulate=8))
+    parts, part_losses = trained(split, seeds_of(3), epochs=1)
+    np.testing.assert_allclose(part_losses, losses, **ROUNDING)
+    assert_close(parts, whole)
 
 
 def test_numbers_of_structure_cannot_be_shared(single):
