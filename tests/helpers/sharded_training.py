@@ -52,7 +52,7 @@ def trainers_on(configuration, placement):
         configuration,
         placement.round_up(len(SEEDS)),
         recording=True,
-        workload=configuration.subject.workload(configuration.recipe, placement),
+        placement=placement,
     )
 
 

@@ -89,8 +89,12 @@ def recipes(
     """
     chosen = [recipe.with_defaults(**defaults) for recipe in options.method]
     given = settings(options).items()
-    # Whether a setting has an effect depends on those that need no other.
-    for name, value in sorted(given, key=lambda item: bool(SETTINGS[item[0]].needs)):
+
+    def depends(item: tuple[str, Any]) -> bool:
+        return bool(SETTINGS[item[0]].needs or SETTINGS[item[0]].unless)
+
+    # Whether a setting has an effect depends on those that depend on no other.
+    for name, value in sorted(given, key=depends):
         idle = [(recipe, why_idle(recipe, name, value)) for recipe in chosen]
         own = all(name in recipe.changed for recipe in chosen)
         if all(why for _, why in idle) and not own:
@@ -120,7 +124,11 @@ def why_idle(recipe: Recipe, name: str, value: Any) -> str:
         # Another quantity than the norm of a component, of another size.
         given = f"{recipe.label}:max_norm={written(value)}"
         return f"it clips the global norm, which {given} sets"
-    return "" if recipe.uses(name) else f"it needs {flag(SETTINGS[name].needs or '')}"
+    if recipe.uses(name):
+        return ""
+    if other := SETTINGS[name].unless:
+        return f"{flag(other)} is in its place"
+    return f"it needs {flag(SETTINGS[name].needs or '')}"
 
 
 def embedded_model() -> pathlib.Path:

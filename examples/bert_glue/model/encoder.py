@@ -28,7 +28,8 @@ from bert_glue.devices.mesh import SINGLE, Placement
 from bert_glue.model import checkpoint, positions
 from bert_glue.model.architectures import LAYERS
 from bert_glue.model.config import ACTIVATIONS, EncoderConfig
-from bert_glue.model.dropout import dropout
+from bert_glue.model.dropout import Key, dropout
+from bert_glue.model.dropout import fold as _fold
 
 Tokens = Int[Array, "batch length"]
 Hidden = Float[Array, "batch length hidden"]
@@ -137,7 +138,7 @@ class Embeddings(nnx.Module):
         self.dtype = dtype
 
     def __call__(
-        self, input_ids: Tokens, token_type_ids: Tokens, key: Array | None
+        self, input_ids: Tokens, token_type_ids: Tokens, key: Key | None
     ) -> Hidden:
         """The embedded tokens; without a key nothing is dropped."""
         config = self.config
@@ -217,7 +218,7 @@ class Layer(nnx.Module):
         hidden: Hidden,
         context: Context,
         layer: Int[Array, ""],
-        key: Array | None,
+        key: Key | None,
     ) -> Hidden:
         """The hidden states after the layer.
 
@@ -239,7 +240,7 @@ class Layer(nnx.Module):
         hidden = hidden + self._attend(normed, context, layer, key)
         return hidden + self._feed_forward(self.output_norm(hidden), key)
 
-    def _feed_forward(self, hidden: Hidden, key: Array | None) -> Hidden:
+    def _feed_forward(self, hidden: Hidden, key: Key | None) -> Hidden:
         config = self.config
         activate = ACTIVATIONS[config.hidden_act]
         if not config.gated:
@@ -258,7 +259,7 @@ class Layer(nnx.Module):
         )
 
     def _attend(
-        self, hidden: Hidden, context: Context, layer: Array, key: Array | None
+        self, hidden: Hidden, context: Context, layer: Array, key: Key | None
     ) -> Hidden:
         config = self.config
         sight = context.sight(layer)
@@ -301,7 +302,7 @@ class Layer(nnx.Module):
         return heads.transpose(0, 2, 1, 3)
 
     def _distant(
-        self, query: Array, keys: Array, relative: Relative, key: Array | None
+        self, query: Array, keys: Array, relative: Relative, key: Key | None
     ) -> Float[Array, "batch heads length length"]:
         """What distances add to the scores: to a query's, and to a key's."""
         rate = self.config.dropout("relative")
@@ -387,7 +388,7 @@ class Encoder(nnx.Module):
         input_ids: Tokens,
         token_type_ids: Tokens,
         attention_mask: Tokens,
-        dropout_key: Array | None = None,
+        dropout_key: Key | None = None,
     ) -> Hidden:
         """The last layer's hidden states.
 
@@ -440,7 +441,7 @@ class Encoder(nnx.Module):
         return Context(tuple(sights), slides if len(sights) > 1 else None, relative)
 
     def _encode_layers(
-        self, hidden: Hidden, context: Context, key: Array | None
+        self, hidden: Hidden, context: Context, key: Key | None
     ) -> Hidden:
         layers = self.encoder["layers"]
         stacks = [layers] if isinstance(layers, Layer) else layers
@@ -483,14 +484,14 @@ class Encoder(nnx.Module):
         return hidden
 
     def __call__(
-        self, *inputs: Tokens, dropout_key: Array | None = None
+        self, *inputs: Tokens, dropout_key: Key | None = None
     ) -> Float[Array, "batch ..."]:
         """Logits in float32; the arguments are those of :meth:`encode`."""
         hidden = self.encode(*inputs, dropout_key=dropout_key)
         return self.predict(hidden, inputs[2], dropout_key)
 
     def predict(
-        self, hidden: Hidden, attention_mask: Tokens, dropout_key: Array | None
+        self, hidden: Hidden, attention_mask: Tokens, dropout_key: Key | None
     ) -> Array:
         """What a model's head makes of the hidden states: logits in float32."""
         raise NotImplementedError
@@ -563,7 +564,7 @@ class SequenceClassifier(Encoder):
         return nnx.merge(structure, jax.device_put({**loaded.params, **heads}))
 
     def predict(
-        self, hidden: Hidden, attention_mask: Tokens, dropout_key: Array | None
+        self, hidden: Hidden, attention_mask: Tokens, dropout_key: Key | None
     ) -> Array:
         """Logits (batch, labels) of the classes, from the pooled hidden states."""
         config = self.config
@@ -609,7 +610,7 @@ class MaskedLM(Encoder):
         self.decoder = nnx.Dict(bias=nnx.Param(jnp.zeros(config.vocab_size)))
 
     def predict(
-        self, hidden: Hidden, attention_mask: Tokens, dropout_key: Array | None
+        self, hidden: Hidden, attention_mask: Tokens, dropout_key: Key | None
     ) -> Array:
         """Logits (batch, length, vocabulary), for every token; nothing is dropped."""
         del attention_mask, dropout_key
@@ -729,7 +730,3 @@ def _norm(
     return nnx.LayerNorm(
         width, epsilon=epsilon, use_bias=config.norm_bias, dtype=dtype, rngs=rngs
     )
-
-
-def _fold(key: Array | None, data: int | Array) -> Array | None:
-    return None if key is None else jax.random.fold_in(key, data)

@@ -1,6 +1,7 @@
 """A configuration: a model, a task and a method."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -71,7 +72,8 @@ class Configuration:
 
         Raises:
           ValueError: if it has more stages than the model layers, a batch would hold
-            more examples than there are, or the loss has settings that labels do not.
+            more examples than there are, the warm-up be longer than the training, or the
+            loss have settings that labels do not.
         """
         self.subject.loss(self.recipe)
         make_stages(self.recipe, self.subject.shapes)
@@ -81,6 +83,7 @@ class Configuration:
                 f"batch_size is {size} in the method {self.recipe.name}, but there are "
                 f"{examples} examples to train on; accepted is 1 to {examples}"
             )
+        self.recipe.numbers(self.recipe.steps(math.ceil(examples / size)))
 
     def score(self, logits: np.ndarray) -> float:
         """Score in per cent of the evaluation examples' logits."""

@@ -167,9 +167,11 @@ def bytes_per_seed(subject: Subject, recipe: Recipe) -> int:
     # while it is being summed; Mixout looks back to the initial parameters.
     config, length = subject.config, int(np.max(subject.train.lengths))
     copies = 5 + (recipe.mixout > 0) + (recipe.keep == "best")
+    # Of a batch in parts, the gradient of those before.
+    copies += recipe.accumulate > 1
     wide = 12 * config.hidden_size + 4 * config.intermediate_size
     square = 5 * config.num_attention_heads * length
-    tokens = recipe.batch_size * length
+    tokens = recipe.batch_size // recipe.accumulate * length
     activations = tokens * config.num_hidden_layers * (wide + square)
     width = 2 if subject.dtype == "bfloat16" else 4
     parameters = memory.count_parameters(subject.pretrained)

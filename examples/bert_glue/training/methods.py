@@ -114,7 +114,7 @@ def describe(recipe: Recipe) -> str:
     for name, about in SETTINGS.items():
         value = getattr(recipe, name)
         is_special = value != about.default and name not in ("clipping", "max_norm")
-        if is_special or name in ALWAYS_SHOWN:
+        if recipe.uses(name) and (is_special or name in ALWAYS_SHOWN):
             parts.append(f"{name.replace('_', ' ')} {written(value)}")
     return f"{recipe.label}: {', '.join(parts)}"
 

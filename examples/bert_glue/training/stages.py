@@ -28,15 +28,12 @@ class Stage:
       index: its number, from 0.
       count: how many stages the run has.
       restarts: whether it begins with the initial parameters.
-      epochs_before: number of its first epoch, by which the order of the examples
-        and the noise are drawn. A stage that restarts is a run of its own, from 0.
       takes_apart: whether what it trains is in another form than the parameters.
     """
 
     index: int = 0
     count: int = 1
     restarts: bool = True
-    epochs_before: int = 0
     takes_apart: ClassVar[bool] = False
 
     @property
@@ -172,7 +169,6 @@ def make_stages(recipe: Recipe, params: Params) -> tuple[Stage, ...]:
             index,
             count,
             restarts=restarts,
-            epochs_before=0 if restarts else index * recipe.epochs,
             groups=groups,
         )
         for index in range(count)

@@ -19,6 +19,7 @@ from bert_glue.data.tokenization import Encoded
 from bert_glue.devices.mesh import SINGLE, Placement
 from bert_glue.model import checkpoint as checkpoints
 from bert_glue.model.config import EncoderConfig
+from bert_glue.model.dropout import DropoutKey
 from bert_glue.model.encoder import (
     SequenceClassifier,
     initial_heads,
@@ -39,7 +40,8 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 """What the forward and backward pass can compute in."""
 
 
-@dataclasses.dataclass(frozen=True)
+# Compared by identity: comparing arrays would be no single truth value.
+@dataclasses.dataclass(frozen=True, eq=False)
 class Subject:
     """A model and a task, before a method is chosen.
 
@@ -286,7 +288,7 @@ def make_forward(
         return separate(shapes)[0]
 
     def forward(
-        params: Params, batch: Batch, key: Key[Array, ""] | None
+        params: Params, batch: Batch, key: Key[Array, ""] | DropoutKey | None
     ) -> Float[Array, "batch labels"]:
         model = nnx.merge(structure(_stacks(params)), params)
         inputs = batch.input_ids, batch.token_type_ids, batch.attention_mask
