@@ -43,11 +43,16 @@ class Recipe:
 
     name: str
     summary: str = dataclasses.field(repr=False)
-    clipping: Literal["component", "global", "none"] = setting(
-        "global", "gradient that is clipped: each component's, or all"
+    clipping: Literal["component", "global", "none", "agc", "adagc", "auto"] = setting(
+        "global",
+        "gradient that is clipped: each component's, or all; relative to the norm of "
+        "its parameters (agc), to its own norms before (adagc), to their median (auto)",
     )
     max_norm: float = setting(
-        1.0, "largest norm of a gradient that is clipped", rules.NORM, "clipping"
+        1.0,
+        "largest norm of a gradient that is clipped; relative with agc and adagc",
+        rules.NORM,
+        "clipping",
     )
     learning_rate: float = setting(2e-5, "peak learning rate", rules.POSITIVE)
     batch_size: int = setting(16, "examples in a step")
@@ -100,6 +105,26 @@ class Recipe:
     carry_optimizer: bool = setting(
         False, "let optimizer and schedule go on over all stages", needs="unfreeze"
     )
+    layer_decay: float = setting(
+        1.0, "factor of the learning rate from a layer to the one below", rules.ABOVE_ZERO
+    )
+    reinit_layers: int = setting(
+        0, "top layers that are drawn anew, and the pooler with them", rules.COUNT
+    )
+    noisytune: float = setting(
+        0.0,
+        "noise on the pretrained weights, in standard deviations of each matrix",
+        rules.FROM_ZERO,
+    )
+    l2_sp: float = setting(
+        0.0,
+        "decoupled decay towards the initial weights; weight decay is then the "
+        "classifier's",
+        rules.FROM_ZERO,
+    )
+    child_tuning: float = setting(
+        1.0, "share of a gradient's entries that a step keeps", rules.ABOVE_ZERO
+    )
     changed: tuple[str, ...] = dataclasses.field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -126,7 +151,12 @@ class Recipe:
     def uses(self, name: str) -> bool:
         """Whether a setting has an effect beside the others."""
         needed = SETTINGS[name].needs
-        return needed is None or getattr(self, needed) not in (None, 0, "none")
+        return needed is None or getattr(self, needed) not in (None, 0, "none", "auto")
+
+    @property
+    def clips_components(self) -> bool:
+        """Whether each component is clipped on its own."""
+        return self.clipping not in ("global", "none")
 
     def replace(self, **settings: Any) -> "Recipe":
         """A variant, whose label names what is different about it.
@@ -197,14 +227,10 @@ class Recipe:
             b2=self.b2,
             eps=self.eps,
             weight_decay=self.weight_decay,
-            max_norm=self.max_norm if self.clipping == "global" else None,
+            max_norm=self.max_norm if own_clip is None else None,
             bias_correction=self.bias_correction,
+            mask=_is_decayed_classifier if self.l2_sp else None,
         )
-        if self.clipping != "component":
-            return adamw
-        components = layer_components(first_layer)
-        clip = cwgnc_jax.clip_by_component_norm(self.max_norm, components)
-        return optax.chain(clip, adamw)
 
     def make_transform(self) -> "Transform | None":
         """What the forward pass of a training step makes of the parameters.
