@@ -106,7 +106,9 @@ class Recipe:
         False, "let optimizer and schedule go on over all stages", needs="unfreeze"
     )
     layer_decay: float = setting(
-        1.0, "factor of the learning rate from a layer to the one below", rules.ABOVE_ZERO
+        1.0,
+        "factor of the learning rate from a layer to the one below",
+        rules.ABOVE_ZERO,
     )
     reinit_layers: int = setting(
         0, "top layers that are drawn anew, and the pooler with them", rules.COUNT
@@ -141,6 +143,11 @@ class Recipe:
                     f"{written(getattr(self, needed))}; set {needed}, too "
                     f"({SETTINGS[needed].rule.accepted})"
                 )
+        if self.l2_sp and self.unfreeze == "gu" and not self.carry_optimizer:
+            raise ValueError(
+                f"l2_sp of the method {self.name} would draw the weights of each stage "
+                "to those that it begins with; set carry_optimizer=true, too"
+            )
 
     @property
     def label(self) -> str:
@@ -203,7 +210,7 @@ class Recipe:
     def make_optimizer(
         self, steps: int, first_layer: int = 0
     ) -> "optax.GradientTransformation":
-        """AdamW after the clipping that the recipe asks for: all methods of the paper.
+        """AdamW after the clipping that the recipe asks for, with what goes between.
 
         Args:
           steps: number of steps that the schedule is for.
@@ -215,22 +222,92 @@ class Recipe:
         import optax
 
         import cwgnc_jax
-        from bert_glue.model.bert import layer_components
         from cwgnc_jax import contrib
 
         schedule = contrib.warmup_linear_decay_schedule
         if self.schedule == "bert":
             schedule = contrib.bert_linear_decay_schedule
-        adamw = contrib.bert_adamw(
-            schedule(self.learning_rate, self.warmup_steps(steps), steps),
-            b1=self.b1,
-            b2=self.b2,
-            eps=self.eps,
-            weight_decay=self.weight_decay,
-            max_norm=self.max_norm if own_clip is None else None,
-            bias_correction=self.bias_correction,
-            mask=_is_decayed_classifier if self.l2_sp else None,
+        rate = schedule(self.learning_rate, self.warmup_steps(steps), steps)
+        adam = (
+            optax.scale_by_adam if self.bias_correction else contrib.scale_by_bert_adam
         )
+        off, decayed = optax.identity(), cwgnc_jax.decay_mask
+        towards_initial = off
+        if self.l2_sp:
+            decayed = functools.partial(_decayed, of_classifier=True)
+            pretrained = functools.partial(_decayed, of_classifier=False)
+            towards_initial = contrib.decay_towards_pretrained(
+                self.l2_sp, mask=pretrained
+            )
+        return optax.chain(
+            self._make_clip(self.max_norm, first_layer),
+            contrib.child_tuning(self.child_tuning) if self.child_tuning < 1 else off,
+            adam(self.b1, self.b2, self.eps),
+            optax.add_decayed_weights(self.weight_decay, decayed),
+            towards_initial,
+            optax.scale_by_learning_rate(rate),
+            # Last, for it scales the decay of weights as well.
+            contrib.scale_by_layer_decay(self.layer_decay)
+            if self.layer_decay < 1
+            else off,
+        )
+
+    def _make_clip(
+        self, max_norm: "jax.typing.ArrayLike", first_layer: int
+    ) -> "optax.GradientTransformation":
+        import optax
+
+        import cwgnc_jax
+        from bert_glue.model.bert import layer_components
+        from cwgnc_jax import contrib
+
+        components = layer_components(first_layer)
+        match self.clipping:
+            case "none":
+                return optax.identity()
+            case "global":
+                components = cwgnc_jax.whole_tree
+            case "agc":
+                return contrib.adaptive_clip_by_component_norm(
+                    max_norm, components=components
+                )
+            case "adagc":
+                return contrib.adagc(max_norm, components=components)
+            case "auto":
+                return contrib.autoclip_by_component_norm(components=components)
+        return cwgnc_jax.clip_by_component_norm(max_norm, components)
+
+    def make_start(
+        self, stddev: float
+    ) -> "Callable[[optax.Params, jax.Array], optax.Params] | None":
+        """What becomes of the pretrained parameters before a run.
+
+        Args:
+          stddev: standard deviation of weights that are drawn anew.
+
+        Returns:
+          A function of them and a seed's key: NoisyTune, top layers drawn anew. None
+          if they are used as they are.
+        """
+        if not (self.noisytune or self.reinit_layers):
+            return None
+
+        def start(params: "optax.Params", key: "jax.Array") -> "optax.Params":
+            from bert_glue.model.bert import layer_components
+            from cwgnc_jax import contrib
+
+            if self.noisytune:
+                params = contrib.noisytune(
+                    params, key, self.noisytune, layer_components()
+                )
+            if self.reinit_layers:
+                # What is drawn replaces the noise: the same key serves both.
+                params = contrib.reinitialize_layers(
+                    params, key, self.reinit_layers, stddev=stddev
+                )
+            return params
+
+        return start
 
     def make_transform(self) -> "Transform | None":
         """What the forward pass of a training step makes of the parameters.
@@ -256,6 +333,21 @@ SETTINGS = settings_of(Recipe)
 
 # Whatever their values.
 _RECORDED = [*SETTINGS][: [*SETTINGS].index("bias_correction")]
+
+
+def _decayed(params: "optax.Params", of_classifier: bool) -> "optax.Params":
+    """Marks the weights to decay of the classifier, or all others."""
+    import jax
+
+    import cwgnc_jax
+
+    return {
+        name: jax.tree.map(
+            lambda mark, here=(name == "classifier") == of_classifier: mark and here,
+            marks,
+        )
+        for name, marks in cwgnc_jax.decay_mask(params).items()
+    }
 
 
 def refusal(method: str, name: str, value: Any) -> str:

@@ -160,7 +160,7 @@ class Trainer:
         if self.recording:
             shapes = jax.eval_shape(workload.init, workload.pretrained, root_key(0))
             self.component_names = self.stage.component_names(shapes)
-            if recipe.clipping != "component":
+            if not recipe.clips_components:
                 # A clipping that leaves all components alone: it records norms only.
                 components = layer_components(self.stage.first_layer)
                 record = cwgnc_jax.clip_by_component_norm([(".*", None)], components)
@@ -324,7 +324,8 @@ class Trainer:
             number = epoch * self.steps_per_epoch + at
             losses, gradients = self._gradients(state, keys, number, rows, data)
             gradients = self.placement.state(gradients)
-            state = self.placement.state(over_seeds(self._update, state, gradients))
+            state = over_seeds(self._update, state, gradients, keys)
+            state = self.placement.state(state)
             entry = TrainLog(losses)
             if self.component_names:
                 clip = cwgnc_jax.get_clip_state(state.opt_state, self._recorded_by)
@@ -380,9 +381,17 @@ class Trainer:
         # What only fills up the last batch has the weight 0.
         return jnp.sum(losses * batch.weights) / jnp.sum(batch.weights)
 
-    def _update(self, state: TrainState, gradients: Params) -> TrainState:
+    def _update(
+        self, state: TrainState, gradients: Params, key: Key[Array, ""]
+    ) -> TrainState:
+        extra = {}
+        if self.recipe.child_tuning < 1:
+            # No step, whose number the loss folds in, is that high; it counts its own.
+            extra["key"] = jax.random.fold_in(
+                key, np.uint32(2**32 - 1 - self.stage.index)
+            )
         updates, opt_state = self._optimizer.update(
-            gradients, state.opt_state, state.params
+            gradients, state.opt_state, state.params, **extra
         )
         params = optax.apply_updates(state.params, updates)
         return state._replace(params=params, opt_state=opt_state)
