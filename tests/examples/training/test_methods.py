@@ -38,6 +38,11 @@ ADAMW = {
     "freezing": "split",
     "stages": None,
     "carry_optimizer": False,
+    "layer_decay": 1.0,
+    "reinit_layers": 0,
+    "noisytune": 0.0,
+    "l2_sp": 0.0,
+    "child_tuning": 1.0,
 }
 DIFFERENT = {
     "cwgnc": {"clipping": "component", "max_norm": 0.05, "epochs": 5},
@@ -50,6 +55,16 @@ DIFFERENT = {
         "evaluations_per_epoch": 3,
         "segment_ids": False,
     },
+    "no-clipping": {"clipping": "none"},
+    "agc": {"clipping": "agc", "max_norm": 0.01},
+    "adagc": {"clipping": "adagc", "max_norm": 1.05},
+    "auto": {"clipping": "auto", "epochs": 5},
+    # The released commands of Zhang et al.
+    "llrd": {"batch_size": 32, "weight_decay": 0.0, "layer_decay": 0.95},
+    "reinit": {"batch_size": 32, "weight_decay": 0.0, "reinit_layers": 1},
+    "l2-sp": {"batch_size": 32, "l2_sp": 1e-3},
+    "child-tuning": {"child_tuning": 0.3},
+    "noisytune": {"noisytune": 0.15},
     "full": {},
     "gu": {"unfreeze": "gu"},
     "gu-restart": {"unfreeze": "restart"},
