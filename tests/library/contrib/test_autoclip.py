@@ -80,7 +80,8 @@ def test_scales_do_not_change_with_the_scale_of_the_gradients(norms, power):
     # A power of two: even the rounding is the same.
     other, _, _ = run(gradients * jnp.float32(2.0**power))
     np.testing.assert_array_equal(scales, other)
-    assert (scales <= 1).all() and (scales > 0).all()
+    assert (scales <= 1).all()
+    assert (scales > 0).all()
 
 
 @settings(max_examples=25, deadline=None)

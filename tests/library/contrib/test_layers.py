@@ -162,7 +162,7 @@ def test_errors_of_layers(layers, error, message):
 
 
 def test_errors_of_decay():
-    with pytest.raises(ValueError, match="decay must be from 0 to 1, got 2.6"):
+    with pytest.raises(ValueError, match="decay must be from 0 to 1, got"):
         contrib.scale_by_layer_decay(2.6)
     tx = contrib.scale_by_layer_decay(0.5)
     with pytest.raises(ValueError, match="layers must say which nodes are layers"):

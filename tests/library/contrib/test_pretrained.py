@@ -24,7 +24,7 @@ def make_params(seed):
 def released(pretrained, steps):
     """``PriorWD`` around AdamW: first the pull, then Adam's step; in float64."""
     params = {name: leaf.astype("d") for name, leaf in pretrained.items()}
-    moments = {name: (0.0, 0.0) for name in params}
+    moments = dict.fromkeys(params, (0.0, 0.0))
     for step in range(1, steps + 1):
         gradients = {name: np.cos(3 * leaf) for name, leaf in params.items()}
         for name, gradient in gradients.items():
