@@ -8,6 +8,9 @@ import subprocess
 import sys
 
 import pytest
+from bert_glue.training.methods import METHODS
+
+from cwgnc_jax import contrib
 
 PROJECT = pathlib.Path(__file__).parents[1]
 # What the test reads of a page's names once its code has run.
@@ -58,3 +61,20 @@ def test_a_loop_learns_and_names_its_norms(page, tmp_path):
     assert accuracy > 0.85
     assert sorted(norms) == names == NAMES[page]
     assert all(0 < norm < 1 for norm in norms.values())
+
+
+def test_methods_to_compare_with_fit_together_and_are_there():
+    text = (PROJECT / "docs" / "baselines.md").read_text()
+    names: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        exec(block, names)
+    params, gradients = names["params"], names["pretrained"]
+    updates, _ = names["optimizer"].update(gradients, names["opt_state"], params)
+    assert updates["layers"]["kernel"].shape == (3, 4, 4)
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| ")]
+    functions, recipes = (
+        {name for row in rows[1:] for name in re.findall(r"`(.*?)`", row[column])}
+        for column in (2, 3)
+    )
+    assert functions <= {*contrib.__all__}
+    assert recipes <= {*METHODS}
