@@ -12,6 +12,9 @@ import finetune_glue
 import pandas
 import pytest
 import tiny_bert
+from bert_glue.training.methods import METHODS
+
+from cwgnc_jax import contrib
 
 PROJECT = pathlib.Path(__file__).parents[1]
 # What the test reads of a page's names once its code has run.
@@ -90,3 +93,20 @@ def test_answers_to_own_texts_take_two_commands(tmp_path, monkeypatch):
     assert found[names].sum(axis=1).tolist() == pytest.approx([1.0] * 5, abs=4e-6)
     most = found[names].idxmax(axis=1).str.removeprefix("probability_").astype(int)
     assert most.tolist() == found["prediction"].tolist()
+
+
+def test_methods_to_compare_with_fit_together_and_are_there():
+    text = (PROJECT / "docs" / "baselines.md").read_text()
+    names: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        exec(block, names)
+    params, gradients = names["params"], names["pretrained"]
+    updates, _ = names["optimizer"].update(gradients, names["opt_state"], params)
+    assert updates["layers"]["kernel"].shape == (3, 4, 4)
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| ")]
+    functions, recipes = (
+        {name for row in rows[1:] for name in re.findall(r"`(.*?)`", row[column])}
+        for column in (2, 3)
+    )
+    assert functions <= {*contrib.__all__}
+    assert recipes <= {*METHODS}

@@ -120,10 +120,11 @@ def why_idle(recipe: Recipe, name: str, value: Any) -> str:
     """
     if name in recipe.changed:
         return f"its own is {written(getattr(recipe, name))}"
-    if name == "max_norm" and recipe.clipping == "global":
+    others = {"global": "the global norm", "agc": "a ratio", "adagc": "a ratio"}
+    if name == "max_norm" and recipe.clipping in others:
         # Another quantity than the norm of a component, of another size.
         given = f"{recipe.label}:max_norm={written(value)}"
-        return f"it clips the global norm, which {given} sets"
+        return f"it clips {others[recipe.clipping]}, which {given} sets"
     if recipe.uses(name):
         return ""
     if other := SETTINGS[name].unless:

@@ -72,8 +72,8 @@ class Configuration:
 
         Raises:
           ValueError: if it has more stages than the model layers, a batch would hold
-            more examples than there are, the warm-up be longer than the training, or the
-            loss have settings that labels do not.
+            more examples than there are, the warm-up be longer than the training, or
+            the loss have settings that labels do not.
         """
         self.subject.loss(self.recipe)
         make_stages(self.recipe, self.subject.shapes)

@@ -110,7 +110,7 @@ class Subject:
 
         return Workload(
             forward=self.forward(recipe.dropout, placement),
-            init=self.init(),
+            init=self.init(recipe),
             pretrained=placement.params(self.pretrained),
             train=lay(self.train),
             evaluation=lay(self.evaluation),
@@ -156,9 +156,17 @@ class Subject:
             config, self.task.num_labels, self.dtype, self.remat, placement
         )
 
-    def init(self) -> Init:
-        """A function of the pretrained parameters and a key: a seed's initial ones."""
-        return make_init(self.config, self.task.num_labels, self.fresh)
+    def init(self, recipe: Recipe | None = None) -> Init:
+        """A function of the pretrained parameters and a key: a seed's initial ones.
+
+        Args:
+          recipe: a method that may change the pretrained parameters first.
+        """
+        init = make_init(self.config, self.task.num_labels, self.fresh)
+        start = recipe and recipe.make_start(self.config.initializer_range)
+        if start is None:
+            return init
+        return lambda pretrained, key: init(start(pretrained, key), key)
 
     @property
     def shapes(self) -> Params:

@@ -168,7 +168,7 @@ class Trainer:
             shapes = jax.eval_shape(workload.init, workload.pretrained, root_key(0))
             self.component_names = self.stage.component_names(shapes)
         # The optimizer may clip by the global norm, which is a component as well.
-        recorded = self.recording and recipe.clipping != "component"
+        recorded = self.recording and not recipe.clips_components
         self._recorded_by = "record" if recorded else None
 
         bucket_of = None
@@ -392,7 +392,7 @@ class Trainer:
                 state, keys, number, rows, numbers, data
             )
             gradients = self.placement.state(gradients)
-            state = over_seeds(self._update, state, gradients, numbers)
+            state = over_seeds(self._update, state, gradients, keys, numbers)
             state = self.placement.state(state)
             entry = TrainLog(losses)
             if self.component_names:
@@ -482,11 +482,23 @@ class Trainer:
         return jnp.sum(losses * batch.weights)
 
     def _update(
-        self, state: TrainState, gradients: Params, numbers: Numbers
+        self,
+        state: TrainState,
+        gradients: Params,
+        key: Key[Array, ""],
+        numbers: Numbers,
     ) -> TrainState:
         optimizer = self._wrap(
             self.recipe.make_optimizer(numbers, self.stage.first_layer)
         )
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        extra = {}
+        if self.recipe.child_tuning < 1:
+            # No step, whose number the loss folds in, is that high; it counts its own.
+            extra["key"] = jax.random.fold_in(
+                key, np.uint32(2**32 - 1 - self.stage.index)
+            )
+        updates, opt_state = optimizer.update(
+            gradients, state.opt_state, state.params, **extra
+        )
         params = optax.apply_updates(state.params, updates)
         return state._replace(params=params, opt_state=opt_state)
