@@ -11,7 +11,13 @@ from bert_glue.data import batching
 from bert_glue.devices import memory, mesh, processes
 from bert_glue.devices.mesh import Placement
 from bert_glue.study.configuration import Configuration
-from bert_glue.study.plan import Plan, bytes_per_seed, largest_group, plan_groups
+from bert_glue.study.plan import (
+    Plan,
+    as_wanted,
+    bytes_per_seed,
+    largest_group,
+    plan_groups,
+)
 from bert_glue.training.stages import make_stages
 from bert_glue.training.subjects import Subject
 from bert_glue.training.trainer import Trainer, Workload
@@ -153,7 +159,7 @@ class Programs:
                 places=places,
             )
         if self.wanted is not None:
-            return Plan(min(self.wanted, self.seeds), "as asked for")
+            return as_wanted(self.wanted, self.seeds)
         reason = "at most: the compiled program will tell how many fit"
         return Plan(self.seeds, reason)
 
