@@ -223,7 +223,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_done_twice(
     done = records_of(killed)
     assert 1 <= len(done) <= 4
     # Again at any moment; kill_study.py does it twenty times.
-    kill_study.kill(command, env, random.uniform(0, 6))
+    kill_study.kill(kill_study.start(command, env), random.uniform(0, 6))
     result = subprocess.run(
         command, env=env, capture_output=True, text=True, check=True
     )
