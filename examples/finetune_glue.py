@@ -1,4 +1,4 @@
-"""Fine-tunes a BERT with many seeds of one or several methods, and compares them.
+"""Fine-tunes an encoder with many seeds of one or several methods, and compares them.
 
 The result is a row of the paper's Table 1 for each method: standard deviation, mean and
 best of the scores, and how many runs failed. Without options it does so on a small BERT
