@@ -36,6 +36,10 @@ WRITTEN = {
     "freezing": ("labels", "labels"),
     "stages": ("2", 2),
     "carry_optimizer": (None, True),
+    "max_steps": ("100", 100),
+    "warmup_steps": ("0", 0),
+    "accumulate": ("4", 4),
+    "patience": ("2", 2),
 }
 
 
