@@ -123,11 +123,6 @@ class Trainer:
       order: given the keys of the order and the number of an epoch, its batches, as
         :func:`seeds.epoch_order` gives them.
       new_log: makes an empty log of an epoch.
-      train: takes some steps of an epoch. Given state, log, keys of the noise of shape
-        (seeds,), the epoch's batches from ``order``, its number, the first step and the
-        one to stop before, counted within the epoch, it gives the new state and the log
-        filled in up to there. The state and the log given are used up.
-      numbers: the recipe's numbers, each of shape (seeds,).
       steps_per_epoch: batches in an epoch, the last one perhaps not full.
       steps: all steps of the stage.
       epochs: those that it takes, the last one perhaps not whole.
@@ -223,19 +218,41 @@ class Trainer:
         # An optimizer that goes on from stage to stage has one schedule for all.
         stages = self.stage.count if recipe.carry_optimizer else 1
         numbers = recipe.numbers(stages * self.steps)
-        self.numbers = self.placement.rows(
-            Numbers(
-                *(
-                    jnp.full(self.group_size, value, jnp.result_type(type(value)))
-                    for value in numbers
-                )
+        self.numbers = Numbers(
+            *(
+                jnp.full(self.group_size, value, jnp.result_type(type(value)))
+                for value in numbers
             )
         )
-        # Arguments of the program: constants would be compiled into it.
-        self.train = functools.partial(
-            self._train, numbers=self.numbers, data=self.workload.train
-        )
         return numbers
+
+    def train(
+        self,
+        state: TrainState,
+        log: TrainLog,
+        keys: Key[Array, "seeds"],
+        order: Int[Array, "seeds steps batch"],
+        *bounds: int,
+    ) -> Carry:
+        """Takes some steps of an epoch.
+
+        Args:
+          state: of the group; it is used up.
+          log: of the epoch, filled in up to the first step; it is used up.
+          keys: of the noise, shape (seeds,).
+          order: the epoch's batches, from ``order``.
+          *bounds: number of the epoch, the first step and the one to stop before,
+            counted within the epoch.
+
+        Returns:
+          The new state, and the log filled in up to there.
+        """
+        # Arguments of the program: constants would be compiled into it.
+        named = {
+            "numbers": self.placement.rows(self.numbers),
+            "data": self.workload.train,
+        }
+        return self._train(state, log, keys, order, *bounds, **named)
 
     def compile(self) -> int:
         """Compiles the programs, so that no time of a run goes into that.
