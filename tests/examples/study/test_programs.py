@@ -110,7 +110,7 @@ def test_losses_are_those_of_numbers_that_were_constants():
     assert list(recorded) == first_losses.LABELS.split(",")
     for label, expected in recorded.items():
         # 1 - 0.999 in float32 is off by 1.3e-5, which devlin's uncorrected moments
-        # pass on to each step: 1e-5 of losses after 20 steps; 2e-6 elsewhere.
+        # pass on to each step: losses were 1e-5 apart after 20 steps, others' 2e-6.
         np.testing.assert_allclose(
             first_losses.first_losses(subject, label), expected, rtol=0, atol=3e-5
         )

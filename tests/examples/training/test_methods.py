@@ -38,6 +38,10 @@ ADAMW = {
     "freezing": "split",
     "stages": None,
     "carry_optimizer": False,
+    "max_steps": None,
+    "warmup_steps": None,
+    "accumulate": 1,
+    "patience": None,
 }
 DIFFERENT = {
     "cwgnc": {"clipping": "component", "max_norm": 0.05, "epochs": 5},
