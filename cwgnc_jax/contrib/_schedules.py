@@ -60,7 +60,8 @@ def warmup_linear_decay_schedule(
     def schedule(step: jax.typing.ArrayLike) -> jax.Array:
         left = jnp.maximum(total_steps - jnp.asarray(step), 0)
         # A decay over no steps is at its end at once.
-        decay = peak_value * (left / jnp.maximum(total_steps - warmup_steps, 1))
+        falling = jnp.asarray(total_steps) - jnp.asarray(warmup_steps)
+        decay = peak_value * (left / jnp.maximum(falling, 1))
         return jnp.where(jnp.asarray(step) < warmup_steps, warmup(step), decay)
 
     return schedule

@@ -162,9 +162,9 @@ class RangeComparison:
 
     def __str__(self) -> str:
         words = [
-            f"{name} is {found}"
+            f"{name} has {found}"
             if np.isnan(found.best)
-            else f"{name} works {_span(found)}"
+            else f"{name} works {found.span}"
             for name, found in zip(self.names, self.ranges, strict=True)
         ]
         first, second = (found.octaves for found in self.ranges)

@@ -220,7 +220,15 @@ def make_trainers(
         while len(_COMPILED) >= (_MOST_KEPT if mesh.on_cpu() else _MOST_ON_DEVICES):
             del _COMPILED[next(iter(_COMPILED))]
         trainers: list[Trainer] = []
-        workload = subject.workload(recipe, placement)
+        # Groups of other sizes share what lies on the devices.
+        workload = next(
+            (
+                trainers[0].workload
+                for other, trainers in _COMPILED.items()
+                if other._replace(group_size=group_size) == key
+            ),
+            None,
+        ) or subject.workload(recipe, placement)
         for stage in make_stages(recipe, subject.shapes):
             trainer = Trainer(
                 workload,

@@ -256,7 +256,8 @@ class Trainer:
             "numbers": self.placement.rows(self.numbers),
             "data": self.workload.train,
         }
-        return self._train(state, log, keys, order, *bounds, **named)
+        epoch, start, stop = bounds
+        return self._train(state, log, keys, order, epoch, start, stop, **named)
 
     def compile(self) -> int:
         """Compiles the programs, so that no time of a run goes into that.
@@ -484,12 +485,13 @@ class Trainer:
         params: Params,
         state: TrainState,
         batch: Batch,
-        dropout_key: Key[Array, ""] | DropoutKey,
+        key: Key[Array, ""],
         transform_key: Key[Array, ""],
         numbers: Numbers,
     ) -> Float[Array, ""]:
+        dropout_key = key
         if self.recipe.dropout:
-            dropout_key = DropoutKey(dropout_key, jnp.asarray(numbers.dropout))
+            dropout_key = DropoutKey(key, jnp.asarray(numbers.dropout))
         if transform := self.recipe.make_transform(numbers):
             assert state.initial is not None  # kept wherever there is a transform
             params = transform(params, state.initial, transform_key)

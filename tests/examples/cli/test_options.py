@@ -38,6 +38,10 @@ WRITTEN = {
     "carry_optimizer": (None, True),
     "class_weights": ("balanced", "balanced"),
     "label_smoothing": ("0.1", 0.1),
+    "max_steps": ("100", 100),
+    "warmup_steps": ("0", 0),
+    "accumulate": ("4", 4),
+    "patience": ("2", 2),
 }
 
 

@@ -1,10 +1,14 @@
 """Seeds side by side: planned by compiled memory, halved when that is short."""
 
 import dataclasses
+import json
+import pathlib
 import types
 
 import finetune_glue
+import first_losses
 import jax
+import numpy as np
 import pytest
 import tiny_bert
 from bert_glue.data import load
@@ -20,6 +24,8 @@ from bert_glue.training import subjects
 from bert_glue.training.methods import METHODS
 from bert_glue.training.seeds import Seed
 from bert_glue.training.trainer import Trainer
+
+DATA = pathlib.Path(__file__).parents[2] / "data"
 
 RECIPE = METHODS["cwgnc"].replace(batch_size=8, epochs=1, dropout=0.0)
 
@@ -93,6 +99,21 @@ def test_programs_are_kept_for_recipes_that_differ_in_numbers(
     assert len(programs._COMPILED) == 1
     programs.release()
     assert not programs._COMPILED
+
+
+@pytest.mark.cpu
+@pytest.mark.slow
+def test_losses_are_those_of_numbers_that_were_constants():
+    """Recorded before numbers became arguments; the first four share a program."""
+    recorded = json.loads((DATA / "first_losses.json").read_text())
+    subject = first_losses.load()
+    assert list(recorded) == first_losses.LABELS.split(",")
+    for label, expected in recorded.items():
+        # 1 - 0.999 in float32 is off by 1.3e-5, which devlin's uncorrected moments
+        # pass on to each step: losses were 1e-5 apart after 20 steps, others' 2e-6.
+        np.testing.assert_allclose(
+            first_losses.first_losses(subject, label), expected, rtol=0, atol=3e-5
+        )
 
 
 class Machine:

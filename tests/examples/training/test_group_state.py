@@ -124,7 +124,7 @@ def test_a_run_that_gets_no_better_stops_for_itself(trainers):
         group.state = group.state._replace(params=params_of(value))
         group.evaluate(MIDDLE, lambda logits, left=left: next(left))
         ends.append(group.is_over)
-    left = iter([90, 60])
+    group.since, left = 0, iter([90, 60])
     group.state = group.state._replace(params=params_of(4.0))
     group.evaluate(MIDDLE, lambda logits: next(left))
     assert [*ends, group.is_over] == [False, False, False, True]

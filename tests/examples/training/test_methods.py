@@ -45,6 +45,10 @@ ADAMW = {
     "noisytune": 0.0,
     "l2_sp": 0.0,
     "child_tuning": 1.0,
+    "max_steps": None,
+    "warmup_steps": None,
+    "accumulate": 1,
+    "patience": None,
 }
 DIFFERENT = {
     "cwgnc": {"clipping": "component", "max_norm": 0.05, "epochs": 5},

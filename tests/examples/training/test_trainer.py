@@ -1,5 +1,4 @@
 import copy
-import functools
 import itertools
 import math
 
@@ -267,7 +266,7 @@ def test_settings_may_lie_beside_each_other(single, triple):
         *(single.with_recipe(recipe).numbers for recipe in recipes),
     )
     mixed = copy.copy(triple)
-    mixed.train = functools.partial(triple.train, numbers=numbers)
+    mixed.numbers = numbers
     group, losses = trained(mixed, seeds_of(1, 1, 2))
     for row, (recipe, seed) in enumerate(zip(recipes, (1, 1, 2), strict=True)):
         alone, loss = trained(single.with_recipe(recipe), seeds_of(seed))
