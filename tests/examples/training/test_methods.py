@@ -49,6 +49,8 @@ ADAMW = {
     "warmup_steps": None,
     "accumulate": 1,
     "patience": None,
+    "class_weights": None,
+    "label_smoothing": 0.0,
 }
 DIFFERENT = {
     "cwgnc": {"clipping": "component", "max_norm": 0.05, "epochs": 5},
