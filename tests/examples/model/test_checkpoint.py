@@ -526,11 +526,11 @@ def test_labels_and_kind_are_saved(tmp_path, folder, params):
     checkpoint.save(tmp_path / "one", CONFIG, classifier(1))
     config = json.loads((tmp_path / "one" / "config.json").read_text())
     assert config["problem_type"] == "regression"
+    assert config["id2label"] == {"0": "LABEL_0"}
     several = "multi_label_classification"
     checkpoint.save(tmp_path / "some", CONFIG, classifier(2), problem_type=several)
     config = json.loads((tmp_path / "some" / "config.json").read_text())
     assert config["problem_type"] == several
-    assert config["id2label"] == {"0": "LABEL_0"}
 
 
 def test_real_encoder_is_used_whole(shared_dir):

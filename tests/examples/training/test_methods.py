@@ -38,6 +38,8 @@ ADAMW = {
     "freezing": "split",
     "stages": None,
     "carry_optimizer": False,
+    "class_weights": None,
+    "label_smoothing": 0.0,
 }
 DIFFERENT = {
     "cwgnc": {"clipping": "component", "max_norm": 0.05, "epochs": 5},
