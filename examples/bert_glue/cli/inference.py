@@ -4,6 +4,7 @@ It imports JAX, and is itself imported once the command line is known to be righ
 """
 
 import argparse
+import dataclasses
 import pathlib
 from collections.abc import Iterator
 
@@ -47,23 +48,21 @@ def run(parser: Parser, options: argparse.Namespace) -> int:
         )
         task, to_score = _read_task(options, model)
         classifier = model.classifier(task, options.max_length, options.dtype)
-        scored = None if to_score is None else classifier.encode(to_score)
+        to_predict = None
         if options.predict is not None:
             to_predict = load.read_further(
                 options.predict, task, reading(options), labelled=False
             )
-            asked = classifier.encode(to_predict)
-    if to_score is not None and scored is not None:
-        say(_about(options, classifier, to_score))
-        for note in _notes(to_score, scored, classifier):
-            say(note)
-        say(aligned([*_scores(task, classifier.logits(scored.data), to_score)]))
-    if options.predict is not None:
-        for note in _notes(to_predict, asked, classifier):
-            say(note)
-        logits = classifier.logits(asked.data)
+        scored = _Question.of(classifier, to_score)
+        asked = _Question.of(classifier, to_predict)
+    if scored is not None:
+        say(_about(options, task, scored.examples))
+        logits = scored.answer()
+        say(aligned([*_scores(task, logits, scored.examples)]))
+    if asked is not None:
+        logits = asked.answer()
         with errors_in_one_line(parser, RecordsError):
-            path = write_predictions(options, task, to_predict, logits)
+            path = write_predictions(options, task, asked.examples, logits)
         say(f"predictions for {options.predict}: {path}")
     return 0
 
@@ -120,10 +119,37 @@ def _read_task(
     return data.task, data.evaluation.take(options.max_eval_examples)
 
 
-def _about(
-    options: argparse.Namespace, classifier: Classifier, examples: Examples
-) -> str:
-    task = classifier.task
+@dataclasses.dataclass(frozen=True)
+class _Question:
+    """Examples for a model, tokenised before it computes anything."""
+
+    classifier: Classifier
+    examples: Examples
+    encoded: Encoded
+
+    @classmethod
+    def of(
+        cls, classifier: Classifier, examples: Examples | None
+    ) -> "_Question | None":
+        """The examples, if there are any to ask."""
+        if examples is None:
+            return None
+        return cls(classifier, examples, classifier.encode(examples))
+
+    def answer(self) -> NDArray[np.float32]:
+        """The model's outputs; says what the user should know of the examples."""
+        for note in self.examples.notes:
+            say(f"note: {note}")
+        if self.encoded.truncated_share:
+            say(
+                f"note: {self.encoded.truncated_share:.1%} of the examples are cut to "
+                f"{self.classifier.max_length} tokens; the longest has "
+                f"{self.encoded.longest}"
+            )
+        return self.classifier.logits(self.encoded.data)
+
+
+def _about(options: argparse.Namespace, task: Task, examples: Examples) -> str:
     kind = f"{len(task.labels)} classes: {listed(task.labels, most=8)}"
     source = options.eval_file or options.dataset or task.name
     return (
@@ -132,40 +158,29 @@ def _about(
     )
 
 
-def _notes(
-    examples: Examples, encoded: Encoded, classifier: Classifier
-) -> Iterator[str]:
-    yield from (f"note: {note}" for note in examples.notes)
-    if encoded.truncated_share:
-        yield (
-            f"note: {encoded.truncated_share:.1%} of the examples are cut to "
-            f"{classifier.max_length} tokens; the longest has {encoded.longest}"
-        )
-
-
 def _scores(
     task: Task, logits: NDArray[np.float32], examples: Examples
 ) -> Iterator[dict[str, str]]:
     """A line for each metric that fits the labels, the task's own first."""
-    assert examples.labels is not None
+    labels = np.asarray(examples.labels)
     for name in dict.fromkeys([task.metric, *METRICS]):
         about = METRICS[name]
-        is_named = name == task.metric or (task.num_labels == 2 and task.positive == 1)
-        if task.problem_type not in about.problems:
+        # F1 is of one of two classes, or of the one that the user names.
+        has_class = task.num_labels == 2 and not task.is_multi_label
+        is_left_out = about.of_one_class and not has_class and name != task.metric
+        if task.problem_type not in about.problems or is_left_out:
             continue
-        if about.of_one_class and not (is_named and not task.is_multi_label):
-            continue
+        score = outputs.score(task, logits, labels, name)
+        constant = metrics.constant_score(name, labels, task.positive)
         positive = task.labels[task.positive] if about.of_one_class else None
-        constant = metrics.constant_score(name, examples.labels, task.positive)
+        words = {
+            "metric": name,
+            "task": task.name,
+            "problem_type": task.problem_type,
+            "positive_class": positive,
+        }
         yield {
-            "": metric_name(
-                {
-                    "metric": name,
-                    "task": task.name,
-                    "problem_type": task.problem_type,
-                    "positive_class": positive,
-                }
-            ),
-            "score": f"{outputs.score(task, logits, examples.labels, name):.2f}",
+            "": metric_name(words),
+            "score": f"{score:.2f}",
             "best constant answer": f"{constant:.2f}",
         }
