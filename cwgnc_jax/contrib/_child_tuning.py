@@ -52,6 +52,10 @@ def child_tuning(
       ValueError: if a concrete ``reserve`` is out of its range.
       TypeError: if ``reserve`` is not a number.
 
+    Notes:
+      ``optax.inject_hyperparams`` makes a number of a seed: name it,
+      ``static_args=("key",)``.
+
     Examples:
       >>> import jax.numpy as jnp
       >>> from cwgnc_jax.contrib import child_tuning

@@ -243,7 +243,11 @@ class TestGetClipState:
         np.testing.assert_array_equal(found.scales, np.ones(4))
 
     def test_of_adaptive_clipping(self):
-        for tx in (contrib.adagc(), contrib.adaptive_clip_by_component_norm()):
+        for tx in (
+            contrib.adagc(),
+            contrib.adaptive_clip_by_component_norm(),
+            contrib.autoclip_by_component_norm(),
+        ):
             found = cwgnc_jax.get_clip_state(optax.chain(tx).init(PARAMS))
             assert isinstance(found, cwgnc_jax.ClipByComponentNormState)
 
@@ -283,7 +287,8 @@ class TestJax:
         np.testing.assert_allclose(jax.grad(loss_after_step)(2.0), -3.0, rtol=1e-5)
 
     def test_donated_states_have_buffers_of_their_own(self):
-        for tx in (CLIP, contrib.adagc(components=STACKED)):
+        auto = contrib.autoclip_by_component_norm(components=STACKED)
+        for tx in (CLIP, contrib.adagc(components=STACKED), auto):
             state = tx.init(PARAMS)
             update = jax.jit(tx.update, donate_argnums=(0, 1), keep_unused=True)
             gradients = jax.tree.map(jnp.copy, GRADIENTS)
@@ -293,7 +298,8 @@ class TestJax:
 
     @pytest.mark.parametrize("tree", [{}, [], {"a": None, "b": {}}, ()])
     def test_trees_without_leaves(self, tree):
-        for tx in (CLIP, contrib.adagc(), cwgnc_jax.cwgnc_adamw(0.1)):
+        auto = contrib.autoclip_by_component_norm()
+        for tx in (CLIP, contrib.adagc(), auto, cwgnc_jax.cwgnc_adamw(0.1)):
             if tx is CLIP:
                 tx = cwgnc_jax.clip_by_component_norm([("x", 1.0)])
             updates, state = jax.jit(tx.update)(tree, tx.init(tree), tree)
