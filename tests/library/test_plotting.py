@@ -12,6 +12,7 @@ import cwgnc_jax
 matplotlib = pytest.importorskip("matplotlib")
 
 from cwgnc_jax import plotting  # noqa: E402
+from cwgnc_jax.stability import Curve, stable_range  # noqa: E402
 
 RNG = np.random.default_rng(0)
 LAYER_22 = [
@@ -395,3 +396,42 @@ def test_steps_are_whole_and_a_threshold_is_seen(steps):
     # What clips nothing is no line.
     figure = plotting.plot_layer_norms(norms, threshold=np.inf)
     assert len(figure.axes[0].lines) == 2
+
+
+class TestStability:
+    def curves(self):
+        values = [1e-5, 1e-4, 1e-3]
+        failed = np.zeros((3, 4), bool)
+        broken = failed.copy()
+        broken[2, :3] = True
+        rng = np.random.default_rng(0)
+        noise = rng.normal(0, 1, (2, 3, 4))
+        return {
+            "cwgnc": Curve(values, 60 + noise[0], failed),
+            "adamw": Curve(values, 60 + noise[1] - 30 * broken, broken),
+        }
+
+    def test_means_shares_and_names(self):
+        curves = self.curves()
+        ranges = {name: stable_range(each, margin=3) for name, each in curves.items()}
+        figure = plotting.plot_stability(curves, ranges, title="cola")
+        above, below = figure.axes
+        assert above.get_xscale() == "log"
+        lines = [line for line in above.lines if len(line.get_xdata()) == 3]
+        for line, curve in zip(lines, curves.values(), strict=True):
+            np.testing.assert_allclose(line.get_ydata(), curve.means)
+        assert {text.get_text() for text in above.texts} == {"cwgnc", "adamw"}
+        bars = [line for line in above.lines if len(line.get_xdata()) == 2]
+        for line, found in zip(bars, ranges.values(), strict=True):
+            np.testing.assert_allclose(line.get_xdata(), [found.low, found.high])
+        shares = [container.lines[0].get_ydata() for container in below.containers]
+        np.testing.assert_allclose(shares, [[0, 0, 0], [0, 0, 0.75]])
+        assert drawn(figure)
+
+    def test_a_single_seed_has_no_band(self):
+        curve = Curve([1, 2], [[1], [2]], [[False], [True]])
+        assert drawn(plotting.plot_stability({"a": curve}))
+
+    def test_without_curves(self):
+        with pytest.raises(ValueError, match="at least one method"):
+            plotting.plot_stability({})

@@ -10,7 +10,13 @@ import gradient_norms
 import gradual_unfreezing
 import pytest
 import reproduce_tables
-from bert_glue.cli.parser import parse_columns, parse_seeds, parse_shard, parse_tasks
+from bert_glue.cli.parser import (
+    parse_columns,
+    parse_grid,
+    parse_seeds,
+    parse_shard,
+    parse_tasks,
+)
 
 NO_SEEDS = ["", "x", "0", "-1", "1.5", "3,x", "5-3,", "1,1", "3,-4", "9999999999,"]
 NO_SEEDS += [",", "1,,2", "9" * 14, "0-9999999", "0-" + "9" * 23]
@@ -33,6 +39,16 @@ def test_what_are_no_columns(text):
     with pytest.raises(ValueError, match=r"columns are .*; accepted are one or two"):
         parse_columns(text)
     assert parse_columns("premise, my text") == ("premise", "my text")
+
+
+def test_grids_are_even_on_a_logarithmic_axis():
+    assert parse_grid("learning_rate=1e-5..1e-3:5").values == (
+        *(1e-5, 3.2e-5, 1e-4, 3.2e-4, 1e-3),
+    )
+    assert len(parse_grid("learning-rate=1e-5..1e-3").values) == 8
+    found = parse_grid("batch_size=4..64:5")
+    assert (found.setting, found.values) == ("batch_size", (4, 8, 16, 32, 64))
+    assert parse_grid("max_norm=1,0.1").values == (0.1, 1)
 
 
 def test_tasks_are_understood_however_they_are_spelled():
