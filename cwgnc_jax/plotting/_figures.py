@@ -27,6 +27,7 @@ def plot_scores(
     *,
     ylabel: str = "accuracy (%)",
     majority: float | None = None,
+    constant: str = "majority classifier",
     title: str | None = None,
 ) -> Figure:
     """Score after each stage of gradual unfreezing, mean and spread of several runs.
@@ -35,7 +36,8 @@ def plot_scores(
       scores: scores of each method, shape (stages, runs); or (runs,) for a method
         without stages, such as full fine-tuning, which is drawn across all stages.
       ylabel: name of the metric.
-      majority: score of the majority classifier.
+      majority: score of the majority classifier, or of another constant answer.
+      constant: what the legend calls that.
       title: of the figure.
 
     Returns:
@@ -107,7 +109,7 @@ def plot_scores(
             color="0.45",
             ls=(0, (1, 1.5)),
             lw=1.2,
-            label="majority classifier",
+            label=constant,
         )
     axes.set_xlim(0.5, stages + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12, min_n_ticks=1))

@@ -137,6 +137,8 @@ class TestScores:
         scores = {"GU": np.ones((3, 2)), "full": [3.0, 5.0], "restart": np.ones((3, 2))}
         figure = plotting.plot_scores(scores, majority=52.7)
         assert legend_of(figure) == [*scores, "majority classifier"]
+        named = plotting.plot_scores(scores, majority=52.7, constant="mean")
+        assert legend_of(named) == [*scores, "mean"]
         [full] = [line for line in figure.axes[0].lines if line.get_label() == "full"]
         assert full.get_ydata() == [4.0, 4.0]
 

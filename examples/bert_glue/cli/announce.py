@@ -60,14 +60,19 @@ def announcement(
 
 
 def has_one_class(task: Task, labels: ArrayLike | None) -> bool:
-    """Whether all examples are of one class."""
+    """Whether all examples are of one class, or have the same labels."""
     is_class = labels is not None and not task.is_regression
-    return is_class and len(np.unique(np.asarray(labels))) == 1
+    return is_class and len(np.unique(np.asarray(labels), axis=0)) == 1
 
 
 def _about_subject(options: argparse.Namespace, subject: Subject) -> Iterator[str]:
     task = subject.task
-    metric = {"metric": task.metric, "task": task.name, "classes": task.labels}
+    metric = {
+        "metric": task.metric,
+        "task": task.name,
+        "problem_type": task.problem_type,
+        "positive_class": task.labels[task.positive] if task.labels else None,
+    }
     yield (
         f"{options.model} on {task.name}: {len(subject.train.lengths):,} "
         f"examples to train on, {len(subject.evaluation.lengths):,} to score"
@@ -80,10 +85,11 @@ def _about_subject(options: argparse.Namespace, subject: Subject) -> Iterator[st
             "a small made-up English, and spells most words of real text letter by "
             "letter: name a model for it, as in --model bert-base-uncased"
         )
-    if options.train_file is not None:
+    if options.train_file is not None or options.dataset is not None:
         labels = task.labels
-        names = listed(labels, most=8)
-        yield f"{len(labels)} classes: {names}" if labels else "labels are numbers"
+        several = ", any number of them an example" if task.is_multi_label else ""
+        names = f"{len(labels)} classes{several}: {listed(labels, most=8)}"
+        yield names if labels else "labels are numbers"
     if has_one_class(task, subject.evaluation.labels):
         yield "note: all examples to score are of one class, so that scores say little"
     if subject.fresh:

@@ -15,7 +15,18 @@ from bert_glue.training.recipe import SETTINGS, Recipe
 from bert_glue.training.settings import written
 
 OWN_FILES = "custom"
-"""Name of the task that the user's own files are."""
+"""Name of the task that the user's own data are."""
+
+# What has an effect where nothing is trained, and what only where something is scored.
+_OF_INFERENCE = (
+    *("inference", "command", "model", "max_length", "dtype", "output_dir"),
+    *("no_compilation_cache", "evaluate", "predict", "predictions"),
+)
+_OF_EVALUATION = (
+    *("task", "data_dir", "eval_file", "dataset", "label_column", "metric"),
+    *("positive_class", "max_eval_examples"),
+)
+_OF_OWN_DATA = ("problem", "metric", "positive_class", "text_columns", "label_column")
 
 
 def parse(
@@ -40,12 +51,16 @@ def parse(
     options.command = [parser.prog, *given]
     with errors_in_one_line(parser, ValueError):
         prepare(options)
-        if not options.report_only:
+        if options.inference:
+            check_inference(options, parser.parse_args([]))
+        elif not options.report_only:
             check_subject(options)
             check_processes(options)
             options.pairs = seeds(options)
             options.recipes = recipes(options, model_defaults(options.model))
-        own = (OWN_FILES,) if options.train_file else options.task
+        is_own = options.train_file or options.dataset
+        is_own = is_own or (options.inference and not options.task)
+        own = (OWN_FILES,) if is_own else options.task
         options.tasks = own or options.default_tasks
         folder = options.default_folder.replace("TASK", options.tasks[0])
         options.output_dir = options.output_dir or pathlib.Path(folder)
@@ -105,10 +120,11 @@ def why_idle(recipe: Recipe, name: str, value: Any) -> str:
     """
     if name in recipe.changed:
         return f"its own is {written(getattr(recipe, name))}"
-    if name == "max_norm" and recipe.clipping == "global":
+    others = {"global": "the global norm", "agc": "a ratio", "adagc": "a ratio"}
+    if name == "max_norm" and recipe.clipping in others:
         # Another quantity than the norm of a component, of another size.
         given = f"{recipe.label}:max_norm={written(value)}"
-        return f"it clips the global norm, which {given} sets"
+        return f"it clips {others[recipe.clipping]}, which {given} sets"
     if recipe.uses(name):
         return ""
     if other := SETTINGS[name].unless:
@@ -162,15 +178,15 @@ def check_subject(options: argparse.Namespace) -> None:
     Raises:
       ValueError: if options do not go together, or a folder lacks what it must have.
     """
-    if options.train_file or options.eval_file:
-        _check_own_files(options)
+    of_files = [] if vars(options).get("predict") else ["encoding"]
+    if options.train_file or options.eval_file or options.dataset:
+        _check_own_data(options)
+        wrong = of_files if options.dataset else []
     else:
-        own = ["metric", "text_columns", "label_column"]
-        own += [] if vars(options).get("predict") else ["encoding"]
-        if given := [name for name in own if vars(options)[name] is not None]:
-            raise ValueError(
-                f"{flag(given[0])} is for --train-file; a task has its own"
-            )
+        wrong = [*_OF_OWN_DATA, "eval_share", *of_files]
+    if given := [name for name in wrong if vars(options)[name] is not None]:
+        owner = "a dataset" if options.dataset else "a task"
+        raise ValueError(f"{flag(given[0])} is for --train-file; {owner} has its own")
     tasks = options.task or options.default_tasks
     generated = [name for name in tasks if name in GENERATED]
     if options.data_dir and generated:
@@ -178,6 +194,60 @@ def check_subject(options: argparse.Namespace) -> None:
             f"--data-dir goes with a task of GLUE ({', '.join(TASKS)}); "
             f"{generated[0]} is generated"
         )
+    _check_model(options)
+    own = options.train_file or options.dataset
+    if options.model != EMBEDDED and generated and not (options.task or own):
+        unused = "; --evaluate and --predict use it as it is"
+        raise ValueError(
+            f"--model is {options.model}: name what to train it on, by --task or "
+            f"--train-file{unused if 'evaluate' in options else ''}"
+        )
+
+
+def check_inference(options: argparse.Namespace, defaults: argparse.Namespace) -> None:
+    """Checks what the user wants of a model that is used as it is.
+
+    Args:
+      options: those given.
+      defaults: what they are where nothing is given.
+
+    Raises:
+      ValueError: if options do not go together, or one is of training.
+    """
+    _check_model(options)
+    for name, value in vars(options).items():
+        is_given = value != vars(defaults).get(name, defaults)
+        if is_given and (why := _why_unused(options, name)):
+            raise ValueError(f"{flag(name)} has no effect: {why}")
+    given = [
+        flag(name)
+        for name in ("task", "eval_file", "dataset")
+        if vars(options)[name] is not None
+    ]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)}: give one kind of examples to score")
+
+
+def _why_unused(options: argparse.Namespace, name: str) -> str:
+    """Why an option has no effect where nothing is trained; empty if it has one."""
+    own = options.eval_file or options.dataset
+    if name in _OF_INFERENCE:
+        return ""
+    if name in ("text_columns", "encoding"):
+        is_read = own or options.predict is not None
+        return "" if is_read else "a task has its own"
+    if name not in _OF_EVALUATION:
+        by_itself = "--predict without --task or --train-file"
+        return f"{'--evaluate' if options.evaluate else by_itself} trains nothing"
+    if not options.evaluate:
+        return "--predict scores nothing; add --evaluate"
+    if name == "data_dir" and own:
+        return "it is for a task of GLUE"
+    is_tasks = name in ("label_column", "metric", "positive_class") and not own
+    return "a task has its own" if is_tasks else ""
+
+
+def _check_model(options: argparse.Namespace) -> None:
     if not options.model:
         raise ValueError("--model is empty; 'embedded' is the default")
     folder = pathlib.Path(options.model)
@@ -185,18 +255,25 @@ def check_subject(options: argparse.Namespace) -> None:
         raise ValueError(f"there is no model folder {folder}")
 
 
-def _check_own_files(options: argparse.Namespace) -> None:
-    is_scored, is_held_out = bool(options.eval_file), options.held_out is not None
-    if not options.train_file:
+def _check_own_data(options: argparse.Namespace) -> None:
+    if options.eval_file and not options.train_file:
         raise ValueError("--eval-file belongs to --train-file")
-    if is_scored and is_held_out:
-        raise ValueError("--held-out scores training examples; leave out --eval-file")
-    if not is_scored and not is_held_out:
-        raise ValueError(
-            "--train-file needs --eval-file, or --held-out for a share of it"
-        )
+    if options.train_file and options.dataset:
+        raise ValueError("--dataset replaces --train-file; give one of them")
     if options.task or options.data_dir:
-        raise ValueError("--train-file replaces --task and --data-dir; give one kind")
+        own = "--dataset" if options.dataset else "--train-file"
+        raise ValueError(f"{own} replaces --task and --data-dir; give one kind")
+    shares = [
+        name for name in ("held_out", "eval_share") if vars(options)[name] is not None
+    ]
+    if options.eval_file and shares:
+        raise ValueError(
+            f"{flag(shares[0])} scores training examples; leave out --eval-file"
+        )
+    if options.train_file and not (options.eval_file or shares):
+        raise ValueError(
+            "--train-file needs --eval-file, or --eval-share for a share of it"
+        )
 
 
 def check_processes(options: argparse.Namespace) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 from bert_glue.cli import parser as types
 from bert_glue.cli.parser import Parser, typed
+from bert_glue.data.examples import PROBLEMS
+from bert_glue.data.metrics import METRICS
 from bert_glue.data.tasks import GENERATED, TASKS
 from bert_glue.training.methods import ALWAYS_SHOWN, METHODS, parse_methods
 from bert_glue.training.recipe import SETTINGS
@@ -17,8 +19,15 @@ EMBEDDED = "embedded"
 
 _TASK = "acceptability"
 
+FIRST = (
+    *("--model", "--task", "--train-file", "--eval-file", "--method", "--seeds"),
+    *("--output-dir", "--evaluate", "--predict", "--save-model", "--table"),
+    *("--reference", "--report-only", "--layer"),
+)
+"""What --help shows, of each script ten at most; all else is behind --help-all."""
+
 # The settings that are used most; all others stand at the end of the help.
-_FIRST = ("max_norm", *ALWAYS_SHOWN, "group_by_length")
+_FIRST_SETTINGS = ("max_norm", *ALWAYS_SHOWN, "group_by_length")
 
 _PART = Rule(float, "a number above 0 and below 1", lambda x: 0 < x < 1)
 
@@ -46,6 +55,8 @@ _MODEL = {
     "--model MODEL": "'embedded' (a small BERT that comes with the project; the "
     "default), a folder with a Hugging Face BERT, or a name on the hub: "
     "bert-base-uncased",
+    "--new-head": "draw a new classifier from each seed, even if the model has one for "
+    "the task's classes",
 }
 _DATA = {
     "--data-dir DIR": "GLUE's official TSV files, in RTE/, MRPC/ and so on; without it "
@@ -54,12 +65,20 @@ _DATA = {
     "its name .csv, .jsonl or .parquet; the columns sentence (or text, or sentence1 "
     "and sentence2, ...) and label",
     "--eval-file FILE": "its examples to score",
+    "--dataset NAME": "or a dataset of the Hugging Face hub, NAME:CONFIG if there are "
+    "several, or a folder of such files; scored is its split validation, dev or test",
+    "--eval-share SHARE": "of your own examples, where there are none to score, score "
+    "this share, with the classes in the same shares, and do not train on it",
+    f"--problem {'|'.join(PROBLEMS)}": "what your own labels are: one "
+    "class an example, any number of classes (a,b or lists), or numbers; by default "
+    "what they look like",
     "--text-columns NAMES": "its one or two columns of text, separated by a comma, if "
     "they are called otherwise; numbers, from 1, in a file without a header",
     "--label-column NAME": "its column of labels, likewise",
     "--encoding NAME": "of its text and of --predict, if it is not UTF-8: cp1252",
-    "--metric NAME": "its metric: accuracy (the default), f1, matthews, or for labels "
-    "that are values pearson_spearman",
+    "--metric NAME": f"its metric: {', '.join(METRICS)} (default accuracy, or for "
+    "numbers pearson_spearman)",
+    "--positive-class NAME": "the class that f1 is of (default the second of two)",
     "--max-train-examples N": "train on N examples drawn at random, always the same",
     "--max-eval-examples N": "score N examples, drawn likewise",
     "--held-out SHARE": "score this share of the training examples, and do not train "
@@ -138,7 +157,8 @@ def add_options(
     add_group(parser, "devices", _DEVICES)
     further = parser.add_argument_group("further settings of methods")
     for name in SETTINGS:
-        _add_setting(first if name in _FIRST else further, name)
+        group = first if name in _FIRST_SETTINGS else further
+        parser.further.append(_add_setting(group, name))
     parser.set_defaults(
         model=EMBEDDED,
         method=methods,
@@ -150,6 +170,7 @@ def add_options(
         default_seeds=tuple(range(seeds)),
         default_folder=folder,
         report_only=False,
+        inference=False,
         table=None,
         reference=None,
     )
@@ -181,7 +202,9 @@ def add_group(
             kind = {"choices": value.split("|")}
         elif value == "DIR...":
             kind |= {"metavar": "DIR", "nargs": "+"}
-        group.add_argument(name, help=text, **kind)
+        option = group.add_argument(name, help=text, **kind)
+        if name not in FIRST:
+            parser.further.append(option)
     return group
 
 
@@ -198,7 +221,7 @@ def flag(setting: str) -> str:
     return f"--{setting.replace('_', '-')}"
 
 
-def _add_setting(group: argparse._ArgumentGroup, name: str) -> None:
+def _add_setting(group: argparse._ArgumentGroup, name: str) -> argparse.Action:
     about = SETTINGS[name]
     rule = about.rule
     defaults = [f"default {written(about.default)}"]
@@ -213,4 +236,4 @@ def _add_setting(group: argparse._ArgumentGroup, name: str) -> None:
         text += f": {rule.accepted}"
     text += f" ({'; '.join(defaults)})"
     # Where the user says nothing there is nothing: None is a value, too.
-    group.add_argument(flag(name), default=argparse.SUPPRESS, help=text, **kind)
+    return group.add_argument(flag(name), default=argparse.SUPPRESS, help=text, **kind)

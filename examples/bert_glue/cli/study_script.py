@@ -17,6 +17,7 @@ from bert_glue.cli.announce import announcement, has_one_class
 from bert_glue.cli.options import EMBEDDED
 from bert_glue.cli.parser import Parser, errors_in_one_line
 from bert_glue.data import load
+from bert_glue.data.examples import PROBLEMS
 from bert_glue.devices import environment, processes
 from bert_glue.devices.terminal import printable
 from bert_glue.records import manifest, merge
@@ -164,22 +165,22 @@ def _open_records(options: argparse.Namespace) -> RunStore:
 
 def _load_subject(options: argparse.Namespace, task: str) -> Subject:
     if options.train_file is not None:
-        data = load.load_files(
-            options.train_file,
-            options.eval_file,
-            metric=options.metric,
-            text_columns=options.text_columns or (),
-            label_column=options.label_column,
-            encoding=options.encoding,
-        )
+        data = load.load_files(options.train_file, options.eval_file, reading(options))
+    elif options.dataset is not None:
+        data = load.load_dataset(options.dataset, reading(options))
     else:
         data = load.load_task(task, options.data_dir)
     data = data.hold_out(options.held_out)
+    if data.evaluation is data.train:
+        raise ValueError(
+            f"the dataset {options.dataset!r} has no split to score; --eval-share 0.2 "
+            "scores a fifth of its examples"
+        )
     data = data.take(options.max_train_examples, options.max_eval_examples)
     if has_one_class(data.task, data.train.labels):
         raise ValueError(
             f"all {len(data.train)} examples left to train on are of one class; "
-            "--max-train-examples or --held-out must leave more"
+            "--max-train-examples, --held-out or --eval-share must leave more"
         )
     subject = subjects.prepare(
         data,
@@ -187,13 +188,35 @@ def _load_subject(options: argparse.Namespace, task: str) -> Subject:
         max_length=options.max_length,
         dtype=options.dtype,
         remat=options.remat,
+        new_head=options.new_head,
     )
     if len(options.init_seeds or ()) > 1 and not subject.fresh:
         raise ValueError(
             f"--init-seeds has {len(options.init_seeds)} seeds, but {options.model} "
-            "holds all parameters, the classifier included: nothing is drawn at random"
+            "holds all parameters, the classifier included: nothing is drawn at random "
+            "without --new-head"
         )
     return subject
+
+
+def reading(options: argparse.Namespace) -> load.Reading:
+    """What the user says of data of their own.
+
+    Args:
+      options: with those of data.
+
+    Returns:
+      How they are read and scored.
+    """
+    return load.Reading(
+        problem=options.problem and PROBLEMS[options.problem],
+        metric=options.metric,
+        positive_class=options.positive_class,
+        text_columns=options.text_columns or (),
+        label_column=options.label_column,
+        encoding=options.encoding,
+        evaluation_share=options.eval_share,
+    )
 
 
 def _configure(options: argparse.Namespace) -> list[Configuration]:

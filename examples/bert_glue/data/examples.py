@@ -10,6 +10,16 @@ from numpy.typing import ArrayLike
 _SUBSET_SEED = 20221207
 _HELD_OUT_SEED = 20221211
 
+SINGLE_LABEL = "single_label_classification"
+MULTI_LABEL = "multi_label_classification"
+REGRESSION = "regression"
+PROBLEMS = {
+    name.removesuffix("_classification"): name
+    for name in (SINGLE_LABEL, MULTI_LABEL, REGRESSION)
+}
+"""What labels are, in short and as transformers' ``problem_type`` has it: one class an
+example, any number of classes, or numbers."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Task:
@@ -20,7 +30,7 @@ class Task:
       texts: columns of one sentence or of two.
       labels: spellings of the classes, in the order of their indices; empty for
         regression.
-      metric: one of ``metrics.METRICS``.
+      metric: a key of ``metrics.METRICS``.
       folder: folder of the official download; empty if there is none.
       label: column of the label.
       evaluation_file: file of the evaluation split.
@@ -30,6 +40,8 @@ class Task:
       hub_name: what the hub's dataset calls the task, if not by its name.
       hub_texts: columns of the sentences in the hub's dataset, if they differ.
       hub_split: name of the evaluation split in the hub's dataset.
+      is_multi_label: whether an example has any number of the classes, not one.
+      positive: index of the class that a metric of one class is of.
     """
 
     name: str
@@ -44,6 +56,8 @@ class Task:
     hub_name: str = ""
     hub_texts: tuple[str, ...] | None = None
     hub_split: str = "validation"
+    is_multi_label: bool = False
+    positive: int = 1
 
     @property
     def failed_below(self) -> float | None:
@@ -59,6 +73,13 @@ class Task:
         return not self.labels
 
     @property
+    def problem_type(self) -> str:
+        """What labels are: a value of :data:`PROBLEMS`."""
+        if self.is_regression:
+            return REGRESSION
+        return MULTI_LABEL if self.is_multi_label else SINGLE_LABEL
+
+    @property
     def num_labels(self) -> int:
         """Outputs that a model for this task has; 1 for regression."""
         return len(self.labels) or 1
@@ -70,13 +91,16 @@ class Examples:
 
     Attributes:
       texts: for each example one sentence or two.
-      labels: int32 class indices or float32 numbers of shape (examples,), or None.
+      labels: int32 class indices or float32 numbers of shape (examples,); 0 and 1 for
+        several labels an example, int32 of shape (examples, classes); or None.
       notes: what the user should know of them.
+      columns: what the texts are called where they were read.
     """
 
     texts: list[tuple[str, ...]]
     labels: np.ndarray | None
     notes: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -104,7 +128,7 @@ class Examples:
     def hold_out(self, share: float) -> tuple["Examples", "Examples"]:
         """Parts the examples at random in two, the same ones each time.
 
-        Both parts have the classes in the same shares.
+        Both parts have the classes, or the commoner sets of labels, in the same shares.
 
         Args:
           share: share of the second part, above 0 and below 1, rounded to whole
@@ -126,6 +150,8 @@ class Examples:
         classes = None
         if self.labels is not None and self.labels.dtype.kind == "i":
             classes = self.labels
+            if classes.ndim == 2:
+                classes = _strata(classes, smaller)
             sizes = np.unique(classes, return_counts=True)[1]
             if sizes.min() < 2 or smaller < len(sizes):
                 raise ValueError(
@@ -149,7 +175,27 @@ class Examples:
             [self.texts[index] for index in chosen],
             None if self.labels is None else self.labels[chosen],
             self.notes,
+            self.columns,
         )
+
+
+def _strata(labels: np.ndarray, smaller: int) -> np.ndarray:
+    """Numbers of sets of labels; those too rare to be in both parts are taken as one.
+
+    Args:
+      labels: 0 and 1, of shape (examples, classes).
+      smaller: number of examples of the smaller part.
+
+    Returns:
+      A number for each example, each number there twice at least.
+    """
+    _, stratum, counts = np.unique(
+        labels, axis=0, return_inverse=True, return_counts=True
+    )
+    stratum = np.where(counts[stratum] * smaller < len(labels), -1, stratum)
+    if np.sum(stratum == -1) == 1:
+        stratum[stratum == -1] = counts.argmax()
+    return stratum
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,7 +237,9 @@ class TaskData:
         if share is None:
             return self
         train, evaluation = self.train.hold_out(share)
-        return TaskData(self.task, train, evaluation, share, self.files)
+        return dataclasses.replace(
+            self, train=train, evaluation=evaluation, held_out=share
+        )
 
     def take(self, train: int | None, evaluation: int | None) -> "TaskData":
         """The task with fewer examples, as :meth:`Examples.take` chooses them.

@@ -1,19 +1,23 @@
-"""GLUE from the Hugging Face hub, through its cache."""
+"""Datasets from the Hugging Face hub, through its cache, or from folders."""
 
 import contextlib
+import pathlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bert_glue.data.examples import Examples, Task, TaskData
 from bert_glue.data.quiet import quiet
-from bert_glue.data.tables import DataError
+from bert_glue.data.tables import DataError, Table, listed
 
 if TYPE_CHECKING:
     import datasets
 
 DATASET = "nyu-mll/glue"
+TRAIN = "train"
+EVALUATION = ("validation", "valid", "val", "dev", "eval", "evaluation", "test")
+"""What splits to score are called; the first that is there is taken."""
 _PATIENCE = 10.0  # seconds
 
 
@@ -34,7 +38,7 @@ def load_task(task: Task) -> TaskData:
 
     name = task.hub_name or task.name
     try:
-        with quiet(), _without_bars_and_retries():
+        with quiet(), _without_bars_and_retries(DATASET):
             splits = datasets.load_dataset(DATASET, name)
     except Exception as error:  # whatever the many layers below raise without network
         raise DataError(
@@ -45,6 +49,61 @@ def load_task(task: Task) -> TaskData:
         ) from error
     train, evaluation = (_examples(splits, n, task) for n in ("train", task.hub_split))
     return TaskData(task, train, evaluation)
+
+
+def read_splits(dataset: str) -> dict[str, Table]:
+    """Reads a dataset's examples to train on and those to score.
+
+    Args:
+      dataset: its name on the hub, or a folder of files that ``datasets`` knows; behind
+        a colon the configuration, if there are several.
+
+    Returns:
+      One table or two by the names of their splits: that to train on, and where there
+      is one that to score.
+
+    Raises:
+      DataError: if it cannot be loaded, or has no split to train on.
+    """
+    import datasets
+
+    name, configuration = dataset, None
+    if not pathlib.Path(dataset).is_dir() and ":" in dataset:
+        name, _, configuration = dataset.rpartition(":")
+    try:
+        with quiet(), _without_bars_and_retries(name):
+            splits = datasets.load_dataset(name, configuration or None)
+    except Exception as error:  # whatever the many layers below raise
+        reason = f"{type(error).__name__}: {' '.join(str(error).split()):.300}"
+        raise DataError(f"cannot load the dataset {dataset!r} ({reason})") from error
+    names = list(map(str, splits))
+    if TRAIN not in names:
+        raise DataError(
+            f"the dataset {dataset!r} has no split {TRAIN!r}; there are {listed(names)}"
+        )
+    chosen = [TRAIN, *[split for split in EVALUATION if split in names][:1]]
+    return {split: _table(f"{dataset}, {split}", splits[split]) for split in chosen}
+
+
+def _table(path: str, split: "datasets.Dataset") -> Table:
+    """A split as a table; classes of which it knows the names have those."""
+    classes: dict[str, tuple[str, ...]] = {}
+    columns: dict[str, list[Any]] = split[:]
+    for column, feature in split.features.items():
+        # Several labels are a list of such a feature.
+        names = getattr(getattr(feature, "feature", feature), "names", None)
+        if names:
+            classes[column] = tuple(names)
+            columns[column] = [_named(value, names) for value in columns[column]]
+    rows = map(list, zip(*columns.values(), strict=True))
+    return Table(path, tuple(columns), [*enumerate(rows, 1)], 0, classes=classes)
+
+
+def _named(value: Any, names: list[str]) -> Any:
+    """The name of a class, or those of a list; None for -1, which marks no label."""
+    if isinstance(value, list):
+        return [_named(item, names) for item in value]
+    return None if value is None or value < 0 else names[value]
 
 
 def _examples(splits: "datasets.DatasetDict", name: str, task: Task) -> Examples:
@@ -72,10 +131,11 @@ def _examples(splits: "datasets.DatasetDict", name: str, task: Task) -> Examples
 
 
 @contextlib.contextmanager
-def _without_bars_and_retries() -> Iterator[None]:
+def _without_bars_and_retries(name: str) -> Iterator[None]:
     """Draws no progress, and spares a hub that does not answer half a minute of tries.
 
-    Without an answer, what an earlier time left in the cache is taken.
+    Without an answer, what an earlier time left in the cache is taken. A folder asks
+    nobody.
     """
     import datasets
     from datasets import config
@@ -85,7 +145,8 @@ def _without_bars_and_retries() -> Iterator[None]:
     offline = config.HF_HUB_OFFLINE
     bars = datasets.are_progress_bars_disabled()
     try:
-        HfApi().dataset_info(DATASET, timeout=_PATIENCE)
+        if not pathlib.Path(name).is_dir():
+            HfApi().dataset_info(name, timeout=_PATIENCE)
     except HfHubHTTPError:
         pass  # it answers, and load_dataset will say what
     except Exception:  # of whatever lies between here and there

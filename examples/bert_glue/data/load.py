@@ -1,10 +1,18 @@
 """Reads tasks: from GLUE's folders, the hub, a grammar, or a user's own files."""
 
+import dataclasses
+import functools
 import pathlib
 from collections.abc import Sequence
 
 from bert_glue.data import generated, hub, labels, tables, tasks
-from bert_glue.data.examples import Examples, Task, TaskData
+from bert_glue.data.examples import (
+    MULTI_LABEL,
+    REGRESSION,
+    Examples,
+    Task,
+    TaskData,
+)
 from bert_glue.data.metrics import check_metric
 from bert_glue.data.tables import DataError, Table, listed
 from bert_glue.data.tasks import (
@@ -17,6 +25,11 @@ from bert_glue.data.tasks import (
 )
 
 _LABELS = tuple((name,) for name in LABEL_COLUMNS)
+
+
+def usual_metric(problem: str) -> str:
+    """How labels of a kind are scored if the user does not say it."""
+    return "pearson_spearman" if problem == REGRESSION else "accuracy"
 
 
 def load_task(name: str, data_dir: str | pathlib.Path | None = None) -> TaskData:
@@ -55,33 +68,54 @@ def load_task(name: str, data_dir: str | pathlib.Path | None = None) -> TaskData
     return TaskData(task, train, evaluation)
 
 
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How the user's own data are read and scored.
+
+    Attributes:
+      problem: what labels are, a value of ``examples.PROBLEMS``; None if that follows
+        from the labels and the metric.
+      metric: a key of ``metrics.METRICS``; by default accuracy, or for regression the
+        mean of Pearson's and Spearman's correlation.
+      positive_class: the class that F1 is of; by default the second of two.
+      text_columns: names of one or two columns of texts; numbers, from 1, in a file
+        without a header.
+      label_column: name or number of the column of labels.
+      encoding: of files, if it is not UTF-8 and no byte order mark tells.
+      evaluation_share: share of the examples to be scored and not trained on, where
+        there are none to score.
+    """
+
+    problem: str | None = None
+    metric: str | None = None
+    positive_class: str | None = None
+    text_columns: Sequence[str] = ()
+    label_column: str | None = None
+    encoding: str | None = None
+    evaluation_share: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.metric is not None:
+            check_metric(self.metric, self.problem, positive=self.positive_class)
+
+
 def load_files(
     train_file: str | pathlib.Path,
-    evaluation_file: str | pathlib.Path | None,
-    *,
-    metric: str | None = None,
-    text_columns: Sequence[str] = (),
-    label_column: str | None = None,
-    encoding: str | None = None,
+    evaluation_file: str | pathlib.Path | None = None,
+    reading: Reading | None = None,
 ) -> TaskData:
     """Reads a task of the user's own from two files of a kind that `tables.read` knows.
 
     Texts are the columns of ``tasks.TEXT_COLUMNS`` that are there, labels that of
     ``tasks.LABEL_COLUMNS``, in any case, if the user names no others. The classes are
-    the labels of the training file, in the order of their numbers or of the alphabet;
-    F1 is that of the second class. Labels that are fractions make it a regression.
+    the labels of the training file, in the order of their numbers or of the alphabet.
+    Labels that are fractions make it a regression, lists several labels an example.
 
     Args:
       train_file: examples for training.
-      evaluation_file: examples for evaluation; None for those of training, a share of
-        which is to be held out.
-      metric: one of ``metrics.METRICS``, which also decides between classes and
-        regression; by default accuracy, or for regression the mean of Pearson's and
-        Spearman's correlation.
-      text_columns: names of one or two columns of texts; numbers, from 1, in a file
-        without a header.
-      label_column: name or number of the column of labels.
-      encoding: of the files, if it is not UTF-8 and no byte order mark tells.
+      evaluation_file: examples for evaluation; None for a share of those of training,
+        or as long as none is held out, all of them.
+      reading: what the user says of them.
 
     Returns:
       The task's data; the task is called ``custom``.
@@ -90,11 +124,47 @@ def load_files(
       DataError: if a file is missing, empty or malformed; names file and line.
       ValueError: if there is no such metric, or it does not fit the labels.
     """
-    if metric is not None:
-        check_metric(metric)
-    table = tables.read(train_file, encoding)
-    texts = tuple(text_columns) or _present(table, TEXT_COLUMNS)
-    label = (label_column,) if label_column else _present(table, _LABELS)
+    reading = reading or Reading()
+    paths = [pathlib.Path(path) for path in (train_file, evaluation_file) if path]
+    read = functools.partial(tables.read, encoding=reading.encoding)
+    return _own_task(list(map(read, paths)), [path.name for path in paths], reading)
+
+
+def load_dataset(name: str, reading: Reading | None = None) -> TaskData:
+    """Reads a task of the user's own from the hub, or a folder that `datasets` reads.
+
+    Columns and labels are found as by :func:`load_files`, but for classes of which the
+    dataset has names. The evaluation examples are those of the split that is called
+    validation, dev or test, the first of these that is there.
+
+    Args:
+      name: name on the hub or a folder, with ``:`` and a configuration if there are
+        several.
+      reading: what the user says of it.
+
+    Returns:
+      The task's data; the task is called ``custom``. Where there is no split to score
+      a share of the training examples is, or as long as none is held out, all of them.
+
+    Raises:
+      DataError: if the dataset cannot be loaded, has no split to train on, or is
+        malformed.
+      ValueError: if there is no such metric, or it does not fit the labels.
+    """
+    reading = reading or Reading()
+    splits = hub.read_splits(name)
+    files = [f"{pathlib.PurePath(name).name}, {split}" for split in splits]
+    return _own_task([*splits.values()], files, reading)
+
+
+def _own_task(
+    tables: Sequence[Table], names: Sequence[str], reading: Reading
+) -> TaskData:
+    """A task of one table to train on, and perhaps one to score."""
+    table, *others = tables
+    texts = tuple(reading.text_columns) or _present(table, TEXT_COLUMNS)
+    column = reading.label_column
+    label = (column,) if column else _present(table, _LABELS)
     if not (texts and label):
         raise _no_columns(
             table,
@@ -102,21 +172,36 @@ def load_files(
             "what --text-columns and --label-column name",
         )
     table = _with_names(table, [*texts, *label])
-    classes = labels.find_classes(table, label[0], metric)
-    metric = metric or ("accuracy" if classes else "pearson_spearman")
-    check_metric(metric, len(classes))
-    task = Task("custom", texts, classes, metric, label=label[0])
+    problem, classes = labels.find_labels(
+        table, label[0], reading.problem, reading.metric
+    )
+    metric = reading.metric or usual_metric(problem)
+    check_metric(metric, problem, classes, reading.positive_class)
+    positive = reading.positive_class
+    task = Task(
+        "custom",
+        texts,
+        classes,
+        metric,
+        label=label[0],
+        is_multi_label=problem == MULTI_LABEL,
+        positive=1 if positive is None else classes.index(positive),
+    )
     standard = texts in (SINGLE, PAIR) and label == _LABELS[0]
-    if not standard and not (text_columns and label_column):
+    if not standard and not (reading.text_columns and column):
         table.notes.append(
             f"{table.path}: texts are in {listed(texts)}, labels in {label[0]!r}"
         )
-    train = _examples(table, task.texts, task)
-    evaluation = train
-    if evaluation_file is not None:
-        evaluation = read_examples(evaluation_file, task, encoding=encoding)
-    names = [pathlib.Path(path).name for path in (train_file, evaluation_file) if path]
-    return TaskData(task, train, evaluation, files=tuple(names))
+    train = evaluation = _examples(table, task.texts, task)
+    for other in others:
+        evaluation = _labelled(other, task)
+        if reading.evaluation_share is not None:
+            raise ValueError(
+                f"the share to score is {reading.evaluation_share:g}, but "
+                f"{other.path} is there to be scored; a share is for data without"
+            )
+    data = TaskData(task, train, evaluation, files=tuple(names))
+    return data.hold_out(reading.evaluation_share)
 
 
 def read_examples(
@@ -131,8 +216,8 @@ def read_examples(
     Args:
       path: the file; of a task of GLUE with labels it is one of the official download.
       task: says which columns and labels there are.
-      labelled: whether labels are read; without, the file needs no label column, and
-        may use the columns of :func:`load_files` whatever the task's own are called.
+      labelled: whether labels are read; without, the file is read as
+        :func:`read_further` does it, and needs no label column.
       encoding: of the file, if it is not UTF-8 and no byte order mark tells.
 
     Returns:
@@ -147,15 +232,66 @@ def read_examples(
         return _examples(table, task.texts, task)
     table = tables.read(path, encoding)
     if labelled:
-        table = _with_names(table, [*task.texts, task.label])
-        return _examples(table, task.texts, task)
-    fitting = [names for names in TEXT_COLUMNS if len(names) == len(task.texts)]
-    texts = _present(table, [task.texts, *fitting]) or task.texts
-    table = _with_names(table, texts)
-    if not set(texts) <= set(table.header):
-        needed = " and ".join(map(repr, task.texts))
-        raise _no_columns(table, f"needed for {task.name} are {needed}")
-    return _examples(table, texts, None)
+        return _labelled(table, task)
+    return _fitted(table, task, Reading(), labelled)
+
+
+def read_further(
+    path: str | pathlib.Path, task: Task, reading: Reading, *, labelled: bool
+) -> Examples:
+    """Reads a user's file for a task that was learnt before.
+
+    Args:
+      path: the file.
+      task: its own columns are taken, if they are known and there, or else those of
+        :func:`load_files`, in the same number.
+      reading: columns that the user names, which are taken instead, and the encoding.
+      labelled: whether there are labels to score.
+
+    Returns:
+      The examples, in the order of the file.
+
+    Raises:
+      DataError: if the file is missing, empty or malformed; names file and line.
+    """
+    return _fitted(tables.read(path, reading.encoding), task, reading, labelled)
+
+
+def _fitted(table: Table, task: Task, reading: Reading, labelled: bool) -> Examples:
+    """The examples of a table whose columns may be called otherwise than the task's."""
+    named = tuple(reading.text_columns)
+    many = len(named or task.texts)
+    fitting = [names for names in TEXT_COLUMNS if many in (0, len(names))]
+    texts = _choose(table, named, task.texts, fitting)
+    label: tuple[str, ...] = ()
+    if labelled:
+        named = (reading.label_column,) if reading.label_column else ()
+        label = _choose(table, named, (task.label,) if task.label else (), _LABELS)
+    table = _with_names(table, [*texts, *label])
+    needed = [*(texts or SINGLE), *((label or _LABELS[0]) if labelled else ())]
+    if not set(needed) <= set(table.header):
+        names = " and ".join(map(repr, needed))
+        raise _no_columns(table, f"needed for {task.name} are {names}")
+    if task.texts and texts != task.texts and not reading.text_columns:
+        table.notes.append(f"{table.path}: texts are in {listed(texts)}")
+    own = dataclasses.replace(task, label=label[0]) if label else None
+    return _examples(table, texts, own)
+
+
+def _choose(
+    table: Table,
+    named: tuple[str, ...],
+    known: tuple[str, ...],
+    usual: Sequence[tuple[str, ...]],
+) -> tuple[str, ...]:
+    """Columns that the user names, or else those of a task or usual ones."""
+    return named or _present(table, [known, *usual] if known else usual) or known
+
+
+def _labelled(table: Table, task: Task) -> Examples:
+    """The examples of a table of the user's own."""
+    table = _with_names(table, [*task.texts, task.label])
+    return _examples(table, task.texts, task)
 
 
 def _examples(table: Table, columns: Sequence[str], task: Task | None) -> Examples:
@@ -172,8 +308,10 @@ def _examples(table: Table, columns: Sequence[str], task: Task | None) -> Exampl
             f"{table.path}: {len(empty)} of {len(texts)} examples have an empty text "
             f"(line {lines}), and are used all the same"
         )
-    numbers = task and labels.to_numbers(table, task.label, task.labels)
-    return Examples(texts, numbers, tuple(table.notes))
+    numbers = task and labels.to_numbers(
+        table, task.label, task.labels, task.problem_type
+    )
+    return Examples(texts, numbers, tuple(table.notes), tuple(columns))
 
 
 def _present(table: Table, choices: Sequence[tuple[str, ...]]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import json
 import pathlib
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bert_glue.data.signatures import foreign_kind
@@ -52,18 +52,21 @@ class Table:
     """The content of a file.
 
     Attributes:
-      path: where it was read.
+      path: where it was read, for messages.
       header: names of the columns.
       rows: line and fields of each row, the first line being 1.
       header_line: where in the file the header stands; 0 if its kind has none.
       notes: what the user should know of it.
+      classes: names of the classes by column, in their order, where the source has
+        them.
     """
 
-    path: pathlib.Path
+    path: pathlib.Path | str
     header: tuple[str, ...]
     rows: Rows
     header_line: int
     notes: list[str] = dataclasses.field(default_factory=list)
+    classes: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def column(self, name: str) -> list[str]:
         """The fields of a column as text.
@@ -72,6 +75,35 @@ class Table:
           DataError: if there is none of this name, or more than one; a row has not as
             many fields as there are columns; or a field is no text or number.
         """
+        fields = self._fields(name)
+        for line, field in zip(self.lines, fields, strict=True):
+            if isinstance(field, list | dict):
+                raise DataError(
+                    f"{self.path}, line {line}: the {name} is {field!r:.60}; "
+                    "accepted are text and numbers, one an example"
+                )
+        return list(map(_as_text, fields))
+
+    def labels(self, name: str) -> list[str | list[str]]:
+        """The fields of a column as text, or lists of such.
+
+        Raises:
+          DataError: as :meth:`column`.
+        """
+        labels: list[str | list[str]] = []
+        for line, field in zip(self.lines, self._fields(name), strict=True):
+            items = field if isinstance(field, list) else [field]
+            if any(isinstance(item, list | dict) for item in items):
+                raise DataError(
+                    f"{self.path}, line {line}: the {name} is {field!r:.60}; "
+                    "accepted are text and numbers, or lists of them"
+                )
+            texts = list(map(_as_text, items))
+            labels.append(texts if isinstance(field, list) else texts[0])
+        return labels
+
+    def _fields(self, name: str) -> list[Any]:
+        """The fields of a column."""
         if self.header.count(name) != 1:
             many = "more than one" if name in self.header else "no"
             raise DataError(
@@ -89,16 +121,7 @@ class Table:
                     f"{self.path}, line {line}: {len(fields)} fields, but "
                     f"there are {len(self.header)} columns"
                 )
-            if isinstance(fields[index], list | dict):
-                raise DataError(
-                    f"{self.path}, line {line}: the {name} is {fields[index]!r:.60}; "
-                    "accepted are text and numbers, one an example"
-                )
-        fields = (fields[index] for _, fields in self.rows)
-        # What is missing is None, or in Parquet's columns of numbers NaN.
-        return [
-            "" if field is None or field != field else str(field) for field in fields
-        ]
+        return [fields[index] for _, fields in self.rows]
 
     def select(self, names: Sequence[str]) -> list[tuple[str, ...]]:
         """The named columns of every row.
@@ -119,6 +142,22 @@ class Table:
         return dataclasses.replace(
             self, header=header, rows=[(self.header_line, self.header), *self.rows]
         )
+
+
+def _as_text(field: Any) -> str:
+    # What is missing is None, or in Parquet's columns of numbers NaN.
+    return "" if field is None or field != field else str(field)
+
+
+def no_formula(text: str) -> str:
+    """Text that a spreadsheet, which opens CSV, does not take for a formula.
+
+    Examples:
+      >>> no_formula("=1+1"), no_formula("1+1")
+      ("'=1+1", '1+1')
+    """
+    is_formula = text.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return f"'{text}" if is_formula else text
 
 
 def read_official(

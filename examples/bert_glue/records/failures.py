@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from bert_glue.data.examples import MULTI_LABEL
 from bert_glue.data.tasks import GENERATED, TASKS
 from bert_glue.training.journal import kept_evaluation
 from cwgnc_jax.stability import has_failed
@@ -28,8 +29,11 @@ def failure(run: Mapping[str, Any]) -> str:
     """
     if run["diverged_at"] is not None:
         return f"diverged at step {run['diverged_at']:,}"
-    counts = (run.get("predicted") or {}).values()
-    if counts and max(counts) == sum(counts):
+    counts = list((run.get("predicted") or {}).values())
+    # Of several labels an example each is then given to all examples or to none.
+    is_multi_label = run.get("problem_type") == MULTI_LABEL
+    examples = run["eval_examples"] if is_multi_label else sum(counts)
+    if counts and set(counts) <= {0, examples}:
         return "gives every example one answer"
     if has_failed(run["score"], run["constant_score"]):
         return "no better than a constant answer"

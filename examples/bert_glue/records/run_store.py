@@ -48,6 +48,7 @@ _COMMON = (
     "configuration",
     "task",
     "metric",
+    "positive_class",
     "method",
     "label",
     "max_length",

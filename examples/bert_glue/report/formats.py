@@ -1,5 +1,6 @@
 """Tables as text for a terminal, as Markdown, LaTeX and CSV."""
 
+from bert_glue.data.metrics import METRICS
 from bert_glue.report import notes, paper, verdicts
 from bert_glue.report.render import render
 from bert_glue.report.tables import SCORES, Table
@@ -52,7 +53,7 @@ def sureness(row: Row) -> dict[str, str]:
     interval, rate = row.summary.std_interval, _failure_rate(row)
     # Too few runs, or all alike but for one, bound no spread from above; what an
     # interval may reach, no scores can, if it is more than half their range.
-    widest = 50 if row.settings["metric"] in ("accuracy", "f1") else 100
+    widest = 100 if METRICS[row.settings["metric"]].is_correlation else 50
     known = interval.high <= widest
     return {
         "runs": f"{len(row.runs)}",

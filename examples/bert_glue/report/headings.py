@@ -4,28 +4,33 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bert_glue.data import tasks
-from bert_glue.data.metrics import BINARY
+from bert_glue.data.examples import MULTI_LABEL, REGRESSION
+from bert_glue.data.metrics import METRICS
 from bert_glue.report.paper import held_out_part
 from bert_glue.study.summaries import Row
-
-METRIC_NAMES = {
-    "accuracy": "accuracy",
-    "f1": "F1",
-    "matthews": "Matthews' correlation",
-    "pearson_spearman": "mean of Pearson's and Spearman's correlation",
-}
-"""How the metrics are called in headings."""
 
 
 def metric_name(run: Mapping[str, Any]) -> str:
     """What scores of a run are, in words; of which class, where they are of one."""
-    name = METRIC_NAMES[run["metric"]]
-    if run["metric"] not in BINARY:
+    name = METRICS[run["metric"]].words
+    if run["metric"] == "accuracy" and run.get("problem_type") == MULTI_LABEL:
+        return "subset accuracy"
+    if not METRICS[run["metric"]].of_one_class:
         return name
     # Older records do not hold the classes of users' own files.
     task = tasks.find(run["task"])
     classes = run.get("classes") or (task.labels if task else ())
-    return f"{name} of the class {classes[1]}" if classes else name
+    if positive := run.get("positive_class") or (classes[1] if classes else ""):
+        return f"{name} of the class {positive}"
+    return name
+
+
+def constant_answer(run: Mapping[str, Any]) -> str:
+    """What always answers what is most frequent in training, in words."""
+    if REGRESSION in METRICS[run["metric"]].problems:
+        return "mean"
+    several = run.get("problem_type") == MULTI_LABEL
+    return "commonest set of labels" if several else "majority classifier"
 
 
 def facts(row: Row) -> tuple[str, str, str]:
@@ -37,7 +42,7 @@ def facts(row: Row) -> tuple[str, str, str]:
     return (
         f"{metric_name(run)} in %{f' on {part}' if part else ''}",
         f"{run['train_examples']:,} training examples",
-        f"the majority classifier has {majority}{more}",
+        f"the {constant_answer(run)} has {majority}{more}",
     )
 
 

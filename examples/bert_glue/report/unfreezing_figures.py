@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 import cwgnc_jax
 from bert_glue.records.component_logs import ComponentLog, LoggedMethod
 from bert_glue.report import plots
-from bert_glue.report.headings import metric_name
+from bert_glue.report.headings import constant_answer, metric_name
 from bert_glue.report.render import aligned
 from cwgnc_jax import plotting
 
@@ -193,6 +193,7 @@ def _scores_figure(methods: Sequence[LoggedMethod]) -> Figure:
         scores,
         ylabel=f"{metric_name(run)} (%)",
         majority=run["majority_score"],
+        constant=constant_answer(run),
         title=f"{run['task']}: mean and standard deviation of {many} runs",
     )
 

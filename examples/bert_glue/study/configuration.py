@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from bert_glue.data import metrics
+from bert_glue.data.examples import MULTI_LABEL
+from bert_glue.data.metrics import METRICS
 from bert_glue.records.files import identity
 from bert_glue.records.run_store import Record
+from bert_glue.training import outputs
 from bert_glue.training.recipe import Recipe
 from bert_glue.training.seeds import Seed
 from bert_glue.training.stages import make_stages
@@ -34,6 +36,7 @@ class Configuration:
     def fields(self) -> dict[str, Any]:
         """What is recorded of the configuration."""
         subject = self.subject
+        problem = subject.task.problem_type
         files = dict(zip(("train", "evaluation"), subject.files, strict=False))
         return self._deciding() | {
             **({"held_out": subject.held_out} if subject.held_out else {}),
@@ -41,11 +44,14 @@ class Configuration:
             "model": self.model,
             **({"files": files} if files else {}),
             "classes": list(subject.task.labels),
+            **({"problem_type": problem} if problem == MULTI_LABEL else {}),
             "train_examples": len(subject.train.lengths),
             "eval_examples": len(subject.evaluation.lengths),
             "majority_score": subject.majority_score,
             "constant_score": subject.constant_score,
-            "constant_loss": subject.constant_loss,
+            "constant_loss": subject.loss(self.recipe).constant(
+                np.asarray(subject.train.labels), subject.task.num_labels
+            ),
             "truncation": {
                 "share": subject.truncated_share,
                 "longest": subject.longest,
@@ -66,8 +72,10 @@ class Configuration:
 
         Raises:
           ValueError: if it has more stages than the model layers, a batch would hold
-            more examples than there are, or the warm-up be longer than the training.
+            more examples than there are, the warm-up be longer than the training, or
+            the loss have settings that labels do not.
         """
+        self.subject.loss(self.recipe)
         make_stages(self.recipe, self.subject.shapes)
         size, examples = self.recipe.batch_size, len(self.subject.train.lengths)
         if size > examples:
@@ -80,17 +88,17 @@ class Configuration:
     def score(self, logits: np.ndarray) -> float:
         """Score in per cent of the evaluation examples' logits."""
         subject = self.subject
-        return metrics.score(
-            subject.task.metric,
-            subject.predictions(logits),
-            np.asarray(subject.evaluation.labels),
-        )
+        return outputs.score(subject.task, logits, subject.evaluation.labels)
 
     def _deciding(self) -> dict[str, Any]:
-        subject = self.subject
+        subject, task = self.subject, self.subject.task
+        is_one_class = METRICS[task.metric].of_one_class
+        # Recorded of the second of two classes alone, names stay as they were.
+        is_unusual = is_one_class and (task.positive != 1 or task.num_labels != 2)
         return {
             "task": subject.task.name,
             "metric": subject.task.metric,
+            **({"positive_class": task.labels[task.positive]} if is_unusual else {}),
             "method": self.recipe.name,
             **self.recipe.settings(),
             "max_length": subject.max_length,

@@ -70,13 +70,20 @@ def plan_groups(
         remedy = f"accepted is 1 to {fit}" if fit else f"{_LESS} needs less"
         raise ValueError(f"{who} about {needed}, but only {free} are free; {remedy}")
     if wanted is not None:
-        return Plan(min(wanted, seeds), "as asked for")
+        return as_wanted(wanted, seeds)
     if not gain:
         reason = "on this device a model of this size gains nothing from more"
         return Plan(min(places, seeds), reason)
     return largest_group(
         bytes_of, seeds, bytes_available, places=places, how="estimated"
     )
+
+
+def as_wanted(wanted: int, seeds: int) -> Plan:
+    """As many seeds side by side as the user asks for, or all that there are."""
+    if wanted > seeds:
+        return Plan(seeds, f"all there are to do; {wanted} were asked for")
+    return Plan(wanted, "as asked for")
 
 
 def largest_group(

@@ -12,7 +12,13 @@ from bert_glue.data import batching
 from bert_glue.devices import memory, mesh, processes
 from bert_glue.devices.mesh import SINGLE, Placement
 from bert_glue.study.configuration import Configuration
-from bert_glue.study.plan import Plan, bytes_per_seed, largest_group, plan_groups
+from bert_glue.study.plan import (
+    Plan,
+    as_wanted,
+    bytes_per_seed,
+    largest_group,
+    plan_groups,
+)
 from bert_glue.training.recipe import Recipe
 from bert_glue.training.stages import make_stages
 from bert_glue.training.subjects import Subject
@@ -149,7 +155,7 @@ class Programs:
                 places=places,
             )
         if self.wanted is not None:
-            return Plan(min(self.wanted, self.seeds), "as asked for")
+            return as_wanted(self.wanted, self.seeds)
         reason = "at most: the compiled program will tell how many fit"
         return Plan(self.seeds, reason)
 

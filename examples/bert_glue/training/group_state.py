@@ -10,9 +10,10 @@ from jaxtyping import Array, Key
 from numpy.typing import NDArray
 
 import cwgnc_jax
-from bert_glue.model.bert import layer_components
+from bert_glue.model.encoder import layer_components
 from bert_glue.training.evaluation import Params
 from bert_glue.training.journal import Evaluation, choose, first_bad_step, has_stopped
+from bert_glue.training.outputs import count_answers
 from bert_glue.training.segments import Segment
 from bert_glue.training.trainer import Trainer, TrainLog, TrainState
 
@@ -149,7 +150,7 @@ class GroupState:
                 "step": segment.done,
                 "epoch": epochs + segment.stop / trainer.steps_per_epoch,
                 "score": scores[run],
-                "predicted": count_answers(logits[run]),
+                "predicted": count_answers(trainer.workload.loss.problem, logits[run]),
                 "train_loss": float(losses[run, self.since :].mean()),
             }
             if len(self._trainers) > 1:
@@ -249,21 +250,6 @@ class GroupState:
         shapes = {"state": state, "log": trainer.new_log.shapes()}
         trees = {name: shapes.get(name, whole) for name in facts["trees"]}
         return trees | {"recorded": dict.fromkeys(facts["recorded"], 0)}
-
-
-def count_answers(logits: NDArray[np.float32]) -> list[int] | None:
-    """How often a run answers with each class; None where answers are numbers.
-
-    Args:
-      logits: of the evaluation examples, shape (examples, labels).
-
-    Returns:
-      The counts, in the order of the classes.
-    """
-    classes = logits.shape[-1]
-    if classes == 1:
-        return None
-    return np.bincount(logits.argmax(axis=-1), minlength=classes).tolist()
 
 
 @jax.jit

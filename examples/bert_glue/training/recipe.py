@@ -76,11 +76,16 @@ class Recipe:
 
     name: str
     summary: str = dataclasses.field(repr=False)
-    clipping: Literal["component", "global", "none"] = setting(
-        "global", "gradient that is clipped: each component's, or all"
+    clipping: Literal["component", "global", "none", "agc", "adagc", "auto"] = setting(
+        "global",
+        "gradient that is clipped: each component's, or all; relative to the norm of "
+        "its parameters (agc), to its own norms before (adagc), to their median (auto)",
     )
     max_norm: float = setting(
-        1.0, "largest norm of a gradient that is clipped", rules.NORM, "clipping"
+        1.0,
+        "largest norm of a gradient that is clipped; relative with agc and adagc",
+        rules.NORM,
+        "clipping",
     )
     learning_rate: float = setting(2e-5, "peak learning rate", rules.POSITIVE)
     batch_size: int = setting(16, "examples in a step")
@@ -138,6 +143,12 @@ class Recipe:
     carry_optimizer: bool = setting(
         False, "let optimizer and schedule go on over all stages", needs="unfreeze"
     )
+    class_weights: Literal["balanced"] | None = setting(
+        None, "weights in the loss, by which rare classes count as much as common ones"
+    )
+    label_smoothing: float = setting(
+        0.0, "share of each label that is spread over all classes", rules.BELOW_ONE
+    )
     max_steps: int | None = setting(
         None, "steps, of each stage, instead of epochs; the last one may be cut short"
     )
@@ -154,6 +165,28 @@ class Recipe:
         "evaluations without a better score that end a run, whose best one counts; "
         "with --held-out they are of examples held out",
         needs="keep",
+    )
+    layer_decay: float = setting(
+        1.0,
+        "factor of the learning rate from a layer to the one below",
+        rules.ABOVE_ZERO,
+    )
+    reinit_layers: int = setting(
+        0, "top layers that are drawn anew, and the pooler with them", rules.COUNT
+    )
+    noisytune: float = setting(
+        0.0,
+        "noise on the pretrained weights, in standard deviations of each matrix",
+        rules.FROM_ZERO,
+    )
+    l2_sp: float = setting(
+        0.0,
+        "decoupled decay towards the initial weights; weight decay is then the "
+        "classifier's",
+        rules.FROM_ZERO,
+    )
+    child_tuning: float = setting(
+        1.0, "share of a gradient's entries that a step keeps", rules.ABOVE_ZERO
     )
     changed: tuple[str, ...] = dataclasses.field(default=(), repr=False, compare=False)
 
@@ -186,6 +219,11 @@ class Recipe:
                 f"patience is {self.patience} in the method {self.name}, which has "
                 "several stages; accepted is none"
             )
+        if self.l2_sp and self.unfreeze == "gu" and not self.carry_optimizer:
+            raise ValueError(
+                f"l2_sp of the method {self.name} would draw the weights of each stage "
+                "to those that it begins with; set carry_optimizer=true, too"
+            )
 
     @property
     def label(self) -> str:
@@ -198,8 +236,13 @@ class Recipe:
         needed, other = SETTINGS[name].needs, SETTINGS[name].unless
         if other is not None:
             return getattr(self, other) is None
-        off = (None, 0, "none", "last")
+        off = (None, 0, "none", "last", "auto")
         return needed is None or getattr(self, needed) not in off
+
+    @property
+    def clips_components(self) -> bool:
+        """Whether each component is clipped on its own."""
+        return self.clipping not in ("global", "none")
 
     def replace(self, **settings: Any) -> "Recipe":
         """A variant, whose label names what is different about it.
@@ -291,7 +334,7 @@ class Recipe:
     def make_optimizer(
         self, numbers: Numbers, first_layer: int = 0
     ) -> "optax.GradientTransformation":
-        """AdamW after the clipping that the recipe asks for: all methods of the paper.
+        """AdamW after the clipping that the recipe asks for, with what goes between.
 
         Args:
           numbers: of the recipe, or of another one of its structure; they may be
@@ -304,26 +347,94 @@ class Recipe:
         import optax
 
         import cwgnc_jax
-        from bert_glue.model.bert import layer_components
         from cwgnc_jax import contrib
 
         schedule = contrib.warmup_linear_decay_schedule
         if self.schedule == "bert":
             schedule = contrib.bert_linear_decay_schedule
-        adamw = contrib.bert_adamw(
-            schedule(numbers.learning_rate, numbers.warmup_steps, numbers.total_steps),
-            b1=numbers.b1,
-            b2=numbers.b2,
-            eps=numbers.eps,
-            weight_decay=numbers.weight_decay,
-            max_norm=numbers.max_norm if self.clipping == "global" else None,
-            bias_correction=self.bias_correction,
+        rate = schedule(
+            numbers.learning_rate, numbers.warmup_steps, numbers.total_steps
         )
-        if self.clipping != "component":
-            return adamw
+        adam = (
+            optax.scale_by_adam if self.bias_correction else contrib.scale_by_bert_adam
+        )
+        off, decayed = optax.identity(), cwgnc_jax.decay_mask
+        towards_initial = off
+        if self.l2_sp:
+            decayed = functools.partial(_decayed, of_classifier=True)
+            pretrained = functools.partial(_decayed, of_classifier=False)
+            towards_initial = contrib.decay_towards_pretrained(
+                self.l2_sp, mask=pretrained
+            )
+        return optax.chain(
+            self._make_clip(numbers.max_norm, first_layer),
+            contrib.child_tuning(self.child_tuning) if self.child_tuning < 1 else off,
+            adam(numbers.b1, numbers.b2, numbers.eps),
+            optax.add_decayed_weights(numbers.weight_decay, decayed),
+            towards_initial,
+            optax.scale_by_learning_rate(rate),
+            # Last, for it scales the decay of weights as well.
+            contrib.scale_by_layer_decay(self.layer_decay)
+            if self.layer_decay < 1
+            else off,
+        )
+
+    def _make_clip(
+        self, max_norm: "jax.typing.ArrayLike", first_layer: int
+    ) -> "optax.GradientTransformation":
+        import optax
+
+        import cwgnc_jax
+        from bert_glue.model.encoder import layer_components
+        from cwgnc_jax import contrib
+
         components = layer_components(first_layer)
-        clip = cwgnc_jax.clip_by_component_norm(numbers.max_norm, components)
-        return optax.chain(clip, adamw)
+        match self.clipping:
+            case "none":
+                return optax.identity()
+            case "global":
+                components = cwgnc_jax.whole_tree
+            case "agc":
+                return contrib.adaptive_clip_by_component_norm(
+                    max_norm, components=components
+                )
+            case "adagc":
+                return contrib.adagc(max_norm, components=components)
+            case "auto":
+                return contrib.autoclip_by_component_norm(components=components)
+        return cwgnc_jax.clip_by_component_norm(max_norm, components)
+
+    def make_start(
+        self, stddev: float
+    ) -> "Callable[[optax.Params, jax.Array], optax.Params] | None":
+        """What becomes of the pretrained parameters before a run.
+
+        Args:
+          stddev: standard deviation of weights that are drawn anew.
+
+        Returns:
+          A function of them and a seed's key: NoisyTune, top layers drawn anew. None
+          if they are used as they are.
+        """
+        if not (self.noisytune or self.reinit_layers):
+            return None
+
+        def start(params: "optax.Params", key: "jax.Array") -> "optax.Params":
+            from bert_glue.model.encoder import layer_components
+            from cwgnc_jax import contrib
+
+            if self.noisytune:
+                params = contrib.noisytune(
+                    params, key, self.noisytune, layer_components()
+                )
+            if self.reinit_layers:
+                # What is drawn replaces the noise: the same key serves both.
+                params = contrib.reinitialize_layers(
+                    params, key, self.reinit_layers, stddev=stddev
+                )
+            return params
+
+        return start
 
     def make_transform(self, numbers: Numbers) -> "Transform | None":
         """What the forward pass of a training step makes of the parameters.
@@ -358,6 +469,21 @@ _RECORDED = [*SETTINGS][: [*SETTINGS].index("bias_correction")]
 _NOT_COMPILED = ("learning_rate", "warmup_ratio", "max_norm", "weight_decay")
 _NOT_COMPILED += ("b1", "b2", "eps", "epochs", "max_steps", "warmup_steps")
 _NOT_COMPILED += ("evaluations_per_epoch", "keep", "patience")
+
+
+def _decayed(params: "optax.Params", of_classifier: bool) -> "optax.Params":
+    """Marks the weights to decay of the classifier, or all others."""
+    import jax
+
+    import cwgnc_jax
+
+    return {
+        name: jax.tree.map(
+            lambda mark, here=(name == "classifier") == of_classifier: mark and here,
+            marks,
+        )
+        for name, marks in cwgnc_jax.decay_mask(params).items()
+    }
 
 
 def refusal(method: str, name: str, value: Any) -> str:

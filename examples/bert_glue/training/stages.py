@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 
 import cwgnc_jax
-from bert_glue.model.bert import LAYERS, layer_components
+from bert_glue.model.encoder import LAYERS, layer_components
 from bert_glue.training.evaluation import Params
 from bert_glue.training.recipe import Recipe
 
@@ -94,7 +94,7 @@ class SplitStage(Stage):
         # A forward pass that runs one stack after the other has no backward pass
         # through the lower one.
         cut = None if whole else LAYERS
-        return cwgnc_jax.join_params(trainable, frozen, keep_cut=cut)
+        return cwgnc_jax.join_params(trainable, frozen, self.groups, keep_cut=cut)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -21,11 +21,13 @@ from jaxtyping import Array, Float, Int, Key
 import cwgnc_jax
 from bert_glue.data import batching
 from bert_glue.data.batching import Batch, Data
+from bert_glue.data.examples import SINGLE_LABEL
 from bert_glue.devices import memory
 from bert_glue.devices.mesh import SINGLE, Placement
-from bert_glue.model.bert import layer_components
 from bert_glue.model.dropout import DropoutKey
+from bert_glue.model.encoder import layer_components
 from bert_glue.training.evaluation import Evaluator, Forward, Params, over_seeds
+from bert_glue.training.losses import Loss
 from bert_glue.training.program import Program
 from bert_glue.training.recipe import Numbers, Recipe
 from bert_glue.training.seeds import Seed, SeedKeys, epoch_order, root_key, seed_keys
@@ -48,6 +50,7 @@ class Workload:
       train: examples to learn from, on the device.
       evaluation: examples to be scored on, on the device.
       placement: where all of it lies, and what is trained is to lie.
+      loss: of each example, from logits and labels.
     """
 
     forward: Forward
@@ -56,6 +59,7 @@ class Workload:
     train: Data
     evaluation: Data
     placement: Placement = SINGLE
+    loss: Loss = dataclasses.field(default_factory=lambda: Loss(SINGLE_LABEL))
 
 
 class TrainState(NamedTuple):
@@ -159,7 +163,7 @@ class Trainer:
             shapes = jax.eval_shape(workload.init, workload.pretrained, root_key(0))
             self.component_names = self.stage.component_names(shapes)
         # The optimizer may clip by the global norm, which is a component as well.
-        recorded = self.recording and recipe.clipping != "component"
+        recorded = self.recording and not recipe.clips_components
         self._recorded_by = "record" if recorded else None
 
         bucket_of = None
@@ -406,7 +410,7 @@ class Trainer:
                 state, keys, number, rows, numbers, data
             )
             gradients = self.placement.state(gradients)
-            state = over_seeds(self._update, state, gradients, numbers)
+            state = over_seeds(self._update, state, gradients, keys, numbers)
             state = self.placement.state(state)
             entry = TrainLog(losses)
             if self.component_names:
@@ -493,21 +497,27 @@ class Trainer:
             params = transform(params, state.initial, transform_key)
         params = self.stage.join(params, state.frozen, whole=False)
         logits = self.workload.forward(params, batch, dropout_key)
-        # A single output is a number, not a class.
-        if logits.shape[-1] == 1:
-            losses = jnp.square(logits[:, 0] - batch.labels)
-        else:
-            losses = optax.softmax_cross_entropy_with_integer_labels(
-                logits, batch.labels
-            )
+        losses = self.workload.loss(logits, batch.labels)
         return jnp.sum(losses * batch.weights)
 
     def _update(
-        self, state: TrainState, gradients: Params, numbers: Numbers
+        self,
+        state: TrainState,
+        gradients: Params,
+        key: Key[Array, ""],
+        numbers: Numbers,
     ) -> TrainState:
         optimizer = self._wrap(
             self.recipe.make_optimizer(numbers, self.stage.first_layer)
         )
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        extra = {}
+        if self.recipe.child_tuning < 1:
+            # No step, whose number the loss folds in, is that high; it counts its own.
+            extra["key"] = jax.random.fold_in(
+                key, np.uint32(2**32 - 1 - self.stage.index)
+            )
+        updates, opt_state = optimizer.update(
+            gradients, state.opt_state, state.params, **extra
+        )
         params = optax.apply_updates(state.params, updates)
         return state._replace(params=params, opt_state=opt_state)

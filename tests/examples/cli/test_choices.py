@@ -13,7 +13,7 @@ from bert_glue.cli import choices
 from bert_glue.cli.options import add_options
 from bert_glue.cli.parser import make_parser
 from bert_glue.model import checkpoint
-from bert_glue.model.bert import initial_params
+from bert_glue.model.encoder import initial_params
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def refusal(capsys, *arguments):
     assert error.value.code == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.endswith("(--help shows all options)\n")
+    assert captured.err.endswith("(--help-all shows all options)\n")
     assert captured.err.count("\n") == 1
     return captured.err
 
@@ -67,7 +67,7 @@ def refusal(capsys, *arguments):
         (["--shard", "1/8", "--save-model"], "use them without --shard once"),
         (["--no-such-option"], "--no-such-option"),
         (["--data-dir", "x"], "--data-dir goes with a task of GLUE"),
-        (["--train-file", "x"], "--train-file needs --eval-file, or --held-out"),
+        (["--train-file", "x"], "--train-file needs --eval-file, or --eval-share"),
         (["--eval-file", "x"], "--eval-file belongs to --train-file"),
         (
             ["--train-file", "x", "--eval-file", "y", "--held-out", "0.1"],
@@ -79,6 +79,17 @@ def refusal(capsys, *arguments):
         (["--text-columns", "a,b"], "--text-columns is for --train-file"),
         (["--label-column", "a"], "--label-column is for --train-file"),
         (["--encoding", "cp1252"], "--encoding is for --train-file"),
+        (["--positive-class", "a"], "--positive-class is for --train-file"),
+        (["--eval-share", "0.2"], "--eval-share is for --train-file; a task has"),
+        (["--dataset", "x", "--encoding", "a"], "--encoding is for --train-file; a da"),
+        (["--dataset", "x", "--train-file", "y"], "--dataset replaces --train-file"),
+        (["--dataset", "x", "--task", "rte"], "--dataset replaces --task and --data-"),
+        (["--dataset", "x", "--eval-file", "y"], "--eval-file belongs to --train-fil"),
+        (
+            ["--train-file", "x", "--eval-file", "y", "--eval-share", "0.1"],
+            "--eval-share scores training examples; leave out --eval-file",
+        ),
+        (["--problem", "many"], "invalid choice: 'many'"),
         (["--model", "./nowhere"], "there is no model folder nowhere"),
     ],
 )
@@ -98,7 +109,7 @@ def own_data(folder):
 
 def test_model_folders_are_checked(capsys, folder, tmp_path):
     out = ["--output-dir", tmp_path / "new"]
-    text = refusal(capsys, "--model", folder / "empty", *out)
+    text = refusal(capsys, "--model", folder / "empty", *own_data(folder), *out)
     assert f"the model folder {folder / 'empty'} has no config.json" in text
     text = refusal(capsys, "--model", folder / "broken", *own_data(folder), *out)
     assert "does not fit the model" in text

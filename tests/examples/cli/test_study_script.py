@@ -52,6 +52,25 @@ def test_what_holds_for_some_methods_is_said(own_data, tmp_path, monkeypatch, ca
     assert sum("no effect" in line for line in lines) == 3
 
 
+def test_what_labels_are_is_said(own_data, tmp_path, monkeypatch, capsys):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "reviews"
+    folder.mkdir()
+    rows = [f'{{"text": "a cat", "labels": [{n % 3}, 3]}}' for n in range(40)]
+    (folder / "rows.jsonl").write_text("\n".join(rows))
+    dataset = ["--dataset", str(folder), "--eval-share", "0.25", "--batch-size", "8"]
+    f1 = ["--metric", "f1", "--positive-class", "2"]
+    text = said(monkeypatch, capsys, tmp_path, *own_data[:2], *dataset, *f1)
+    assert "custom: 30 examples to train on, 10 to score, held out of the tr" in text
+    assert "by F1 of the class 2\n" in text
+    assert "4 classes, any number of them an example: '0', '1', '2', '3'\n" in text
+    with pytest.raises(SystemExit):
+        said(monkeypatch, capsys, tmp_path, *own_data[:2], *dataset[:2])
+    assert "no split to score; --eval-share 0.2" in capsys.readouterr().err
+
+
 def test_seeds_that_can_show_nothing_are_said_before(
     own_data, tmp_path, monkeypatch, capsys
 ):

@@ -125,6 +125,29 @@ def test_both_parts_must_have_every_class(labels, share, message):
         examples.hold_out(share)
 
 
+def test_common_sets_of_labels_are_held_out_in_the_same_shares():
+    sets = np.repeat(
+        np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 1], [1, 1, 1]], np.int32),
+        [50, 30, 15, 4, 1],
+        axis=0,
+    )
+    for share in (0.2, 0.8):
+        everything = Examples([(str(i),) for i in range(100)], sets)
+        for part, size in zip(
+            everything.hold_out(share), (1 - share, share), strict=True
+        ):
+            counts = [
+                (part.labels == each).all(axis=1).sum() for each in sets[[0, 60, 90]]
+            ]
+            # The nearest whole numbers that add up.
+            assert np.abs(np.array(counts) - size * np.array([50, 30, 15])).max() < 1
+            assert len(part) == round(100 * size)
+    # A set of its own each, or a single rare one, is no reason to refuse.
+    for few in (np.eye(6, dtype=np.int32), sets[[0] * 5 + [99]]):
+        kept, held = Examples([("",)] * 6, few).hold_out(0.5)
+        assert len(kept) == len(held) == 3
+
+
 def test_unlabelled_examples_are_held_out_too():
     kept, held = Examples([(str(i),) for i in range(10)], None).hold_out(0.3)
     assert sorted(kept.texts + held.texts) == [(str(i),) for i in range(10)]

@@ -2,9 +2,10 @@ import logging
 import time
 
 import numpy as np
+import pandas
 import pytest
 from bert_glue.data import hub, tasks
-from bert_glue.data.load import load_task
+from bert_glue.data.load import Reading, load_dataset, load_files, load_task
 from bert_glue.data.tables import DataError
 
 
@@ -124,3 +125,118 @@ def test_a_hub_without_a_split(monkeypatch):
         DataError, match="split 'validation': not there; there are train"
     ):
         hub.load_task(tasks.TASKS["rte"])
+
+
+def test_a_dataset_knows_its_classes(monkeypatch):
+    import datasets
+    from datasets import ClassLabel, Features, Value
+
+    names = ["neg", "pos", "unseen"]
+    features = Features({"text": Value("string"), "label": ClassLabel(names=names)})
+    rows = {"text": ["fine", "bad"], "label": [1, 0]}
+    splits = {
+        name: datasets.Dataset.from_dict(rows, features)
+        for name in ("unsupervised", "test", "train", "validation")
+    }
+    asked = stand_in(monkeypatch, datasets.DatasetDict(splits))
+    data = load_dataset("someone/reviews:plain")
+    assert asked == [("someone/reviews", "plain")]
+    assert data.task.labels == ("neg", "pos", "unseen")
+    assert data.train.texts == [("fine",), ("bad",)]
+    np.testing.assert_array_equal(data.train.labels, [1, 0])
+    assert data.files == ("reviews:plain, train", "reviews:plain, validation")
+    splits["train"] = splits["train"].map(lambda row: {"label": -1})
+    stand_in(monkeypatch, datasets.DatasetDict(splits))
+    with pytest.raises(DataError, match="reviews, train, line 1: the label is empty"):
+        load_dataset("someone/reviews")
+
+
+def test_a_dataset_with_several_labels_an_example(monkeypatch):
+    import datasets
+    from datasets import ClassLabel, Features, List, Value
+
+    classes = List(ClassLabel(names=["joy", "anger, rage", "fear"]))
+    features = Features({"text": Value("string"), "labels": classes})
+    rows = {"text": ["a", "b", "c"], "labels": [[0, 1], [], [2]]}
+    split = datasets.Dataset.from_dict(rows, features)
+    stand_in(monkeypatch, datasets.DatasetDict({"train": split}))
+    data = load_dataset("emotions", Reading(label_column="labels", metric="f1_macro"))
+    assert data.task.is_multi_label
+    assert data.task.labels == ("joy", "anger, rage", "fear")
+    expected = [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
+    np.testing.assert_array_equal(data.train.labels, expected)
+    # As long as nothing is held out.
+    assert data.evaluation is data.train
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty folder, and a cache beside it."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data"
+
+
+FRAME = pandas.DataFrame(
+    {
+        "text": ["it is fine", 'a "bad" one, 2', "no", "yes", "well", "so so"],
+        "stars": [1, 5, 1, 5, 1, 5],
+    }
+)
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_a_folder_is_a_dataset(folder, ending):
+    file = folder / f"reviews.{ending}"
+    if ending == "csv":
+        FRAME.to_csv(file, index=False)
+    elif ending == "jsonl":
+        FRAME.to_json(file, orient="records", lines=True)
+    else:
+        FRAME.to_parquet(file)
+    reading = Reading(label_column="stars", evaluation_share=1 / 3)
+    data, same = load_dataset(str(folder), reading), load_files(file, None, reading)
+    assert data.held_out == 1 / 3
+    assert data.task.labels == ("1", "5")
+    for part, other in ((data.train, same.train), (data.evaluation, same.evaluation)):
+        assert part.texts == other.texts
+        np.testing.assert_array_equal(part.labels, other.labels)
+    np.testing.assert_array_equal(data.evaluation.labels, [0, 1])
+    assert data.files == ("data, train",)
+
+
+def test_a_folder_with_examples_to_score(folder):
+    for name in ("train", "test"):
+        FRAME.to_csv(folder / f"{name}.csv", index=False)
+    reading = Reading(label_column="stars")
+    data = load_dataset(str(folder), reading)
+    assert len(data.evaluation) == 6
+    assert data.evaluation is not data.train
+    assert data.files == ("data, train", "data, test")
+    reading = Reading(label_column="stars", evaluation_share=0.5)
+    with pytest.raises(
+        ValueError, match=r"share to score is 0.5, but .*, test is there"
+    ):
+        load_dataset(str(folder), reading)
+
+
+def test_datasets_that_cannot_be_used(monkeypatch, folder):
+    import datasets
+
+    with pytest.raises(DataError, match=r"cannot load the dataset .*data' \(\w+: "):
+        load_dataset(str(folder))
+    stand_in(monkeypatch, ConnectionError("a\nb"))
+    with pytest.raises(DataError, match=r"dataset 'x:y' \(ConnectionError: a b\)$"):
+        load_dataset("x:y")
+    split = datasets.Dataset.from_dict({"text": ["a", "b"], "label": ["x", "y"]})
+    stand_in(monkeypatch, datasets.DatasetDict({"all": split}))
+    with pytest.raises(DataError, match="has no split 'train'; there are 'all'"):
+        load_dataset("x")
+    split = split.rename_column("text", "body")
+    stand_in(monkeypatch, datasets.DatasetDict({"train": split}))
+    with pytest.raises(
+        DataError, match="x, train, line 1: the columns are 'body', 'la"
+    ):
+        load_dataset("x")

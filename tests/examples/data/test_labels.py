@@ -1,7 +1,11 @@
+import json
+
 import numpy as np
+import pandas
 import pytest
 from bert_glue.data import tasks
-from bert_glue.data.load import load_files, read_examples
+from bert_glue.data.examples import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from bert_glue.data.load import Reading, load_files, read_examples
 from bert_glue.data.tables import DataError
 from glue_files import write
 
@@ -26,7 +30,7 @@ def test_labels_beyond_float32_are_refused(tmp_path, label):
     with pytest.raises(DataError, match=r"file, line 3: .* in the range of float32"):
         load_files(file, file)
     with pytest.raises(DataError, match=f"file, line 3: unknown label '{label}'"):
-        load_files(file, file, metric="pearson_spearman")
+        load_files(file, file, Reading(metric="pearson_spearman"))
 
 
 def test_spaces_around_labels_make_no_other_class(tmp_path):
@@ -42,11 +46,11 @@ def test_whole_numbers_with_a_point_are_classes_unless_they_are_many(tmp_path):
     data = load_files(file, file)
     assert data.task.labels == ("0", "1", "2")
     np.testing.assert_array_equal(data.train.labels, [1, 0, 2, 1])
-    assert "--metric pearson_spearman makes them values" in data.notes[0]
-    asked = load_files(file, file, metric="accuracy")
+    assert "--problem regression makes them values" in data.notes[0]
+    asked = load_files(file, file, Reading(metric="accuracy"))
     assert asked.task.labels == data.task.labels
     assert asked.notes == ()
-    assert load_files(file, file, metric="pearson_spearman").task.is_regression
+    assert load_files(file, file, Reading(metric="pearson_spearman")).task.is_regression
     many = write_labels(tmp_path / "many", [f"{n}.0" for n in range(21)])
     assert load_files(many, many).task.is_regression
     few = write_labels(tmp_path / "few", [f"{n}.0" for n in range(20)])
@@ -81,3 +85,82 @@ def test_scores_are_finite_numbers(tmp_path, score):
     file = write(tmp_path / "file", "sentence1\tsentence2\tscore", f"a\tb\t{score}")
     with pytest.raises(DataError, match=f"line 2: unknown score '{score}'; .* numbers"):
         read_examples(file, tasks.TASKS["stsb"])
+
+
+SETS = ["4", "27", "4,27", "", " 27 , 4 "]
+MATRIX = [[1, 0], [0, 1], [1, 1], [0, 0], [1, 1]]
+
+
+def test_several_labels_separated_by_commas(tmp_path):
+    file = write_labels(tmp_path / "file", SETS)
+    data = load_files(file, file, Reading(problem=MULTI_LABEL))
+    assert data.task.labels == ("4", "27")
+    assert data.task.problem_type == MULTI_LABEL
+    assert data.task.metric == "accuracy"
+    assert data.train.labels is not None
+    assert data.train.labels.dtype == np.int32
+    np.testing.assert_array_equal(data.train.labels, MATRIX)
+    assert data.notes == (f"{file}: 1 of 5 examples have no label",)
+
+
+@pytest.mark.parametrize("metric", [None, "f1_micro"])
+def test_lists_are_several_labels(tmp_path, metric):
+    sets = [[4], [27], [4, 27], [], [27, 4]]
+    rows = [{"text": f"text {i}", "label": each} for i, each in enumerate(sets)]
+    file = tmp_path / "file.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    data = load_files(file, file, Reading(metric=metric))
+    assert data.task.labels == ("4", "27")
+    assert data.task.is_multi_label
+    np.testing.assert_array_equal(data.train.labels, MATRIX)
+    pandas.DataFrame(rows).to_parquet(tmp_path / "file.parquet")
+    columns = load_files(tmp_path / "file.parquet", file)
+    np.testing.assert_array_equal(columns.train.labels, MATRIX)
+    with pytest.raises(DataError, match=r"line 1: the label is a list, \['4'\]; acc"):
+        load_files(file, file, Reading(problem=SINGLE_LABEL))
+
+
+@pytest.mark.parametrize(
+    ("labels", "evaluation", "message"),
+    [
+        (["a", "a,b"], ["a,c"], "line 2: unknown label 'c'; accepted are 'a', 'b'"),
+        (["a", "a,b"], ["b,b"], "line 2: the label has 'b' twice; accepted are the n"),
+        (["a", ""], ["a"], "every label is 'a'; two classes are needed"),
+        (["", ","], ["a"], "every label is empty; two classes are needed"),
+    ],
+)
+def test_sets_of_labels_that_cannot_be_used(tmp_path, labels, evaluation, message):
+    train = write_labels(tmp_path / "train", labels)
+    dev = write_labels(tmp_path / "dev", evaluation)
+    with pytest.raises(DataError, match=message):
+        load_files(train, dev, Reading(problem=MULTI_LABEL))
+
+
+def test_labels_with_commas_that_are_taken_for_names_are_said(tmp_path):
+    file = write_labels(tmp_path / "file", SETS[:3])
+    (note,) = load_files(file, file).notes
+    assert "'4,27' has a comma" in note
+    assert "--problem multi_label takes it for several" in note
+
+
+def test_the_class_that_f1_is_of(tmp_path):
+    file = write_labels(tmp_path / "file", ["ham", "spam", "ham"])
+    assert load_files(file, file, Reading(metric="f1")).task.positive == 1
+    reading = Reading(metric="f1", positive_class="ham")
+    assert load_files(file, file, reading).task.positive == 0
+    three = write_labels(tmp_path / "three", ["a", "b", "c"])
+    reading = Reading(metric="f1", positive_class="c")
+    assert load_files(three, three, reading).task.positive == 2
+    with pytest.raises(
+        ValueError, match="the positive class is 'c'; accepted are 'ham"
+    ):
+        load_files(file, file, reading)
+
+
+def test_whole_numbers_are_values_where_the_user_says_so(tmp_path):
+    file = write_labels(tmp_path / "file", ["1", "2", "3"])
+    task = load_files(file, file, Reading(problem=REGRESSION)).task
+    assert task.problem_type == REGRESSION
+    assert task.metric == "pearson_spearman"
+    with pytest.raises(ValueError, match="'f1' does not fit labels that are numbers"):
+        Reading(problem=REGRESSION, metric="f1")

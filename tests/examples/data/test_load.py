@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from bert_glue.data import generated, tasks
-from bert_glue.data.load import load_files, load_task, read_examples
+from bert_glue.data.load import Reading, load_files, load_task, read_examples
 from bert_glue.data.tables import DataError
 from glue_files import LABELS, OFFICIAL, write, write_official
 
@@ -103,10 +103,10 @@ def test_own_regression(tmp_path):
 
 def test_the_metric_decides_what_labels_are(tmp_path):
     whole = write(tmp_path / "whole", "sentence\tlabel", "a\t1", "b\t2", "c\t3")
-    data = load_files(whole, whole, metric="pearson_spearman")
+    data = load_files(whole, whole, Reading(metric="pearson_spearman"))
     np.testing.assert_array_equal(data.train.labels, np.float32([1, 2, 3]))
     halves = write(tmp_path / "halves", "sentence\tlabel", "a\t1.5", "b\t0.5")
-    data = load_files(halves, halves, metric="f1")
+    data = load_files(halves, halves, Reading(metric="f1"))
     assert data.task.labels == ("0.5", "1.5")
 
 
@@ -137,14 +137,18 @@ def test_the_metric_decides_what_labels_are(tmp_path):
             "pearson_spearman",
             "line 3: unknown label 'x'; accepted are numbers",
         ),
-        (["sentence\tlabel", "a\t1", "b\t2", "c\t3"], "f1", "needs two classes, not 3"),
+        (
+            ["sentence\tlabel", "a\t1", "b\t2", "c\t3"],
+            "f1",
+            "one class, which --positive-class names where there are not two",
+        ),
         (["sentence\tlabel", "a\t1", "b\t2"], "bleu", "unknown metric 'bleu'"),
     ],
 )
 def test_bad_own_files(tmp_path, lines, metric, message):
     file = write(tmp_path / "file", *lines)
     with pytest.raises(ValueError, match=message):
-        load_files(file, file, metric=metric)
+        load_files(file, file, Reading(metric=metric))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import numpy as np
 import pandas
 import pytest
 from bert_glue.data import tables, tasks
-from bert_glue.data.load import load_files, read_examples
+from bert_glue.data.load import Reading, load_files, read_examples
 from bert_glue.data.tables import DataError
 from glue_files import OFFICIAL, official_line, write
 
@@ -184,8 +184,13 @@ def test_lines_of_what_was_quoted(tmp_path):
         ("a.jsonl", b"[" * 100_000, r"line 1: no JSON \("),
         (
             "a.jsonl",
-            b'{"text": "a", "label": [4, 27]}\n',
-            r"line 1: the label is \['4', '27'\]; accepted are text and numbers, one",
+            b'{"text": "a", "label": 1}\n{"text": ["4", "27"], "label": 2}\n',
+            r"line 2: the text is \['4', '27'\]; accepted are text and numbers, one",
+        ),
+        (
+            "a.jsonl",
+            b'{"text": "a", "label": [4, [27]]}\n',
+            r"line 1: the label is \['4', \['27'\]\]; accepted are .*, or lists of the",
         ),
         ("a.jsonl", b'{"text": "a", "label": NaN}\n', "line 1: the label is empty"),
         (
@@ -221,11 +226,13 @@ def test_encodings_by_name(tmp_path):
     text = "text\tlabel\nit costs \u00a35 \u2013 really\tham\nno\tspam\n"
     for encoding in ("cp1252", "utf-16-le", "gb18030"):
         (tmp_path / "file").write_bytes(text.encode(encoding))
-        data = load_files(tmp_path / "file", tmp_path / "file", encoding=encoding)
+        data = load_files(
+            tmp_path / "file", tmp_path / "file", Reading(encoding=encoding)
+        )
         assert data.train.texts[0] == ("it costs \u00a35 \u2013 really",)
     for encoding in ("latin-0", "zip", "utf-8\0"):
         with pytest.raises(ValueError, match="encoding"):
-            load_files(tmp_path / "file", None, encoding=encoding)
+            load_files(tmp_path / "file", None, Reading(encoding=encoding))
 
 
 # Files as common programs write them: after twelve plain rows those given here.
@@ -277,7 +284,7 @@ def test_files_of_common_programs(shared_dir, name):
     file = shared_dir / "cases" / "files" / name
     if not file.is_file():
         pytest.skip(f"no {file}")
-    data = load_files(file, file, **OPTIONS.get(name, {}))
+    data = load_files(file, file, Reading(**OPTIONS.get(name, {})))
     expected = [*REPEATED * 3, *CASES[name]]
     assert [text for (text,) in data.train.texts] == expected
     assert data.task.labels == CLASSES.get(name, ("ham", "spam"))
@@ -298,20 +305,20 @@ def test_columns_by_name_and_by_number(tmp_path):
     ):
         load_files(file, file)
     names = ("sentence_A", "sentence_B")
-    data = load_files(file, file, text_columns=names, label_column="judgment")
+    data = load_files(file, file, Reading(text_columns=names, label_column="judgment"))
     assert data.train.texts[1] == ("a dog runs", "nobody moves")
     assert data.task.labels == ("CONTRADICTION", "ENTAILMENT")
     with pytest.raises(DataError, match="no column 'entailment'; there are 'pair_ID'"):
-        load_files(file, file, text_columns=names, label_column="entailment")
+        load_files(file, file, Reading(text_columns=names, label_column="entailment"))
     bare = write(tmp_path / "bare.tsv", "ham\tfine", "spam\tbuy", "ham\tgood")
     with pytest.raises(
         DataError, match=r"looks like a row: .* --text-columns 2 --labe"
     ):
         load_files(bare, bare)
-    data = load_files(bare, bare, text_columns=("2",), label_column="1")
+    data = load_files(bare, bare, Reading(text_columns=("2",), label_column="1"))
     assert data.train.texts == [("fine",), ("buy",), ("good",)]
     with pytest.raises(DataError, match="no column '3'; there are '1', '2'"):
-        load_files(bare, bare, text_columns=("3",), label_column="1")
+        load_files(bare, bare, Reading(text_columns=("3",), label_column="1"))
     # New texts without a header, or with the usual names.
     for lines in (["x\tnew"], ["label\tText", "ham\tnew"]):
         texts = read_examples(

@@ -5,6 +5,8 @@ import run_records
 from bert_glue.records.failures import failure, hardly_learned
 from bert_glue.records.run_store import RunStore
 
+SEVERAL = {"problem_type": "multi_label_classification"}
+
 
 def record(score, **changes):
     """The record of a run on RTE, whose commonest answer in training is the worse."""
@@ -28,6 +30,18 @@ def record(score, **changes):
             record(60.0, predicted={"entailment": 0, "not_entailment": 277}),
             "gives every example one answer",
         ),
+        # Of several labels an example the one is given to some, the other to none.
+        (record(60.0, predicted={"a": 200, "b": 0}, **SEVERAL), ""),
+        (record(60.0, predicted={"a": 277, "b": 277, "c": 9}, **SEVERAL), ""),
+        (
+            record(60.0, predicted={"a": 277, "b": 277, "c": 0}, **SEVERAL),
+            "gives every example one answer",
+        ),
+        (
+            record(60.0, predicted={"a": 0, "b": 0}, **SEVERAL),
+            "gives every example one answer",
+        ),
+        (record(60.0, predicted={"a": 100, "b": 100}), ""),
         (record(60.0, constant_loss=0.3), "learnt nothing"),
         (record(60.0, constant_loss=0.301), ""),
         # Numbers have no classes.

@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from bert_glue.data.examples import SINGLE_LABEL
 from bert_glue.devices.mesh import SINGLE
-from bert_glue.training.group_state import GroupState, count_answers, measure
+from bert_glue.training.group_state import GroupState, measure
+from bert_glue.training.losses import Loss
 from bert_glue.training.methods import METHODS
 from bert_glue.training.program import Program
 from bert_glue.training.segments import Segment
@@ -40,6 +42,7 @@ def make_trainer(index=0):
     return types.SimpleNamespace(
         group_size=2,
         recipe=METHODS["gu"].replace(keep="best"),
+        workload=types.SimpleNamespace(loss=Loss(SINGLE_LABEL)),
         placement=SINGLE,
         component_names=("a", "b"),
         stage=types.SimpleNamespace(index=index, restarts=False),
@@ -134,12 +137,6 @@ def test_a_run_that_gets_no_better_stops_for_itself(trainers):
     # The log ends where the group did, before its epoch.
     assert group.joined()["losses"].shape == (2, MIDDLE.stop)
     assert group.before is not None
-
-
-def test_answers_are_counted_by_class():
-    logits = np.array([[0.0, 1, 0], [2, 1, 0], [0, 9, 1]], np.float32)
-    assert count_answers(logits) == [1, 2, 0]
-    assert count_answers(logits[:, :1]) is None
 
 
 def test_movement_is_measured_from_what_the_stage_began_with(trainers):

@@ -6,9 +6,11 @@ import pandas
 import pytest
 import tiny_bert
 from bert_glue.data import batching, load, tasks
-from bert_glue.data.examples import Examples, TaskData
-from bert_glue.model.bert import initial_params
+from bert_glue.data.examples import PROBLEMS, Examples, TaskData
+from bert_glue.model import checkpoint
+from bert_glue.model.encoder import initial_params
 from bert_glue.training import subjects
+from bert_glue.training.methods import METHODS
 
 
 @pytest.fixture(scope="module")
@@ -79,18 +81,64 @@ def test_what_is_cut_and_noted_comes_with_the_subject(tiny_folder):
     assert subject.notes == ("odd",)
 
 
+def test_a_new_head_is_drawn_from_the_seed(tmp_path):
+    folder = tiny_bert.save(tmp_path)
+    params = initial_params(tiny_bert.CONFIG, 2, jax.random.key(0))
+    checkpoint.save(folder, tiny_bert.CONFIG, params, labels=("1", "0"))
+    data = load.load_task("acceptability").take(4, 4)
+    own = subjects.prepare(data, folder)
+    new = subjects.prepare(data, folder, new_head=True)
+    assert (own.fresh, new.fresh) == ((), ("classifier",))
+    (note,) = own.notes
+    assert "in the task's order" in note
+    assert new.notes == ()
+    assert own.model_fingerprint != new.model_fingerprint
+    kernels = [
+        new.init()(new.pretrained, jax.random.key(seed))["classifier"]["kernel"]
+        for seed in (0, 1)
+    ]
+    assert not np.allclose(*kernels)
+    # The rest is the checkpoint's.
+    drawn = new.init()(new.pretrained, jax.random.key(0))
+    np.testing.assert_array_equal(drawn["pooler"]["kernel"], params["pooler"]["kernel"])
+
+
+def test_what_is_learnt_follows_from_the_labels(tiny_folder):
+    task = tasks.Task("custom", ("text",), ("a", "b"), "f1_micro", is_multi_label=True)
+    texts = [("the cat",), ("a dog",), ("a bird",), ("a dog",)]
+    labels = np.int32([[1, 0], [1, 0], [0, 0], [1, 1]])
+    train = Examples(texts, labels)
+    subject = subjects.prepare(TaskData(task, train, train), tiny_folder)
+    np.testing.assert_array_equal(subject.train.labels, labels)
+    # The commonest set is {a}: three of four answers are right, one label is missed.
+    assert subject.majority_score == pytest.approx(75)
+    recipe = METHODS["cwgnc"].replace(class_weights="balanced", label_smoothing=0.1)
+    loss = subject.workload(recipe).loss
+    assert (loss.problem, loss.label_smoothing) == (task.problem_type, 0.1)
+    np.testing.assert_allclose(loss.class_weights, [[2, 2 / 3], [2 / 3, 2]], rtol=1e-6)
+    logits = np.float32([[1, -1], [1, 2]])
+    np.testing.assert_array_equal(subject.predictions(logits), [[1, 0], [1, 1]])
+    plain = subject.loss(METHODS["cwgnc"])
+    assert plain.class_weights is None
+    assert plain.label_smoothing == 0
+
+
+# Labels as they are, as numbers, and several an example.
+@pytest.mark.parametrize("labels", [["yes", "no", "no"], [1, 0, 1], ["a,b", "", "b"]])
 @pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.parquet"])
-def test_the_fingerprint_is_that_of_the_rows(tiny_folder, tmp_path, name):
+def test_the_fingerprint_is_that_of_the_rows(tiny_folder, tmp_path, name, labels):
     frame = pandas.DataFrame(
-        {"sentence": ["the cat", "a dog", "a bird"], "label": ["yes", "no", "no"]}
+        {"sentence": ["the cat", "a dog", "a bird"], "label": labels}
     )
+    problem = "multi_label" if "a,b" in labels else "single_label"
+    reading = load.Reading(problem=PROBLEMS[problem])
     frame.to_csv(tmp_path / "rows.tsv", sep="\t", index=False)
     frame.to_csv(tmp_path / "rows.csv", index=False)
     frame.to_json(tmp_path / "rows.jsonl", orient="records", lines=True)
     frame.to_parquet(tmp_path / "rows.parquet")
     found = {
         subjects.prepare(
-            load.load_files(tmp_path / each, tmp_path / each), tiny_folder
+            load.load_files(tmp_path / each, tmp_path / each, reading), tiny_folder
         ).data_fingerprint
         for each in ("rows.tsv", name)
     }
