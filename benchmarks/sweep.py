@@ -92,6 +92,8 @@ def sweep(examples: pathlib.Path, command: tuple[str, ...], options: list[str]) 
                 *("--output-dir", pathlib.Path(folder) / "runs"),
             ],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            # Not from a folder of ours, which Python would look into first.
+            cwd=folder,
             stdout=subprocess.DEVNULL,
             check=True,
         )
