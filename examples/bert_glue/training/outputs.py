@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from bert_glue.data.examples import MULTI_LABEL, REGRESSION
 
 
-def answers(problem: str, logits: NDArray[np.float32]) -> NDArray[np.generic]:
+def answers(problem: str, logits: NDArray[np.float32]) -> np.ndarray:
     """Answers from logits.
 
     Args:
