@@ -50,10 +50,10 @@ def probabilities(problem: str, logits: NDArray[np.float32]) -> NDArray[np.float
 
     if problem == REGRESSION:
         raise ValueError(f"problem is {problem}: numbers have no probabilities")
-    logits = logits.astype(np.float64)
+    wide = logits.astype(np.float64)
     # Logits of a run that diverged may be infinite.
     with np.errstate(invalid="ignore"):
-        return expit(logits) if problem == MULTI_LABEL else softmax(logits, axis=-1)
+        return expit(wide) if problem == MULTI_LABEL else softmax(wide, axis=-1)
 
 
 def count_answers(problem: str, logits: NDArray[np.float32]) -> list[int] | None:
