@@ -6,16 +6,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from bert_glue.data.batching import Data
-from bert_glue.model.bert import initial_params
-from bert_glue.model.config import BertConfig
+from bert_glue.model.config import EncoderConfig
+from bert_glue.model.encoder import initial_params
 from bert_glue.training.subjects import make_forward, make_init
 from bert_glue.training.trainer import Workload
 
 LENGTH, EXAMPLES, LABELS = 128, 2490, 2
+HEADS = ("pooler", "head", "classifier")
 
 
 def workload(
-    config: BertConfig, *, stacks: int | None = None, dtype: str = "bfloat16"
+    config: EncoderConfig, *, stacks: int | None = None, dtype: str = "bfloat16"
 ) -> Workload:
     """A task of RTE's size, all of one length, and shapes of a model.
 
@@ -33,7 +34,8 @@ def workload(
     params: Any = jax.eval_shape(
         functools.partial(initial_params, config, LABELS), jax.random.key(0)
     )
-    pretrained = {name: params[name] for name in ("embeddings", "encoder")}
+    heads = tuple(name for name in params if name in HEADS)
+    pretrained = {name: part for name, part in params.items() if name not in heads}
     if stacks is not None:
         layer = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype),
@@ -42,7 +44,7 @@ def workload(
         pretrained["encoder"] = {"layers": dict.fromkeys(range(stacks), layer)}
     return Workload(
         forward=make_forward(config, LABELS, dtype),
-        init=make_init(config, LABELS, ("pooler", "classifier")),
+        init=make_init(config, LABELS, heads),
         pretrained=pretrained,
         train=data,
         evaluation=data,

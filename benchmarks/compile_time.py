@@ -23,7 +23,7 @@ sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / "examples")]
 import jax
 import reporting
 from abstract_training import LENGTH, workload
-from bert_glue.model.config import BertConfig
+from bert_glue.model.config import EncoderConfig
 from bert_glue.training.methods import METHODS
 from bert_glue.training.trainer import Trainer
 from finetune import SHAPES
@@ -38,7 +38,7 @@ CASES = {
 BUCKETS = ((LENGTH,), (64, 96, LENGTH))
 
 
-def lower(config: BertConfig, buckets: tuple[int, ...]) -> jax.stages.Lowered:
+def lower(config: EncoderConfig, buckets: tuple[int, ...]) -> jax.stages.Lowered:
     """Traces a training program.
 
     Args:

@@ -28,7 +28,7 @@ import reporting
 from bert_glue.cli import choices
 from bert_glue.data import generated, metrics
 from bert_glue.data.examples import Examples
-from bert_glue.model.bert import initial_params
+from bert_glue.model.encoder import initial_params
 from bert_glue.study.progress import Progress
 from bert_glue.study.run_group import train_group
 from bert_glue.training import subjects

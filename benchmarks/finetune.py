@@ -36,8 +36,8 @@ from bert_glue.cli import choices
 from bert_glue.data import load
 from bert_glue.data.batching import padding_share
 from bert_glue.devices import environment, memory
-from bert_glue.model.bert import initial_params
-from bert_glue.model.config import BertConfig
+from bert_glue.model.config import EncoderConfig
+from bert_glue.model.encoder import initial_params
 from bert_glue.study.configuration import Configuration
 from bert_glue.study.programs import make_trainers
 from bert_glue.training import subjects
@@ -47,14 +47,14 @@ from bert_glue.training.subjects import Subject
 from torch_peer import TorchPeer
 
 SHAPES = {
-    "minilm": BertConfig(
+    "minilm": EncoderConfig(
         hidden_size=384,
         num_hidden_layers=6,
         num_attention_heads=12,
         intermediate_size=1536,
     ),
-    "bert-base": BertConfig(),
-    "bert-large": BertConfig(
+    "bert-base": EncoderConfig(),
+    "bert-large": EncoderConfig(
         hidden_size=1024,
         num_hidden_layers=24,
         num_attention_heads=16,
@@ -157,7 +157,7 @@ def _best(call: Callable[[], Any], seconds: float, amount: float) -> float:
     return amount / best
 
 
-def flops_per_step(config: BertConfig, lengths: np.ndarray, batch: int) -> float:
+def flops_per_step(config: EncoderConfig, lengths: np.ndarray, batch: int) -> float:
     """Matrix work of a step on the real tokens alone, forward and backward."""
     hidden, wide = config.hidden_size, config.intermediate_size
     weights = config.num_hidden_layers * (4 * hidden**2 + 2 * hidden * wide)

@@ -22,8 +22,8 @@ import jax.numpy as jnp
 import optax
 import reporting
 from bert_glue.model import checkpoint
-from bert_glue.model.bert import BertForSequenceClassification, initial_params, separate
-from bert_glue.model.config import BertConfig
+from bert_glue.model.config import EncoderConfig
+from bert_glue.model.encoder import SequenceClassifier, initial_params, separate
 from flax import nnx
 from torch_peer import TorchPeer
 
@@ -32,7 +32,7 @@ import cwgnc_jax
 MAX_NORM = 0.05
 
 # The sizes of MiniLM-L6-H384.
-MINILM = BertConfig(
+MINILM = EncoderConfig(
     hidden_size=384,
     num_hidden_layers=6,
     num_attention_heads=12,
@@ -43,13 +43,11 @@ MINILM = BertConfig(
 class Training:
     """Parameters and optimizer state, and a compiled step for each length."""
 
-    def __init__(self, config: BertConfig, batch: int):
+    def __init__(self, config: EncoderConfig, batch: int):
         self.config = config
         self.batch = batch
         self.structure, _ = separate(
-            nnx.eval_shape(
-                lambda: BertForSequenceClassification(config, 2, rngs=nnx.Rngs(0))
-            )
+            nnx.eval_shape(lambda: SequenceClassifier(config, 2, rngs=nnx.Rngs(0)))
         )
         self.optimizer = cwgnc_jax.cwgnc_adamw(
             2e-5, MAX_NORM, components=cwgnc_jax.stacked("encoder/layers/.*")

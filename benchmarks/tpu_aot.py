@@ -8,6 +8,10 @@ all-reduces that clipping adds to it.
 
     python benchmarks/tpu_aot.py
     python benchmarks/tpu_aot.py --rows bert-large --output tpu_aot.md
+    python benchmarks/tpu_aot.py --families --output tpu_families.md
+
+With --families it is every family of encoders that the scripts read, of four layers and
+a hidden size of 256, on one chip and with seeds, batches and parameters over eight.
 
 FLOPs and bytes of a step are those of the compiler. It counts the body of a scan over
 layers once, so they are counted on models of one and of two layers, each a stack of its
@@ -35,7 +39,8 @@ import numpy as np
 import reporting
 from abstract_training import LENGTH, workload
 from bert_glue.devices import memory, mesh
-from bert_glue.model.config import BertConfig
+from bert_glue.model.architectures import ARCHITECTURES
+from bert_glue.model.config import EncoderConfig
 from bert_glue.training.methods import METHODS
 from bert_glue.training.stages import Stage, make_stages
 from bert_glue.training.trainer import Trainer
@@ -44,7 +49,7 @@ from jax.experimental import topologies
 
 GIB = 2**30
 CONFIGS = SHAPES | {
-    "bert-tiny": BertConfig(
+    "bert-tiny": EncoderConfig(
         hidden_size=128,
         num_hidden_layers=2,
         num_attention_heads=2,
@@ -89,6 +94,30 @@ CASES = (
 )
 
 
+# One chip, and all kinds of sharding at once.
+FAMILY_CASES = tuple(
+    case
+    for family in ARCHITECTURES
+    for case in (
+        Case(family, "cwgnc", 1),
+        Case(family, "gu", 2, "v5e:2x4", "seed=2,data=2,model=2"),
+    )
+)
+
+
+def config_of(shape: str) -> EncoderConfig:
+    """The sizes of a model, or small ones of a family."""
+    if shape in CONFIGS:
+        return CONFIGS[shape]
+    from transformers import AutoConfig
+
+    sizes = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4}
+    config = AutoConfig.for_model(shape, **sizes)
+    return dataclasses.replace(
+        EncoderConfig.from_dict(config.to_dict()), intermediate_size=1024
+    )
+
+
 def make_trainer(
     case: Case, *, clipped: bool = True, layers: int | None = None
 ) -> Trainer:
@@ -106,7 +135,7 @@ def make_trainer(
     recipe = METHODS[case.method]
     if not clipped:
         recipe = recipe.replace(clipping="none")
-    config = CONFIGS[case.shape]
+    config = config_of(case.shape)
     if layers is not None:
         config = dataclasses.replace(config, num_hidden_layers=layers)
     devices = topologies.get_topology_desc(
@@ -184,11 +213,15 @@ def main() -> None:
     )
     parser.add_argument("--rows", default="", help="only cases whose name has this")
     parser.add_argument("--tiny", action="store_true", help="try it on a tiny model")
+    parser.add_argument(
+        "--families", action="store_true", help="every family of encoders, small"
+    )
     parser.add_argument("--output", type=pathlib.Path, help="Markdown file to write")
     options = parser.parse_args()
     header = ["model and method", "seeds", "chips (mesh)", "GiB a chip", "fits 16 GiB"]
     header += ["all-reduces", "of these for clipping", "compilation, s"]
-    chosen = [case for case in CASES if options.rows in f"{case.shape} {case.method}"]
+    cases = FAMILY_CASES if options.families else CASES
+    chosen = [case for case in cases if options.rows in f"{case.shape} {case.method}"]
     if options.tiny:
         chosen = [dataclasses.replace(case, shape="bert-tiny") for case in chosen]
     title = f"### TPU v5e, batch 16, length {LENGTH}, bfloat16\n"
@@ -207,7 +240,7 @@ def main() -> None:
     for case in chosen:
         rows.append(measure(case))
         report()
-    for shape in dict.fromkeys(case.shape for case in chosen):
+    for shape in dict.fromkeys(case.shape for case in chosen if not options.families):
         flops, moved = costs(Case(shape, "cwgnc", 1))
         steps.append([shape, f"{flops / 1e12:.2f}", f"{moved / 1e9:.1f}"])
         report()

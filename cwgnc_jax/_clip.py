@@ -12,13 +12,14 @@ import optax
 from cwgnc_jax._thresholds import (
     Limit,
     MaxNorm,
+    check_rules,
     limits_at,
     match_thresholds,
     read_max_norm,
     stack_limits,
 )
 from cwgnc_jax.components._component import ComponentMap
-from cwgnc_jax.components._layout import Layout
+from cwgnc_jax.components._layout import Layout, make_layout
 from cwgnc_jax.components._norms import (
     Measured,
     measure,
@@ -160,6 +161,8 @@ def clip_by_component_norm(
         layout = resolve(params, components, specs)
         # Rules that do not fit are to show at once, not in the first update.
         match_thresholds(rules, layout)
+        if (whole := _whole_layout(components)) is not None:
+            check_rules(rules, layout, whole)
         return initial_state(params, layout)
 
     def update_fn(
@@ -189,9 +192,18 @@ class ComponentRecord(NamedTuple):
     scales: jax.Array
 
 
-# Set while an optimizer is asked for names: only its init, called with the parameters,
+# All parameters, while an optimizer is asked for names: only its init, which gets them,
 # knows which of them its masks and partitions show to the clipping.
-_NAMING: contextvars.ContextVar[bool] = contextvars.ContextVar("naming", default=False)
+_ALL_PARAMS: contextvars.ContextVar[Any] = contextvars.ContextVar("all", default=None)
+
+
+def _whole_layout(components: ComponentMap | None) -> Layout | None:
+    """The components of all parameters, where these are known and the map fits them."""
+    params = _ALL_PARAMS.get()
+    try:
+        return None if params is None else make_layout(params, components)
+    except Exception:  # Of the user's map, which may be for a part of them alone.
+        return None
 
 
 @jax.tree_util.register_static
@@ -225,7 +237,9 @@ def component_record(
 
     Raises:
       ValueError: if there is no such state, or more than one; if it has another number
-        of components than the optimizer has for these parameters.
+        of components than the optimizer has for these parameters; if a rule of
+        ``max_norm`` matches none of all the parameters' components, which the clipping
+        itself cannot tell where a mask hides some.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -240,12 +254,12 @@ def component_record(
       {'kernel': 2.0}
     """
     path, state = _find_state(opt_state, where)
-    token = _NAMING.set(True)
+    token = _ALL_PARAMS.set(params)
     try:
         # A function of its own, or jax might remember what it traced without names.
         fresh = jax.eval_shape(lambda tree: optimizer.init(tree), params)
     finally:
-        _NAMING.reset(token)
+        _ALL_PARAMS.reset(token)
     # The state may lie in something larger, such as nnx.Optimizer: the end decides.
     named = {
         other: node
@@ -281,7 +295,9 @@ def initial_state(params: optax.Params, layout: Layout) -> ClipByComponentNormSt
         for block in layout.blocks
         for member in block.members
     )
-    count: Any = _Names(layout.names()) if _NAMING.get() else jnp.zeros((), jnp.int32)
+    count: Any = jnp.zeros((), jnp.int32)
+    if _ALL_PARAMS.get() is not None:
+        count = _Names(layout.names())
     # Each is a buffer of its own: two that share one cannot both be donated.
     return ClipByComponentNormState(
         count=count,

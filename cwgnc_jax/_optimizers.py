@@ -1,7 +1,7 @@
 """The paper's optimizer: AdamW behind component-wise gradient norm clipping."""
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -57,19 +57,21 @@ def decay_mask(params: optax.Params) -> Any:
             "masks from schedules"
         )
     marks = [
-        jnp.ndim(leaf) > 1 and not _is_spared(path.split("/"))
+        jnp.ndim(leaf) > 1 and kind_of(path) == "weight"
         for path, leaf in leaves_with_paths(params)
     ]
     return jax.tree.unflatten(jax.tree.structure(params), marks)
 
 
-def _is_spared(keys: list[str]) -> bool:
-    """Whether a path names a bias, or a parameter of a normalisation."""
-    *above, name = keys
+def kind_of(path: str) -> Literal["bias", "norm", "weight"]:
+    """Whether a path names a bias, another parameter of a normalisation, or neither."""
+    *above, name = path.split("/")
     if name == "value" and above and _BOXED.fullmatch(above[-1]):
         *above, name = above
+    if _BIAS.fullmatch(name):
+        return "bias"
     module = next((key for key in reversed(above) if not key.isdigit()), "")
-    return bool(_BIAS.fullmatch(name) or _NORM.fullmatch(module))
+    return "norm" if _NORM.fullmatch(module) else "weight"
 
 
 def keep_state_dtypes(

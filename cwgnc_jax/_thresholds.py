@@ -13,7 +13,12 @@ import optax
 from cwgnc_jax._numbers import check_number, known_number
 from cwgnc_jax.components._layout import Layout
 from cwgnc_jax.components._norms import widest_dtype
-from cwgnc_jax.components._paths import compile_rules, match_rules
+from cwgnc_jax.components._paths import (
+    compile_rules,
+    list_offenders,
+    match_rules,
+    may_match,
+)
 
 Threshold: TypeAlias = jax.typing.ArrayLike | optax.Schedule
 """A number, a jax scalar (which may be traced), or a schedule of the step."""
@@ -122,11 +127,39 @@ def match_thresholds(rules: Sequence[Rule], layout: Layout) -> list[list[int]]:
             "max_norm",
             patterns,
             layout.names(),
-            hidden=layout.hidden,
+            hidden=layout.hidden(),
             kinds=("component", "components"),
         )
     )
     return [[next(numbered) for _ in range(block.size)] for block in layout.blocks]
+
+
+def check_rules(rules: Sequence[Rule], layout: Layout, whole: Layout) -> None:
+    """Refuses rules for no component, where what masks hide is known.
+
+    Args:
+      rules: what :func:`read_max_norm` returned.
+      layout: the components that the clipping sees.
+      whole: those of all parameters, of which a split may hide some all the same.
+
+    Raises:
+      ValueError: if a rule matches no component of either.
+    """
+    names = dict.fromkeys((*layout.names(), *whole.names()))
+    patterns = [rule.pattern for rule in rules if rule.pattern is not None]
+    unused = [
+        pattern.pattern
+        for pattern in patterns
+        if not any(map(pattern.fullmatch, names))
+        and not may_match(pattern, whole.hidden())
+    ]
+    if unused:
+        raise ValueError(
+            "max_norm: no component, nor one that a mask hides, is left for the rules:"
+            + list_offenders(unused)
+            + "\nThe components are:"
+            + list_offenders(names)
+        )
 
 
 def limits_at(

@@ -1,4 +1,4 @@
-"""Fine-tunes a BERT with many seeds of one or several methods, and compares them.
+"""Fine-tunes an encoder with many seeds of one or several methods, and compares them.
 
 The result is a row of the paper's Table 1 for each method: standard deviation, mean and
 best of the scores, and how many runs failed. Without options it does so on a small BERT
@@ -9,8 +9,9 @@ import argparse
 from typing import TYPE_CHECKING
 
 from bert_glue.cli import choices, script
-from bert_glue.cli.options import add_group, add_options
+from bert_glue.cli.options import EMBEDDED, add_group, add_options
 from bert_glue.cli.parser import make_parser
+from bert_glue.study import predictions
 
 if TYPE_CHECKING:
     from bert_glue.cli.study_script import Job, Report
@@ -24,15 +25,21 @@ EXAMPLES = """\
   %(prog)s --model DIR --task cola --data-dir GLUE --learning-rate 1e-4 \\
       --method cwgnc:epochs=3,adamw --max-train-examples 1000 --output-dir runs/cola
       a model and data in folders; equal numbers of epochs
-  %(prog)s --train-file train.tsv --eval-file dev.tsv --predict new.tsv
-      your own data; the best run's answers for new.tsv
+  %(prog)s --model DIR --train-file reviews.csv --eval-share 0.2 --save-model
+      your own data; the best run's model goes to runs/custom/model
+  %(prog)s --model runs/custom/model --predict new.csv
+      its answers, with the probability of each class; nothing is trained
 """
 
 BEST_RUN = {
-    "--predict FILE": "TSV with a header and the task's text columns: its predictions "
-    "go to predictions.tsv in the output directory",
     "--save-model": "save the best run's model to model/ in the output directory, as "
     "Hugging Face does",
+    "--predict FILE": "answer a file with the task's text columns, of a kind of "
+    "--train-file: by the best run, or without a task by --model as it is",
+    "--predictions FILE": "where to: text, prediction and the probability of each "
+    "class as .csv, .tsv or .jsonl (default predictions.csv in the output directory)",
+    "--evaluate": "train nothing: score --eval-file, --task or --dataset by --model, "
+    "which was saved with a classifier",
 }
 
 
@@ -47,28 +54,43 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = make_parser(__file__, __doc__ or "", EXAMPLES)
     add_options(parser, methods="cwgnc", seeds=5)
-    add_group(parser, "the best run", BEST_RUN)
+    add_group(parser, "the best run, or a saved model", BEST_RUN)
     options = choices.parse(parser, arguments, check)
+    if options.inference:
+        from bert_glue.cli import inference
+
+        return inference.run(parser, options)
     from bert_glue.cli import study_script
 
     return study_script.run(parser, options, prepare)
 
 
 def check(options: argparse.Namespace) -> None:
-    """Refuses what needs all runs in a process that does a part of them."""
+    """Decides whether something is trained; refuses what does not go together."""
     if options.shard and (options.predict is not None or options.save_model):
         raise ValueError(
             "--predict and --save-model need all runs; use them without --shard once "
             "the shards are done"
         )
+    if options.predictions is not None:
+        if options.predict is None:
+            raise ValueError("--predictions belongs to --predict")
+        predictions.check_name(options.predictions)
+        read = (options.predict, options.train_file, options.eval_file)
+        if options.predictions.resolve() in [path.resolve() for path in read if path]:
+            raise ValueError(f"--predictions would replace {options.predictions}")
+    trained = options.task or options.train_file or options.dataset
+    own = options.predict is not None and options.model != EMBEDDED and not trained
+    options.inference = options.evaluate or own
 
 
 def prepare(job: "Job") -> "Report":
     """Keeps the best run if something is to be done with it; reports all of them."""
+    from bert_glue.cli.inference import write_predictions
     from bert_glue.data import load
-    from bert_glue.records.files import replace_file
     from bert_glue.report import formats, plots
     from bert_glue.study import best_model
+    from bert_glue.study.saved_model import Classifier
 
     options, records = job.options, job.records
     subject = job.configurations[0].subject
@@ -97,9 +119,9 @@ def prepare(job: "Job") -> "Report":
         if options.save_model:
             progress.note(f"its model: {best.folder}")
         if to_predict is not None:
-            file = records.folder / "predictions.tsv"
-            answers = best_model.predict(subject, params, to_predict)
-            replace_file(file, answers.encode())
+            classifier = Classifier.of_run(subject, params)
+            logits = classifier.logits(classifier.encode(to_predict).data)
+            file = write_predictions(options, subject.task, to_predict, logits)
             progress.note(f"its predictions for {options.predict}: {file}")
             for note in to_predict.notes:
                 progress.note(f"note: {note}")

@@ -28,8 +28,8 @@ from bert_glue.data import generated, tokenization
 from bert_glue.data.english.vocabulary import vocabulary
 from bert_glue.data.examples import Examples
 from bert_glue.model import checkpoint
-from bert_glue.model.bert import BertForMaskedLM, separate
-from bert_glue.model.config import BertConfig
+from bert_glue.model.config import EncoderConfig
+from bert_glue.model.encoder import MaskedLM, separate
 from flax import nnx
 from jaxtyping import Array
 
@@ -153,7 +153,7 @@ def pretrain(options: argparse.Namespace) -> None:
     log.info("making %d examples of text", options.examples)
     buckets = encode_corpus(options.seed, options.examples, folder)
 
-    config = BertConfig(
+    config = EncoderConfig(
         vocab_size=len(PIECES),
         hidden_size=options.hidden_size,
         num_hidden_layers=options.layers,
@@ -162,7 +162,7 @@ def pretrain(options: argparse.Namespace) -> None:
         max_position_embeddings=128,
         initializer_range=options.initializer_range,
     )
-    model = BertForMaskedLM(config, rngs=nnx.Rngs(options.seed))
+    model = MaskedLM(config, rngs=nnx.Rngs(options.seed))
     structure, params = separate(model)
     calls = -(-options.steps // STEPS_PER_CALL)
     steps = calls * STEPS_PER_CALL

@@ -1,13 +1,20 @@
-"""The loops of the documentation's pages run as they are written, and learn."""
+"""The documentation's pages run as they are written; their loops learn."""
 
 import json
 import os
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 
+import finetune_glue
+import pandas
 import pytest
+import tiny_bert
+from bert_glue.training.methods import METHODS
+
+from cwgnc_jax import contrib
 
 PROJECT = pathlib.Path(__file__).parents[1]
 # What the test reads of a page's names once its code has run.
@@ -58,3 +65,48 @@ def test_a_loop_learns_and_names_its_norms(page, tmp_path):
     assert accuracy > 0.85
     assert sorted(norms) == names == NAMES[page]
     assert all(0 < norm < 1 for norm in norms.values())
+
+
+def test_answers_to_own_texts_take_two_commands(tmp_path, monkeypatch):
+    page = (PROJECT / "docs" / "saved_models.md").read_text().replace("\\\n", " ")
+    commands = re.findall(r"^    python examples/finetune_glue.py (.*)", page, re.M)
+    first, second = (shlex.split(command) for command in commands[:2])
+    monkeypatch.chdir(tmp_path)
+    texts = [text for text, _ in tiny_bert.sentences(30, seed=0)]
+    stars = [1 + 2 * (at % 3 == 0) + at % 2 for at in range(30)]
+    reviews = pandas.DataFrame({"text": texts, "stars": stars})
+    reviews.to_csv("reviews.csv", index=False)
+    pandas.DataFrame({"text": texts[:5]}).to_csv("new.csv", index=False)
+
+    tiny_bert.save(tmp_path / "DIR")
+    less = ["--seeds", "1", "--epochs", "1", "--batch-size", "8"]
+    less += ["--no-compilation-cache"]
+    assert finetune_glue.main([*first, *less]) == 0
+    lines = (tmp_path / "runs" / "reviews" / "runs.jsonl").read_text().splitlines()
+    assert [json.loads(line)["eval_examples"] for line in lines] == [6]
+    assert finetune_glue.main([*second, "--no-compilation-cache"]) == 0
+    found = pandas.read_csv("runs/custom/predictions.csv")
+    names = [f"probability_{name}" for name in (1, 2, 3, 4)]
+    assert list(found.columns) == ["text", "prediction", *names]
+    assert list(found["text"]) == texts[:5]
+    # Six digits of four numbers.
+    assert found[names].sum(axis=1).tolist() == pytest.approx([1.0] * 5, abs=4e-6)
+    most = found[names].idxmax(axis=1).str.removeprefix("probability_").astype(int)
+    assert most.tolist() == found["prediction"].tolist()
+
+
+def test_methods_to_compare_with_fit_together_and_are_there():
+    text = (PROJECT / "docs" / "baselines.md").read_text()
+    names: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        exec(block, names)
+    params, gradients = names["params"], names["pretrained"]
+    updates, _ = names["optimizer"].update(gradients, names["opt_state"], params)
+    assert updates["layers"]["kernel"].shape == (3, 4, 4)
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| ")]
+    functions, recipes = (
+        {name for row in rows[1:] for name in re.findall(r"`(.*?)`", row[column])}
+        for column in (2, 3)
+    )
+    assert functions <= {*contrib.__all__}
+    assert recipes <= {*METHODS}

@@ -57,7 +57,11 @@ def test_commands_are_understood(command, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/clipping.md", "docs/devices.md", "results/README.md"]
+    "page",
+    [
+        *("README.md", "results/README.md", "docs/clipping.md", "docs/devices.md"),
+        *("docs/own_data.md", "docs/saved_models.md"),
+    ],
 )
 def test_what_is_linked_exists(page):
     path = pathlib.Path(__file__).parents[1] / page

@@ -30,3 +30,12 @@ def topmost_match(path: str, patterns: Iterable[re.Pattern[str]]) -> str | None:
         ),
         None,
     )
+
+
+def layer_count(shapes: Iterable[tuple[int, ...]], axis: int) -> int | None:
+    """The number of layers that leaves of a stack have on an axis, None if not one."""
+    lengths = {
+        shape[axis] if -len(shape) <= axis < len(shape) else 0 for shape in shapes
+    }
+    length = lengths.pop()
+    return None if lengths or not length else length

@@ -1,10 +1,11 @@
 """Which leaves of a tree make which components, and what these are called."""
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
@@ -146,12 +147,12 @@ class Layout:
 
     Attributes:
       blocks: the components by label, in the order of their first leaves.
-      hidden: labels and paths, as far as they can be known, of what
-        ``optax.masked`` or ``optax.partition`` hides.
+      hidden: finds labels and paths, as far as they can be known, of what
+        ``optax.masked`` or ``optax.partition`` hides; rules ask, and nothing else.
     """
 
     blocks: tuple[Block, ...]
-    hidden: tuple[str, ...] = ()
+    hidden: Callable[[], Sequence[str]] = tuple
 
     @property
     def size(self) -> int:
@@ -277,26 +278,27 @@ def make_layout(
         blocks = tuple(Block(m.path, 0, (), (m,)) for m in members)
     else:
         blocks = _gather(members, match_components(tree, components))
-    hidden = [path for path, value in nodes if is_masked(value)]
-    if components is not None:
-        hidden += cut_paths()  # of which the lower layers are hidden
-    return Layout(blocks, (*hidden, *_hidden_labels(nodes, components, hidden)))
+    return Layout(blocks, functools.partial(_find_hidden, nodes, components))
 
 
-def _hidden_labels(
-    nodes: Sequence[PathLeaf], components: ComponentMap | None, hidden: Sequence[str]
+def _find_hidden(
+    nodes: Sequence[PathLeaf], components: ComponentMap | None
 ) -> list[str]:
-    """Labels of what is hidden; all that may be, "", where the map does not say."""
-    if components is None or not hidden:
-        return []
+    """Paths and labels of what is hidden; "", all that may be, if the map fails."""
+    hidden = [path for path, value in nodes if is_masked(value)]
+    if components is None:
+        return hidden
+    hidden += cut_paths()  # of which the lower layers are hidden
+    if not hidden:
+        return hidden
     # A scalar in their place: maps by path do not look at them.
     tree = {path: 0.0 if is_masked(node) else node for path, node in nodes}
     try:
         by_path = match_components(tree, components)
     except Exception:
-        return [""]
+        return [*hidden, ""]
     found = [by_path.get(path) for path in hidden]
-    return [component.label for component in found if component is not None]
+    return hidden + [component.label for component in found if component is not None]
 
 
 def _gather(members: Sequence[Member], by_path: Components) -> tuple[Block, ...]:

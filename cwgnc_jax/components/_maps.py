@@ -1,6 +1,7 @@
 """Ready-made maps from leaves to components: by leaf, module, layer, rule, index."""
 
 import dataclasses
+import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,7 +9,13 @@ from typing import Any
 import jax.numpy as jnp
 
 from cwgnc_jax.components._component import Component, ComponentMap, Split
-from cwgnc_jax.components._layers import LISTED, NUMBERED, STACKED, topmost_match
+from cwgnc_jax.components._layers import (
+    LISTED,
+    NUMBERED,
+    STACKED,
+    layer_count,
+    topmost_match,
+)
 from cwgnc_jax.components._matching import (
     Components,
     check_map,
@@ -74,18 +81,20 @@ def by_module(tree: Any) -> Components:
     }
 
 
-def by_layer(tree: Any) -> Components:
+def by_layer(tree: Any, *, layer_axis: int = 0) -> Components:
     """Joins all leaves of a layer, whose number is found in the path.
 
     The label ends with the first key that is a number (``layers/3``: lists, NNX,
     Equinox) or a word for a layer with a number (``layer_3``, ``EncoderBlock_3``,
-    ``h3``: Linen, Haiku). Layers stacked on the first axis of all leaves of a node
-    called ``layers``, ``blocks`` or ``h`` stay apart, each an index of that label. What
-    lies in no layer goes by module. For stacks on other axes see :func:`stacked`; for
-    other names, :func:`by_rules`.
+    ``h3``: Linen, Haiku). Layers stacked on an axis of all leaves of a node called
+    ``layers``, ``blocks`` or ``h`` stay apart, each an index of that label. What lies
+    in no layer goes by module. For other names see :func:`by_rules`.
 
     Args:
       tree: parameters or updates, a pytree of arrays.
+      layer_axis: the axis on which layers are stacked, in all leaves of a stack, as in
+        :func:`unfreezing_groups`; ``functools.partial(by_layer, layer_axis=1)`` is the
+        map for MaxText's.
 
     Returns:
       A dict from paths to components.
@@ -94,28 +103,32 @@ def by_layer(tree: Any) -> Components:
       ValueError: if leaves of such a node do not have as many layers each.
 
     Examples:
+      >>> import functools
       >>> import jax.numpy as jnp
       >>> from cwgnc_jax import by_layer, component_names
       >>> layer = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
       >>> params = {"layers": [layer, layer], "head": layer}
       >>> component_names(params, by_layer)
       ('head', 'layers/0', 'layers/1')
+      >>> params = {"layers": {"kernel": jnp.ones((3, 2, 3)), "bias": jnp.ones((3, 2))}}
+      >>> component_names(params, functools.partial(by_layer, layer_axis=1))
+      ('layers[0]', 'layers[1]')
     """
+    axis = operator.index(layer_axis)
     components = by_module(tree)
     stacks: dict[str, dict[str, tuple[int, ...]]] = {}
     for path, leaf in _leaves_of(tree):
         if layer := topmost_match(path, (NUMBERED, LISTED)):
             components[path] = Component(layer)
         elif stack := topmost_match(path, (STACKED,)):
-            components[path] = Component(stack, axes=0)
+            components[path] = Component(stack, axes=axis)
             stacks.setdefault(stack, {})[path] = tuple(jnp.shape(leaf))
     for stack, shapes in stacks.items():
-        lengths = {shape[:1] for shape in shapes.values()}
-        if len(lengths) > 1 or () in lengths:
+        if layer_count(shapes.values(), axis) is None:
             raise ValueError(
                 f"by_layer: {stack!r} is called a stack of layers, but its leaves do "
-                "not have as many on the first axis each (stacked and by_rules say "
-                "what they are):"
+                f"not have as many on axis {axis} each (see layer_axis; stacked and "
+                "by_rules say what they are):"
                 + list_offenders(f"{path} {shape}" for path, shape in shapes.items())
             )
     return components

@@ -1,7 +1,7 @@
 """Norms of components, and their leaves scaled: the arithmetic of whole arrays."""
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -87,6 +87,16 @@ def block_squares(
 
     They are summed in ``dtype`` or what is wider among the leaves of the block.
     """
+    return block_sums(leaves, layout, _squares, dtype)
+
+
+def block_sums(
+    leaves: Sequence[Any],
+    layout: Layout,
+    terms: Callable[[jax.Array, Any], jax.Array],
+    dtype: Any = jnp.float32,
+) -> list[jax.Array]:
+    """Sums of what ``terms`` makes of the entries of a leaf, in a dtype; likewise."""
     mesh_axes = _shards.mesh_axes(layout) if layout.is_sharded else ()
     totals = []
     for block in layout.blocks:
@@ -98,7 +108,9 @@ def block_squares(
         )
         squares = []
         for member in block.members:
-            sums = _index_sums(leaves[member.position], member, widest)
+            sums = _index_sums(
+                terms(jnp.asarray(leaves[member.position]), widest), member
+            )
             if block.is_sharded:
                 sums = _shards.own_share(sums, member, mesh_axes)
             squares.append(_part_sums(sums, member))
@@ -176,20 +188,21 @@ def norm_dtype(leaf: Any) -> Any:
     return jnp.dtype(jnp.float64 if wide else jnp.float32)
 
 
-def _index_sums(leaf: Any, member: Member, dtype: Any) -> jax.Array:
-    """Sums of squares for each index of ``member.order``, in that order."""
-    leaf = jnp.asarray(leaf)
+def _squares(leaf: jax.Array, dtype: Any) -> jax.Array:
     # Cast before squaring, not after. Cast, square and sum become one loop over the
     # leaf: none of them is written to memory.
     if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
         # Not abs(leaf) ** 2: its root would be drawn, differentiated and squared.
         real, imaginary = (part(leaf).astype(dtype) for part in (jnp.real, jnp.imag))
-        squares = jnp.square(real) + jnp.square(imaginary)
-    else:
-        squares = jnp.square(leaf.astype(dtype))
+        return jnp.square(real) + jnp.square(imaginary)
+    return jnp.square(leaf.astype(dtype))
+
+
+def _index_sums(terms: jax.Array, member: Member) -> jax.Array:
+    """Sums for each index of ``member.order``, in that order."""
     order = member.order
-    rest = tuple(axis for axis in range(leaf.ndim) if axis not in order)
-    sums = jnp.sum(squares, axis=rest)
+    rest = tuple(axis for axis in range(terms.ndim) if axis not in order)
+    sums = jnp.sum(terms, axis=rest)
     if _is_explicit(sums):
         sums = _shards.replicate(sums)
     # The sum leaves the axes in the leaf's order; members that add up, and names, have

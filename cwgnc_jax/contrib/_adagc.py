@@ -6,23 +6,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cwgnc_jax._clip import (
-    ClipByComponentNormState,
-    check_state,
-    clip,
-    initial_state,
-    scales_of,
-)
+from cwgnc_jax._clip import ClipByComponentNormState, initial_state, scales_of
 from cwgnc_jax._numbers import check_number, known_number
 from cwgnc_jax._thresholds import Limit, at_least_zero
 from cwgnc_jax.components._component import ComponentMap
-from cwgnc_jax.components._norms import (
-    measure,
-    resolve,
-    stack_blocks,
-    unstack_blocks,
-)
+from cwgnc_jax.components._norms import measure, resolve, stack_blocks
 from cwgnc_jax.components._shards import Specs
+from cwgnc_jax.contrib._references import clip_by_references
 
 
 class AdaGCState(NamedTuple):
@@ -137,27 +127,18 @@ def adagc(
         dtype = references.dtype
         # All in the widest dtype, for all are summed in the first phase.
         gradients = measure(updates, components, specs, dtype)
-        check_state(state, gradients.layout)
         warming_up = state.count < jnp.asarray(start) - 1
         # The first phase has one scale for all, whatever the references are.
         total = jnp.sum(stack_blocks(gradients.squares)).astype(dtype)
         shared = scales_of(total, Limit.of(at_least_zero(warmup_max_norm, dtype)))
 
-        def limit_of(reference: jax.Array) -> Limit:
-            unknown = jnp.isinf(reference)
-            # Twice, so that neither a ratio of 0 nor its derivative meets infinity.
-            known = jnp.where(unknown, jnp.ones_like(reference), reference)
-            value = at_least_zero(ratio, dtype) * known
-            limit = Limit.of(jnp.where(unknown, reference, value))
+        def in_its_phase(limit: Limit) -> Limit:
             inside = jnp.where(warming_up, shared, limit.inside)
             return limit._replace(inside=inside, fixed=warming_up)
 
-        together = limit_of(references)
-        limits = [
-            limit_of(reference)
-            for reference in unstack_blocks(references, gradients.layout)
-        ]
-        updates, record = clip(gradients, limits, state, together)
+        updates, record = clip_by_references(
+            gradients, references, ratio, state, in_its_phase
+        )
         return updates, AdaGCState(
             *record,
             references=_next_references(

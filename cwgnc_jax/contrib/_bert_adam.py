@@ -97,7 +97,7 @@ def bert_adamw(
     b2: jax.typing.ArrayLike = 0.999,
     eps: jax.typing.ArrayLike = 1e-6,
     *,
-    weight_decay: float = 0.01,
+    weight_decay: jax.typing.ArrayLike = 0.01,
     mask: Any = None,
     max_norm: jax.typing.ArrayLike | None = 1.0,
     bias_correction: bool = False,
@@ -173,6 +173,9 @@ def bert_adamw(
     return optax.chain(
         clip,
         adam,
-        optax.add_decayed_weights(weight_decay, decay_mask if mask is None else mask),
+        optax.add_decayed_weights(
+            weight_decay,  # pyright: ignore[reportArgumentType]  # Traced, too.
+            decay_mask if mask is None else mask,
+        ),
         optax.scale_by_learning_rate(learning_rate),
     )

@@ -1,12 +1,10 @@
 """Mixout: weights that are their pretrained selves again, now and then, at random."""
 
-import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from cwgnc_jax._numbers import known_number
 from cwgnc_jax.components._paths import (
@@ -14,6 +12,7 @@ from cwgnc_jax.components._paths import (
     leaves_with_paths,
     list_offenders,
 )
+from cwgnc_jax.contrib._keys import leaf_key
 
 Params = TypeVar("Params")
 LeafRule = str | Callable[[str, jax.Array], bool]
@@ -111,9 +110,7 @@ def mixout(
     originals = _originals(pretrained, {paths[i]: values[i] for i in chosen})
     for i in chosen:
         shape = _mask_shape(paths[i], values[i], shared_axes)
-        # The path alone decides, so that other leaves can come and go.
-        leaf_key = jax.random.fold_in(key, np.uint32(zlib.crc32(paths[i].encode())))
-        keep = jax.random.bernoulli(leaf_key, jnp.float32(1 - p), shape)
+        keep = jax.random.bernoulli(leaf_key(key, paths[i]), jnp.float32(1 - p), shape)
         values[i] = mix(values[i], originals[paths[i]], keep, p)
     return jax.tree.unflatten(jax.tree.structure(params), values)
 

@@ -8,7 +8,9 @@ from cwgnc_jax._numbers import known_number
 
 
 def warmup_linear_decay_schedule(
-    peak_value: float, warmup_steps: int, total_steps: int
+    peak_value: jax.typing.ArrayLike,
+    warmup_steps: jax.typing.ArrayLike,
+    total_steps: jax.typing.ArrayLike,
 ) -> optax.Schedule:
     r"""Linear warm-up from 0 to the peak, then linear decay to 0.
 
@@ -31,7 +33,8 @@ def warmup_linear_decay_schedule(
       peak_value: largest learning rate, reached at step ``warmup_steps``.
       warmup_steps: number of steps of the warm-up; BERT takes
         ``int(0.1 * total_steps)``. 0 for none.
-      total_steps: number of steps of the whole training, warm-up included.
+      total_steps: number of steps of the whole training, warm-up included. All three
+        may be traced: programs for other rates or lengths are then the same.
 
     Returns:
       A function from the step (an int, or an integer array of any shape) to the
@@ -52,19 +55,22 @@ def warmup_linear_decay_schedule(
       <https://arxiv.org/abs/2006.04884>`_, 2020
     """
     _check_steps(warmup_steps, total_steps)
-    if warmup_steps == total_steps:
-        # A decay over no steps: optax.linear_schedule would stay at the peak.
-        decay = optax.constant_schedule(0.0)
-    else:
-        decay = optax.linear_schedule(peak_value, 0.0, total_steps - warmup_steps)
-    if warmup_steps == 0:
-        return decay
-    warmup = optax.linear_schedule(0.0, peak_value, warmup_steps)
-    return optax.join_schedules([warmup, decay], [warmup_steps])
+    warmup = _warmup(peak_value, warmup_steps)
+
+    def schedule(step: jax.typing.ArrayLike) -> jax.Array:
+        left = jnp.maximum(total_steps - jnp.asarray(step), 0)
+        # A decay over no steps is at its end at once.
+        falling = jnp.asarray(total_steps) - jnp.asarray(warmup_steps)
+        decay = peak_value * (left / jnp.maximum(falling, 1))
+        return jnp.where(jnp.asarray(step) < warmup_steps, warmup(step), decay)
+
+    return schedule
 
 
 def bert_linear_decay_schedule(
-    peak_value: float, warmup_steps: int, total_steps: int
+    peak_value: jax.typing.ArrayLike,
+    warmup_steps: jax.typing.ArrayLike,
+    total_steps: jax.typing.ArrayLike,
 ) -> optax.Schedule:
     r"""BERT's original schedule: the decay is counted from step 0, and jumps in.
 
@@ -87,7 +93,8 @@ def bert_linear_decay_schedule(
       peak_value: the learning rate towards which the warm-up climbs.
       warmup_steps: number of steps of the warm-up; BERT takes
         ``int(0.1 * total_steps)``. 0 for none.
-      total_steps: number of steps of the whole training, warm-up included.
+      total_steps: number of steps of the whole training, warm-up included. All three
+        may be traced: programs for other rates or lengths are then the same.
 
     Returns:
       A function from the step (an int, or an integer array of any shape) to the
@@ -108,29 +115,41 @@ def bert_linear_decay_schedule(
       `its optimizer <https://github.com/google-research/bert>`_
     """
     _check_steps(warmup_steps, total_steps)
-    decay = optax.linear_schedule(peak_value, 0.0, total_steps)
-    if warmup_steps == 0:
-        return decay
-    warmup = optax.linear_schedule(0.0, peak_value, warmup_steps)
+    warmup = _warmup(peak_value, warmup_steps)
 
     def schedule(step: jax.typing.ArrayLike) -> jax.Array:
-        return jnp.where(jnp.asarray(step) < warmup_steps, warmup(step), decay(step))
+        left = jnp.maximum(total_steps - jnp.asarray(step), 0)
+        decay = peak_value * (left / jnp.asarray(total_steps))
+        return jnp.where(jnp.asarray(step) < warmup_steps, warmup(step), decay)
 
     return schedule
 
 
-def _check_steps(warmup_steps: int, total_steps: int) -> None:
-    for argument, value in {
-        "warmup_steps": warmup_steps,
-        "total_steps": total_steps,
-    }.items():
-        accepted = "a whole number of steps, not a share"
-        number = known_number(argument, value, accepted)
-        if number is None or not number.is_integer():
-            raise ValueError(f"{argument} must be {accepted}, got {value}")
-    if total_steps < 1:
-        raise ValueError(f"total_steps must be at least 1, got {total_steps}")
-    if not 0 <= warmup_steps <= total_steps:
+def _warmup(
+    peak_value: jax.typing.ArrayLike, warmup_steps: jax.typing.ArrayLike
+) -> optax.Schedule:
+    # Of no steps it is never looked at, but is to be no NaN.
+    return lambda step: peak_value * (jnp.asarray(step) / jnp.maximum(warmup_steps, 1))
+
+
+def _check_steps(
+    warmup_steps: jax.typing.ArrayLike, total_steps: jax.typing.ArrayLike
+) -> None:
+    accepted = "a whole number of steps, not a share"
+    warmup, total = (
+        known_number(argument, value, accepted)
+        for argument, value in (
+            ("warmup_steps", warmup_steps),
+            ("total_steps", total_steps),
+        )
+    )
+    for argument, number in (("warmup_steps", warmup), ("total_steps", total)):
+        # One that is traced cannot be known.
+        if number is not None and not number.is_integer():
+            raise ValueError(f"{argument} must be {accepted}, got {number:g}")
+    if total is not None and total < 1:
+        raise ValueError(f"total_steps must be at least 1, got {total:g}")
+    if warmup is not None and (warmup < 0 or (total is not None and warmup > total)):
         raise ValueError(
             "warmup_steps must lie between 0 and total_steps "
             f"({total_steps}), got {warmup_steps}"

@@ -7,6 +7,14 @@ from cwgnc_jax.stability._comparisons import (
     correct_comparisons,
     fewest_seeds,
 )
+from cwgnc_jax.stability._curves import (
+    Curve,
+    RangeComparison,
+    StableRange,
+    compare_ranges,
+    failed_intervals,
+    stable_range,
+)
 from cwgnc_jax.stability._runs import (
     RELEASED_FAILED_AT,
     FailedRuns,
@@ -21,16 +29,22 @@ from cwgnc_jax.stability._significance import holm
 
 __all__ = [
     "Comparison",
+    "Curve",
     "FailedRuns",
     "Interval",
     "RELEASED_FAILED_AT",
+    "RangeComparison",
     "RunSummary",
+    "StableRange",
+    "compare_ranges",
     "compare_scores",
     "compare_spread",
     "correct_comparisons",
+    "failed_intervals",
     "fewest_seeds",
     "has_failed",
     "holm",
+    "stable_range",
     "std_interval",
     "summarize_runs",
     "wilson_interval",

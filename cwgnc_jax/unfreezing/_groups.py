@@ -10,7 +10,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from cwgnc_jax.components._layers import CHILD, NUMBERED, STACKED, topmost_match
+from cwgnc_jax.components._layers import (
+    CHILD,
+    NUMBERED,
+    STACKED,
+    layer_count,
+    topmost_match,
+)
 from cwgnc_jax.components._matching import number_cut_layers
 from cwgnc_jax.components._paths import (
     PathLeaf,
@@ -422,17 +428,13 @@ def _stacked_layers(
     end = 1
     for stack in sorted(set(members.values())):
         paths = [path for path, other in members.items() if other == stack]
-        lengths = {
-            shapes[path][axis] if -len(shapes[path]) <= axis < len(shapes[path]) else 0
-            for path in paths
-        }
-        if len(lengths) > 1 or 0 in lengths:
+        length = layer_count((shapes[path] for path in paths), axis)
+        if length is None:
             raise ValueError(
                 f"layers: stacked leaves must have the layers on axis {axis} (see "
                 "layer_axis), as many on each, got:"
                 + list_offenders(f"{path} {shapes[path]}" for path in paths)
             )
-        [length] = lengths
         for path in paths:
             spans[path] = Span(end, length, axis % len(shapes[path]))
         end += length

@@ -19,7 +19,7 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "examples"))
 
 from bert_glue.model import checkpoint
-from bert_glue.model.bert import BertForSequenceClassification, separate
+from bert_glue.model.encoder import SequenceClassifier, separate
 from flax import nnx
 
 
@@ -32,7 +32,7 @@ def main() -> None:
     own_head = read.tensors.get("classifier.bias")
     labels = 3 if own_head is None else len(own_head)
     structure, initial = separate(
-        BertForSequenceClassification(read.config, labels, rngs=nnx.Rngs(0))
+        SequenceClassifier(read.config, labels, rngs=nnx.Rngs(0))
     )
     loaded = checkpoint.fill(read, initial)
     params = jax.device_get(loaded.params)
@@ -51,7 +51,7 @@ def main() -> None:
     print(f"{options.folder}: {logits.size} logits; drawn at random: {drawn}")
 
 
-def batch(config: checkpoint.BertConfig, rows: int = 8) -> dict[str, np.ndarray]:
+def batch(config: checkpoint.EncoderConfig, rows: int = 8) -> dict[str, np.ndarray]:
     """Random tokens of two sentences, padded to different lengths."""
     rng = np.random.default_rng(2)
     length = min(48, config.max_position_embeddings)

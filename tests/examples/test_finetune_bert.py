@@ -19,7 +19,7 @@ import optax
 import pytest
 import tiny_bert
 from bert_glue.data import generated
-from bert_glue.model import bert, checkpoint
+from bert_glue.model import checkpoint, encoder
 from flax import nnx
 
 import cwgnc_jax
@@ -108,7 +108,7 @@ class TestModel:
             folder = folders[0] if name == "tiny" else finetune_bert.EMBEDDED
         structure, params, _ = finetune_bert.load_model(folder, 3, seed=0)
         read = checkpoint.read(folder)
-        initial = bert.initial_params(read.config, 3, jax.random.key(1))
+        initial = encoder.initial_params(read.config, 3, jax.random.key(1))
         theirs = checkpoint.fill(read, initial).params
         heads = in_their_layout(params)
         # The classifier is fresh, and where the checkpoint has none, the pooler.
@@ -116,8 +116,8 @@ class TestModel:
         if "pooler.dense.weight" not in read.tensors:
             theirs["pooler"] = heads["pooler"]
         batch = pairs()
-        oracle = bert.BertForSequenceClassification(read.config, 3, rngs=nnx.Rngs(0))
-        oracle = nnx.merge(bert.separate(oracle)[0], theirs)
+        oracle = encoder.SequenceClassifier(read.config, 3, rngs=nnx.Rngs(0))
+        oracle = nnx.merge(encoder.separate(oracle)[0], theirs)
         expected = oracle(
             batch["input_ids"], batch["token_type_ids"], batch["attention_mask"]
         )
@@ -188,13 +188,13 @@ class TestUnfreezing:
 
     def by_cutting(self, folder, params):
         config = checkpoint.read_config(folder)
-        model = bert.BertForSequenceClassification(config, 2, rngs=nnx.Rngs(0))
-        structure, _ = bert.separate(model)
+        model = encoder.SequenceClassifier(config, 2, rngs=nnx.Rngs(0))
+        structure, _ = encoder.separate(model)
         groups = cwgnc_jax.unfreezing_groups(params)
         batch = pairs()
 
         def optimizer(stage):
-            components = bert.layer_components(groups.lowest_layer(stage))
+            components = encoder.layer_components(groups.lowest_layer(stage))
             return optax.chain(
                 cwgnc_jax.clip_by_component_norm(MAX_NORM, components),
                 optax.scale_by_adam(eps=1e-6),

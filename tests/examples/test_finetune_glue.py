@@ -14,6 +14,7 @@ import finetune_glue
 import jax
 import kill_study
 import numpy as np
+import pandas
 import pytest
 import reproduce_tables
 import tiny_bert
@@ -127,7 +128,7 @@ def test_files_beside_the_records(finished, kept_programs):
     assert any(kept_programs.rglob("*train_steps*"))
     assert {path.name for path in folder.iterdir()} == {
         *("runs.jsonl", "runs.png", "summary.json", "config.json", ".lock"),
-        *("model", "predictions.tsv"),
+        *("model", "predictions.csv"),
     }
 
 
@@ -135,7 +136,9 @@ def test_best_model_is_saved_and_predicts(finished, options):
     folder, _ = finished
     best = max(records_of(folder), key=lambda record: record["score"])
     saved = json.loads((folder / "model" / "run.json").read_text())
-    assert saved == {"run": best["run"], "score": best["score"]}
+    about = {"task": "custom", "texts": ["sentence"], "label": "label"}
+    about |= {"metric": "matthews", "positive_class": None, "max_length": 40}
+    assert saved == {"run": best["run"], "score": best["score"]} | about
     # The saved model, read as any checkpoint, has the score of the record.
     data = load.load_files(options[3], options[5], load.Reading(metric="matthews"))
     subject = subjects.prepare(data, folder / "model")
@@ -151,13 +154,10 @@ def test_best_model_is_saved_and_predicts(finished, options):
     assert score == pytest.approx(best["score"])
     new = os.path.join(os.path.dirname(options[1]), "new.tsv")
     examples = load.read_examples(new, data.task, labelled=False)
-    lines = (folder / "predictions.tsv").read_text().splitlines()
-    assert lines[0].split("\t") == ["index", "prediction", "probability"]
-    rows = [line.split("\t") for line in lines[1:]]
-    assert [int(row[0]) for row in rows] == list(range(9))
-    expected = answers(subject.encode(examples))
-    assert [row[1] for row in rows] == [data.task.labels[each] for each in expected]
-    assert all(0.5 <= float(row[2]) <= 1 for row in rows)
+    written = pandas.read_csv(folder / "predictions.csv")
+    assert list(written["sentence"]) == [text for (text,) in examples.texts]
+    # The classes are 0 and 1.
+    assert list(written["prediction"]) == list(answers(subject.encode(examples)))
 
 
 def test_same_command_does_only_what_is_missing(
@@ -223,7 +223,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_done_twice(
     done = records_of(killed)
     assert 1 <= len(done) <= 4
     # Again at any moment; kill_study.py does it twenty times.
-    kill_study.kill(command, env, random.uniform(0, 6))
+    kill_study.kill(kill_study.start(command, env), random.uniform(0, 6))
     result = subprocess.run(
         command, env=env, capture_output=True, text=True, check=True
     )

@@ -1,11 +1,12 @@
 """Kills a study again and again, and compares what it ends with to an undisturbed one.
 
-    python tests/helpers/kill_study.py --kills 20
+    python tests/helpers/kill_study.py --script gradient_norms --kills 10 --processes 2
 
-The study is the case study of gradual unfreezing with a tiny model: several stages,
-checkpoints inside the runs, recordings beside the records. Each kill is SIGKILL, at a
-random moment after the start; so it hits imports, compilation, training, the writing of
-checkpoints, recordings and records, and whatever else takes time.
+The study is of a tiny model: checkpoints inside the runs, recordings beside the records
+and several stages where the script has them. Kills are SIGKILL and SIGTERM in turn, at
+random moments after the start; so they hit imports, compilation, training, the writing
+of checkpoints, recordings and records, and whatever else takes time. Of two processes
+one is hit, and the other killed a few seconds later if it has not ended by itself.
 
 The sources must not change meanwhile: another program rounds otherwise.
 """
@@ -16,6 +17,7 @@ import os
 import pathlib
 import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -37,17 +39,59 @@ def environment(cache: pathlib.Path) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": paths, "CWGNC_CACHE": str(cache)}
 
 
-def kill(command: Sequence[str], env: dict[str, str], after: float) -> bool:
-    """Starts a command and kills it after so many seconds; whether it still ran."""
-    with subprocess.Popen(
-        command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            process.wait(after)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            return True
-    assert process.returncode == 0, f"{command} ended with {process.returncode}"
+def start(
+    command: Sequence[str], env: dict[str, str], processes: int = 1
+) -> list[subprocess.Popen[str]]:
+    """Starts a command, in so many processes that run one program together."""
+    together: list[list[str]] = [[]]
+    if processes > 1:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        common = ["--coordinator", f"127.0.0.1:{port}", "--num-processes"]
+        together = [
+            [*common, str(processes), "--process-id", str(i)] for i in range(processes)
+        ]
+    return [
+        subprocess.Popen(
+            [*command, *more],
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for more in together
+    ]
+
+
+def finish(processes: Sequence[subprocess.Popen[str]]) -> str:
+    """What the first printed, once all have ended well."""
+    printed = [process.communicate() for process in processes]
+    for process, (_, errors) in zip(processes, printed, strict=True):
+        assert process.returncode == 0, errors
+    return printed[0][0]
+
+
+def kill(
+    processes: Sequence[subprocess.Popen[str]],
+    after: float,
+    sent: signal.Signals = signal.SIGKILL,
+    hit: int = 0,
+) -> bool:
+    """Kills one of the processes after so many seconds; whether it still ran."""
+    try:
+        processes[hit].communicate(timeout=after)
+    except subprocess.TimeoutExpired:
+        processes[hit].send_signal(sent)
+        for process in processes:
+            try:
+                process.communicate(timeout=5)
+            except subprocess.TimeoutExpired:
+                # The others may wait for it to start, for minutes.
+                process.kill()
+                process.communicate()
+        return True
+    finish(processes)
     return False
 
 
@@ -100,73 +144,87 @@ def differences(folder: pathlib.Path, expected: pathlib.Path) -> list[str]:
     return differing + [f"{name} is left" for name in sorted(left)]
 
 
+METHODS = {
+    "finetune_glue": "cwgnc:keep=best:evaluations_per_epoch=3,adamw",
+    "reproduce_tables": "cwgnc,mosbach:epochs=12",
+    "gradual_unfreezing": "gu:keep=best:evaluations_per_epoch=3,full:mixout=0.5",
+    "gradient_norms": "devlin,cwgnc",
+}
+"""What each script compares."""
+
+
 def main() -> int:
     """Runs the script."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--script", choices=METHODS, default="gradual_unfreezing")
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--method", help="instead of the script's own")
+    parser.add_argument("--epochs", default="12")
+    parser.add_argument("--seeds", default="4")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        return _study(options, pathlib.Path(scratch))
+
+
+def _study(options: argparse.Namespace, folder: pathlib.Path) -> int:
     import tiny_bert
 
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--method", default="gu:keep=best:evaluations_per_epoch=3,full:mixout=0.5"
-    )
-    parser.add_argument("--epochs", default="24")
-    parser.add_argument("--seeds", default="6")
-    options = parser.parse_args()
     draw = random.Random(options.seed)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = pathlib.Path(scratch)
-        env = environment(folder / "cache")
-        model = tiny_bert.save(folder / "model")
-        train = tiny_bert.write_tsv(folder / "train.tsv", 400, seed=0)
-        dev = tiny_bert.write_tsv(folder / "dev.tsv", 100, seed=1)
-        command = [
-            *(sys.executable, str(PROJECT / "examples" / "gradual_unfreezing.py")),
-            *("--model", str(model), "--train-file", train, "--eval-file", dev),
-            *("--method", options.method),
-            *("--learning-rate", "5e-3", "--epochs", options.epochs),
-            *("--batch-size", "8", "--seeds", options.seeds, "--parallel-seeds", "2"),
-            *("--checkpoint-minutes", "0.002", "--output-dir"),
-        ]
-        whole, killed = folder / "whole", folder / "killed"
-        # Once for the compiler's cache, and once to see how long it takes with it.
-        for target in (folder / "first", whole):
-            began = time.monotonic()
-            subprocess.run(
-                [*command, str(target)], env=env, check=True, capture_output=True
-            )
-            seconds = time.monotonic() - began
-        total = len(runs_of(whole))
-        # What is not the same twice on this machine could not be after a kill.
-        if differing := differences(folder / "first", whole):
-            print("two undisturbed studies differ: " + "; ".join(differing))
-            return 2
-        print(f"undisturbed: {total} runs in {seconds:.1f} s, Python's start included")
+    env = environment(folder / "cache")
+    model = tiny_bert.save(folder / "model")
+    train = tiny_bert.write_tsv(folder / "train.tsv", 400, seed=0)
+    dev = tiny_bert.write_tsv(folder / "dev.tsv", 100, seed=1)
+    command = [
+        *(sys.executable, str(PROJECT / "examples" / f"{options.script}.py")),
+        *("--model", str(model), "--train-file", train, "--eval-file", dev),
+        *("--method", options.method or METHODS[options.script]),
+        *("--learning-rate", "5e-3", "--epochs", options.epochs),
+        *("--batch-size", "8", "--seeds", options.seeds, "--parallel-seeds", "2"),
+        *("--checkpoint-minutes", "0.002", "--output-dir"),
+    ]
+
+    def begin(target: pathlib.Path) -> list[subprocess.Popen[str]]:
+        return start([*command, str(target)], env, options.processes)
+
+    whole, killed = folder / "whole", folder / "killed"
+    # Once for the compiler's cache, and once to see how long it takes with it.
+    for target in (folder / "first", whole):
         began = time.monotonic()
-        subprocess.run([*command, str(whole)], env=env, check=True, capture_output=True)
-        start = time.monotonic() - began
-        print(f"with nothing to do: {start:.1f} s", flush=True)
-        # So late that there is some progress, and so early that most kills hit work.
-        latest = start + 3 * (seconds - start) / options.kills
-        hits = 0
-        for number in range(options.kills):
-            after = draw.uniform(0, latest)
-            before = len(runs_of(killed)) if killed.exists() else 0
-            hit = kill([*command, str(killed)], env, after)
-            hits += hit
-            runs = len(runs_of(killed)) if killed.exists() else 0
-            steps = [path.name for path in killed.glob("checkpoints/*/[0-9]*")]
-            print(
-                f"kill {number + 1:2}: after {after:4.1f} s, "
-                + (f"{before:2} -> {runs:2} runs" if hit else "the study was done")
-                + (f", checkpoint at step {', '.join(steps)}" if steps else ""),
-                flush=True,
-            )
-        last = subprocess.run(
-            [*command, str(killed)], env=env, check=True, capture_output=True, text=True
+        finish(begin(target))
+        seconds = time.monotonic() - began
+    total = len(runs_of(whole))
+    # What is not the same twice on this machine could not be after a kill.
+    if differing := differences(folder / "first", whole):
+        print("two undisturbed studies differ: " + "; ".join(differing))
+        return 2
+    print(f"{options.script}, processes: {options.processes}")
+    print(f"undisturbed: {total} runs in {seconds:.1f} s, Python's start included")
+    began = time.monotonic()
+    finish(begin(whole))
+    idle = time.monotonic() - began
+    print(f"with nothing to do: {idle:.1f} s", flush=True)
+    # So late that there is some progress, and so early that most kills hit work.
+    latest = idle + 3 * (seconds - idle) / options.kills
+    hits = 0
+    for number in range(options.kills):
+        after = draw.uniform(0, latest)
+        sent = (signal.SIGKILL, signal.SIGTERM)[number % 2]
+        one = draw.randrange(options.processes)
+        before = len(runs_of(killed)) if killed.exists() else 0
+        hit = kill(begin(killed), after, sent, one)
+        hits += hit
+        runs = len(runs_of(killed)) if killed.exists() else 0
+        steps = [path.name for path in killed.glob("checkpoints/*/[0-9]*")]
+        print(
+            f"{sent.name} {number + 1:2}: after {after:4.1f} s, "
+            + (f"{before:2} -> {runs:2} runs" if hit else "the study was done")
+            + (f", checkpoint at step {', '.join(steps)}" if steps else ""),
+            flush=True,
         )
-        resumed = last.stdout.count("going on from")
-        found = differences(killed, whole)
+    resumed = finish(begin(killed)).count("going on from")
+    found = differences(killed, whole)
     print(
         f"{hits} kills hit the study at work; the last process went on {resumed} times"
     )

@@ -192,8 +192,9 @@ def test_component_norms_inside_shard_map(gradients, expected):
     [
         lambda: contrib.adaptive_clip_by_component_norm(0.1, specs=TWO_AXES),
         lambda: contrib.adagc(specs=TWO_AXES),
+        lambda: contrib.autoclip_by_component_norm(specs=TWO_AXES),
     ],
-    ids=["agc", "adagc"],
+    ids=["agc", "adagc", "autoclip"],
 )
 def test_adaptive_clipping_inside_shard_map(gradients, make):
     mesh = mesh_of(TWO_AXES)

@@ -8,7 +8,7 @@ import pytest
 import tiny_bert
 from bert_glue.data import load
 from bert_glue.devices import mesh
-from bert_glue.model.bert import layer_components
+from bert_glue.model.encoder import layer_components
 from bert_glue.study.configuration import Configuration
 from bert_glue.study.programs import make_trainers
 from bert_glue.study.progress import Progress
@@ -52,7 +52,7 @@ def trainers_on(configuration, placement):
         configuration,
         placement.round_up(len(SEEDS)),
         recording=True,
-        workload=configuration.subject.workload(configuration.recipe, placement),
+        placement=placement,
     )
 
 

@@ -6,15 +6,15 @@ from typing import Any
 import jax
 import numpy as np
 from bert_glue.model import checkpoint
-from bert_glue.model.bert import BertForSequenceClassification
-from bert_glue.model.config import BertConfig
+from bert_glue.model.config import EncoderConfig
+from bert_glue.model.encoder import SequenceClassifier
 from flax import nnx
 
 _WORDS = "the a cat dog bird sees hears likes runs sleeps small big red old never"
 WORDS = (*_WORDS.split(" "), "young", "often")
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
-CONFIG = BertConfig(
+CONFIG = EncoderConfig(
     vocab_size=len(WORDS) + len(SPECIAL),
     hidden_size=16,
     num_hidden_layers=2,
@@ -24,13 +24,11 @@ CONFIG = BertConfig(
 )
 
 
-def parameters(config: BertConfig = CONFIG) -> dict[str, Any]:
+def parameters(config: EncoderConfig = CONFIG) -> dict[str, Any]:
     """Random parameters of embeddings and encoder."""
     shapes = jax.eval_shape(
         lambda: nnx.to_pure_dict(
-            nnx.state(
-                BertForSequenceClassification(config, 2, rngs=nnx.Rngs(0)), nnx.Param
-            )
+            nnx.state(SequenceClassifier(config, 2, rngs=nnx.Rngs(0)), nnx.Param)
         )
     )
     rng = np.random.default_rng(7)
@@ -45,7 +43,7 @@ def parameters(config: BertConfig = CONFIG) -> dict[str, Any]:
     return {name: drawn[name] for name in ("embeddings", "encoder")}
 
 
-def save(folder: pathlib.Path, config: BertConfig = CONFIG) -> pathlib.Path:
+def save(folder: pathlib.Path, config: EncoderConfig = CONFIG) -> pathlib.Path:
     """Writes the model, with neither pooler nor classifier."""
     checkpoint.save(folder, config, parameters(config))
     (folder / "vocab.txt").write_text("\n".join([*SPECIAL, *WORDS]) + "\n")

@@ -26,6 +26,9 @@ CALLABLES = {
     "mask": cwgnc_jax.decay_mask,
     "mu_dtype": jnp.float32,
     "specs": None,
+    "window": 3,
+    "key": jax.random.key(0),
+    "pretrained": PARAMS,
 }
 
 
@@ -35,6 +38,9 @@ CALLABLES = {
         (cwgnc_jax.clip_by_component_norm, {"max_norm": 0.5}),
         (contrib.adaptive_clip_by_component_norm, {"clipping": 0.5}),
         (contrib.adagc, {"start": 2}),
+        (contrib.autoclip_by_component_norm, {"quantile": 0.25}),
+        (contrib.child_tuning, {"reserve": 0.5}),
+        (contrib.decay_towards_pretrained, {"strength": 0.5}),
         (cwgnc_jax.cwgnc_adamw, {"learning_rate": 0.1}),
         (contrib.bert_adamw, {"learning_rate": 0.1}),
         (contrib.bert_adamw, {"learning_rate": 0.1, "bias_correction": True}),

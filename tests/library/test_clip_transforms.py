@@ -1,5 +1,7 @@
 """clip_by_component_norm inside Optax's wrappers and JAX's transformations."""
 
+import re
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -243,7 +245,11 @@ class TestGetClipState:
         np.testing.assert_array_equal(found.scales, np.ones(4))
 
     def test_of_adaptive_clipping(self):
-        for tx in (contrib.adagc(), contrib.adaptive_clip_by_component_norm()):
+        for tx in (
+            contrib.adagc(),
+            contrib.adaptive_clip_by_component_norm(),
+            contrib.autoclip_by_component_norm(),
+        ):
             found = cwgnc_jax.get_clip_state(optax.chain(tx).init(PARAMS))
             assert isinstance(found, cwgnc_jax.ClipByComponentNormState)
 
@@ -283,7 +289,8 @@ class TestJax:
         np.testing.assert_allclose(jax.grad(loss_after_step)(2.0), -3.0, rtol=1e-5)
 
     def test_donated_states_have_buffers_of_their_own(self):
-        for tx in (CLIP, contrib.adagc(components=STACKED)):
+        auto = contrib.autoclip_by_component_norm(components=STACKED)
+        for tx in (CLIP, contrib.adagc(components=STACKED), auto):
             state = tx.init(PARAMS)
             update = jax.jit(tx.update, donate_argnums=(0, 1), keep_unused=True)
             gradients = jax.tree.map(jnp.copy, GRADIENTS)
@@ -293,7 +300,8 @@ class TestJax:
 
     @pytest.mark.parametrize("tree", [{}, [], {"a": None, "b": {}}, ()])
     def test_trees_without_leaves(self, tree):
-        for tx in (CLIP, contrib.adagc(), cwgnc_jax.cwgnc_adamw(0.1)):
+        auto = contrib.autoclip_by_component_norm()
+        for tx in (CLIP, contrib.adagc(), auto, cwgnc_jax.cwgnc_adamw(0.1)):
             if tx is CLIP:
                 tx = cwgnc_jax.clip_by_component_norm([("x", 1.0)])
             updates, state = jax.jit(tx.update)(tree, tx.init(tree), tree)
@@ -431,6 +439,28 @@ class TestRecordsByName:
         # As eqx.partition hides them.
         tx = cwgnc_jax.clip_by_component_norm([("b", 1.0), (".*", 2.0)])
         assert tx.init(self.PARAMS | {"b": None}).norms.shape == (2,)
+
+    @pytest.mark.parametrize("wrong", [".*bb", "bb|bbb", "(?i)BB"])
+    def test_misspelt_rules_that_only_all_parameters_can_tell(self, wrong):
+        mask = {"a": True, "b": False, "c": True}
+
+        def record(*rules):
+            clip = cwgnc_jax.clip_by_component_norm([*rules, (".*", 2.0)])
+            tx = optax.masked(clip, mask)
+            return cwgnc_jax.component_record(tx, self.PARAMS, tx.init(self.PARAMS))
+
+        assert record((".*b", 1.0), ("(?i)A|B", 3.0)).names == ("a", "c")
+        with pytest.raises(
+            ValueError, match=f"is left for the rules:\n  {re.escape(repr(wrong))}\n"
+        ):
+            record((wrong, 1.0))
+
+    def test_a_split_hides_what_rules_may_be_for(self):
+        params = {"embed": jnp.ones(2), "layers": jnp.ones((4, 2)), "head": jnp.ones(2)}
+        trainable = cwgnc_jax.split_params(params, 1).trainable
+        clip = cwgnc_jax.clip_by_component_norm([(".*bed", 1.0), (".*", 2.0)])
+        record = cwgnc_jax.component_record(clip, trainable, clip.init(trainable))
+        assert record.names == ("head", "layers")
 
     def test_layers_of_a_cut_stack_have_their_numbers(self):
         params = {"embed": jnp.ones(2), "layers": jnp.ones((4, 2)), "head": jnp.ones(2)}

@@ -17,6 +17,15 @@ from bert_glue.training.settings import written
 OWN_FILES = "custom"
 """Name of the task that the user's own data are."""
 
+# What has an effect where nothing is trained, and what only where something is scored.
+_OF_INFERENCE = (
+    *("inference", "command", "model", "max_length", "dtype", "output_dir"),
+    *("no_compilation_cache", "evaluate", "predict", "predictions"),
+)
+_OF_EVALUATION = (
+    *("task", "data_dir", "eval_file", "dataset", "label_column", "metric"),
+    *("positive_class", "max_eval_examples"),
+)
 _OF_OWN_DATA = ("problem", "metric", "positive_class", "text_columns", "label_column")
 
 
@@ -42,12 +51,15 @@ def parse(
     options.command = [parser.prog, *given]
     with errors_in_one_line(parser, ValueError):
         prepare(options)
-        if not options.report_only:
+        if options.inference:
+            check_inference(options, parser.parse_args([]))
+        elif not options.report_only:
             check_subject(options)
             check_processes(options)
             options.pairs = seeds(options)
             options.recipes = recipes(options, model_defaults(options.model))
         is_own = options.train_file or options.dataset
+        is_own = is_own or (options.inference and not options.task)
         own = (OWN_FILES,) if is_own else options.task
         options.tasks = own or options.default_tasks
         folder = options.default_folder.replace("TASK", options.tasks[0])
@@ -77,8 +89,12 @@ def recipes(
     """
     chosen = [recipe.with_defaults(**defaults) for recipe in options.method]
     given = settings(options).items()
-    # Whether a setting has an effect depends on those that need no other.
-    for name, value in sorted(given, key=lambda item: bool(SETTINGS[item[0]].needs)):
+
+    def depends(item: tuple[str, Any]) -> bool:
+        return bool(SETTINGS[item[0]].needs or SETTINGS[item[0]].unless)
+
+    # Whether a setting has an effect depends on those that depend on no other.
+    for name, value in sorted(given, key=depends):
         idle = [(recipe, why_idle(recipe, name, value)) for recipe in chosen]
         own = all(name in recipe.changed for recipe in chosen)
         if all(why for _, why in idle) and not own:
@@ -104,11 +120,16 @@ def why_idle(recipe: Recipe, name: str, value: Any) -> str:
     """
     if name in recipe.changed:
         return f"its own is {written(getattr(recipe, name))}"
-    if name == "max_norm" and recipe.clipping == "global":
+    others = {"global": "the global norm", "agc": "a ratio", "adagc": "a ratio"}
+    if name == "max_norm" and recipe.clipping in others:
         # Another quantity than the norm of a component, of another size.
         given = f"{recipe.label}:max_norm={written(value)}"
-        return f"it clips the global norm, which {given} sets"
-    return "" if recipe.uses(name) else f"it needs {flag(SETTINGS[name].needs or '')}"
+        return f"it clips {others[recipe.clipping]}, which {given} sets"
+    if recipe.uses(name):
+        return ""
+    if other := SETTINGS[name].unless:
+        return f"{flag(other)} is in its place"
+    return f"it needs {flag(SETTINGS[name].needs or '')}"
 
 
 def embedded_model() -> pathlib.Path:
@@ -173,6 +194,60 @@ def check_subject(options: argparse.Namespace) -> None:
             f"--data-dir goes with a task of GLUE ({', '.join(TASKS)}); "
             f"{generated[0]} is generated"
         )
+    _check_model(options)
+    own = options.train_file or options.dataset
+    if options.model != EMBEDDED and generated and not (options.task or own):
+        unused = "; --evaluate and --predict use it as it is"
+        raise ValueError(
+            f"--model is {options.model}: name what to train it on, by --task or "
+            f"--train-file{unused if 'evaluate' in options else ''}"
+        )
+
+
+def check_inference(options: argparse.Namespace, defaults: argparse.Namespace) -> None:
+    """Checks what the user wants of a model that is used as it is.
+
+    Args:
+      options: those given.
+      defaults: what they are where nothing is given.
+
+    Raises:
+      ValueError: if options do not go together, or one is of training.
+    """
+    _check_model(options)
+    for name, value in vars(options).items():
+        is_given = value != vars(defaults).get(name, defaults)
+        if is_given and (why := _why_unused(options, name)):
+            raise ValueError(f"{flag(name)} has no effect: {why}")
+    given = [
+        flag(name)
+        for name in ("task", "eval_file", "dataset")
+        if vars(options)[name] is not None
+    ]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)}: give one kind of examples to score")
+
+
+def _why_unused(options: argparse.Namespace, name: str) -> str:
+    """Why an option has no effect where nothing is trained; empty if it has one."""
+    own = options.eval_file or options.dataset
+    if name in _OF_INFERENCE:
+        return ""
+    if name in ("text_columns", "encoding"):
+        is_read = own or options.predict is not None
+        return "" if is_read else "a task has its own"
+    if name not in _OF_EVALUATION:
+        by_itself = "--predict without --task or --train-file"
+        return f"{'--evaluate' if options.evaluate else by_itself} trains nothing"
+    if not options.evaluate:
+        return "--predict scores nothing; add --evaluate"
+    if name == "data_dir" and own:
+        return "it is for a task of GLUE"
+    is_tasks = name in ("label_column", "metric", "positive_class") and not own
+    return "a task has its own" if is_tasks else ""
+
+
+def _check_model(options: argparse.Namespace) -> None:
     if not options.model:
         raise ValueError("--model is empty; 'embedded' is the default")
     folder = pathlib.Path(options.model)

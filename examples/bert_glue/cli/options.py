@@ -19,8 +19,15 @@ EMBEDDED = "embedded"
 
 _TASK = "acceptability"
 
+FIRST = (
+    *("--model", "--task", "--train-file", "--eval-file", "--method", "--seeds"),
+    *("--output-dir", "--evaluate", "--predict", "--save-model", "--table"),
+    *("--reference", "--report-only", "--layer"),
+)
+"""What --help shows, of each script ten at most; all else is behind --help-all."""
+
 # The settings that are used most; all others stand at the end of the help.
-_FIRST = ("max_norm", *ALWAYS_SHOWN, "group_by_length")
+_FIRST_SETTINGS = ("max_norm", *ALWAYS_SHOWN, "group_by_length")
 
 _PART = Rule(float, "a number above 0 and below 1", lambda x: 0 < x < 1)
 
@@ -48,6 +55,8 @@ _MODEL = {
     "--model MODEL": "'embedded' (a small BERT that comes with the project; the "
     "default), a folder with a Hugging Face BERT, or a name on the hub: "
     "bert-base-uncased",
+    "--new-head": "draw a new classifier from each seed, even if the model has one for "
+    "the task's classes",
 }
 _DATA = {
     "--data-dir DIR": "GLUE's official TSV files, in RTE/, MRPC/ and so on; without it "
@@ -148,7 +157,8 @@ def add_options(
     add_group(parser, "devices", _DEVICES)
     further = parser.add_argument_group("further settings of methods")
     for name in SETTINGS:
-        _add_setting(first if name in _FIRST else further, name)
+        group = first if name in _FIRST_SETTINGS else further
+        parser.further.append(_add_setting(group, name))
     parser.set_defaults(
         model=EMBEDDED,
         method=methods,
@@ -160,6 +170,7 @@ def add_options(
         default_seeds=tuple(range(seeds)),
         default_folder=folder,
         report_only=False,
+        inference=False,
         table=None,
         reference=None,
     )
@@ -191,7 +202,9 @@ def add_group(
             kind = {"choices": value.split("|")}
         elif value == "DIR...":
             kind |= {"metavar": "DIR", "nargs": "+"}
-        group.add_argument(name, help=text, **kind)
+        option = group.add_argument(name, help=text, **kind)
+        if name not in FIRST:
+            parser.further.append(option)
     return group
 
 
@@ -208,7 +221,7 @@ def flag(setting: str) -> str:
     return f"--{setting.replace('_', '-')}"
 
 
-def _add_setting(group: argparse._ArgumentGroup, name: str) -> None:
+def _add_setting(group: argparse._ArgumentGroup, name: str) -> argparse.Action:
     about = SETTINGS[name]
     rule = about.rule
     defaults = [f"default {written(about.default)}"]
@@ -223,4 +236,4 @@ def _add_setting(group: argparse._ArgumentGroup, name: str) -> None:
         text += f": {rule.accepted}"
     text += f" ({'; '.join(defaults)})"
     # Where the user says nothing there is nothing: None is a value, too.
-    group.add_argument(flag(name), default=argparse.SUPPRESS, help=text, **kind)
+    return group.add_argument(flag(name), default=argparse.SUPPRESS, help=text, **kind)

@@ -5,7 +5,7 @@ import contextlib
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from bert_glue.data import tasks
 from bert_glue.data.tasks import GENERATED, TASKS
@@ -20,12 +20,40 @@ MOST_SEEDS = 100_000
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser whose errors are one line, and whose help begins with what is needed.
+
+    Attributes:
+      further: options that --help leaves to --help-all.
+    """
+
+    def __init__(self, **settings: Any):
+        super().__init__(**settings, add_help=False)
+        self.further: list[argparse.Action] = []
+        self.add_argument(
+            "-h", "--help", action=_Help, help="show the options that most people need"
+        )
+        self.add_argument(
+            "--help-all", action=_Help, help="show all: settings, data, devices"
+        )
 
     def error(self, message: str) -> NoReturn:
         """Says what is wrong and ends the program with code 2."""
-        text = f"{self.prog}: error: {message} (--help shows all options)\n"
+        text = f"{self.prog}: error: {message} (--help-all shows all options)\n"
         self.exit(2, printable(text))
+
+
+class _Help(argparse.Action):
+    """Shows the help, all of it or its beginning, and ends the program."""
+
+    def __init__(self, option_strings: list[str], dest: str, help: str):
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        if self.option_strings != ["--help-all"] and isinstance(parser, Parser):
+            for action in parser.further:
+                action.help = argparse.SUPPRESS
+        parser.print_help()
+        parser.exit()
 
 
 def make_parser(script: str, description: str, examples: str) -> Parser:

@@ -165,9 +165,9 @@ def _open_records(options: argparse.Namespace) -> RunStore:
 
 def _load_subject(options: argparse.Namespace, task: str) -> Subject:
     if options.train_file is not None:
-        data = load.load_files(options.train_file, options.eval_file, _reading(options))
+        data = load.load_files(options.train_file, options.eval_file, reading(options))
     elif options.dataset is not None:
-        data = load.load_dataset(options.dataset, _reading(options))
+        data = load.load_dataset(options.dataset, reading(options))
     else:
         data = load.load_task(task, options.data_dir)
     data = data.hold_out(options.held_out)
@@ -188,17 +188,26 @@ def _load_subject(options: argparse.Namespace, task: str) -> Subject:
         max_length=options.max_length,
         dtype=options.dtype,
         remat=options.remat,
+        new_head=options.new_head,
     )
     if len(options.init_seeds or ()) > 1 and not subject.fresh:
         raise ValueError(
             f"--init-seeds has {len(options.init_seeds)} seeds, but {options.model} "
-            "holds all parameters, the classifier included: nothing is drawn at random"
+            "holds all parameters, the classifier included: nothing is drawn at random "
+            "without --new-head"
         )
     return subject
 
 
-def _reading(options: argparse.Namespace) -> load.Reading:
-    """What the user says of data of their own."""
+def reading(options: argparse.Namespace) -> load.Reading:
+    """What the user says of data of their own.
+
+    Args:
+      options: with those of data.
+
+    Returns:
+      How they are read and scored.
+    """
     return load.Reading(
         problem=options.problem and PROBLEMS[options.problem],
         metric=options.metric,

@@ -94,11 +94,13 @@ class Examples:
       labels: int32 class indices or float32 numbers of shape (examples,); 0 and 1 for
         several labels an example, int32 of shape (examples, classes); or None.
       notes: what the user should know of them.
+      columns: what the texts are called where they were read.
     """
 
     texts: list[tuple[str, ...]]
     labels: np.ndarray | None
     notes: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -173,6 +175,7 @@ class Examples:
             [self.texts[index] for index in chosen],
             None if self.labels is None else self.labels[chosen],
             self.notes,
+            self.columns,
         )
 
 

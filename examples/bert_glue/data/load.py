@@ -24,8 +24,12 @@ from bert_glue.data.tasks import (
     TEXT_COLUMNS,
 )
 
-_USUAL = {REGRESSION: "pearson_spearman"}
 _LABELS = tuple((name,) for name in LABEL_COLUMNS)
+
+
+def usual_metric(problem: str) -> str:
+    """How labels of a kind are scored if the user does not say it."""
+    return "pearson_spearman" if problem == REGRESSION else "accuracy"
 
 
 def load_task(name: str, data_dir: str | pathlib.Path | None = None) -> TaskData:
@@ -171,7 +175,7 @@ def _own_task(
     problem, classes = labels.find_labels(
         table, label[0], reading.problem, reading.metric
     )
-    metric = reading.metric or _USUAL.get(problem, "accuracy")
+    metric = reading.metric or usual_metric(problem)
     check_metric(metric, problem, classes, reading.positive_class)
     positive = reading.positive_class
     task = Task(
@@ -212,8 +216,8 @@ def read_examples(
     Args:
       path: the file; of a task of GLUE with labels it is one of the official download.
       task: says which columns and labels there are.
-      labelled: whether labels are read; without, the file needs no label column, and
-        may use the columns of :func:`load_files` whatever the task's own are called.
+      labelled: whether labels are read; without, the file is read as
+        :func:`read_further` does it, and needs no label column.
       encoding: of the file, if it is not UTF-8 and no byte order mark tells.
 
     Returns:
@@ -229,13 +233,59 @@ def read_examples(
     table = tables.read(path, encoding)
     if labelled:
         return _labelled(table, task)
-    fitting = [names for names in TEXT_COLUMNS if len(names) == len(task.texts)]
-    texts = _present(table, [task.texts, *fitting]) or task.texts
-    table = _with_names(table, texts)
-    if not set(texts) <= set(table.header):
-        needed = " and ".join(map(repr, task.texts))
-        raise _no_columns(table, f"needed for {task.name} are {needed}")
-    return _examples(table, texts, None)
+    return _fitted(table, task, Reading(), labelled)
+
+
+def read_further(
+    path: str | pathlib.Path, task: Task, reading: Reading, *, labelled: bool
+) -> Examples:
+    """Reads a user's file for a task that was learnt before.
+
+    Args:
+      path: the file.
+      task: its own columns are taken, if they are known and there, or else those of
+        :func:`load_files`, in the same number.
+      reading: columns that the user names, which are taken instead, and the encoding.
+      labelled: whether there are labels to score.
+
+    Returns:
+      The examples, in the order of the file.
+
+    Raises:
+      DataError: if the file is missing, empty or malformed; names file and line.
+    """
+    return _fitted(tables.read(path, reading.encoding), task, reading, labelled)
+
+
+def _fitted(table: Table, task: Task, reading: Reading, labelled: bool) -> Examples:
+    """The examples of a table whose columns may be called otherwise than the task's."""
+    named = tuple(reading.text_columns)
+    many = len(named or task.texts)
+    fitting = [names for names in TEXT_COLUMNS if many in (0, len(names))]
+    texts = _choose(table, named, task.texts, fitting)
+    label: tuple[str, ...] = ()
+    if labelled:
+        named = (reading.label_column,) if reading.label_column else ()
+        label = _choose(table, named, (task.label,) if task.label else (), _LABELS)
+    table = _with_names(table, [*texts, *label])
+    needed = [*(texts or SINGLE), *((label or _LABELS[0]) if labelled else ())]
+    if not set(needed) <= set(table.header):
+        names = " and ".join(map(repr, needed))
+        raise _no_columns(table, f"needed for {task.name} are {names}")
+    if task.texts and texts != task.texts and not reading.text_columns:
+        table.notes.append(f"{table.path}: texts are in {listed(texts)}")
+    own = dataclasses.replace(task, label=label[0]) if label else None
+    return _examples(table, texts, own)
+
+
+def _choose(
+    table: Table,
+    named: tuple[str, ...],
+    known: tuple[str, ...],
+    usual: Sequence[tuple[str, ...]],
+) -> tuple[str, ...]:
+    """Columns that the user names, or else those of a task or usual ones."""
+    return named or _present(table, [known, *usual] if known else usual) or known
 
 
 def _labelled(table: Table, task: Task) -> Examples:
@@ -261,7 +311,7 @@ def _examples(table: Table, columns: Sequence[str], task: Task | None) -> Exampl
     numbers = task and labels.to_numbers(
         table, task.label, task.labels, task.problem_type
     )
-    return Examples(texts, numbers, tuple(table.notes))
+    return Examples(texts, numbers, tuple(table.notes), tuple(columns))
 
 
 def _present(table: Table, choices: Sequence[tuple[str, ...]]) -> tuple[str, ...]:

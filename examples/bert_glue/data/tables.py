@@ -149,6 +149,17 @@ def _as_text(field: Any) -> str:
     return "" if field is None or field != field else str(field)
 
 
+def no_formula(text: str) -> str:
+    """Text that a spreadsheet, which opens CSV, does not take for a formula.
+
+    Examples:
+      >>> no_formula("=1+1"), no_formula("1+1")
+      ("'=1+1", '1+1')
+    """
+    is_formula = text.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return f"'{text}" if is_formula else text
+
+
 def read_official(
     path: str | pathlib.Path,
     columns: Sequence[str] | None = None,

@@ -22,7 +22,11 @@ TEXT_COLUMNS = (
     ("question",),
 )
 """Columns of texts in users' files: the first that are all there."""
-LABEL_COLUMNS = ("label", "category", "class", "labels")
+LABEL_COLUMNS = (
+    *("label", "category", "class", "labels", "target", "sentiment", "rating"),
+    "stars",
+)
+"""Columns of labels in users' files: the first that is there."""
 _BINARY = ("0", "1")
 _ENTAILMENT = ("entailment", "not_entailment")
 _MNLI = Task(

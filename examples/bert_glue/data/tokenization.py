@@ -14,22 +14,35 @@ from bert_glue.data.signatures import foreign_file
 if TYPE_CHECKING:
     import transformers
 
-_VOCABULARIES = ("tokenizer.json", "vocab.txt")
+_VOCABULARIES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "spm.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+)
 TOKENIZER_FILES = (
     *_VOCABULARIES,
+    "merges.txt",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
 )
-"""Files that make up a BERT tokenizer, of which some are enough."""
+"""Files that make up a tokenizer, of which some are enough."""
 
+_FAMILIES = (
+    *("Bert", "DistilBert", "Electra", "MobileBert", "Roberta", "XLMRoberta"),
+    *("Camembert", "MPNet", "Albert", "DebertaV2", "Llama", "Qwen2", "GPT2"),
+)
 _CLASSES = (
-    *(f"{model}Tokenizer" for model in ("Bert", "DistilBert", "Electra", "MobileBert")),
+    *(f"{family}Tokenizer" for family in _FAMILIES),
     "PreTrainedTokenizer",
     "TokenizersBackend",
 )
-"""Kinds of tokenizers, with or without 'Fast', that cut words as BERT's does or say all
-about themselves in tokenizer.json."""
+"""Kinds of tokenizers, with or without 'Fast', that the engine behind transformers has,
+or that say all about themselves in tokenizer.json."""
 
 _CHUNK = 4096
 
@@ -41,35 +54,43 @@ class Encoded(NamedTuple):
       data: the arrays.
       longest: most tokens that an example has before it is cut.
       truncated_share: share of the examples that were cut, from 0 to 1.
+      token_types: how many there are: 2 where pairs are told apart.
     """
 
     data: Data
     longest: int
     truncated_share: float
+    token_types: int
 
 
 def load_tokenizer(
-    folder: str | pathlib.Path,
+    folder: str | pathlib.Path, special_tokens: int | None = 3
 ) -> "transformers.PreTrainedTokenizerFast":
     """Loads the tokenizer of a checkpoint, as transformers does.
 
     Args:
-      folder: holds ``tokenizer.json`` or ``vocab.txt``, and ``config.json`` or
-        ``tokenizer_config.json``, which say what kind of tokenizer it is.
+      folder: holds ``tokenizer.json``, ``vocab.txt`` or another vocabulary, and
+        ``config.json`` or ``tokenizer_config.json``, which say what kind of tokenizer
+        it is.
+      special_tokens: how many it should add to a pair of sentences: BERT's [CLS] and
+        twice [SEP]; None if that is its own business.
 
     Returns:
       The tokenizer.
 
     Raises:
       ValueError: if the folder has no vocabulary, or what it has does not make up a
-        tokenizer that encloses sentences as BERT expects them.
+        tokenizer that encloses sentences as the model expects them.
     """
     folder = pathlib.Path(folder)
     try:
         # Without one, transformers goes on with five special tokens.
         present = [name for name in _VOCABULARIES if (folder / name).is_file()]
         if not present:
-            raise FileNotFoundError(f"neither {' nor '.join(_VOCABULARIES)} is there")
+            raise FileNotFoundError(
+                f"neither {' nor '.join(_VOCABULARIES[:2])} is there, nor another "
+                "vocabulary"
+            )
         if foreign := foreign_file(folder / present[0]):
             raise ValueError(f"{present[0]} is {foreign}")
         kind = _read_json(folder, "tokenizer_config.json").get("tokenizer_class")
@@ -89,17 +110,14 @@ def load_tokenizer(
             )
         # Of [CLS] a [SEP] b [SEP], what is not text.
         added = tokenizer.num_special_tokens_to_add(pair=True)
-        if not isinstance(tokenizer, PreTrainedTokenizerFast) or added != 3:
+        is_engine = isinstance(tokenizer, PreTrainedTokenizerFast)
+        if not is_engine or added != (special_tokens or added):
             raise ValueError(
                 f"{type(tokenizer).__name__} adds {added} special tokens to a pair of "
-                "sentences; BERT's adds 3, [CLS] and twice [SEP]"
+                f"sentences; the model expects {special_tokens}, such as [CLS] and "
+                "[SEP]"
             )
-        # A special token that the vocabulary lacks is given a number above all others,
-        # for which the model has no embedding.
-        for name in (tokenizer.unk_token, tokenizer.cls_token, tokenizer.sep_token):
-            index = tokenizer.backend_tokenizer.token_to_id(str(name))
-            if index is None or index >= tokenizer.vocab_size:
-                raise ValueError(f"{name} is not in the vocabulary")
+        _check_special_tokens(tokenizer, folder)
         _add_tokens(tokenizer, _read_json(folder, "added_tokens.json"))
     except Exception as error:  # of many kinds, bare ones of the engine among them
         raise ValueError(
@@ -168,7 +186,8 @@ def encode(
         token_type_ids[row, : len(ids)] = types
     labels = np.zeros_like(lengths) if examples.labels is None else examples.labels
     data = Data(input_ids, token_type_ids, lengths, labels)
-    return Encoded(data, longest, len(cut) / len(rows))
+    token_types = int(token_type_ids.max()) + 1
+    return Encoded(data, longest, len(cut) / len(rows), token_types)
 
 
 def _read_json(folder: pathlib.Path, name: str) -> dict[str, Any]:
@@ -188,6 +207,24 @@ def _check_vocabulary(folder: pathlib.Path) -> None:
     for line, piece in enumerate(pieces, 1):
         if piece and (first := first_lines.setdefault(piece, line)) != line:
             raise ValueError(f"vocab.txt has {piece!r:.60} in lines {first} and {line}")
+
+
+def _check_special_tokens(
+    tokenizer: "transformers.PreTrainedTokenizerFast", folder: pathlib.Path
+) -> None:
+    """Refuses special tokens that the files do not have.
+
+    Such a one is given a number above all others, for which the model has no embedding.
+    """
+    of_file = {
+        token.get("content")
+        for token in _read_json(folder, "tokenizer.json").get("added_tokens") or ()
+    }
+    for name in (tokenizer.unk_token, tokenizer.cls_token, tokenizer.sep_token):
+        index = tokenizer.backend_tokenizer.token_to_id(str(name))
+        is_known = index is not None and index < tokenizer.vocab_size
+        if name is not None and not is_known and name not in of_file:
+            raise ValueError(f"{name} is not in the vocabulary")
 
 
 def _add_tokens(

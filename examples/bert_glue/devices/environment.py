@@ -72,16 +72,13 @@ def settings() -> dict[str, Any]:
 
 def commit() -> str | None:
     """The project's git commit, with '+' if files differ from it; None without git."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(_PACKAGE), *arguments]
-        quiet = subprocess.DEVNULL
+    # Without any tag, "describe" gives the commit itself.
+    command = ["git", "-C", str(_PACKAGE), "describe", "--always", "--exclude=*"]
+    command += ["--abbrev=40", "--dirty=+"]
+    quiet = subprocess.DEVNULL
+    try:
         output = subprocess.check_output(command, stderr=quiet, text=True, timeout=20)
         return output.strip()
-
-    try:
-        changed = git("status", "--porcelain", "--untracked-files=no")
-        return git("rev-parse", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None
 

@@ -1,8 +1,8 @@
-"""Hugging Face BERT checkpoints: loaded into and saved from the model of this package.
+"""Hugging Face checkpoints: loaded into and saved from the encoders of this package.
 
-One table says which tensor of a file is which parameter. It is checked both ways: every
-tensor is used or known to be of no use here, and every parameter is filled or known to
-be a fresh head. Only safetensors files are read, never pickles.
+A family's table says which tensor of a file is which parameter. It is checked both
+ways: every tensor is used or known to be of no use here, and every parameter is filled
+or known to be a fresh head. Only safetensors files are read, never pickles.
 """
 
 import dataclasses
@@ -21,8 +21,8 @@ from bert_glue.data.quiet import quiet
 from bert_glue.data.signatures import foreign_file
 from bert_glue.data.tables import listed
 from bert_glue.data.tokenization import TOKENIZER_FILES
-from bert_glue.model.bert import LAYERS
-from bert_glue.model.config import BertConfig
+from bert_glue.model.architectures import LAYERS, Architecture
+from bert_glue.model.config import EncoderConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -32,29 +32,6 @@ Parameters = dict[str, Any]
 _CONFIG = "config.json"
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
-_CLASSIFIER = "BertForSequenceClassification"
-
-# Module of this package -> module of the file, a layer's number in place of the star:
-# there each layer is stored on its own, here they are one array.
-_MODULES = {
-    "embeddings/word": "bert.embeddings.word_embeddings",
-    "embeddings/position": "bert.embeddings.position_embeddings",
-    "embeddings/token_type": "bert.embeddings.token_type_embeddings",
-    "embeddings/norm": "bert.embeddings.LayerNorm",
-    f"{LAYERS}/query": "bert.encoder.layer.*.attention.self.query",
-    f"{LAYERS}/key": "bert.encoder.layer.*.attention.self.key",
-    f"{LAYERS}/value": "bert.encoder.layer.*.attention.self.value",
-    f"{LAYERS}/attention_output": "bert.encoder.layer.*.attention.output.dense",
-    f"{LAYERS}/attention_norm": "bert.encoder.layer.*.attention.output.LayerNorm",
-    f"{LAYERS}/intermediate": "bert.encoder.layer.*.intermediate.dense",
-    f"{LAYERS}/output": "bert.encoder.layer.*.output.dense",
-    f"{LAYERS}/output_norm": "bert.encoder.layer.*.output.LayerNorm",
-    "pooler": "bert.pooler.dense",
-    "classifier": "classifier",
-    "transform": "cls.predictions.transform.dense",
-    "transform_norm": "cls.predictions.transform.LayerNorm",
-    "decoder": "cls.predictions",
-}
 # Parameter of a module -> tensor of that module, and whether it is stored transposed:
 # PyTorch's linear maps multiply from the left, kernels of Flax from the right.
 _TENSORS = {
@@ -63,11 +40,8 @@ _TENSORS = {
     "scale": ("weight", False),
     "bias": ("bias", False),
 }
-# Modules at the top: they may be missing from a file, and are initialised then.
-_HEADS = {path: module for path, module in _MODULES.items() if "/" not in path}
-# Tensors that may lie in a file although a model has no use for them: other heads, and
-# what is the same in every file.
-_SPARE = ("bert.embeddings.position_ids", "bert.pooler.", "classifier.", "cls.")
+# In families that do not normalise what comes into the first layer.
+_FIRST_NORM = f"{LAYERS}/attention_norm/"
 
 
 class CheckpointError(ValueError):
@@ -85,13 +59,15 @@ class Checkpoint:
         gives them today.
       labels: names of the classes that a classifier is for.
       architectures: transformers' classes of the model, if the file says so.
+      problem_type: what a classifier's labels are, as transformers calls it.
     """
 
     folder: pathlib.Path
-    config: BertConfig
+    config: EncoderConfig
     tensors: Mapping[str, np.ndarray]
     labels: tuple[str, ...]
     architectures: tuple[str, ...]
+    problem_type: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,16 +119,16 @@ def find(name: str | pathlib.Path) -> pathlib.Path:
     return folder
 
 
-def read_config(folder: pathlib.Path) -> BertConfig:
+def read_config(folder: pathlib.Path) -> EncoderConfig:
     """Reads a folder's config.json.
 
     Raises:
-      CheckpointError: if it is no BERT's.
+      CheckpointError: if it is of no family that the encoder reads.
     """
     return _read_config(folder)[0]
 
 
-def _read_config(folder: pathlib.Path) -> tuple[BertConfig, "PreTrainedConfig"]:
+def _read_config(folder: pathlib.Path) -> tuple[EncoderConfig, "PreTrainedConfig"]:
     """Our configuration and transformers'."""
     try:
         with quiet():
@@ -162,7 +138,7 @@ def _read_config(folder: pathlib.Path) -> tuple[BertConfig, "PreTrainedConfig"]:
             config = AutoConfig.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )
-        return BertConfig.from_dict(config.to_dict()), config
+        return EncoderConfig.from_dict(config.to_dict()), config
     except Exception as error:  # of many kinds, of the layers below
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{folder / _CONFIG}: {reason}") from error
@@ -194,7 +170,7 @@ def read(name: str | pathlib.Path) -> Checkpoint:
             reason = kind or " ".join(str(error).split())
             raise CheckpointError(f"cannot read {path}: {reason}") from error
         for key, tensor in loaded.items():
-            key = _modern_name(key)
+            key = _modern_name(key, config.architecture)
             if key in tensors:
                 raise CheckpointError(f"{path}: two tensors are called {key!r}")
             # NumPy does not count bfloat16 and the like among its floating-point
@@ -205,7 +181,9 @@ def read(name: str | pathlib.Path) -> Checkpoint:
             tensors[key] = tensor
     labels = tuple(str(label) for _, label in sorted((theirs.id2label or {}).items()))
     architectures = tuple(theirs.architectures or ())
-    return Checkpoint(folder, config, tensors, labels, architectures)
+    usual = "regression" if len(labels) == 1 else "single_label_classification"
+    problem = theirs.problem_type or usual
+    return Checkpoint(folder, config, tensors, labels, architectures, problem)
 
 
 def fill(
@@ -215,8 +193,8 @@ def fill(
 
     Args:
       checkpoint: from :func:`read`.
-      params: nested dict of float32 arrays of ``BertForSequenceClassification`` or
-        ``BertForMaskedLM``, layers in one stack.
+      params: nested dict of float32 arrays of ``SequenceClassifier`` or ``MaskedLM``,
+        layers in one stack.
       labels: names of the task's classes, in the order of its outputs, none for
         regression: the checkpoint's classifier is brought into this order, or not
         taken if it is for others. Without, it is taken as it is.
@@ -229,13 +207,14 @@ def fill(
         without a value or gets one that is no finite number, or a shape differs; the
         message lists all of them.
     """
+    table = _Table(checkpoint.config)
     tensors, notes = checkpoint.tensors, ()
-    if labels is not None and any(n.startswith("classifier.") for n in tensors):
+    if labels is not None and table.has("classifier", tensors):
         tensors, notes = _fit_classifier(checkpoint, labels)
     initialised = {
-        head
-        for head, module in _HEADS.items()
-        if head in params and not any(n.startswith(f"{module}.") for n in tensors)
+        head.split("/")[0]
+        for head in table.architecture.heads
+        if head.split("/")[0] in params and not table.has(head, tensors)
     }
     values: dict[str, Any] = {
         path: initial
@@ -245,9 +224,9 @@ def fill(
     offenders: list[str] = []
     used: set[str] = set()
     for path, initial in values.items():
-        used.update(_names(path, initial))
+        used.update(table.names(path, initial))
         try:
-            value = _gather(path, initial, tensors)
+            value = table.gather(path, initial, tensors)
         except CheckpointError as error:
             offenders.append(str(error))
             continue
@@ -258,13 +237,13 @@ def fill(
             initialised.add("classifier")
         else:
             offenders.append(
-                f"{_source(path)[0]}: shape {value.shape}, "
+                f"{table.source(path)[0]}: shape {value.shape}, "
                 f"but {path} has {initial.shape}"
             )
     offenders += [
-        f"{name}: of no use to a BERT of this configuration"
+        f"{name}: of no use to a {checkpoint.config.model_type} of this configuration"
         for name in sorted(set(tensors) - used)
-        if not name.startswith(_SPARE)
+        if not name.startswith(table.architecture.spare)
     ]
     if offenders:
         raise CheckpointError(
@@ -278,7 +257,7 @@ def fill(
 
 def save(
     folder: str | pathlib.Path,
-    config: BertConfig,
+    config: EncoderConfig,
     params: Parameters,
     *,
     labels: tuple[str, ...] = (),
@@ -291,8 +270,8 @@ def save(
     Args:
       folder: where to; made if it does not exist.
       config: sizes and settings.
-      params: nested dict of arrays of ``BertForSequenceClassification`` or
-        ``BertForMaskedLM``, layers in one stack.
+      params: nested dict of arrays of ``SequenceClassifier`` or ``MaskedLM``, layers
+        in one stack.
       labels: names of the classes; empty for regression or another model.
       problem_type: what transformers calls that which the classifier learnt; by default
         regression for a single output, else one class an example.
@@ -304,19 +283,20 @@ def save(
     """
     from safetensors.numpy import save_file
 
-    outputs = params["classifier"]["bias"].shape[0] if "classifier" in params else 0
+    outputs = params["classifier"]["kernel"].shape[1] if "classifier" in params else 0
     if labels and len(labels) != outputs:
         raise ValueError(f"labels are {labels}; the classifier has {outputs} outputs")
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors: dict[str, np.ndarray] = {}
+    table, tensors = _Table(config), {}
     for path, leaf in flatten_dict(params, sep="/").items():
-        source, transposed = _source(path)
+        source, transposed = table.source(path)
         layers = np.asarray(leaf) if "*" in source else [np.asarray(leaf)]
-        for name, layer in zip(_names(path, leaf), layers, strict=True):
+        for name, layer in zip(table.names(path, leaf), layers, strict=True):
             tensor = layer.T if transposed else layer
-            tensors[name] = np.ascontiguousarray(tensor.astype(dtype))
-    architecture = _CLASSIFIER if outputs else "BertForMaskedLM"
+            if name is not None:
+                tensors[name] = np.ascontiguousarray(tensor.astype(dtype))
+    architecture = table.architecture.classifier if outputs else "BertForMaskedLM"
     values: dict[str, Any] = {"architectures": [architecture], **config.to_dict()}
     if outputs:
         names = labels or tuple(f"LABEL_{index}" for index in range(outputs))
@@ -372,13 +352,15 @@ def _fit_classifier(
 ) -> tuple[Mapping[str, np.ndarray], tuple[str, ...]]:
     """The tensors with a classifier for these labels, or with none; what was done."""
     tensors, names = checkpoint.tensors, checkpoint.labels
-    head = {name: t for name, t in tensors.items() if name.startswith("classifier.")}
+    table = _Table(checkpoint.config)
+    prefix, right = f"{table.modules['classifier']}.", table.architecture.classifier
+    head = {name: t for name, t in tensors.items() if name.startswith(prefix)}
     others = {name: t for name, t in tensors.items() if name not in head}
     # A token's classifier stands on no pooler.
-    has_pooler = any(name.startswith("bert.pooler.") for name in tensors)
-    said = [*checkpoint.architectures, _CLASSIFIER if has_pooler else "another model"]
+    is_whole = "pooler" not in table.modules or table.has("pooler", tensors)
+    said = [*checkpoint.architectures, right if is_whole else "another model"]
     order = _order(names, labels) if labels else [0]
-    if said[0] != _CLASSIFIER:
+    if said[0] != right:
         note = f"is that of {said[0]}; a new one is drawn"
     elif not order or any(len(tensor) != len(order) for tensor in head.values()):
         wanted = listed(labels) or "numbers"
@@ -409,42 +391,78 @@ def _order(names: Sequence[str], labels: Sequence[str]) -> list[int] | None:
     return None
 
 
-def _modern_name(name: str) -> str:
+def _modern_name(name: str, architecture: Architecture) -> str:
     """What transformers calls a tensor today.
 
     Encoders are saved without the prefix of the model around them, and TensorFlow's
     names for the parts of LayerNorm are in the first checkpoints.
     """
     name = re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", name))
-    bare = name.startswith(("embeddings.", "encoder.", "pooler."))
-    return f"bert.{name}" if bare else name
+    prefix = f"{architecture.prefix}."
+    heads = [
+        head.removeprefix(prefix)
+        for head in architecture.heads.values()
+        if head.startswith(prefix)
+    ]
+    roots = {f"{m.split('.')[0]}." for m in [*architecture.modules.values(), *heads]}
+    return f"{prefix}{name}" if name.startswith(tuple(roots)) else name
 
 
-def _source(path: str) -> tuple[str, bool]:
-    """The tensor of a parameter, a star for the layer; whether it is transposed."""
-    module, _, leaf = path.rpartition("/")
-    tensor, transposed = _TENSORS[leaf]
-    return f"{_MODULES[module]}.{tensor}", transposed
+class _Table:
+    """Which tensors of a file are which parameters of a model.
 
+    Args:
+      config: sizes and settings of the model.
+    """
 
-def _names(path: str, leaf: Any) -> list[str]:
-    """The tensors that make up a parameter."""
-    source, _ = _source(path)
-    layers = range(leaf.shape[0]) if "*" in source else range(1)
-    return [source.replace("*", str(layer)) for layer in layers]
+    def __init__(self, config: EncoderConfig):
+        self.architecture = config.architecture
+        prefix = self.architecture.prefix
+        self.modules = {
+            **{path: f"{prefix}.{m}" for path, m in self.architecture.modules.items()},
+            **self.architecture.heads,
+        }
+        self._norms_first_input = config.norms_first_input
 
+    def has(self, head: str, tensors: Mapping[str, np.ndarray]) -> bool:
+        """Whether there are tensors of a head."""
+        prefix = f"{self.modules[head]}."
+        own = [f"{prefix}{tensor}" for tensor, _ in _TENSORS.values()]
+        return any(name in tensors for name in own)
 
-def _gather(path: str, leaf: Any, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
-    """A parameter's value."""
-    source, transposed = _source(path)
-    names = _names(path, leaf)
-    if missing := [name for name in names if name not in tensors]:
-        raise CheckpointError(f"{missing[0]}: missing (for {path})")
-    stored = [tensors[name].T if transposed else tensors[name] for name in names]
-    if len({tensor.shape for tensor in stored}) > 1:
-        raise CheckpointError(f"{source}: not of one shape in all layers (for {path})")
-    for name, tensor in zip(names, stored, strict=True):
-        if tensor.dtype != np.float32 or not np.isfinite(tensor).all():
-            kind = tensor.dtype if tensor.dtype != np.float32 else "NaN or infinity"
-            raise CheckpointError(f"{name}: {kind}; finite fractions are due")
-    return np.stack(stored) if "*" in source else stored[0]
+    def source(self, path: str) -> tuple[str, bool]:
+        """The tensor of a parameter, a star for the layer; whether it is transposed."""
+        module, _, leaf = path.rpartition("/")
+        tensor, transposed = _TENSORS[leaf]
+        return f"{self.modules[module]}.{tensor}", transposed
+
+    def names(self, path: str, leaf: Any) -> list[str | None]:
+        """The tensors that make up a parameter; None for a layer that has none."""
+        source, _ = self.source(path)
+        layers = range(leaf.shape[0]) if "*" in source else range(1)
+        names: list[str | None] = [source.replace("*", str(n)) for n in layers]
+        if not self._norms_first_input and path.startswith(_FIRST_NORM):
+            names[0] = None
+        return names
+
+    def gather(
+        self, path: str, leaf: Any, tensors: Mapping[str, np.ndarray]
+    ) -> np.ndarray:
+        """A parameter's value."""
+        source, transposed = self.source(path)
+        names = self.names(path, leaf)
+        if missing := [name for name in names if name and name not in tensors]:
+            raise CheckpointError(f"{missing[0]}: missing (for {path})")
+        # Of a normalisation that is not used; its scale is 1, its bias 0.
+        unused = np.full(leaf.shape[1:], path.endswith("scale"), np.float32)
+        stored = [unused if name is None else tensors[name] for name in names]
+        stored = [tensor.T if transposed else tensor for tensor in stored]
+        if len({tensor.shape for tensor in stored}) > 1:
+            raise CheckpointError(
+                f"{source}: not of one shape in all layers (for {path})"
+            )
+        for name, tensor in zip(names, stored, strict=True):
+            if tensor.dtype != np.float32 or not np.isfinite(tensor).all():
+                kind = tensor.dtype if tensor.dtype != np.float32 else "NaN or infinity"
+                raise CheckpointError(f"{name}: {kind}; finite fractions are due")
+        return np.stack(stored) if "*" in source else stored[0]

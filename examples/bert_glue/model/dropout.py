@@ -8,6 +8,8 @@ and the counts go through the same Threefry cipher (Salmon et al., "Parallel ran
 numbers: as easy as 1, 2, 3", SC 2011), which makes four 16-bit numbers of one count.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, UInt
@@ -17,10 +19,36 @@ _NUMBERS = 4
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
 
+class DropoutKey(NamedTuple):
+    """A key of dropout that brings the rate with it, in place of the model's own.
+
+    A model's rates are constants of its compiled programs; this one is an argument of
+    them, so that settings of other rates share a program.
+
+    Attributes:
+      key: key of the random numbers.
+      rate: the rate in all places where the model drops out.
+    """
+
+    key: Array
+    rate: Float[Array, ""]
+
+
+Key = Array | DropoutKey
+"""A typed or raw Threefry key, alone or with a rate."""
+
+
+def fold(key: Key | None, number: int | Array) -> Key | None:
+    """The key of a place, or of a layer; None stays None."""
+    if isinstance(key, DropoutKey):
+        return key._replace(key=jax.random.fold_in(key.key, number))
+    return None if key is None else jax.random.fold_in(key, number)
+
+
 def dropout(
     inputs: Float[Array, "..."],
-    rate: float,
-    key: Array | None,
+    rate: float | Float[Array, ""],
+    key: Key | None,
     *,
     square: bool = False,
 ) -> Float[Array, "..."]:
@@ -29,26 +57,31 @@ def dropout(
     Args:
       inputs: hidden states of shape (batch, length, features), or attention weights of
         shape (batch, heads, queries, keys).
-      rate: share of entries that are dropped, in steps of 1/65536.
-      key: key of the random numbers (a typed or raw Threefry key); None to drop
-        nothing.
+      rate: share of entries that are dropped, in steps of 1/65536; a number or a
+        scalar that is traced. Where the number is 0, nothing is computed.
+      key: key of the random numbers; None to drop nothing. Where it has a rate of its
+        own, that one counts, unless this one is 0.
       square: whether the inputs are attention weights.
 
     Returns:
       An array like the inputs, with the same expectation.
     """
-    steps = round(rate * _STEPS)
-    if key is None or steps == 0:
+    if key is None or (isinstance(rate, float | int) and round(rate * _STEPS) == 0):
         return inputs
-    keep = keep_mask(key, inputs.shape, steps, square=square)
+    if isinstance(key, DropoutKey):
+        key, rate = key
+    # In float32 a rate is off by less than a hundredth of a step. Where all are dropped
+    # the factor must only be finite, for the gradient.
+    steps = jnp.minimum(jnp.round(jnp.asarray(rate, "float32") * _STEPS), _STEPS - 1)
+    keep = keep_mask(key, inputs.shape, steps.astype("uint32"), square=square)
     # The factor itself, rounded to bfloat16, would be 0.2% off in every entry.
     wide = jnp.promote_types(inputs.dtype, jnp.float32)
-    scaled = inputs.astype(wide) * jnp.asarray(_STEPS / (_STEPS - steps), wide)
+    scaled = inputs.astype(wide) * (_STEPS / (_STEPS - steps)).astype(wide)
     return jnp.where(keep, scaled.astype(inputs.dtype), jnp.zeros((), inputs.dtype))
 
 
 def keep_mask(
-    key: Array, shape: tuple[int, ...], steps: int, *, square: bool
+    key: Array, shape: tuple[int, ...], steps: UInt[Array, ""], *, square: bool
 ) -> Bool[Array, "..."]:
     """Says for each entry whether it is kept; ``steps`` in 65536 are dropped."""
     # The four numbers of a count go to four features, or heads, that lie far apart:
@@ -67,8 +100,7 @@ def keep_mask(
     else:
         batch, position, feature = iota
         words = threefry(key, position, batch * counted[2] + feature)
-    threshold = jnp.uint32(steps)
-    kept = [half >= threshold for word in words for half in (word & 0xFFFF, word >> 16)]
+    kept = [half >= steps for word in words for half in (word & 0xFFFF, word >> 16)]
     # Without the barrier the compiler computes all four anew for each entry.
     mask = jax.lax.optimization_barrier(jnp.concatenate(kept, axis))
     return jax.lax.slice_in_dim(mask, 0, shape[axis], axis=axis)

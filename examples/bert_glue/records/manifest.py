@@ -29,12 +29,10 @@ def read(folder: pathlib.Path) -> Config:
       RecordsError: if the file cannot be read.
     """
     path = folder / NAME
-    content: Any = {}
-    if path.exists():
-        try:
-            content = json.loads(read_file(path))
-        except ValueError:
-            content = None
+    try:
+        content = json.loads(read_file(path)) if path.exists() else {}
+    except ValueError:
+        content = None
     if not isinstance(content, dict):
         raise RecordsError(
             f"{path} is not JSON of this project; remove it or use another output "

@@ -297,16 +297,16 @@ def _about(folder: pathlib.Path) -> dict[str, Any]:
     Raises:
       ValueError, OSError: if all that is there is damaged.
     """
-    errors = []
+    damage = None
     for path in folder.glob(f"*/{_GROUP}"):
         try:
             return _read(path)["about"]
+        except FileNotFoundError:
+            pass  # It is just being replaced.
         except (OSError, ValueError) as error:
-            errors.append(error)
-    # A file that has gone is just being replaced.
-    damage = [error for error in errors if not isinstance(error, FileNotFoundError)]
-    if damage:
-        raise damage[0]
+            damage = error
+    if damage is not None:
+        raise damage
     return {}
 
 

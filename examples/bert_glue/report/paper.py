@@ -5,13 +5,12 @@ Component-Wise Gradient Norm Clipping", EMNLP 2022, Tables 1 and 2: 25 runs each
 cent (RTE accuracy, MRPC F1, CoLA Matthews' correlation).
 """
 
-import dataclasses
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from bert_glue.training.methods import METHODS
-from bert_glue.training.recipe import Recipe
+from bert_glue.training.recipe import SETTINGS
 from bert_glue.training.settings import written
 
 SOURCE = "https://arxiv.org/abs/2210.10325"
@@ -175,13 +174,10 @@ def held_out_part(settings: Mapping[str, Any]) -> str:
 
 def _changed(run: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Settings of a run that are not its method's, each beside the method's."""
-    theirs = METHODS[run["method"]].settings()
+    method = METHODS[run["method"]]
     # A record holds some settings only where they are not at their defaults.
     both = {
-        field.name: (
-            run.get(field.name, field.default),
-            theirs.get(field.name, field.default),
-        )
-        for field in dataclasses.fields(Recipe)
+        name: (run.get(name, about.default), getattr(method, name))
+        for name, about in SETTINGS.items()
     }
     return {name: pair for name, pair in both.items() if pair[0] != pair[1]}

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import jinja2
 from markupsafe import Markup, escape
 
+from bert_glue.data.tables import no_formula
 from bert_glue.devices.terminal import printable
 
 
@@ -63,10 +64,7 @@ def csv_line(values: Iterable[object]) -> str:
         None if isinstance(value, float) and not math.isfinite(value) else value
         for value in values
     ]
-    for column, cell in enumerate(cells):
-        # A spreadsheet takes it for a formula.
-        if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")):
-            cells[column] = f"'{cell}"
+    cells = [no_formula(cell) if isinstance(cell, str) else cell for cell in cells]
     line = io.StringIO()
     csv.writer(line, lineterminator="").writerow(cells)
     return line.getvalue()

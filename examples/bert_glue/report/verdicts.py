@@ -186,9 +186,10 @@ def epochs(run: Record) -> int:
 
     Returns:
       The number. Settings give that of a stage: what unfreezes layers goes on from
-      the stage before, unless it restarts.
+      the stage before, unless it restarts. Or they give a number of steps.
     """
-    if run.get("unfreeze") == "gu" and run.get("history"):
+    unfreeze, max_steps = run.get("unfreeze"), run.get("max_steps")
+    if run.get("history") and (unfreeze == "gu" or (max_steps and not unfreeze)):
         return round(run["history"][-1]["epoch"])
     return run["epochs"]
 

@@ -1,4 +1,4 @@
-"""The best run's model: kept, saved for others to load, and used to predict."""
+"""The best run's model: kept, and saved for others to load."""
 
 import dataclasses
 import json
@@ -8,10 +8,8 @@ import tempfile
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from bert_glue.data.examples import Examples
 from bert_glue.devices import processes
 from bert_glue.model import checkpoint
 from bert_glue.records.failures import failure
@@ -21,15 +19,14 @@ from bert_glue.study.configuration import Configuration, runs_of
 from bert_glue.study.programs import make_trainers
 from bert_glue.study.progress import Progress
 from bert_glue.study.run_group import GroupResult, train_group
-from bert_glue.training import outputs
-from bert_glue.training.evaluation import Evaluator, Params
+from bert_glue.study.saved_model import RUN, describe
+from bert_glue.training.evaluation import Params
 from bert_glue.training.seeds import Seed
 from bert_glue.training.subjects import Subject
 from bert_glue.training.trainer import Trainer
 
 MODEL = "model"
 """Folder of the saved model, in the output directory."""
-_RUN = "run.json"
 
 
 class NoBestRun(Exception):
@@ -123,7 +120,7 @@ class BestModel:
         if self._kept is not None and self._kept[0] == record["run"]:
             return self._kept[1]
         try:
-            saved = json.loads((self.folder / _RUN).read_text())
+            saved = json.loads((self.folder / RUN).read_text())
             if saved.get("run") != record["run"]:
                 return None
             read = checkpoint.read(self.folder)
@@ -149,49 +146,12 @@ class BestModel:
                 problem_type=self.subject.task.problem_type,
                 tokenizer_from=self.subject.folder,
             )
-            text = json.dumps({"run": record["run"], "score": record["score"]})
-            (new / _RUN).write_text(text + "\n")
+            text = json.dumps(describe(self.subject, record), indent=2)
+            (new / RUN).write_text(f"{text}\n")
             if self.folder.exists():
                 self.folder.rename(old)
             new.rename(self.folder)
             shutil.rmtree(old, ignore_errors=True)
-
-
-def predict(subject: Subject, params: Params, examples: Examples) -> str:
-    """Answers for examples without labels.
-
-    Args:
-      subject: the model and the task.
-      params: parameters of the model, without a seed axis.
-      examples: what to predict.
-
-    Returns:
-      A TSV file: index from 0, prediction, and for classes its probability. Several
-      labels an example are separated by commas, and come with that of each class.
-    """
-    data = subject.encode(examples)
-    with_axis = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], params)
-    logits = Evaluator(subject.forward(), data)(with_axis)[0]
-    answers = subject.predictions(logits)
-    if subject.task.is_regression:
-        lines = [f"{index}\t{value:.4f}" for index, value in enumerate(answers)]
-        return "\n".join(["index\tprediction", *lines, ""])
-    chances = outputs.probabilities(subject.task.problem_type, logits)
-    if subject.task.is_multi_label:
-        names = np.array(subject.task.labels)
-        lines = [
-            "\t".join(
-                [f"{index}", ",".join(names[answer == 1]), *map("{:.4f}".format, row)]
-            )
-            for index, (answer, row) in enumerate(zip(answers, chances, strict=True))
-        ]
-        return "\n".join(["\t".join(["index", "prediction", *names]), *lines, ""])
-    chances = chances.max(axis=-1)
-    lines = [
-        f"{index}\t{subject.task.labels[answer]}\t{chance:.4f}"
-        for index, (answer, chance) in enumerate(zip(answers, chances, strict=True))
-    ]
-    return "\n".join(["index\tprediction\tprobability", *lines, ""])
 
 
 def _rank(run: Record) -> tuple[bool, float]:
@@ -205,7 +165,9 @@ def _without_segments(params: Params) -> Params:
     What uses the model, Hugging Face's tokenizers among them, tells a pair's texts
     apart; a model that was trained with 0 alone is to answer as it was scored.
     """
-    token_type = params["embeddings"]["token_type"]
+    token_type = params["embeddings"].get("token_type")
+    if token_type is None:
+        return params
     table = np.asarray(token_type["embedding"])
     token_type = {**token_type, "embedding": np.broadcast_to(table[:1], table.shape)}
     return {**params, "embeddings": {**params["embeddings"], "token_type": token_type}}

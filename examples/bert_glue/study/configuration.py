@@ -1,12 +1,12 @@
 """A configuration: a model, a task and a method."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from bert_glue.data import metrics
 from bert_glue.data.examples import MULTI_LABEL
 from bert_glue.data.metrics import METRICS
 from bert_glue.records.files import identity
@@ -72,7 +72,8 @@ class Configuration:
 
         Raises:
           ValueError: if it has more stages than the model layers, a batch would hold
-            more examples than there are, or the loss has settings that labels do not.
+            more examples than there are, the warm-up be longer than the training, or
+            the loss have settings that labels do not.
         """
         self.subject.loss(self.recipe)
         make_stages(self.recipe, self.subject.shapes)
@@ -82,14 +83,12 @@ class Configuration:
                 f"batch_size is {size} in the method {self.recipe.name}, but there are "
                 f"{examples} examples to train on; accepted is 1 to {examples}"
             )
+        self.recipe.numbers(self.recipe.steps(math.ceil(examples / size)))
 
     def score(self, logits: np.ndarray) -> float:
         """Score in per cent of the evaluation examples' logits."""
-        task, labels = self.subject.task, np.asarray(self.subject.evaluation.labels)
-        predictions = self.subject.predictions(logits)
-        if METRICS[task.metric].of_probabilities:
-            predictions = outputs.probabilities(task.problem_type, logits)
-        return metrics.score(task.metric, predictions, labels, task.positive)
+        subject = self.subject
+        return outputs.score(subject.task, logits, subject.evaluation.labels)
 
     def _deciding(self) -> dict[str, Any]:
         subject, task = self.subject, self.subject.task

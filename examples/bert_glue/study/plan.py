@@ -70,13 +70,20 @@ def plan_groups(
         remedy = f"accepted is 1 to {fit}" if fit else f"{_LESS} needs less"
         raise ValueError(f"{who} about {needed}, but only {free} are free; {remedy}")
     if wanted is not None:
-        return Plan(min(wanted, seeds), "as asked for")
+        return as_wanted(wanted, seeds)
     if not gain:
         reason = "on this device a model of this size gains nothing from more"
         return Plan(min(places, seeds), reason)
     return largest_group(
         bytes_of, seeds, bytes_available, places=places, how="estimated"
     )
+
+
+def as_wanted(wanted: int, seeds: int) -> Plan:
+    """As many seeds side by side as the user asks for, or all that there are."""
+    if wanted > seeds:
+        return Plan(seeds, f"all there are to do; {wanted} were asked for")
+    return Plan(wanted, "as asked for")
 
 
 def largest_group(
@@ -167,9 +174,11 @@ def bytes_per_seed(subject: Subject, recipe: Recipe) -> int:
     # while it is being summed; Mixout looks back to the initial parameters.
     config, length = subject.config, int(np.max(subject.train.lengths))
     copies = 5 + (recipe.mixout > 0) + (recipe.keep == "best")
+    # Of a batch in parts, the gradient of those before.
+    copies += recipe.accumulate > 1
     wide = 12 * config.hidden_size + 4 * config.intermediate_size
     square = 5 * config.num_attention_heads * length
-    tokens = recipe.batch_size * length
+    tokens = recipe.batch_size // recipe.accumulate * length
     activations = tokens * config.num_hidden_layers * (wide + square)
     width = 2 if subject.dtype == "bfloat16" else 4
     parameters = memory.count_parameters(subject.pretrained)

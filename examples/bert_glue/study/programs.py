@@ -3,18 +3,26 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from bert_glue.data import batching
 from bert_glue.devices import memory, mesh, processes
-from bert_glue.devices.mesh import Placement
+from bert_glue.devices.mesh import SINGLE, Placement
 from bert_glue.study.configuration import Configuration
-from bert_glue.study.plan import Plan, bytes_per_seed, largest_group, plan_groups
+from bert_glue.study.plan import (
+    Plan,
+    as_wanted,
+    bytes_per_seed,
+    largest_group,
+    plan_groups,
+)
+from bert_glue.training.recipe import Recipe
 from bert_glue.training.stages import make_stages
 from bert_glue.training.subjects import Subject
-from bert_glue.training.trainer import Trainer, Workload
+from bert_glue.training.trainer import Trainer
 
 # A CPU works on one seed at a time as fast as on several, but for models that are too
 # small to keep it busy: below some two million parameters outside the embeddings.
@@ -24,6 +32,10 @@ _SMALL_MODEL = 2_000_000
 _RESERVE = 0.05
 # More than any device has.
 _ENDLESS = 1 << 62
+# Programs that are kept: of several structures, and of the sizes of groups that are
+# tried, chosen and left over for the last group. Elsewhere than on a CPU they and their
+# data take the devices' memory: there it is one structure's alone.
+_MOST_KEPT, _MOST_ON_DEVICES = 16, 4
 
 
 class StudyStopped(Exception):
@@ -46,9 +58,8 @@ class Programs:
 
     Attributes:
       plan: how many seeds run side by side, as far as known.
-      workload: given a placement, the configuration's workload there.
-      trainers: given the size of a group and a ``workload``, its trainers as
-        :func:`make_trainers` makes them.
+      trainers: given the size of a group and its ``placement``, what
+        :func:`make_trainers` makes.
     """
 
     configuration: Configuration
@@ -61,21 +72,16 @@ class Programs:
     def __post_init__(self) -> None:
         self._subject = self.configuration.subject
         self._recipe = self.configuration.recipe
-        self.workload = functools.cache(
-            functools.partial(self._subject.workload, self._recipe)
-        )
-        # Two sizes: that of all groups, and what is left over for the last one.
-        self.trainers = functools.lru_cache(maxsize=2)(
-            functools.partial(
-                make_trainers, self.configuration, recording=self.recording
-            )
+        self.trainers = functools.partial(
+            make_trainers, self.configuration, recording=self.recording
         )
         self.plan = processes.agree(self._plan)
         self._is_settled = self.wanted is not None or mesh.on_cpu()
 
     def placement(self, seeds: int) -> Placement:
         """Where so many seeds lie on the mesh."""
-        return mesh.choose(self.axes, seeds, self._recipe.batch_size)
+        part = self._recipe.batch_size // self._recipe.accumulate
+        return mesh.choose(self.axes, seeds, part)
 
     def settle(self, say: Callable[[str], None]) -> int:
         """How many seeds run side by side, found out by compiling where that is due.
@@ -92,6 +98,7 @@ class Programs:
         if self._is_settled:
             return self.plan.group_size
         self._is_settled = True
+        release(self._subject, self._recipe.structure)
         places = self.placement(self.seeds).seeds
         free = processes.agree(lambda: memory.free_bytes_each(jax.local_devices()))
         available = int(free * (1 - _RESERVE))
@@ -117,7 +124,7 @@ class Programs:
         Raises:
           StudyStopped: if it was the smallest already.
         """
-        self.close()
+        release()
         name = self._recipe.label
         smallest = min(seeds, self.placement(self.seeds).seeds)
         if seeds <= smallest:
@@ -129,11 +136,6 @@ class Programs:
         half = max(smallest, seeds // 2)
         say(f"{name}: out of memory with {seeds} seeds side by side; now {half}")
         self.plan = Plan(half, "what is left after running out of memory")
-
-    def close(self) -> None:
-        """Lets go of programs, and of what they hold on the devices."""
-        self.trainers.cache_clear()
-        self.workload.cache_clear()
 
     def _plan(self) -> Plan:
         """How many seeds run side by side, as far as known before compiling.
@@ -153,15 +155,14 @@ class Programs:
                 places=places,
             )
         if self.wanted is not None:
-            return Plan(min(self.wanted, self.seeds), "as asked for")
+            return as_wanted(self.wanted, self.seeds)
         reason = "at most: the compiled program will tell how many fit"
         return Plan(self.seeds, reason)
 
     def _bytes(self, group_size: int) -> int:
         """Memory of each device that a group takes."""
-        workload = self.workload(self.placement(group_size))
         try:
-            trainers = self.trainers(group_size, workload=workload)
+            trainers = self.trainers(group_size, placement=self.placement(group_size))
         except jax.errors.JaxRuntimeError as error:
             if not memory.is_out_of_memory(error):
                 raise
@@ -172,10 +173,24 @@ class Programs:
         # stage, where components are recorded; those between two stages.
         best, stages = self._recipe.keep == "best", len(trainers) > 1
         beside = (best + 2 * self.recording + stages) * params
-        if workload.placement.name:
+        if trainers[0].placement.name:
             # On one device the checkpoint's parameters lay there before.
-            beside += memory.tree_bytes(workload.pretrained)
+            beside += memory.tree_bytes(trainers[0].workload.pretrained)
         return beside + max(trainer.bytes_used for trainer in trainers)
+
+
+class _Key(NamedTuple):
+    """What decides programs."""
+
+    subject: Subject
+    structure: Recipe
+    group_size: int
+    placement: Placement
+    recording: bool
+
+
+_COMPILED: dict[_Key, tuple[Trainer, ...]] = {}
+"""Programs of the last recipes, for others that differ from them in numbers alone."""
 
 
 def make_trainers(
@@ -183,43 +198,76 @@ def make_trainers(
     group_size: int,
     *,
     recording: bool = False,
-    workload: Workload | None = None,
+    placement: Placement = SINGLE,
 ) -> tuple[Trainer, ...]:
-    """Compiles the programs for a group of seeds, one trainer for each stage.
+    """The compiled programs for a group of seeds, one trainer for each stage.
+
+    Configurations whose recipes differ in numbers alone share what is compiled.
 
     Args:
       configuration: what is trained.
       group_size: number of seeds side by side, a multiple of the placement's places.
       recording: whether to record what the components do.
-      workload: the configuration's workload; by default on JAX's default device.
+      placement: where it lies; by default on JAX's default device.
 
     Returns:
       The trainers.
     """
     subject, recipe = configuration.subject, configuration.recipe
-    workload = workload or subject.workload(recipe)
+    key = _Key(subject, recipe.structure, group_size, placement, recording)
+    if key not in _COMPILED:
+        release(subject, None if mesh.on_cpu() else recipe.structure)
+        while len(_COMPILED) >= (_MOST_KEPT if mesh.on_cpu() else _MOST_ON_DEVICES):
+            del _COMPILED[next(iter(_COMPILED))]
+        trainers: list[Trainer] = []
+        # Groups of other sizes share what lies on the devices.
+        workload = next(
+            (
+                trainers[0].workload
+                for other, trainers in _COMPILED.items()
+                if other._replace(group_size=group_size) == key
+            ),
+            None,
+        ) or subject.workload(recipe, placement)
+        for stage in make_stages(recipe, subject.shapes):
+            trainer = Trainer(
+                workload,
+                recipe,
+                group_size,
+                buckets=_buckets(subject, recipe, group_size),
+                stage=stage,
+                recording=recording,
+                evaluator=trainers[0].evaluate if trainers else None,
+            )
+            trainer.compile()
+            trainers.append(trainer)
+        _COMPILED[key] = tuple(trainers)
+    # The last ones used are kept longest.
+    _COMPILED[key] = _COMPILED.pop(key)
+    return tuple(trainer.with_recipe(recipe) for trainer in _COMPILED[key])
+
+
+def release(subject: Subject | None = None, structure: Recipe | None = None) -> None:
+    """Lets go of compiled programs, and of what they hold on the devices.
+
+    Args:
+      subject: whose programs are kept; None for nobody's.
+      structure: of which recipes these are kept; None for all.
+    """
+    for key in list(_COMPILED):
+        is_of_structure = structure in (None, key.structure)
+        if key.subject is not subject or not is_of_structure:
+            del _COMPILED[key]
+
+
+def _buckets(subject: Subject, recipe: Recipe, group_size: int) -> tuple[int, ...]:
+    """The lengths that training batches are cut to."""
     lengths, width = np.asarray(subject.train.lengths), subject.train.width
     if recipe.group_by_length:
-        buckets = batching.choose_groups(lengths, width)
-    else:
-        needs = batching.sample_needs(lengths, recipe.batch_size * group_size)
-        # A small model computes padding faster than a compiler avoids it.
-        most = 1 if _is_small(subject) else 3
-        buckets = batching.choose_buckets(needs, width, most=most)
-    trainers: list[Trainer] = []
-    for stage in make_stages(recipe, subject.shapes):
-        trainer = Trainer(
-            workload,
-            recipe,
-            group_size,
-            buckets=buckets,
-            stage=stage,
-            recording=recording,
-            evaluator=trainers[0].evaluate if trainers else None,
-        )
-        trainer.compile()
-        trainers.append(trainer)
-    return tuple(trainers)
+        return batching.choose_groups(lengths, width)
+    needs = batching.sample_needs(lengths, recipe.batch_size * group_size)
+    # A small model computes padding faster than a compiler avoids it.
+    return batching.choose_buckets(needs, width, most=1 if _is_small(subject) else 3)
 
 
 def _is_small(subject: Subject) -> bool:

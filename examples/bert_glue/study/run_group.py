@@ -98,10 +98,10 @@ def train_group(
         progress.advance(group.done)
     order = None
     for segment in cut_run(trainers, finely=progress.shown):
-        if segment.done <= group.done:
+        if segment.done <= group.done or group.is_over:
             continue
         trainer = trainers[segment.stage]
-        epoch = trainer.stage.epochs_before + segment.epoch
+        epoch = trainer.epochs_before + segment.epoch
         if segment.epoch == segment.start == 0:
             group.start_stage(trainer, keys.init)
         if segment.start == 0:
@@ -143,6 +143,8 @@ def _evaluate(
     for seed, before, now in zip(seeds, known, group.diverged, strict=False):
         if now != before:
             progress.note(f"  seed {seed.name} diverged at step {now:,}")
+    if group.is_over:
+        progress.note(f"  no run got better any more: ended at step {group.done:,}")
 
 
 def _result(
@@ -152,7 +154,11 @@ def _result(
     params = group.best if keep == "best" else jax.block_until_ready(group.before)
     # On several devices places may be left over; there the first seed runs again.
     recorded = {name: rows[: len(seeds)] for name, rows in group.joined().items()}
-    last_epoch = recorded["losses"][:, -last.steps_per_epoch :]
+    # A run may have stopped before its group did.
+    last_epochs = [
+        losses[: history[-1]["step"]][-last.steps_per_epoch :]
+        for losses, history in zip(recorded["losses"], group.history, strict=False)
+    ]
     outcomes = [
         Outcome(
             seed,
@@ -163,7 +169,7 @@ def _result(
             kept["predicted"],
         )
         for seed, history, diverged_at, losses in zip(
-            seeds, group.history, group.diverged, last_epoch, strict=False
+            seeds, group.history, group.diverged, last_epochs, strict=False
         )
     ]
     seconds = group.seconds + time.perf_counter() - began

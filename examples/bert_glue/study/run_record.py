@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import cwgnc_jax
-from bert_glue.model.bert import layer_components
+from bert_glue.model.encoder import layer_components
 from bert_glue.records.component_logs import ComponentLogs
 from bert_glue.records.failures import failure
 from bert_glue.records.run_store import Record
@@ -37,7 +37,6 @@ def make_records(
     subject, mesh = configuration.subject, trainers[0].placement.name
     classes, released = subject.task.labels, subject.task.failed_below
     common = {
-        "steps": sum(trainer.steps for trainer in trainers),
         "seconds": result.seconds / len(result.outcomes),
         "group_size": len(result.outcomes),
         "finished": datetime.datetime.now(datetime.UTC).isoformat("T", "seconds"),
@@ -47,6 +46,9 @@ def make_records(
     records = []
     for outcome in result.outcomes:
         seed, score, counts = outcome.seed, outcome.score, outcome.predicted
+        steps = sum(trainer.steps for trainer in trainers)
+        if configuration.recipe.patience:
+            steps = outcome.history[-1]["step"]
         is_below = has_failed(score, subject.majority_score)
         record = {
             "run": configuration.run(seed),
@@ -56,6 +58,7 @@ def make_records(
             "seed": seed.init if seed.init == seed.data else seed.name,
             "init_seed": seed.init,
             "data_seed": seed.data,
+            "steps": steps,
             "predicted": counts and dict(zip(classes, counts, strict=True)),
             "failed_majority": outcome.diverged_at is not None or is_below,
             "failed_released": None

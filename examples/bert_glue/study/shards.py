@@ -1,5 +1,6 @@
 """Parts of a study, for processes that know nothing of each other."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -77,5 +78,7 @@ def share(
 def _tokens(configuration: Configuration) -> int:
     """How many tokens a run sees."""
     recipe, subject = configuration.recipe, configuration.subject
-    epochs = recipe.epochs * len(make_stages(recipe, subject.shapes))
-    return epochs * int(np.sum(np.asarray(subject.train.lengths)))
+    lengths = np.asarray(subject.train.lengths)
+    steps_per_epoch = math.ceil(len(lengths) / recipe.batch_size)
+    steps = recipe.steps(steps_per_epoch) * len(make_stages(recipe, subject.shapes))
+    return steps * int(np.sum(lengths)) // steps_per_epoch

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 
-from bert_glue.devices import environment, memory, processes
+from bert_glue.devices import environment, memory, mesh, processes
 from bert_glue.records.component_logs import ComponentLogs
 from bert_glue.records.files import write_json
 from bert_glue.records.resume import Checkpoint, Checkpoints, Note
@@ -17,7 +17,7 @@ from bert_glue.study import summaries
 from bert_glue.study.best_model import BestModel
 from bert_glue.study.configuration import Configuration
 from bert_glue.study.plan import Plan
-from bert_glue.study.programs import Programs, StudyStopped
+from bert_glue.study.programs import Programs, StudyStopped, release
 from bert_glue.study.progress import Progress
 from bert_glue.study.run_group import train_group
 from bert_glue.study.run_record import keep_components, make_records
@@ -83,6 +83,11 @@ class Study:
         processes.check_same("versions, code or JAX's settings", program)
         for configuration in configurations:
             configuration.check()
+            if recording and configuration.recipe.patience:
+                raise ValueError(
+                    f"patience is set in the method {configuration.recipe.label}; "
+                    "where components are recorded, all runs end together"
+                )
         self._programs = {
             configuration.name: Programs(
                 configuration,
@@ -145,11 +150,13 @@ class Study:
                 for configuration in self.configurations:
                     is_left |= self._run_configuration(configuration, progress)
                 if not is_left:
-                    return
+                    break
                 if not is_waiting:
                     progress.note("waiting for runs that another process is doing")
                 is_waiting = True
                 time.sleep(_WAIT_SECONDS)
+        if not mesh.on_cpu():
+            release()
 
     def _run_configuration(
         self, configuration: Configuration, progress: Progress
@@ -159,42 +166,38 @@ class Study:
         programs = self._programs.get(name)
         if programs is None:
             return False
-        with contextlib.closing(programs):
-            while missing := self.missing(configuration):
-                size = programs.settle(progress.note)
-                interrupted = self._interrupted(configuration, progress.note)
-                seeds = self._claim(configuration, missing, size, interrupted)
-                if not seeds:
-                    # Unless the last of them has just been finished elsewhere.
-                    return bool(self.missing(configuration))
-                placement = programs.placement(len(seeds))
-                # Each of these may change the rounding.
-                layout = {
-                    "mesh": placement.name,
-                    "processes": processes.count(),
-                    "remat": configuration.subject.remat,
-                }
-                checkpoint = self._checkpoints.of(
-                    name, self._recorded, seeds, progress.note, layout=layout
-                )
-                try:
-                    # Called from here, so that few frames lie above the optimizer.
-                    workload = programs.workload(placement)
-                    places = placement.round_up(len(seeds))
-                    trainers = programs.trainers(places, workload=workload)
-                    self._run_group(
-                        configuration, trainers, seeds, progress, checkpoint
-                    )
-                except jax.errors.JaxRuntimeError as error:
-                    # Other processes may not have run out of it, and be further.
-                    if processes.count() > 1 or not memory.is_out_of_memory(error):
-                        raise
-                    # None is recorded; smaller groups do not go on from it.
-                    if checkpoint is not None:
-                        checkpoint.remove()
-                    programs.halve(len(seeds), progress.note)
-                finally:
-                    self.records.release(map(configuration.run, seeds))
+        while missing := self.missing(configuration):
+            size = programs.settle(progress.note)
+            interrupted = self._interrupted(configuration, progress.note)
+            seeds = self._claim(configuration, missing, size, interrupted)
+            if not seeds:
+                # Unless the last of them has just been finished elsewhere.
+                return bool(self.missing(configuration))
+            placement = programs.placement(len(seeds))
+            # Each of these may change the rounding.
+            layout = {
+                "mesh": placement.name,
+                "processes": processes.count(),
+                "remat": configuration.subject.remat,
+            }
+            checkpoint = self._checkpoints.of(
+                name, self._recorded, seeds, progress.note, layout=layout
+            )
+            try:
+                # Called from here, so that few frames lie above the optimizer.
+                places = placement.round_up(len(seeds))
+                trainers = programs.trainers(places, placement=placement)
+                self._run_group(configuration, trainers, seeds, progress, checkpoint)
+            except jax.errors.JaxRuntimeError as error:
+                # Other processes may not have run out of it, and be further.
+                if processes.count() > 1 or not memory.is_out_of_memory(error):
+                    raise
+                # None is recorded; smaller groups do not go on from it.
+                if checkpoint is not None:
+                    checkpoint.remove()
+                programs.halve(len(seeds), progress.note)
+            finally:
+                self.records.release(map(configuration.run, seeds))
         return False
 
     def _claim(

@@ -5,7 +5,6 @@ import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bert_glue.records.failures import failure
 from bert_glue.records.run_store import Record, by_configuration, settings_of
 from cwgnc_jax import stability
 
@@ -46,11 +45,6 @@ class Row:
     def constant_score(self) -> float:
         """Score of the best constant answer to the scored examples, in per cent."""
         return self.runs[0]["constant_score"]
-
-    @property
-    def failures(self) -> tuple[str, ...]:
-        """Why runs failed, in words, one for each that did."""
-        return tuple(filter(None, map(failure, self.runs)))
 
     @property
     def failed(self) -> int:

@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from bert_glue.data import batching
 from bert_glue.data.batching import Batch, Data
 from bert_glue.devices.mesh import SINGLE, Placement
+from bert_glue.model.dropout import DropoutKey
 from bert_glue.training.program import Program
 
 Params = Any
 Tree = TypeVar("Tree")
-Forward = Callable[[Params, Batch, Key[Array, ""] | None], Float[Array, "batch labels"]]
+Forward = Callable[
+    [Params, Batch, Key[Array, ""] | DropoutKey | None], Float[Array, "batch labels"]
+]
 """Logits of a batch from parameters, batch and the key of dropout (None for none)."""
 
 _BATCH_SIZE = 32

@@ -10,9 +10,9 @@ from jaxtyping import Array, Key
 from numpy.typing import NDArray
 
 import cwgnc_jax
-from bert_glue.model.bert import layer_components
+from bert_glue.model.encoder import layer_components
 from bert_glue.training.evaluation import Params
-from bert_glue.training.journal import Evaluation, choose, first_bad_step
+from bert_glue.training.journal import Evaluation, choose, first_bad_step, has_stopped
 from bert_glue.training.outputs import count_answers
 from bert_glue.training.segments import Segment
 from bert_glue.training.trainer import Trainer, TrainLog, TrainState
@@ -98,19 +98,37 @@ class GroupState:
         params = trainer.whole(self.state)
         logits = trainer.evaluate(params)
         scores = list(map(score, logits))
+        # What a run does past its end, as others beside it go on, is nobody's result.
+        running = np.logical_not(self._stopped)
         if trainer.recipe.keep == "best":
-            self._keep_better(scores, params)
-        self._enter(segment, logits, scores)
+            self._keep_better(scores, running, params)
+        self._enter(segment, logits, scores, running)
         self.since = segment.stop
-        if segment.ends_epoch:
-            self._end_epoch(trainer)
-        if segment.ends_stage:
+        if segment.ends_epoch or self.is_over:
+            self._end_epoch(trainer, segment.stop)
+        if segment.ends_stage or self.is_over:
             self.end_stage(trainer, params)
         return scores
 
-    def _keep_better(self, scores: list[float], params: Params) -> None:
-        known = [[entry["score"] for entry in history] for history in self.history]
-        better = np.greater(scores, [max(run, default=-np.inf) for run in known])
+    @property
+    def is_over(self) -> bool:
+        """Whether all runs have stopped before their steps were done."""
+        return all(self._stopped)
+
+    @property
+    def _stopped(self) -> list[bool]:
+        patience = self._trainers[0].recipe.patience
+        return [has_stopped(scores, patience) for scores in self._scores]
+
+    @property
+    def _scores(self) -> list[list[float]]:
+        return [[entry["score"] for entry in history] for history in self.history]
+
+    def _keep_better(
+        self, scores: list[float], running: NDArray[np.bool_], params: Params
+    ) -> None:
+        best = [max(run, default=-np.inf) for run in self._scores]
+        better = np.greater(scores, best) & running
         if self.best is None:
             # The state is donated to the next step: what is kept is a copy.
             self.best = jax.tree.map(jnp.copy, params)
@@ -118,16 +136,20 @@ class GroupState:
             self.best = choose(better, params, self.best)
 
     def _enter(
-        self, segment: Segment, logits: NDArray[np.float32], scores: list[float]
+        self,
+        segment: Segment,
+        logits: NDArray[np.float32],
+        scores: list[float],
+        running: NDArray[np.bool_],
     ) -> None:
         trainer = self._trainers[segment.stage]
         losses = trainer.placement.fetch(self.log.losses)[:, : segment.stop]
-        epochs = segment.stage * trainer.recipe.epochs + segment.epoch
-        for run, score in enumerate(scores):
+        epochs = segment.stage * trainer.epochs + segment.epoch
+        for run in np.flatnonzero(running):
             entry = {
                 "step": segment.done,
                 "epoch": epochs + segment.stop / trainer.steps_per_epoch,
-                "score": score,
+                "score": scores[run],
                 "predicted": count_answers(trainer.workload.loss.problem, logits[run]),
                 "train_loss": float(losses[run, self.since :].mean()),
             }
@@ -138,14 +160,14 @@ class GroupState:
                 bad = first_bad_step(losses[run], logits[run], segment.done)
                 self.diverged[run] = bad
 
-    def _end_epoch(self, trainer: Trainer) -> None:
-        """Adds the log of an epoch to those of the epochs before."""
+    def _end_epoch(self, trainer: Trainer, steps: int) -> None:
+        """Adds the log of an epoch's steps to those of the epochs before."""
         log, stage = trainer.placement.fetch(self.log), trainer.stage.index
         arrays = {"losses": log.losses}
         if log.norms is not None:
             arrays |= {f"norms/{stage}": log.norms, f"scales/{stage}": log.scales}
         for name, values in arrays.items():
-            self.recorded.setdefault(name, []).append(np.asarray(values))
+            self.recorded.setdefault(name, []).append(np.asarray(values)[:, :steps])
 
     def end_stage(self, trainer: Trainer, params: Params) -> None:
         """Measures what a stage did.

@@ -1,6 +1,6 @@
 """What evaluations tell of runs: which one counts, and where one diverged."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -27,6 +27,27 @@ def kept_evaluation(run: Mapping[str, Any]) -> Evaluation:
     if run.get("keep") == "best":
         return max(history, key=lambda evaluation: evaluation["score"])
     return history[-1]
+
+
+def has_stopped(scores: Sequence[float], patience: int | None) -> bool:
+    """Whether a run is at its end before its steps are.
+
+    Args:
+      scores: of its evaluations so far.
+      patience: how many may follow the best one, of which equal ones the first counts;
+        None for any number.
+
+    Returns:
+      Whether no other evaluation is to follow.
+
+    Examples:
+      >>> has_stopped([50, 60, 60], 2), has_stopped([50, 60, 60, 59], 2)
+      (False, True)
+    """
+    if patience is None or not scores:
+        return False
+    best = max(range(len(scores)), key=scores.__getitem__)
+    return len(scores) - 1 - best >= patience
 
 
 @jax.jit

@@ -40,6 +40,59 @@ METHODS: Mapping[str, Recipe] = {
             keep="best",
             segment_ids=False,
         ),
+        Recipe("no-clipping", "adamw without clipping", clipping="none"),
+        Recipe(
+            "agc",
+            "norms of components clipped relative to their parameters' (Brock et al. "
+            "2021)",
+            clipping="agc",
+            max_norm=0.01,
+        ),
+        Recipe(
+            "adagc",
+            "norms of components clipped relative to their past (Wang et al. 2025)",
+            clipping="adagc",
+            max_norm=1.05,
+        ),
+        Recipe(
+            "auto",
+            "cwgnc with the median of each component's past norms for a threshold "
+            "(after Seetharaman et al. 2020)",
+            clipping="auto",
+            epochs=5,
+        ),
+        Recipe(
+            "llrd",
+            "learning rates that fall from layer to layer (Zhang et al. 2021)",
+            batch_size=32,
+            weight_decay=0.0,
+            layer_decay=0.95,
+        ),
+        Recipe(
+            "reinit",
+            "top layer and pooler drawn anew (Zhang et al. 2021, who choose 1 to 6 "
+            "layers by task)",
+            batch_size=32,
+            weight_decay=0.0,
+            reinit_layers=1,
+        ),
+        Recipe(
+            "l2-sp",
+            "decay towards the initial weights (Li et al. 2018; decoupled, as in Zhang "
+            "et al. 2021)",
+            batch_size=32,
+            l2_sp=1e-3,
+        ),
+        Recipe(
+            "child-tuning",
+            "a random part of each gradient (Child-Tuning-F, Xu et al. 2021)",
+            child_tuning=0.3,
+        ),
+        Recipe(
+            "noisytune",
+            "noise on the pretrained weights before training (Wu et al. 2022)",
+            noisytune=0.15,
+        ),
         Recipe("full", "adamw by another name, beside gradual unfreezing"),
         Recipe(
             "gu",
@@ -58,7 +111,9 @@ METHODS: Mapping[str, Recipe] = {
 Sources: Devlin et al., `BERT <https://arxiv.org/abs/1810.04805>`_; Lee et al., `Mixout
 <https://arxiv.org/abs/1909.11299>`_, with its released code; Mosbach et al., `On the
 Stability of Fine-tuning BERT <https://arxiv.org/abs/2006.04884>`_; Yang and Ma,
-`Component-Wise Gradient Norm Clipping <https://arxiv.org/abs/2210.10325>`_.
+`Component-Wise Gradient Norm Clipping <https://arxiv.org/abs/2210.10325>`_; those of
+the methods between in :mod:`cwgnc_jax.contrib`, from whose released commands their
+settings are.
 """
 
 ALWAYS_SHOWN = ("learning_rate", "batch_size", "epochs", "warmup_ratio", "weight_decay")
@@ -108,13 +163,19 @@ def describe(recipe: Recipe) -> str:
       devlin: global norm <= 1, learning rate 2e-05, batch size 16, epochs 3,
           warmup ratio 0.1, weight decay 0.01, bias correction false
     """
-    norms = {"component": "norm of each component", "global": "global norm"}
-    norm = norms.get(recipe.clipping)
-    parts = [f"{norm} <= {recipe.max_norm:g}" if norm else "no clipping"]
+    norms = {
+        "component": "norm of each component <= {:g}",
+        "global": "global norm <= {:g}",
+        "agc": "norm of each component <= {:g} of its parameters'",
+        "adagc": "norm of each component <= {:g} of its past average",
+        "auto": "norm of each component <= the median of its past ones",
+        "none": "no clipping",
+    }
+    parts = [norms[recipe.clipping].format(recipe.max_norm)]
     for name, about in SETTINGS.items():
         value = getattr(recipe, name)
         is_special = value != about.default and name not in ("clipping", "max_norm")
-        if is_special or name in ALWAYS_SHOWN:
+        if recipe.uses(name) and (is_special or name in ALWAYS_SHOWN):
             parts.append(f"{name.replace('_', ' ')} {written(value)}")
     return f"{recipe.label}: {', '.join(parts)}"
 

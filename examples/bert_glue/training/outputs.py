@@ -1,9 +1,10 @@
 """What a model's outputs say: answers, and the probability of each class."""
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from bert_glue.data.examples import MULTI_LABEL, REGRESSION
+from bert_glue.data import metrics
+from bert_glue.data.examples import MULTI_LABEL, REGRESSION, Task
 
 
 def answers(problem: str, logits: NDArray[np.float32]) -> np.ndarray:
@@ -54,6 +55,31 @@ def probabilities(problem: str, logits: NDArray[np.float32]) -> NDArray[np.float
     # Logits of a run that diverged may be infinite.
     with np.errstate(invalid="ignore"):
         return expit(wide) if problem == MULTI_LABEL else softmax(wide, axis=-1)
+
+
+def score(
+    task: Task,
+    logits: NDArray[np.float32],
+    labels: ArrayLike,
+    metric: str | None = None,
+) -> float:
+    """Scores logits.
+
+    Args:
+      task: what was asked.
+      logits: outputs of the model, of shape (examples, outputs).
+      labels: the true ones.
+      metric: a key of ``metrics.METRICS``; that of the task by default.
+
+    Returns:
+      The score in per cent.
+    """
+    metric = metric or task.metric
+    if metrics.METRICS[metric].of_probabilities:
+        predictions = probabilities(task.problem_type, logits)
+    else:
+        predictions = answers(task.problem_type, logits)
+    return metrics.score(metric, predictions, np.asarray(labels), task.positive)
 
 
 def count_answers(problem: str, logits: NDArray[np.float32]) -> list[int] | None:

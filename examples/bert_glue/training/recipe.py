@@ -8,7 +8,7 @@ only where an optimizer is made.
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from bert_glue.training import settings as rules
 from bert_glue.training.settings import setting, settings_of, written
@@ -16,8 +16,41 @@ from bert_glue.training.settings import setting, settings_of, written
 if TYPE_CHECKING:
     import jax
     import optax
+    from jax.typing import ArrayLike
 
     Transform = Callable[[optax.Params, optax.Params, jax.Array], optax.Params]
+
+
+class Numbers(NamedTuple):
+    """What a compiled training program is given of a recipe, as arguments.
+
+    Recipes that differ in these alone share the program: see
+    :attr:`Recipe.structure`. In it they are scalars of one seed, and outside arrays of
+    shape (seeds,), so that settings, too, may lie side by side.
+
+    Attributes:
+      learning_rate: peak of the schedule.
+      warmup_steps: steps of the warm-up.
+      total_steps: steps of the schedule.
+      max_norm: threshold of the clipping; infinite to clip nothing.
+      weight_decay: its strength.
+      b1: decay of Adam's first moment.
+      b2: decay of its second moment.
+      eps: Adam's epsilon.
+      dropout: rate in all places, where the recipe has one above 0.
+      mixout: chance of the initial value, where it is above 0.
+    """
+
+    learning_rate: "ArrayLike"
+    warmup_steps: "ArrayLike"
+    total_steps: "ArrayLike"
+    max_norm: "ArrayLike"
+    weight_decay: "ArrayLike"
+    b1: "ArrayLike"
+    b2: "ArrayLike"
+    eps: "ArrayLike"
+    dropout: "ArrayLike"
+    mixout: "ArrayLike"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,17 +76,27 @@ class Recipe:
 
     name: str
     summary: str = dataclasses.field(repr=False)
-    clipping: Literal["component", "global", "none"] = setting(
-        "global", "gradient that is clipped: each component's, or all"
+    clipping: Literal["component", "global", "none", "agc", "adagc", "auto"] = setting(
+        "global",
+        "gradient that is clipped: each component's, or all; relative to the norm of "
+        "its parameters (agc), to its own norms before (adagc), to their median (auto)",
     )
     max_norm: float = setting(
-        1.0, "largest norm of a gradient that is clipped", rules.NORM, "clipping"
+        1.0,
+        "largest norm of a gradient that is clipped; relative with agc and adagc",
+        rules.NORM,
+        "clipping",
     )
     learning_rate: float = setting(2e-5, "peak learning rate", rules.POSITIVE)
     batch_size: int = setting(16, "examples in a step")
-    epochs: int = setting(3, "epochs; of each stage, where there are several")
+    epochs: int = setting(
+        3, "epochs; of each stage, where there are several", unless="max_steps"
+    )
     warmup_ratio: float = setting(
-        0.1, "share of the steps in which the learning rate rises from 0", rules.SHARE
+        0.1,
+        "share of the steps in which the learning rate rises from 0",
+        rules.SHARE,
+        unless="warmup_steps",
     )
     weight_decay: float = setting(
         0.01, "decoupled weight decay, not on biases and LayerNorms", rules.FROM_ZERO
@@ -106,6 +149,45 @@ class Recipe:
     label_smoothing: float = setting(
         0.0, "share of each label that is spread over all classes", rules.BELOW_ONE
     )
+    max_steps: int | None = setting(
+        None, "steps, of each stage, instead of epochs; the last one may be cut short"
+    )
+    warmup_steps: int | None = setting(
+        None, "steps of the warm-up, instead of their share", rules.COUNT
+    )
+    accumulate: int = setting(
+        1,
+        "equal parts that a batch is computed in, one after the other, for memory; a "
+        "step is still that of the whole batch",
+    )
+    patience: int | None = setting(
+        None,
+        "evaluations without a better score that end a run, whose best one counts; "
+        "with --held-out they are of examples held out",
+        needs="keep",
+    )
+    layer_decay: float = setting(
+        1.0,
+        "factor of the learning rate from a layer to the one below",
+        rules.ABOVE_ZERO,
+    )
+    reinit_layers: int = setting(
+        0, "top layers that are drawn anew, and the pooler with them", rules.COUNT
+    )
+    noisytune: float = setting(
+        0.0,
+        "noise on the pretrained weights, in standard deviations of each matrix",
+        rules.FROM_ZERO,
+    )
+    l2_sp: float = setting(
+        0.0,
+        "decoupled decay towards the initial weights; weight decay is then the "
+        "classifier's",
+        rules.FROM_ZERO,
+    )
+    child_tuning: float = setting(
+        1.0, "share of a gradient's entries that a step keeps", rules.ABOVE_ZERO
+    )
     changed: tuple[str, ...] = dataclasses.field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -115,13 +197,33 @@ class Recipe:
                 raise ValueError(refusal(self.name, name, value))
             # A method's threshold may stay where a user switches clipping off.
             is_set = value != about.default and name != "max_norm"
-            if (is_set or name in self.changed) and not self.uses(name):
-                needed = about.needs or ""
+            needed = about.needs or ""
+            if needed and (is_set or name in self.changed) and not self.uses(name):
                 raise ValueError(
                     f"{name} of the method {self.name} has no effect while {needed} is "
                     f"{written(getattr(self, needed))}; set {needed}, too "
                     f"({SETTINGS[needed].rule.accepted})"
                 )
+            if name in self.changed and not self.uses(name):
+                raise ValueError(
+                    f"{name} of the method {self.name} has no effect beside "
+                    f"{about.unless}; accepted is one of them"
+                )
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"accumulate is {self.accumulate} in the method {self.name}, whose "
+                f"batch_size is {self.batch_size}; accepted is a number that divides it"
+            )
+        if self.patience and self.unfreeze:
+            raise ValueError(
+                f"patience is {self.patience} in the method {self.name}, which has "
+                "several stages; accepted is none"
+            )
+        if self.l2_sp and self.unfreeze == "gu" and not self.carry_optimizer:
+            raise ValueError(
+                f"l2_sp of the method {self.name} would draw the weights of each stage "
+                "to those that it begins with; set carry_optimizer=true, too"
+            )
 
     @property
     def label(self) -> str:
@@ -131,8 +233,16 @@ class Recipe:
 
     def uses(self, name: str) -> bool:
         """Whether a setting has an effect beside the others."""
-        needed = SETTINGS[name].needs
-        return needed is None or getattr(self, needed) not in (None, 0, "none")
+        needed, other = SETTINGS[name].needs, SETTINGS[name].unless
+        if other is not None:
+            return getattr(self, other) is None
+        off = (None, 0, "none", "last", "auto")
+        return needed is None or getattr(self, needed) not in off
+
+    @property
+    def clips_components(self) -> bool:
+        """Whether each component is clipped on its own."""
+        return self.clipping not in ("global", "none")
 
     def replace(self, **settings: Any) -> "Recipe":
         """A variant, whose label names what is different about it.
@@ -172,17 +282,63 @@ class Recipe:
             if (value := getattr(self, name)) != about.default or name in _RECORDED
         }
 
-    def warmup_steps(self, steps: int) -> int:
-        """Steps of the warm-up out of all steps."""
-        return int(self.warmup_ratio * steps)
+    def steps(self, steps_per_epoch: int) -> int:
+        """Steps of a stage.
 
-    def make_optimizer(
-        self, steps: int, first_layer: int = 0
-    ) -> "optax.GradientTransformation":
-        """AdamW after the clipping that the recipe asks for: all methods of the paper.
+        Args:
+          steps_per_epoch: batches in an epoch.
+
+        Returns:
+          Their number; a multiple of that, but for ``max_steps``.
+        """
+        return self.max_steps or self.epochs * steps_per_epoch
+
+    @property
+    def structure(self) -> "Recipe":
+        """The recipe without its numbers: equal ones share their compiled programs.
+
+        What is no rate at all, such as no dropout, is another structure, as nothing is
+        computed for it. How often it is evaluated, what is kept of that, and for how
+        long it is trained, are no business of the programs.
+        """
+        numbers = {name: SETTINGS[name].default for name in _NOT_COMPILED}
+        numbers |= {name: 0.5 for name in ("dropout", "mixout") if getattr(self, name)}
+        return dataclasses.replace(self, name="", summary="", changed=(), **numbers)
+
+    def numbers(self, steps: int) -> Numbers:
+        """The numbers of the recipe.
 
         Args:
           steps: number of steps that the schedule is for.
+
+        Returns:
+          Python's numbers.
+
+        Raises:
+          ValueError: if the warm-up is longer than that.
+        """
+        warmup = self.warmup_steps
+        if warmup is None:
+            warmup = int(self.warmup_ratio * steps)
+        if warmup > steps:
+            raise ValueError(
+                f"warmup_steps is {warmup} in the method {self.name}, which takes "
+                f"{steps} steps; accepted is 0 to {steps}"
+            )
+        own = {
+            name: getattr(self, name) for name in Numbers._fields if name in SETTINGS
+        }
+        own |= {"dropout": self.dropout or 0.0, "warmup_steps": warmup}
+        return Numbers(total_steps=steps, **own)
+
+    def make_optimizer(
+        self, numbers: Numbers, first_layer: int = 0
+    ) -> "optax.GradientTransformation":
+        """AdamW after the clipping that the recipe asks for, with what goes between.
+
+        Args:
+          numbers: of the recipe, or of another one of its structure; they may be
+            traced.
           first_layer: number of the lowest layer among the parameters.
 
         Returns:
@@ -191,29 +347,100 @@ class Recipe:
         import optax
 
         import cwgnc_jax
-        from bert_glue.model.bert import layer_components
         from cwgnc_jax import contrib
 
         schedule = contrib.warmup_linear_decay_schedule
         if self.schedule == "bert":
             schedule = contrib.bert_linear_decay_schedule
-        adamw = contrib.bert_adamw(
-            schedule(self.learning_rate, self.warmup_steps(steps), steps),
-            b1=self.b1,
-            b2=self.b2,
-            eps=self.eps,
-            weight_decay=self.weight_decay,
-            max_norm=self.max_norm if self.clipping == "global" else None,
-            bias_correction=self.bias_correction,
+        rate = schedule(
+            numbers.learning_rate, numbers.warmup_steps, numbers.total_steps
         )
-        if self.clipping != "component":
-            return adamw
-        components = layer_components(first_layer)
-        clip = cwgnc_jax.clip_by_component_norm(self.max_norm, components)
-        return optax.chain(clip, adamw)
+        adam = (
+            optax.scale_by_adam if self.bias_correction else contrib.scale_by_bert_adam
+        )
+        off, decayed = optax.identity(), cwgnc_jax.decay_mask
+        towards_initial = off
+        if self.l2_sp:
+            decayed = functools.partial(_decayed, of_classifier=True)
+            pretrained = functools.partial(_decayed, of_classifier=False)
+            towards_initial = contrib.decay_towards_pretrained(
+                self.l2_sp, mask=pretrained
+            )
+        return optax.chain(
+            self._make_clip(numbers.max_norm, first_layer),
+            contrib.child_tuning(self.child_tuning) if self.child_tuning < 1 else off,
+            adam(numbers.b1, numbers.b2, numbers.eps),
+            optax.add_decayed_weights(numbers.weight_decay, decayed),
+            towards_initial,
+            optax.scale_by_learning_rate(rate),
+            # Last, for it scales the decay of weights as well.
+            contrib.scale_by_layer_decay(self.layer_decay)
+            if self.layer_decay < 1
+            else off,
+        )
 
-    def make_transform(self) -> "Transform | None":
+    def _make_clip(
+        self, max_norm: "jax.typing.ArrayLike", first_layer: int
+    ) -> "optax.GradientTransformation":
+        import optax
+
+        import cwgnc_jax
+        from bert_glue.model.encoder import layer_components
+        from cwgnc_jax import contrib
+
+        components = layer_components(first_layer)
+        match self.clipping:
+            case "none":
+                return optax.identity()
+            case "global":
+                components = cwgnc_jax.whole_tree
+            case "agc":
+                return contrib.adaptive_clip_by_component_norm(
+                    max_norm, components=components
+                )
+            case "adagc":
+                return contrib.adagc(max_norm, components=components)
+            case "auto":
+                return contrib.autoclip_by_component_norm(components=components)
+        return cwgnc_jax.clip_by_component_norm(max_norm, components)
+
+    def make_start(
+        self, stddev: float
+    ) -> "Callable[[optax.Params, jax.Array], optax.Params] | None":
+        """What becomes of the pretrained parameters before a run.
+
+        Args:
+          stddev: standard deviation of weights that are drawn anew.
+
+        Returns:
+          A function of them and a seed's key: NoisyTune, top layers drawn anew. None
+          if they are used as they are.
+        """
+        if not (self.noisytune or self.reinit_layers):
+            return None
+
+        def start(params: "optax.Params", key: "jax.Array") -> "optax.Params":
+            from bert_glue.model.encoder import layer_components
+            from cwgnc_jax import contrib
+
+            if self.noisytune:
+                params = contrib.noisytune(
+                    params, key, self.noisytune, layer_components()
+                )
+            if self.reinit_layers:
+                # What is drawn replaces the noise: the same key serves both.
+                params = contrib.reinitialize_layers(
+                    params, key, self.reinit_layers, stddev=stddev
+                )
+            return params
+
+        return start
+
+    def make_transform(self, numbers: Numbers) -> "Transform | None":
         """What the forward pass of a training step makes of the parameters.
+
+        Args:
+          numbers: as for :meth:`make_optimizer`.
 
         Returns:
           A function of parameters, initial parameters and key: Mixout. None if the
@@ -225,7 +452,7 @@ class Recipe:
 
         return functools.partial(
             contrib.mixout,
-            p=self.mixout,
+            p=numbers.mixout,
             output_layer=None if self.mixout_output_layer else r"(^|/)classifier/",
             gradient=self.mixout_gradient,
         )
@@ -236,6 +463,27 @@ SETTINGS = settings_of(Recipe)
 
 # Whatever their values.
 _RECORDED = [*SETTINGS][: [*SETTINGS].index("bias_correction")]
+
+# Arguments of the programs, or settings of the loop around them. Rates of dropout and
+# Mixout are arguments where they are not 0.
+_NOT_COMPILED = ("learning_rate", "warmup_ratio", "max_norm", "weight_decay")
+_NOT_COMPILED += ("b1", "b2", "eps", "epochs", "max_steps", "warmup_steps")
+_NOT_COMPILED += ("evaluations_per_epoch", "keep", "patience")
+
+
+def _decayed(params: "optax.Params", of_classifier: bool) -> "optax.Params":
+    """Marks the weights to decay of the classifier, or all others."""
+    import jax
+
+    import cwgnc_jax
+
+    return {
+        name: jax.tree.map(
+            lambda mark, here=(name == "classifier") == of_classifier: mark and here,
+            marks,
+        )
+        for name, marks in cwgnc_jax.decay_mask(params).items()
+    }
 
 
 def refusal(method: str, name: str, value: Any) -> str:

@@ -42,20 +42,22 @@ def cut_run(trainers: Sequence[Trainer], *, finely: bool) -> Iterator[Segment]:
     """
     before = 0
     for stage, trainer in enumerate(trainers):
-        steps, recipe = trainer.steps_per_epoch, trainer.recipe
-        longest = max(1, steps // 20) if finely else None
-        for epoch in range(recipe.epochs):
-            for part in cut_epoch(steps, recipe.evaluations_per_epoch, longest):
+        whole = trainer.steps_per_epoch
+        evaluations = trainer.recipe.evaluations_per_epoch
+        longest = max(1, whole // 20) if finely else None
+        for epoch in range(trainer.epochs):
+            steps = min(whole, trainer.steps - epoch * whole)
+            for part in cut_epoch(whole, evaluations, longest, end=steps):
                 stop = part[1]
                 ends_epoch = stop == steps
-                ends_stage = ends_epoch and epoch == recipe.epochs - 1
+                ends_stage = ends_epoch and epoch == trainer.epochs - 1
                 done = before + stop
                 yield Segment(stage, epoch, *part, done, ends_epoch, ends_stage)
             before += steps
 
 
 def cut_epoch(
-    steps: int, evaluations: int, longest: int | None
+    steps: int, evaluations: int, longest: int | None, *, end: int | None = None
 ) -> Iterator[tuple[int, int, bool]]:
     """Cuts an epoch where something has to happen between two steps.
 
@@ -63,6 +65,7 @@ def cut_epoch(
       steps: steps of the epoch.
       evaluations: evaluations in it, evenly spread, the last one at its end.
       longest: most steps of a segment; None for no limit.
+      end: where the training ends before the epoch does; an evaluation follows.
 
     Yields:
       First step, last step (exclusive), and whether an evaluation follows.
@@ -70,10 +73,13 @@ def cut_epoch(
     Examples:
       >>> list(cut_epoch(10, evaluations=2, longest=3))
       [(0, 3, False), (3, 5, True), (5, 8, False), (8, 10, True)]
+      >>> list(cut_epoch(10, evaluations=2, longest=None, end=7))
+      [(0, 5, True), (5, 7, True)]
     """
+    end = steps if end is None else end
     stops = {round(steps * (last + 1) / evaluations) for last in range(evaluations)}
     start = 0
-    for stop in sorted(stops - {0}):
+    for stop in sorted({stop for stop in stops if 0 < stop < end} | {end}):
         while longest is not None and stop - start > longest:
             yield start, start + longest, False
             start += longest

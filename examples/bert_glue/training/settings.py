@@ -86,11 +86,14 @@ _BOOLS = {"true": True, "false": False}
 
 # Comparisons with NaN are false: no rule accepts it.
 WHOLE = Rule(int, "a whole number of at least 1", lambda x: x >= 1)
+COUNT = Rule(int, "a whole number of at least 0", lambda x: x >= 0)
 FROM_ZERO = Rule(float, "a number of at least 0", lambda x: 0 <= x < math.inf)
 POSITIVE = Rule(float, "a number above 0", lambda x: 0 < x < math.inf)
 BELOW_ONE = Rule(float, "a number of at least 0 and below 1", lambda x: 0 <= x < 1)
 SHARE = Rule(float, "a number of at least 0 and at most 1", lambda x: 0 <= x <= 1)
+ABOVE_ZERO = Rule(float, "a number above 0 and at most 1", lambda x: 0 < x <= 1)
 NORM = Rule(float, "a number above 0, or inf to clip nothing", lambda x: x > 0)
+COUNT = Rule(int, "a whole number of at least 0", lambda x: x >= 0)
 BOOL = Rule(bool, "true or false", lambda x: isinstance(x, bool))
 _RULES = {int: WHOLE, bool: BOOL}
 
@@ -104,23 +107,29 @@ class Setting:
       help: what it is, for the user.
       rule: what is accepted; None, too, where that is the default.
       needs: another setting without which it has no effect.
+      unless: another setting that takes its place where it is not None.
     """
 
     default: Any
     help: str
     rule: Rule
     needs: str | None
+    unless: str | None
 
 
 def setting(
-    default: Any, help: str, rule: Rule | None = None, needs: str | None = None
+    default: Any,
+    help: str,
+    rule: Rule | None = None,
+    needs: str | None = None,
+    unless: str | None = None,
 ) -> Any:
     """A field of a recipe; :func:`settings_of` makes a :class:`Setting` of it.
 
     Without a rule its type decides: a whole number, true or false, or the words of a
     ``Literal``.
     """
-    metadata = {"help": help, "rule": rule, "needs": needs}
+    metadata = {"help": help, "rule": rule, "needs": needs, "unless": unless}
     return dataclasses.field(default=default, metadata=metadata)
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 
 import cwgnc_jax
-from bert_glue.model.bert import LAYERS, layer_components
+from bert_glue.model.encoder import LAYERS, layer_components
 from bert_glue.training.evaluation import Params
 from bert_glue.training.recipe import Recipe
 
@@ -28,15 +28,12 @@ class Stage:
       index: its number, from 0.
       count: how many stages the run has.
       restarts: whether it begins with the initial parameters.
-      epochs_before: number of its first epoch, by which the order of the examples
-        and the noise are drawn. A stage that restarts is a run of its own, from 0.
       takes_apart: whether what it trains is in another form than the parameters.
     """
 
     index: int = 0
     count: int = 1
     restarts: bool = True
-    epochs_before: int = 0
     takes_apart: ClassVar[bool] = False
 
     @property
@@ -97,7 +94,7 @@ class SplitStage(Stage):
         # A forward pass that runs one stack after the other has no backward pass
         # through the lower one.
         cut = None if whole else LAYERS
-        return cwgnc_jax.join_params(trainable, frozen, keep_cut=cut)
+        return cwgnc_jax.join_params(trainable, frozen, self.groups, keep_cut=cut)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -172,7 +169,6 @@ def make_stages(recipe: Recipe, params: Params) -> tuple[Stage, ...]:
             index,
             count,
             restarts=restarts,
-            epochs_before=0 if restarts else index * recipe.epochs,
             groups=groups,
         )
         for index in range(count)

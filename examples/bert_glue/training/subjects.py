@@ -18,8 +18,14 @@ from bert_glue.data.examples import Examples, Task, TaskData
 from bert_glue.data.tokenization import Encoded
 from bert_glue.devices.mesh import SINGLE, Placement
 from bert_glue.model import checkpoint as checkpoints
-from bert_glue.model.bert import BertForSequenceClassification, initial_params, separate
-from bert_glue.model.config import BertConfig
+from bert_glue.model.config import EncoderConfig
+from bert_glue.model.dropout import DropoutKey
+from bert_glue.model.encoder import (
+    SequenceClassifier,
+    initial_heads,
+    initial_params,
+    separate,
+)
 from bert_glue.training import outputs
 from bert_glue.training.evaluation import Forward, Params
 from bert_glue.training.losses import Loss, balanced_weights
@@ -34,7 +40,8 @@ DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 """What the forward and backward pass can compute in."""
 
 
-@dataclasses.dataclass(frozen=True)
+# Compared by identity: comparing arrays would be no single truth value.
+@dataclasses.dataclass(frozen=True, eq=False)
 class Subject:
     """A model and a task, before a method is chosen.
 
@@ -54,7 +61,7 @@ class Subject:
       model_fingerprint: changes with any weight or setting of the checkpoint.
       data_fingerprint: changes with any token or label of the examples.
       remat: what the backward pass computes anew to save memory, a key of
-        :data:`bert.REMAT`; it decides no result beyond rounding.
+        :data:`encoder.REMAT`; it decides no result beyond rounding.
       held_out: share of the task's training examples that ``evaluation`` is; 0 if
         it has examples of its own.
       files: names of a user's own files: to train on, and to score where that is
@@ -65,7 +72,7 @@ class Subject:
     """
 
     task: Task
-    config: BertConfig
+    config: EncoderConfig
     folder: pathlib.Path
     pretrained: Params
     fresh: tuple[str, ...]
@@ -103,7 +110,7 @@ class Subject:
 
         return Workload(
             forward=self.forward(recipe.dropout, placement),
-            init=self.init(),
+            init=self.init(recipe),
             pretrained=placement.params(self.pretrained),
             train=lay(self.train),
             evaluation=lay(self.evaluation),
@@ -144,19 +151,22 @@ class Subject:
         """
         config = self.config
         if dropout is not None:
-            config = dataclasses.replace(
-                config,
-                hidden_dropout_prob=dropout,
-                attention_probs_dropout_prob=dropout,
-                classifier_dropout=dropout,
-            )
+            config = config.with_dropout(dropout)
         return make_forward(
             config, self.task.num_labels, self.dtype, self.remat, placement
         )
 
-    def init(self) -> Init:
-        """A function of the pretrained parameters and a key: a seed's initial ones."""
-        return make_init(self.config, self.task.num_labels, self.fresh)
+    def init(self, recipe: Recipe | None = None) -> Init:
+        """A function of the pretrained parameters and a key: a seed's initial ones.
+
+        Args:
+          recipe: a method that may change the pretrained parameters first.
+        """
+        init = make_init(self.config, self.task.num_labels, self.fresh)
+        start = recipe and recipe.make_start(self.config.initializer_range)
+        if start is None:
+            return init
+        return lambda pretrained, key: init(start(pretrained, key), key)
 
     @property
     def shapes(self) -> Params:
@@ -172,8 +182,8 @@ class Subject:
         Returns:
           The examples, on the device; labels are 0 where there were none.
         """
-        tokenizer = tokenization.load_tokenizer(self.folder)
-        return _encode(examples, tokenizer, self.config, self.max_length).data
+        tokenizer = load_tokenizer(self.folder, self.config)
+        return encode(examples, tokenizer, self.config, self.max_length).data
 
     def predictions(self, logits: Float[np.ndarray, "... labels"]) -> np.ndarray:
         """Answers from logits, as :func:`outputs.answers` gives them."""
@@ -187,16 +197,19 @@ def prepare(
     max_length: int | None = None,
     dtype: str = "float32",
     remat: str = "cheap",
+    new_head: bool = False,
 ) -> Subject:
     """Reads a checkpoint and tokenises a task with its tokenizer.
 
     Args:
       data: the task's examples.
-      model: folder of a BERT checkpoint, or its name on the hub.
+      model: folder of a checkpoint, or its name on the hub.
       max_length: most tokens of an example; 128 by default, as in the paper, or what
         the model can take.
       dtype: a key of :data:`DTYPES`; parameters are float32 in any case.
-      remat: a key of :data:`bert.REMAT`.
+      remat: a key of :data:`encoder.REMAT`.
+      new_head: whether the classifier is drawn from each seed, even if the checkpoint
+        has one for the task's classes.
 
     Returns:
       Everything that training needs but a method.
@@ -206,26 +219,22 @@ def prepare(
     """
     folder = checkpoints.find(model)
     config = checkpoints.read_config(folder)
-    if max_length is None:
-        max_length = min(128, config.max_position_embeddings)
-    if max_length > config.max_position_embeddings:
-        raise ValueError(
-            f"the maximum length is {max_length}; {folder} accepts at most "
-            f"{config.max_position_embeddings}"
-        )
-    tokenizer = tokenization.load_tokenizer(folder)
-    encoded = _encode(data.train, tokenizer, config, max_length)
+    max_length = check_length(max_length, config, folder)
+    tokenizer = load_tokenizer(folder, config)
+    encoded = encode(data.train, tokenizer, config, max_length)
     train = encoded.data
-    evaluation = _encode(data.evaluation, tokenizer, config, max_length).data
+    evaluation = encode(data.evaluation, tokenizer, config, max_length).data
     checkpoint = checkpoints.read(folder)
-    shapes = jax.eval_shape(
-        lambda: initial_params(config, data.task.num_labels, root_key(0))
-    )
-    loaded = checkpoints.fill(checkpoint, shapes, data.task.labels)
+    shapes = parameter_shapes(config, data.task.num_labels)
+    # Without labels nothing is said of a classifier that is not taken.
+    labels = None if new_head else data.task.labels
+    loaded = checkpoints.fill(checkpoint, shapes, labels)
     notes = [*data.notes, *loaded.notes]
-    if config.type_vocab_size == 1 and len(data.task.texts) == 2:
+    if config.type_vocab_size == 1 and encoded.token_types > 1:
         notes.append(f"{folder} has one token type: both sentences of a pair get it")
     fresh = loaded.initialised
+    if new_head:
+        fresh = tuple(sorted({*fresh, "classifier"}))
     pretrained = {k: part for k, part in loaded.params.items() if k not in fresh}
     metric, positive = data.task.metric, data.task.positive
     labels, scored = np.asarray(train.labels), np.asarray(evaluation.labels)
@@ -253,7 +262,7 @@ def prepare(
 
 
 def make_forward(
-    config: BertConfig,
+    config: EncoderConfig,
     num_labels: int,
     dtype: str,
     remat: str = "cheap",
@@ -265,7 +274,7 @@ def make_forward(
       config: sizes of the model.
       num_labels: outputs; 1 for regression.
       dtype: a key of :data:`DTYPES`.
-      remat: a key of :data:`bert.REMAT`.
+      remat: a key of :data:`encoder.REMAT`.
       placement: where parameters and batches lie.
 
     Returns:
@@ -273,7 +282,7 @@ def make_forward(
       cut into several stacks, by number from the bottom up.
     """
     make = functools.partial(
-        BertForSequenceClassification,
+        SequenceClassifier,
         config,
         num_labels,
         dtype=DTYPES[dtype],
@@ -287,7 +296,7 @@ def make_forward(
         return separate(shapes)[0]
 
     def forward(
-        params: Params, batch: Batch, key: Key[Array, ""] | None
+        params: Params, batch: Batch, key: Key[Array, ""] | DropoutKey | None
     ) -> Float[Array, "batch labels"]:
         model = nnx.merge(structure(_stacks(params)), params)
         inputs = batch.input_ids, batch.token_type_ids, batch.attention_mask
@@ -296,7 +305,7 @@ def make_forward(
     return forward
 
 
-def make_init(config: BertConfig, num_labels: int, fresh: tuple[str, ...]) -> Init:
+def make_init(config: EncoderConfig, num_labels: int, fresh: tuple[str, ...]) -> Init:
     """The initial parameters of a seed.
 
     Args:
@@ -307,23 +316,67 @@ def make_init(config: BertConfig, num_labels: int, fresh: tuple[str, ...]) -> In
     Returns:
       A function of the pretrained parameters and a key.
     """
-    # The heads are drawn beside a single layer: they must not depend on the depth, nor
-    # on how the layers are stacked.
-    config = dataclasses.replace(config, num_hidden_layers=1)
 
     def init(pretrained: Params, key: Key[Array, ""]) -> Params:
-        drawn = initial_params(config, num_labels, key)
-        return {**pretrained, **{name: drawn[name] for name in fresh}}
+        return {**pretrained, **initial_heads(config, num_labels, fresh, key)}
 
     return init
 
 
-def _encode(
+def load_tokenizer(
+    folder: pathlib.Path, config: EncoderConfig
+) -> "PreTrainedTokenizerFast":
+    """The tokenizer of a checkpoint, as its family needs it.
+
+    Raises:
+      ValueError: As :func:`tokenization.load_tokenizer`.
+    """
+    return tokenization.load_tokenizer(folder, config.architecture.special_tokens)
+
+
+def check_length(
+    max_length: int | None, config: EncoderConfig, folder: pathlib.Path
+) -> int:
+    """Most tokens of an example: as the user says, or 128 if the model takes them.
+
+    Raises:
+      ValueError: if the model takes fewer.
+    """
+    if max_length is None:
+        return min(128, config.max_length)
+    if max_length > config.max_length:
+        raise ValueError(
+            f"the maximum length is {max_length}; {folder} accepts at most "
+            f"{config.max_length}"
+        )
+    return max_length
+
+
+def parameter_shapes(config: EncoderConfig, num_labels: int) -> Params:
+    """Shapes and dtypes of the parameters of a classifier with so many outputs."""
+    return jax.eval_shape(lambda: initial_params(config, num_labels, root_key(0)))
+
+
+def encode(
     examples: Examples,
     tokenizer: "PreTrainedTokenizerFast",
-    config: BertConfig,
+    config: EncoderConfig,
     max_length: int,
 ) -> Encoded:
+    """Tokenises examples for a model.
+
+    Args:
+      examples: with labels or without.
+      tokenizer: the model's own.
+      config: sizes of the model.
+      max_length: most tokens of an example.
+
+    Returns:
+      The examples, on the device, and what became of them.
+
+    Raises:
+      ValueError: if the tokenizer is not the model's.
+    """
     folder, pieces = tokenizer.name_or_path, len(tokenizer)
     # Models have some embeddings more than there are pieces, for a round number.
     if pieces < 0.9 * config.vocab_size:
@@ -333,7 +386,7 @@ def _encode(
         )
     encoded = tokenization.encode(examples, tokenizer, max_length, config.pad_token_id)
     data = encoded.data
-    if config.type_vocab_size == 1:
+    if config.type_vocab_size < 2:
         data = data._replace(token_type_ids=np.zeros_like(data.token_type_ids))
     if (largest := int(data.input_ids.max())) >= config.vocab_size:
         raise ValueError(

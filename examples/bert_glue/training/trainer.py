@@ -5,11 +5,12 @@ axis. A loop that is compiled once takes any number of steps; the data lie on th
 devices, and nothing but losses, norms and logits comes back.
 """
 
+import copy
 import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,11 +24,12 @@ from bert_glue.data.batching import Batch, Data
 from bert_glue.data.examples import SINGLE_LABEL
 from bert_glue.devices import memory
 from bert_glue.devices.mesh import SINGLE, Placement
-from bert_glue.model.bert import layer_components
+from bert_glue.model.dropout import DropoutKey
+from bert_glue.model.encoder import layer_components
 from bert_glue.training.evaluation import Evaluator, Forward, Params, over_seeds
 from bert_glue.training.losses import Loss
 from bert_glue.training.program import Program
-from bert_glue.training.recipe import Recipe
+from bert_glue.training.recipe import Numbers, Recipe
 from bert_glue.training.seeds import Seed, SeedKeys, epoch_order, root_key, seed_keys
 from bert_glue.training.stages import Stage
 
@@ -102,6 +104,9 @@ Carry = tuple[TrainState, TrainLog]
 class Trainer:
     """Compiled programs for groups of seeds in a stage of training by one recipe.
 
+    The recipe's numbers are arguments of the programs, with a leading seed axis:
+    :meth:`with_recipe` trains by other ones without compiling anew.
+
     Args:
       workload: what is trained on what, and where.
       recipe: the method and its settings.
@@ -122,12 +127,12 @@ class Trainer:
       order: given the keys of the order and the number of an epoch, its batches, as
         :func:`seeds.epoch_order` gives them.
       new_log: makes an empty log of an epoch.
-      train: takes some steps of an epoch. Given state, log, keys of the noise of shape
-        (seeds,), the epoch's batches from ``order``, its number, the first step and the
-        one to stop before, counted within the epoch, it gives the new state and the log
-        filled in up to there. The state and the log given are used up.
       steps_per_epoch: batches in an epoch, the last one perhaps not full.
       steps: all steps of the stage.
+      epochs: those that it takes, the last one perhaps not whole.
+      epochs_before: number of the stage's first epoch, by which the order of the
+        examples and the noise are drawn. A stage that restarts is a run of its own,
+        from 0.
       component_names: what the log's norms are of; empty if it has none.
       bytes_used: what :meth:`compile` returned; 0 before.
     """
@@ -152,28 +157,14 @@ class Trainer:
         self.placement = workload.placement
         examples = len(workload.train.lengths)
         self.steps_per_epoch = math.ceil(examples / recipe.batch_size)
-        self.steps = self.steps_per_epoch * recipe.epochs
         self.bytes_used = 0
-
-        # An optimizer that goes on from stage to stage has one schedule for all.
-        stages = self.stage.count if recipe.carry_optimizer else 1
-        optimizer = recipe.make_optimizer(stages * self.steps, self.stage.first_layer)
         self.component_names: tuple[str, ...] = ()
-        # The optimizer may clip by the global norm, which is a component as well.
-        self._recorded_by = None
         if self.recording:
             shapes = jax.eval_shape(workload.init, workload.pretrained, root_key(0))
             self.component_names = self.stage.component_names(shapes)
-            if recipe.clipping != "component":
-                # A clipping that leaves all components alone: it records norms only.
-                components = layer_components(self.stage.first_layer)
-                record = cwgnc_jax.clip_by_component_norm([(".*", None)], components)
-                self._recorded_by = "record"
-                optimizer = optax.named_chain(
-                    (self._recorded_by, record), ("optimizer", optimizer)
-                )
-        self._optimizer = self.stage.freeze(optimizer)
-        self._transform = recipe.make_transform()
+        # The optimizer may clip by the global norm, which is a component as well.
+        recorded = self.recording and not recipe.clips_components
+        self._recorded_by = "record" if recorded else None
 
         bucket_of = None
         if recipe.group_by_length:
@@ -193,9 +184,80 @@ class Trainer:
         self._start = Program(self._start_stage)
         # State and log are given up: twice either would not fit beside the gradients.
         self._train = Program(self._train_steps, donate_argnums=(0, 1))
-        # An argument of the program: a constant would be compiled into it.
-        self.train = functools.partial(self._train, data=workload.train)
         self._join = Program(self._join_seeds)
+        numbers = self._set_recipe(recipe)
+        # States are alike whatever the numbers: this optimizer makes the first ones.
+        optimizer = recipe.make_optimizer(numbers, self.stage.first_layer)
+        self._first_optimizer = self._wrap(optimizer)
+        self._looks_back = recipe.make_transform(numbers) is not None
+
+    def with_recipe(self, recipe: Recipe) -> "Trainer":
+        """A trainer by another recipe that shares the compiled programs.
+
+        Args:
+          recipe: of the same structure: it differs in numbers alone.
+
+        Returns:
+          The trainer.
+
+        Raises:
+          ValueError: if it is of another structure.
+        """
+        if recipe.structure != self.recipe.structure:
+            raise ValueError(
+                f"the recipe {recipe.label} is of another structure than "
+                f"{self.recipe.label}: their programs differ"
+            )
+        trainer = copy.copy(self)
+        trainer._set_recipe(recipe)
+        return trainer
+
+    def _set_recipe(self, recipe: Recipe) -> Numbers:
+        """Takes over a recipe's numbers, and returns them as Python's."""
+        self.recipe = recipe
+        self.steps = recipe.steps(self.steps_per_epoch)
+        self.epochs = math.ceil(self.steps / self.steps_per_epoch)
+        before = 0 if self.stage.restarts else self.stage.index
+        self.epochs_before = before * self.epochs
+        # An optimizer that goes on from stage to stage has one schedule for all.
+        stages = self.stage.count if recipe.carry_optimizer else 1
+        numbers = recipe.numbers(stages * self.steps)
+        self.numbers = Numbers(
+            *(
+                jnp.full(self.group_size, value, jnp.result_type(type(value)))
+                for value in numbers
+            )
+        )
+        return numbers
+
+    def train(
+        self,
+        state: TrainState,
+        log: TrainLog,
+        keys: Key[Array, "seeds"],
+        order: Int[Array, "seeds steps batch"],
+        *bounds: int,
+    ) -> Carry:
+        """Takes some steps of an epoch.
+
+        Args:
+          state: of the group; it is used up.
+          log: of the epoch, filled in up to the first step; it is used up.
+          keys: of the noise, shape (seeds,).
+          order: the epoch's batches, from ``order``.
+          *bounds: number of the epoch, the first step and the one to stop before,
+            counted within the epoch.
+
+        Returns:
+          The new state, and the log filled in up to there.
+        """
+        # Arguments of the program: constants would be compiled into it.
+        named = {
+            "numbers": self.placement.rows(self.numbers),
+            "data": self.workload.train,
+        }
+        epoch, start, stop = bounds
+        return self._train(state, log, keys, order, epoch, start, stop, **named)
 
     def compile(self) -> int:
         """Compiles the programs, so that no time of a run goes into that.
@@ -205,8 +267,8 @@ class Trainer:
           included; 0 where the compiler does not say.
         """
         keys, state = self._key_shapes(), self.shapes()
-        arguments, data = self._train_shapes()
-        training = self._train.compile(*arguments, data=data)
+        arguments, named = self._train_shapes()
+        training = self._train.compile(*arguments, **named)
         if self.stage.index == 0:
             self._start.compile(self.workload.pretrained, keys, None, None)
         self.order.compile(keys, 0)
@@ -222,8 +284,8 @@ class Trainer:
         These need not be there: compiled for a description of them (``jax.experimental.
         topologies``), the program tells its memory and its communication.
         """
-        arguments, data = self._train_shapes()
-        return self._train.lower(*arguments, data=data)
+        arguments, named = self._train_shapes()
+        return self._train.lower(*arguments, **named)
 
     def shapes(self) -> TrainState:
         """Shapes of a state, and where its arrays lie."""
@@ -268,11 +330,26 @@ class Trainer:
         keys = jax.eval_shape(lambda: jax.random.split(root_key(0), self.group_size))
         return self.placement.rows(keys)
 
-    def _train_shapes(self) -> tuple[tuple[object, ...], Data]:
+    def _train_shapes(self) -> tuple[tuple[object, ...], dict[str, Any]]:
         placement, keys = self.placement, self._key_shapes()
         log, order = placement.rows((self.new_log.shapes(), self.order.shapes(keys, 0)))
         data = placement.everywhere(jax.eval_shape(lambda: self.workload.train))
-        return (self.shapes(), log, keys, order, 0, 0, 0), data
+        numbers = placement.rows(jax.eval_shape(lambda: self.numbers))
+        named = {"numbers": numbers, "data": data}
+        return (self.shapes(), log, keys, order, 0, 0, 0), named
+
+    def _wrap(
+        self, optimizer: optax.GradientTransformation
+    ) -> optax.GradientTransformation:
+        """A recipe's optimizer for the stage, with a record of the norms if due."""
+        if self._recorded_by is not None:
+            # A clipping that leaves all components alone: it records norms only.
+            components = layer_components(self.stage.first_layer)
+            record = cwgnc_jax.clip_by_component_norm([(".*", None)], components)
+            optimizer = optax.named_chain(
+                (self._recorded_by, record), ("optimizer", optimizer)
+            )
+        return self.stage.freeze(optimizer)
 
     def _empty_log(self) -> TrainLog:
         def zeros(*shape: int) -> Array:
@@ -298,8 +375,10 @@ class Trainer:
         ) -> TrainState:
             initial = self.workload.init(pretrained, key)
             trainable, frozen = self.stage.split(initial if params is None else params)
-            reference = self.stage.split(initial).trainable if self._transform else None
-            optimizer = self._optimizer
+            reference = (
+                self.stage.split(initial).trainable if self._looks_back else None
+            )
+            optimizer = self._first_optimizer
             if opt_state is None:
                 opt_state = optimizer.init(trainable)
             else:
@@ -317,6 +396,7 @@ class Trainer:
         epoch: Int[Array, ""] | int,
         start: Int[Array, ""] | int,
         stop: Int[Array, ""] | int,
+        numbers: Numbers,
         data: Data,
     ) -> Carry:
         def step(at: Int[Array, ""], carry: Carry) -> Carry:
@@ -326,9 +406,12 @@ class Trainer:
             state, log = carry
             rows = self.placement.batches(order[:, at])
             number = epoch * self.steps_per_epoch + at
-            losses, gradients = self._gradients(state, keys, number, rows, data)
+            losses, gradients = self._gradients(
+                state, keys, number, rows, numbers, data
+            )
             gradients = self.placement.state(gradients)
-            state = self.placement.state(over_seeds(self._update, state, gradients))
+            state = over_seeds(self._update, state, gradients, keys, numbers)
+            state = self.placement.state(state)
             entry = TrainLog(losses)
             if self.component_names:
                 clip = cwgnc_jax.get_clip_state(state.opt_state, self._recorded_by)
@@ -345,18 +428,14 @@ class Trainer:
         keys: Key[Array, "seeds"],
         step: Int[Array, ""],
         rows: Int[Array, "seeds batch"],
+        numbers: Numbers,
         data: Data,
     ) -> Gradients:
         def at_length(length: int) -> Gradients:
-            def one(
-                state: TrainState, key: Key[Array, ""], rows: Int[Array, " batch"]
-            ) -> Gradients:
-                batch = batching.take_batch(data, rows, length)
-                key = jax.random.fold_in(key, step)
-                return jax.value_and_grad(self._loss)(state.params, state, batch, key)
-
+            one = functools.partial(self._gradient, data, length, step)
             # The moments are no business of the loss, nor to be carried into a branch.
-            return over_seeds(one, state._replace(opt_state=None), keys, rows)
+            state_of_loss = state._replace(opt_state=None)
+            return over_seeds(one, state_of_loss, keys, rows, numbers)
 
         # All seeds are cut to one length: were the bucket one of each seed, vmap would
         # make a select of the switch, which computes every branch.
@@ -365,22 +444,80 @@ class Trainer:
         branches = [functools.partial(at_length, length) for length in self.buckets]
         return jax.lax.switch(bucket, branches)
 
+    def _gradient(
+        self,
+        data: Data,
+        length: int,
+        step: Int[Array, ""],
+        state: TrainState,
+        key: Key[Array, ""],
+        rows: Int[Array, " batch"],
+        numbers: Numbers,
+    ) -> Gradients:
+        """Of one seed: the mean loss of a batch's examples, and its gradient."""
+        dropout_key, transform_key = jax.random.split(jax.random.fold_in(key, step))
+        examples, parts = jnp.sum(rows >= 0), self.recipe.accumulate
+
+        def of_part(rows: Int[Array, " part"], key: Key[Array, ""]) -> Gradients:
+            batch = batching.take_batch(data, rows, length)
+            # Weights of the whole batch sum up to 1, so that the parts' losses do to
+            # the mean. What only fills up the last batch has the weight 0.
+            batch = batch._replace(weights=batch.weights / examples)
+            return jax.value_and_grad(self._loss)(
+                state.params, state, batch, key, transform_key, numbers
+            )
+
+        if parts == 1:
+            return of_part(rows, dropout_key)
+        # Every n-th example: on several devices each has its share of every part.
+        rows = rows.reshape(-1, parts).T
+
+        def add(part: Int[Array, ""], sums: Gradients) -> Gradients:
+            own = of_part(rows[part], jax.random.fold_in(dropout_key, part))
+            return jax.tree.map(jnp.add, sums, own)
+
+        shapes = jax.eval_shape(of_part, rows[0], dropout_key)
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        return jax.lax.fori_loop(0, parts, add, zeros)
+
     def _loss(
-        self, params: Params, state: TrainState, batch: Batch, key: Key[Array, ""]
+        self,
+        params: Params,
+        state: TrainState,
+        batch: Batch,
+        key: Key[Array, ""],
+        transform_key: Key[Array, ""],
+        numbers: Numbers,
     ) -> Float[Array, ""]:
-        dropout_key, transform_key = jax.random.split(key)
-        if self._transform is not None:
+        dropout_key = key
+        if self.recipe.dropout:
+            dropout_key = DropoutKey(key, jnp.asarray(numbers.dropout))
+        if transform := self.recipe.make_transform(numbers):
             assert state.initial is not None  # kept wherever there is a transform
-            params = self._transform(params, state.initial, transform_key)
+            params = transform(params, state.initial, transform_key)
         params = self.stage.join(params, state.frozen, whole=False)
         logits = self.workload.forward(params, batch, dropout_key)
         losses = self.workload.loss(logits, batch.labels)
-        # What only fills up the last batch has the weight 0.
-        return jnp.sum(losses * batch.weights) / jnp.sum(batch.weights)
+        return jnp.sum(losses * batch.weights)
 
-    def _update(self, state: TrainState, gradients: Params) -> TrainState:
-        updates, opt_state = self._optimizer.update(
-            gradients, state.opt_state, state.params
+    def _update(
+        self,
+        state: TrainState,
+        gradients: Params,
+        key: Key[Array, ""],
+        numbers: Numbers,
+    ) -> TrainState:
+        optimizer = self._wrap(
+            self.recipe.make_optimizer(numbers, self.stage.first_layer)
+        )
+        extra = {}
+        if self.recipe.child_tuning < 1:
+            # No step, whose number the loss folds in, is that high; it counts its own.
+            extra["key"] = jax.random.fold_in(
+                key, np.uint32(2**32 - 1 - self.stage.index)
+            )
+        updates, opt_state = optimizer.update(
+            gradients, state.opt_state, state.params, **extra
         )
         params = optax.apply_updates(state.params, updates)
         return state._replace(params=params, opt_state=opt_state)

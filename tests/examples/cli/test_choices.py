@@ -13,7 +13,7 @@ from bert_glue.cli import choices
 from bert_glue.cli.options import add_options
 from bert_glue.cli.parser import make_parser
 from bert_glue.model import checkpoint
-from bert_glue.model.bert import initial_params
+from bert_glue.model.encoder import initial_params
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def refusal(capsys, *arguments):
     assert error.value.code == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.endswith("(--help shows all options)\n")
+    assert captured.err.endswith("(--help-all shows all options)\n")
     assert captured.err.count("\n") == 1
     return captured.err
 
@@ -109,7 +109,7 @@ def own_data(folder):
 
 def test_model_folders_are_checked(capsys, folder, tmp_path):
     out = ["--output-dir", tmp_path / "new"]
-    text = refusal(capsys, "--model", folder / "empty", *out)
+    text = refusal(capsys, "--model", folder / "empty", *own_data(folder), *out)
     assert f"the model folder {folder / 'empty'} has no config.json" in text
     text = refusal(capsys, "--model", folder / "broken", *own_data(folder), *out)
     assert "does not fit the model" in text

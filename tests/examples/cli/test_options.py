@@ -5,7 +5,7 @@ import re
 import pytest
 from bert_glue.cli.options import add_options, flag
 from bert_glue.cli.parser import make_parser
-from bert_glue.model.bert import REMAT
+from bert_glue.model.encoder import REMAT
 from bert_glue.training.methods import METHODS
 from bert_glue.training.recipe import SETTINGS, Recipe
 from bert_glue.training.subjects import DTYPES
@@ -38,6 +38,15 @@ WRITTEN = {
     "carry_optimizer": (None, True),
     "class_weights": ("balanced", "balanced"),
     "label_smoothing": ("0.1", 0.1),
+    "max_steps": ("100", 100),
+    "warmup_steps": ("0", 0),
+    "accumulate": ("4", 4),
+    "patience": ("2", 2),
+    "layer_decay": ("0.95", 0.95),
+    "reinit_layers": ("2", 2),
+    "noisytune": ("0.1", 0.1),
+    "l2_sp": ("0.01", 0.01),
+    "child_tuning": ("0.3", 0.3),
 }
 
 

@@ -1,10 +1,13 @@
 """Values of options, help, and answers that come before JAX is imported."""
 
 import os
+import re
 import subprocess
 import sys
 
 import finetune_glue
+import gradient_norms
+import gradual_unfreezing
 import pytest
 import reproduce_tables
 from bert_glue.cli.parser import parse_columns, parse_seeds, parse_shard, parse_tasks
@@ -38,18 +41,45 @@ def test_tasks_are_understood_however_they_are_spelled():
         parse_tasks("sst2,SST-2")
 
 
-def test_help_is_for_newcomers(capsys):
+def shown(capsys, script, option):
+    """A help's text, and the options that it explains."""
     with pytest.raises(SystemExit) as error:
-        finetune_glue.main(["--help"])
+        script.main([option])
     assert error.value.code == 0
     text = capsys.readouterr().out
-    for word in ("examples:", "--seeds", "acceptability", "cwgnc", "side by side"):
-        assert word in text
     assert all(len(line) <= 100 for line in text.splitlines())
+    return text, re.findall(r"^  (--[\w-]+)(?=  | [^a-z])", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "script", [finetune_glue, reproduce_tables, gradient_norms, gradual_unfreezing]
+)
+def test_help_has_ten_options_and_help_all_the_rest(capsys, script):
+    text, options = shown(capsys, script, "--help")
+    for word in ("examples:", "-h, --help", "acceptability", "cwgnc"):
+        assert word in text
+    options.remove("--help-all")
+    assert len(options) <= 10
+    assert {"--model", "--task", "--train-file", "--seeds"} <= {*options}
+    assert len(text.splitlines()) < 80
+    _, every = shown(capsys, script, "--help-all")
+    further = {"--parallel-seeds", "--learning-rate", "--eps", "--mesh", "--new-head"}
+    assert {*options, *further} <= {*every}
+    assert not further & {*options}
+
+
+def test_help_is_of_what_newcomers_do_first(capsys):
+    _, options = shown(capsys, finetune_glue, "--help")
+    assert options[1:] == [
+        *("--model", "--task", "--train-file", "--eval-file", "--method", "--seeds"),
+        *("--output-dir", "--save-model", "--predict", "--evaluate"),
+    ]
 
 
 @pytest.mark.parametrize("script", [finetune_glue, reproduce_tables])
-@pytest.mark.parametrize("arguments", ["--help", "--epochs 0", "--b1 0 --epochs x"])
+@pytest.mark.parametrize(
+    "arguments", ["--help", "--help-all", "--epochs 0", "--b1 0 --epochs x"]
+)
 def test_answers_come_before_long_imports(script, arguments):
     code = (
         "import runpy, sys\n"
@@ -63,5 +93,5 @@ def test_answers_come_before_long_imports(script, arguments):
         text=True,
         check=False,
     )
-    assert done.returncode == (0 if arguments == "--help" else 2)
+    assert done.returncode == (0 if "--help" in arguments else 2)
     assert done.stdout.endswith("set()\n")

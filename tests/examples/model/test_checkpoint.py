@@ -9,19 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from bert_glue.model import checkpoint
-from bert_glue.model.bert import (
-    BertForMaskedLM,
-    BertForSequenceClassification,
+from bert_glue.model.checkpoint import CheckpointError
+from bert_glue.model.config import EncoderConfig
+from bert_glue.model.encoder import (
+    MaskedLM,
+    SequenceClassifier,
     separate,
 )
-from bert_glue.model.checkpoint import CheckpointError
-from bert_glue.model.config import BertConfig
 from flax import nnx
 from safetensors.numpy import load_file, save_file
 
 DATA = pathlib.Path(__file__).parents[2] / "data" / "bert"
 TORCH = DATA / "two_layers_relu_three_labels"
-CONFIG = BertConfig(
+CONFIG = EncoderConfig(
     vocab_size=19,
     hidden_size=8,
     num_hidden_layers=2,
@@ -41,7 +41,7 @@ def draw(create):
 
 
 def classifier(labels, config=CONFIG):
-    return draw(lambda: BertForSequenceClassification(config, labels, rngs=nnx.Rngs(0)))
+    return draw(lambda: SequenceClassifier(config, labels, rngs=nnx.Rngs(0)))
 
 
 @pytest.fixture(scope="module")
@@ -327,7 +327,7 @@ def test_two_tensors_of_one_name(folder):
 
 
 def test_masked_language_model(tmp_path):
-    params = draw(lambda: BertForMaskedLM(CONFIG, rngs=nnx.Rngs(0)))
+    params = draw(lambda: MaskedLM(CONFIG, rngs=nnx.Rngs(0)))
     checkpoint.save(tmp_path, CONFIG, params)
     names = load_file(tmp_path / "model.safetensors").keys()
     assert "cls.predictions.transform.dense.weight" in names
@@ -360,8 +360,8 @@ class TestRefused:
             checkpoint.find(file)
 
     def test_another_architecture(self, folder):
-        (folder / "config.json").write_text('{"model_type": "roberta"}')
-        message = r"config\.json: model_type 'roberta' is another .*supported is 'bert'"
+        (folder / "config.json").write_text('{"model_type": "gpt2"}')
+        message = r"config\.json: model_type 'gpt2' is another .*supported are bert, "
         with pytest.raises(CheckpointError, match=message):
             checkpoint.read(folder)
 

@@ -1,5 +1,5 @@
 import pytest
-from bert_glue.model.config import BertConfig
+from bert_glue.model.config import EncoderConfig
 
 
 @pytest.mark.parametrize(
@@ -15,13 +15,13 @@ from bert_glue.model.config import BertConfig
         ({"hidden_act": "mish"}, "hidden_act is 'mish'"),
         ({"hidden_dropout_prob": 1.0}, "hidden_dropout_prob is 1.0"),
         (
-            {"model_type": "roberta"},
-            "model_type 'roberta' is another architecture; supp",
+            {"model_type": "gpt2"},
+            "model_type 'gpt2' is another architecture; supported are bert, roberta",
         ),
         ({"position_embedding_type": "relative_key"}, "'relative_key'"),
-        ({"is_decoder": True}, "as a decoder"),
+        ({"is_decoder": True}, "is_decoder is True in a model of type 'bert'"),
     ],
 )
 def test_configurations_that_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        BertConfig.from_dict({**BertConfig().to_dict(), **changes})
+        EncoderConfig.from_dict({**EncoderConfig().to_dict(), **changes})

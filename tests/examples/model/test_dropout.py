@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from bert_glue.model.dropout import dropout, threefry
+from bert_glue.model.dropout import DropoutKey, dropout, fold, threefry
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -64,6 +64,24 @@ class TestDropout:
         ones = jnp.ones((2, 3, 4))
         assert dropout(ones, 0.0, jax.random.key(0)) is ones
         assert dropout(ones, 0.5, None) is ones
+
+    @pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9])
+    def test_a_traced_rate_drops_the_same(self, rate):
+        ones, key = jnp.ones((4, 8, 16)), jax.random.key(3)
+        expected = dropout(ones, rate, key)
+        np.testing.assert_array_equal(
+            jax.jit(lambda rate: dropout(ones, rate, key))(rate), expected
+        )
+        # A key that brings the rate has the last word, but where a model never drops.
+        own = fold(DropoutKey(key, jnp.float32(rate)), 5)
+        expected = dropout(ones, rate, fold(key, 5))
+        np.testing.assert_array_equal(dropout(ones, 0.3, own), expected)
+        assert dropout(ones, 0.0, own) is ones
+
+    def test_what_drops_all_has_a_finite_gradient(self):
+        # In steps of 1/65536 this is no less than 1.
+        slope = jax.grad(lambda x: dropout(x, 0.999999, jax.random.key(0)).sum())
+        assert np.isfinite(slope(jnp.ones((2, 3, 4)))).all()
 
     def test_dtype_is_kept(self):
         dropped = dropout(jnp.ones((2, 3, 8), jnp.bfloat16), 0.5, jax.random.key(0))

@@ -18,9 +18,9 @@ from bert_glue.data.english.syntax import text, words
 from bert_glue.data.english.vocabulary import vocabulary
 from bert_glue.data.examples import Examples
 from bert_glue.model import checkpoint
-from bert_glue.model.bert import (
-    BertForMaskedLM,
-    BertForSequenceClassification,
+from bert_glue.model.encoder import (
+    MaskedLM,
+    SequenceClassifier,
     initial_params,
     separate,
 )
@@ -99,7 +99,7 @@ def test_only_the_classifying_heads_are_fresh():
 
 def _masked_lm():
     config = checkpoint.read_config(FOLDER)
-    return separate(nnx.eval_shape(lambda: BertForMaskedLM(config, rngs=nnx.Rngs(0))))
+    return separate(nnx.eval_shape(lambda: MaskedLM(config, rngs=nnx.Rngs(0))))
 
 
 def test_the_model_knows_agreement():
@@ -165,9 +165,7 @@ def test_pretraining_helps():
     random = jax.jit(create)(jax.random.key(0))
     pretrained = checkpoint.fill(checkpoint.read(FOLDER), random).params
     structure, _ = separate(
-        nnx.eval_shape(
-            lambda: BertForSequenceClassification(config, 2, rngs=nnx.Rngs(0))
-        )
+        nnx.eval_shape(lambda: SequenceClassifier(config, 2, rngs=nnx.Rngs(0)))
     )
     steps, batch = 150, 16
     optimizer = optax.adamw(optax.warmup_cosine_decay_schedule(0, 5e-4, 15, steps))

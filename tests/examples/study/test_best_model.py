@@ -1,5 +1,6 @@
 """The best run's model: what it answers once it is kept, saved and read again."""
 
+import dataclasses
 import re
 import types
 
@@ -11,10 +12,11 @@ from bert_glue.data import load
 from bert_glue.data.examples import Examples
 from bert_glue.devices.mesh import SINGLE
 from bert_glue.records.run_store import RunStore
-from bert_glue.study import best_model
+from bert_glue.study import best_model, saved_model
 from bert_glue.study.best_model import BestModel
 from bert_glue.study.configuration import Configuration
 from bert_glue.study.progress import Progress
+from bert_glue.study.saved_model import Classifier
 from bert_glue.training import subjects
 from bert_glue.training.evaluation import Evaluator
 from bert_glue.training.methods import METHODS
@@ -85,13 +87,22 @@ def test_a_model_without_segments_answers_as_it_was_scored(subject, finished, ca
     trained = jax.tree.map(lambda leaf: leaf[0], finished.offer[2].params)
     assert not np.allclose(evaluate(finished.offer[2].params)[0], finished.logits)
     pairs = Examples([("the cat sees", "a dog"), ("a", "the red bird")], None)
-    predicted = [best_model.predict(subject, each, pairs) for each in (params, trained)]
-    assert predicted[0] != predicted[1]
+    classifiers = [Classifier.of_run(subject, each) for each in (params, trained)]
+    encoded = classifiers[0].encode(pairs).data
+    assert not np.allclose(*[each.logits(encoded) for each in classifiers])
 
     # Saved, and read by a later process.
     later = BestModel(finished.records, subject, saved=False)
     again = later.finish(*finished.study, progress)[1]
     jax.tree.map(np.testing.assert_array_equal, again, params)
+    # And by one that uses it as it is.
+    saved = saved_model.read(best.folder)
+    task = saved.task(load.Reading())
+    assert task == dataclasses.replace(subject.task, name=task.name)
+    classifier = saved.classifier(task)
+    np.testing.assert_array_equal(
+        classifier.logits(subject.evaluation), finished.logits
+    )
 
 
 def test_a_run_that_failed_is_not_better_than_one_that_did_not(finished, subject):

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import tiny_bert
 from bert_glue.data import load
-from bert_glue.study.plan import bytes_per_seed, largest_group, plan_groups
+from bert_glue.study.plan import Plan, bytes_per_seed, largest_group, plan_groups
 from bert_glue.training import subjects
 from bert_glue.training.methods import METHODS
 from bert_glue.training.subjects import Subject
@@ -38,8 +38,8 @@ def test_groups_fill_the_memory_evenly():
     assert plan(10).group_size == 5
     assert plan(25).group_size == 9
     assert plan(25, gain=False).group_size == 1
-    assert plan(25, wanted=4).group_size == 4
-    assert plan(3, wanted=4).group_size == 3
+    assert plan(25, wanted=4) == Plan(4, "as asked for")
+    assert plan(3, wanted=4) == Plan(3, "all there are to do; 4 were asked for")
 
 
 def test_more_than_the_memory_is_refused():

@@ -1,6 +1,7 @@
 """A group of seeds from its first step to its scores."""
 
 import copy
+import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +11,7 @@ from bert_glue.data import load, metrics
 from bert_glue.study.progress import Progress
 from bert_glue.study.run_group import Outcome, train_group
 from bert_glue.training import subjects
+from bert_glue.training.journal import has_stopped
 from bert_glue.training.methods import METHODS
 from bert_glue.training.seeds import Seed
 from bert_glue.training.subjects import Subject
@@ -52,13 +54,6 @@ def group_of(trainer, subject, seeds):
     return train_group([trainer], seeds, score, progress)
 
 
-def with_recipe(trainer, **settings) -> Trainer:
-    """The same compiled programs, called as another recipe says."""
-    other = copy.copy(trainer)
-    other.recipe = trainer.recipe.replace(**settings)
-    return other
-
-
 def test_a_diverged_seed_leaves_its_neighbours_alone(subject, triple):
     def sick_start(keys, *_):
         state = triple.start(keys)
@@ -79,7 +74,8 @@ def test_a_diverged_seed_leaves_its_neighbours_alone(subject, triple):
 
 
 def test_best_of_several_evaluations_is_kept(subject, triple):
-    trainer = with_recipe(triple, evaluations_per_epoch=3, keep="best", epochs=3)
+    settings = {"evaluations_per_epoch": 3, "keep": "best", "epochs": 3}
+    trainer = triple.with_recipe(RECIPE.replace(**settings))
     group = group_of(trainer, subject, seeds_of(0, 1, 2))
     labels = np.asarray(subject.evaluation.labels)
     for outcome, logits in zip(
@@ -91,6 +87,41 @@ def test_best_of_several_evaluations_is_kept(subject, triple):
         assert outcome.score == max(each["score"] for each in outcome.history)
         predictions = subject.predictions(logits)
         assert metrics.score("accuracy", predictions, labels) == outcome.score
+
+
+def test_a_run_stops_where_it_would_have_alone(subject, triple):
+    settings = {"evaluations_per_epoch": 6, "keep": "best", "epochs": 4}
+    full = triple.with_recipe(RECIPE.replace(**settings))
+    short = triple.with_recipe(RECIPE.replace(**settings, patience=2))
+    whole = group_of(full, subject, seeds_of(0, 1, 2))
+    stopped = group_of(short, subject, seeds_of(0, 1, 2))
+    ends = []
+    for ours, theirs in zip(stopped.outcomes, whole.outcomes, strict=True):
+        scores = [each["score"] for each in theirs.history]
+        end = next(
+            (at for at in range(3, len(scores) + 1) if has_stopped(scores[:at], 2)),
+            len(scores),
+        )
+        assert ours.history == theirs.history[:end]
+        assert ours.score == max(scores[:end])
+        ends.append(ours.history[-1]["step"])
+        losses = whole.recorded["losses"][len(ends) - 1, : ends[-1]]
+        assert ours.train_loss == pytest.approx(losses[-13:].mean())
+    # The group has ended with the last of them, before its steps were done.
+    assert stopped.recorded["losses"].shape == (3, max(ends))
+    assert max(ends) < full.steps
+
+
+def test_steps_may_end_within_an_epoch(subject, triple):
+    recipe = RECIPE.replace(evaluations_per_epoch=2)
+    recipe = dataclasses.replace(recipe, changed=()).replace(max_steps=20)
+    group = group_of(triple.with_recipe(recipe), subject, seeds_of(0, 1, 2))
+    history = group.outcomes[0].history
+    assert [entry["step"] for entry in history] == [6, 13, 19, 20]
+    assert history[-1]["epoch"] == pytest.approx(1 + 7 / 13)
+    assert group.recorded["losses"].shape == (3, 20)
+    assert np.isfinite(group.recorded["losses"]).all()
+    assert (group.recorded["losses"] > 0).all()
 
 
 def test_last_evaluation_is_kept_by_default(subject, triple):

@@ -47,6 +47,7 @@ def make_trainer(index=0):
         component_names=("a", "b"),
         stage=types.SimpleNamespace(index=index, restarts=False),
         steps_per_epoch=STEPS,
+        epochs=1,
         start=start,
         whole=lambda state: state.params,
         evaluate=lambda params: np.zeros((2, 4, 2), np.float32),
@@ -106,6 +107,36 @@ def test_the_best_evaluation_is_each_seeds_own(trainers):
     best = group.best["encoder"]["layers"]["kernel"]
     # The second seed's weights are larger by 1; an equal score is no better one.
     np.testing.assert_array_equal(best[:, 0, 0, 0], [2, 4])
+
+
+def test_a_run_that_gets_no_better_stops_for_itself(trainers):
+    trainer = trainers[0]
+    recipe = METHODS["adamw"].replace(keep="best", patience=2)
+    trainer.recipe = recipe
+    group = GroupState([trainer])
+    group.start_stage(trainer, None)
+    group.log = trainer.new_log()
+    ends = []
+    # The first seed stops after its third evaluation, whatever it does beside the
+    # second, which stops after its fourth.
+    for scores, value in (([60, 50], 1.0), ([60, 70], 2.0), ([50, 60], 3.0)):
+        group.since, left = 0, iter(scores)
+        group.state = group.state._replace(params=params_of(value))
+        group.evaluate(MIDDLE, lambda logits, left=left: next(left))
+        ends.append(group.is_over)
+    group.since, left = 0, iter([90, 60])
+    group.state = group.state._replace(params=params_of(4.0))
+    group.evaluate(MIDDLE, lambda logits: next(left))
+    assert [*ends, group.is_over] == [False, False, False, True]
+    assert [[entry["score"] for entry in run] for run in group.history] == [
+        [60, 60, 50],
+        [50, 70, 60, 60],
+    ]
+    best = group.best["encoder"]["layers"]["kernel"]
+    np.testing.assert_array_equal(best[:, 0, 0, 0], [1, 3])
+    # The log ends where the group did, before its epoch.
+    assert group.joined()["losses"].shape == (2, MIDDLE.stop)
+    assert group.before is not None
 
 
 def test_movement_is_measured_from_what_the_stage_began_with(trainers):

@@ -55,6 +55,14 @@ def test_only_what_was_set_is_recorded_of_later_settings():
         ({"carry_optimizer": True}, "carry_optimizer .* no effect while unfreeze"),
         ({"mixout_gradient": "exact"}, "mixout_gradient .* while mixout is 0; set"),
         ({"mixout_output_layer": False}, "mixout_output_layer .* while mixout is 0"),
+        ({"accumulate": 3}, "accumulate is 3 .* batch_size is 16; .* that divides it"),
+        ({"patience": 2}, r"patience .* while keep is last; set keep, too \(last or"),
+        (
+            {"patience": 2, "keep": "best", "unfreeze": "gu"},
+            "patience is 2 .* several stages; accepted is none",
+        ),
+        ({"max_steps": 0}, "max_steps is 0 .* of at least 1 or none"),
+        ({"warmup_steps": -1}, "warmup_steps is -1 .* of at least 0 or none"),
         ({"epochs": 2.5}, "epochs is 2.5 .* accepted is a whole number of at least 1"),
         ({"epochs": "3"}, "epochs is 3 .* accepted is a whole number of at least 1"),
         ({"dropout": float("nan")}, "dropout is nan .* below 1 or none"),
@@ -85,6 +93,19 @@ def test_settings_that_cannot_be(settings, message):
         METHODS["cwgnc"].replace(**settings)
 
 
+def test_one_setting_in_the_place_of_another():
+    recipe = METHODS["cwgnc"].replace(max_steps=30, warmup_steps=7)
+    assert recipe.steps(steps_per_epoch=13) == 30
+    assert METHODS["cwgnc"].steps(steps_per_epoch=13) == 65
+    numbers = recipe.numbers(30)
+    assert (numbers.warmup_steps, numbers.total_steps) == (7, 30)
+    for settings in ({"epochs": 2}, {"warmup_ratio": 0.5}):
+        with pytest.raises(ValueError, match="has no effect beside"):
+            recipe.replace(**settings)
+    with pytest.raises(ValueError, match=r"warmup_steps is 7 .* accepted is 0 to 5"):
+        recipe.numbers(5)
+
+
 def test_a_threshold_of_nothing_is_refused_if_it_is_set():
     # The method's own may stay where clipping is switched off.
     assert METHODS["cwgnc"].replace(clipping="none").max_norm == 0.05
@@ -101,6 +122,30 @@ def test_rules_read_what_is_written():
     for text, rule in (("none", WHOLE), ("0", WHOLE), ("nan", NORM), ("1", BOOL)):
         with pytest.raises(ValueError, match=f"got '{text}'; accepted is"):
             rule.read(text)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ("cwgnc:max_norm=0.01", "cwgnc:max_norm=inf:epochs=9:b2=0.9", True),
+        ("adamw", "full:learning_rate=1e-3:keep=best:patience=2", True),
+        ("adamw", "adamw:max_steps=9:warmup_steps=3", True),
+        ("adamw", "adamw:accumulate=2", False),
+        ("mixout", "mixout:mixout=0.5", True),
+        ("adamw:dropout=0.1", "adamw:dropout=0.3", True),
+        ("adamw", "adamw:dropout=0.1", False),
+        ("adamw:dropout=0.1", "adamw:dropout=0", False),
+        ("adamw", "adamw:mixout=0.1", False),
+        ("adamw", "devlin", False),
+        ("adamw", "cwgnc", False),
+        ("adamw", "adamw:batch_size=8", False),
+        ("adamw", "adamw:schedule=bert", False),
+    ],
+)
+def test_recipes_of_one_structure_differ_in_numbers_alone(one, other, alike):
+    structures = [parse_methods(text)[0].structure for text in (one, other)]
+    assert (structures[0] == structures[1]) is alike
+    assert (len(set(structures)) == 1) is alike
 
 
 def test_recipes_are_read_without_jax():

@@ -1,9 +1,10 @@
 """A run cut into segments."""
 
 import itertools
+import types
 
 import pytest
-from bert_glue.training.segments import cut_epoch
+from bert_glue.training.segments import cut_epoch, cut_run
 
 
 @pytest.mark.parametrize(
@@ -17,3 +18,22 @@ def test_segments_cover_an_epoch(steps, evaluations, longest):
     assert all(first[1] == second[0] for first, second in itertools.pairwise(cut))
     assert all(0 < stop - start <= (longest or steps) for start, stop, _ in cut)
     assert sum(is_evaluation for *_, is_evaluation in cut) == min(evaluations, steps)
+
+
+def test_the_last_epoch_may_be_cut_short():
+    recipe = types.SimpleNamespace(evaluations_per_epoch=2)
+    trainer = types.SimpleNamespace(
+        steps_per_epoch=10, steps=17, epochs=2, recipe=recipe
+    )
+    segments = list(cut_run([trainer, trainer], finely=False))
+    first = segments[: len(segments) // 2]
+    assert [(part.epoch, part.start, part.stop) for part in first] == [
+        (0, 0, 5),
+        (0, 5, 10),
+        (1, 0, 5),
+        (1, 5, 7),
+    ]
+    assert all(part.is_evaluation for part in first)
+    assert [part.ends_epoch for part in first] == [False, True, False, True]
+    assert [part.ends_stage for part in first] == [False, False, False, True]
+    assert [part.done for part in segments] == [5, 10, 15, 17, 22, 27, 32, 34]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tiny_bert
 from bert_glue.data import batching, load, metrics
-from bert_glue.model.bert import initial_params, layer_components
-from bert_glue.model.config import BertConfig
+from bert_glue.model.config import EncoderConfig
+from bert_glue.model.encoder import initial_params, layer_components
 from bert_glue.study.progress import Progress
 from bert_glue.study.run_group import train_group
 from bert_glue.training import subjects
@@ -390,7 +390,7 @@ def test_every_stage_is_compiled_once(subject, unfrozen):
 @pytest.mark.cpu
 def test_memory_of_a_large_model():
     """Stage 1 of BERT-large, as it is compiled; neither has weights here."""
-    config = BertConfig(
+    config = EncoderConfig(
         hidden_size=1024,
         num_hidden_layers=24,
         num_attention_heads=16,

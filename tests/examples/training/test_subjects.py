@@ -7,7 +7,8 @@ import pytest
 import tiny_bert
 from bert_glue.data import batching, load, tasks
 from bert_glue.data.examples import PROBLEMS, Examples, TaskData
-from bert_glue.model.bert import initial_params
+from bert_glue.model import checkpoint
+from bert_glue.model.encoder import initial_params
 from bert_glue.training import subjects
 from bert_glue.training.methods import METHODS
 
@@ -78,6 +79,28 @@ def test_what_is_cut_and_noted_comes_with_the_subject(tiny_folder):
     subject = subjects.prepare(data, tiny_folder, max_length=8)
     assert (subject.truncated_share, subject.longest) == (0.5, 14)
     assert subject.notes == ("odd",)
+
+
+def test_a_new_head_is_drawn_from_the_seed(tmp_path):
+    folder = tiny_bert.save(tmp_path)
+    params = initial_params(tiny_bert.CONFIG, 2, jax.random.key(0))
+    checkpoint.save(folder, tiny_bert.CONFIG, params, labels=("1", "0"))
+    data = load.load_task("acceptability").take(4, 4)
+    own = subjects.prepare(data, folder)
+    new = subjects.prepare(data, folder, new_head=True)
+    assert (own.fresh, new.fresh) == ((), ("classifier",))
+    (note,) = own.notes
+    assert "in the task's order" in note
+    assert new.notes == ()
+    assert own.model_fingerprint != new.model_fingerprint
+    kernels = [
+        new.init()(new.pretrained, jax.random.key(seed))["classifier"]["kernel"]
+        for seed in (0, 1)
+    ]
+    assert not np.allclose(*kernels)
+    # The rest is the checkpoint's.
+    drawn = new.init()(new.pretrained, jax.random.key(0))
+    np.testing.assert_array_equal(drawn["pooler"]["kernel"], params["pooler"]["kernel"])
 
 
 def test_what_is_learnt_follows_from_the_labels(tiny_folder):

@@ -1,4 +1,6 @@
+import copy
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -183,6 +185,96 @@ def test_a_seed_is_the_same_alone_and_in_a_group(single, triple):
     assert not np.allclose(losses[0], losses[1], **ROUNDING)
 
 
+@pytest.fixture
+def compiled():
+    """Names of the programs that are compiled, as JAX's monitoring tells them."""
+    names = []
+
+    def listen(event, duration, **about):
+        del duration
+        if event.endswith("backend_compile_duration"):
+            names.append(about["fun_name"])
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+# Every number that is an argument, moved so far that each of them shows.
+OTHERS = {
+    "learning_rate": 2e-3,
+    "max_norm": 0.05,
+    "warmup_ratio": 0.5,
+    "weight_decay": 0.3,
+    "b1": 0.5,
+    "b2": 0.9,
+    "eps": 1e-2,
+    "epochs": 1,
+    "dropout": 0.4,
+    "mixout": 0.3,
+}
+
+
+def test_recipes_that_differ_in_numbers_share_their_programs(subject, compiled):
+    # Four steps, the first of which has no rate where there is a warm-up.
+    recipe = RECIPE.replace(dropout=0.1, mixout=0.7, weight_decay=0.0, batch_size=25)
+    shared = trainer_of(subject, recipe)
+    first = trained(shared, seeds_of(3), epochs=1)
+    assert "jit(_train_steps)" in compiled
+    compiled.clear()
+    # And one by one, each of which makes a difference.
+    for name, value in OTHERS.items():
+        moved = shared.with_recipe(recipe.replace(**{name: value}))
+        _, losses = trained(moved, seeds_of(3), epochs=1)
+        assert np.abs(losses - first[1]).max() > 1e-5, name
+    other = shared.with_recipe(recipe.replace(**OTHERS))
+    assert (shared.steps, other.steps) == (8, 4)
+    found, losses = trained(other, seeds_of(3), epochs=1)
+    assert compiled == []
+    # As if they had been compiled for it.
+    expected, expected_losses = trained(
+        trainer_of(subject, recipe.replace(**OTHERS)), seeds_of(3), epochs=1
+    )
+    np.testing.assert_allclose(losses, expected_losses, **ROUNDING)
+    assert_close(found, expected)
+
+
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(subject):
+    """Of all its examples: in the last batch, of 4, as many parts have none."""
+    recipe = RECIPE.replace(dropout=0.0, mixout=0.5)
+    whole, losses = trained(trainer_of(subject, recipe), seeds_of(3), epochs=1)
+    split = trainer_of(subject, recipe.replace(accumulate=8))
+    parts, part_losses = trained(split, seeds_of(3), epochs=1)
+    np.testing.assert_allclose(part_losses, losses, **ROUNDING)
+    assert_close(parts, whole)
+
+
+def test_numbers_of_structure_cannot_be_shared(single):
+    for settings in ({"batch_size": 4}, {"clipping": "global"}, {"dropout": 0.0}):
+        with pytest.raises(ValueError, match="is of another structure than cwgnc"):
+            single.with_recipe(RECIPE.replace(**settings))
+
+
+def test_settings_may_lie_beside_each_other(single, triple):
+    """Each seed of a group may have numbers of its own."""
+    recipes = [
+        RECIPE.replace(max_norm=norm, learning_rate=rate)
+        for norm, rate in ((0.05, 5e-3), (math.inf, 1e-3), (1.0, 2e-3))
+    ]
+    numbers = jax.tree.map(
+        lambda *each: jnp.concatenate(each),
+        *(single.with_recipe(recipe).numbers for recipe in recipes),
+    )
+    mixed = copy.copy(triple)
+    mixed.numbers = numbers
+    group, losses = trained(mixed, seeds_of(1, 1, 2))
+    for row, (recipe, seed) in enumerate(zip(recipes, (1, 1, 2), strict=True)):
+        alone, loss = trained(single.with_recipe(recipe), seeds_of(seed))
+        np.testing.assert_allclose(losses[row], loss[0], **ROUNDING)
+        rows = slice(row, row + 1)
+        assert_close(jax.tree.map(lambda leaf, rows=rows: leaf[rows], group), alone)
+
+
 def test_length_of_padding_does_not_matter(subject, single):
     wide, losses = trained(single, seeds_of(3))
     cut, cut_losses = trained(trainer_of(subject, buckets=(16, 24)), seeds_of(3))
@@ -219,7 +311,7 @@ def test_transform_sees_the_initial_parameters_and_a_new_key_each_step(
         kernel = kernel + jax.random.normal(key, kernel.shape)
         return initial | {"classifier": initial["classifier"] | {"kernel": kernel}}
 
-    monkeypatch.setattr(Recipe, "make_transform", lambda recipe: noisy_initial)
+    monkeypatch.setattr(Recipe, "make_transform", lambda *_: noisy_initial)
     recipe = RECIPE.replace(weight_decay=0.0, dropout=0.0, batch_size=25)
     trainer = trainer_of(subject, recipe)
     before = jax.device_get(trainer.start(seed_keys(seeds_of(0)).init).params)

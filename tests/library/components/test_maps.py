@@ -1,5 +1,7 @@
 """Maps from leaves to components, and what they refuse."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,6 +73,40 @@ class TestMaps:
         # Two arrays of ones in each layer: 2 * 2 + 2 entries.
         norms = cwgnc_jax.component_norms(params, cwgnc_jax.by_layer)
         np.testing.assert_allclose(norms[:4], np.sqrt(6), rtol=1e-6)
+
+    @pytest.mark.parametrize("layer_axis", [1, -2])
+    def test_by_layer_keeps_layers_on_another_axis_apart(self, layer_axis):
+        params = {
+            "h": {"k": jnp.ones((2, 3, 5)), "b": jnp.ones((3, 2))},
+            "head": ones(w=2),
+        }
+        params["h"]["k"] = params["h"]["k"] * jnp.arange(3.0)[:, None]
+        if layer_axis == 1:
+            params["h"]["b"] = params["h"]["b"].T
+        components = functools.partial(cwgnc_jax.by_layer, layer_axis=layer_axis)
+        names = cwgnc_jax.component_names(params, components)
+        assert names == ("h[0]", "h[1]", "h[2]", "head")
+        norms = cwgnc_jax.component_norms(params, components)
+        # Ten entries of the layer's number in the kernel, and two of 1 in the bias.
+        expected = np.sqrt(10 * np.arange(3.0) ** 2 + 2)
+        np.testing.assert_allclose(norms[:3], expected, rtol=1e-6)
+        with pytest.raises(ValueError, match="as many on axis 2 each"):
+            cwgnc_jax.by_layer(params, layer_axis=2)
+        with pytest.raises(TypeError, match="integer"):
+            cwgnc_jax.by_layer(params, layer_axis="layers")
+
+    def test_by_layer_on_another_axis_keeps_numbers_when_a_stack_is_cut(self):
+        params = {
+            "embed": ones(w=2),
+            "h": ones(k=(2, 3, 5), b=(2, 3)),
+            "head": ones(w=2),
+        }
+        groups = cwgnc_jax.unfreezing_groups(params, layer_axis=1)
+        trainable, _ = cwgnc_jax.split_params(params, 1, groups)
+        components = functools.partial(cwgnc_jax.by_layer, layer_axis=1)
+        with groups.numbering(1):
+            names = cwgnc_jax.component_names(trainable, components)
+        assert names == ("h[1]", "h[2]", "head")
 
     @pytest.mark.parametrize("shape", [(3, 2), ()])
     def test_by_layer_refuses_stacks_of_other_lengths(self, shape):

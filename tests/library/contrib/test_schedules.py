@@ -123,6 +123,20 @@ def test_same_under_jit_vmap_and_in_an_optimizer(factory):
 
 
 @pytest.mark.parametrize("factory", BOTH)
+@pytest.mark.parametrize(("warmup", "total"), [(0, 10), (3, 10), (10, 10), (0, 1)])
+def test_numbers_may_be_traced(factory, warmup, total):
+    @jax.jit
+    def traced(peak, warmup, total):
+        return factory(peak, warmup, total)(jnp.arange(12))
+
+    schedule = factory(0.5, warmup, total)
+    # One rounding, where a division by a constant may be a product.
+    np.testing.assert_allclose(
+        traced(0.5, warmup, total), schedule(jnp.arange(12)), rtol=0, atol=1e-7
+    )
+
+
+@pytest.mark.parametrize("factory", BOTH)
 @pytest.mark.parametrize(
     ("warmup", "total", "message"),
     [

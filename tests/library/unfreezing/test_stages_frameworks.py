@@ -159,13 +159,13 @@ class TestBert:
     @pytest.fixture
     def model_module(self):
         pytest.importorskip("flax.nnx")
-        return pytest.importorskip("bert_glue.model.bert")
+        return pytest.importorskip("bert_glue.model.encoder")
 
     @pytest.mark.slow
     def test_stages_of_a_scanned_encoder(self, model_module):
         from flax import nnx
 
-        config = model_module.BertConfig(
+        config = model_module.EncoderConfig(
             vocab_size=11,
             hidden_size=8,
             num_hidden_layers=4,
@@ -185,7 +185,7 @@ class TestBert:
 
         def loss(trainable, frozen, stacks):
             model = nnx.eval_shape(
-                lambda: model_module.BertForSequenceClassification(
+                lambda: model_module.SequenceClassifier(
                     config, 2, stacks=stacks, rngs=nnx.Rngs(0)
                 )
             )

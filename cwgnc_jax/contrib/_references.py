@@ -1,0 +1,45 @@
+"""Clipping relative to what the components' own norms were before."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from cwgnc_jax._clip import ClipByComponentNormState, check_state, clip
+from cwgnc_jax._thresholds import Limit, at_least_zero
+from cwgnc_jax.components._norms import Measured, unstack_blocks
+
+
+def clip_by_references(
+    gradients: Measured,
+    references: jax.Array,
+    ratio: jax.typing.ArrayLike,
+    state: Any,
+    complete: Callable[[Limit], Limit] = lambda limit: limit,
+) -> tuple[optax.Updates, ClipByComponentNormState]:
+    """Clips each component to ``ratio`` times its reference.
+
+    Args:
+      gradients: the updates and their squared norms.
+      references: norms, shape (components,); infinite where none is known yet.
+      ratio: largest norm relative to the reference.
+      state: the state before, with the fields of a ClipByComponentNormState and more.
+      complete: what else is to become of the limits.
+
+    Returns:
+      The clipped updates, and norms and scales.
+    """
+    check_state(state, gradients.layout)
+
+    def limit_of(reference: jax.Array) -> Limit:
+        unknown = jnp.isinf(reference)
+        # Twice, so that neither a ratio of 0 nor its derivative meets infinity.
+        known = jnp.where(unknown, jnp.ones_like(reference), reference)
+        value = at_least_zero(ratio, reference.dtype) * known
+        return complete(Limit.of(jnp.where(unknown, reference, value)))
+
+    together = limit_of(references)
+    blocks = unstack_blocks(references, gradients.layout)
+    return clip(gradients, [limit_of(block) for block in blocks], state, together)

@@ -1,0 +1,427 @@
+"""In which range of a setting a method is stable, and whether another widens it.
+
+A curve has scores of many seeds at each of a grid of values, such as learning rates. A
+value is *stable* where few runs fail and their mean is near the method's best. The
+stable range goes from the best value down and up to where that ends; between a value
+that is stable and one that is not, mean and share of failed runs are taken to be linear
+in the logarithm of the value, so that the width does not jump by steps of the grid.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cwgnc_jax.stability._runs import (
+    Interval,
+    check_share,
+    check_whole,
+    wilson_interval,
+)
+
+Matrix = NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """Scores of a method's runs over a grid of values.
+
+    Attributes:
+      values: of the setting, increasing and above 0, shape (points,).
+      scores: of the runs, shape (points, seeds), in any unit; NaN where a seed was not
+        run. A column is one seed.
+      failed: which runs failed, of the same shape; what a NaN has here does not count.
+
+    Raises:
+      ValueError: if the values do not increase from above 0, the shapes differ, a score
+        is infinite, or a value has no run.
+    """
+
+    values: Matrix
+    scores: Matrix
+    failed: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        values = np.asarray(self.values, np.float64)
+        scores = np.asarray(self.scores, np.float64)
+        failed = np.asarray(self.failed, bool)
+        if values.ndim != 1 or not values.size or not np.all(np.isfinite(values)):
+            raise ValueError(f"values must be a vector of numbers, got {values}")
+        if values[0] <= 0 or np.any(np.diff(values) <= 0):
+            raise ValueError(
+                f"values must increase from above 0, got {values.tolist()}"
+            )
+        if (
+            scores.ndim != 2
+            or len(scores) != len(values)
+            or failed.shape != scores.shape
+        ):
+            raise ValueError(
+                f"scores and failed must have the shape ({len(values)} points, seeds), "
+                f"got {scores.shape} and {failed.shape}"
+            )
+        if np.any(np.isinf(scores)):
+            raise ValueError("scores must be finite, or NaN where there is no run")
+        if idle := values[np.all(np.isnan(scores), axis=1)].tolist():
+            raise ValueError(f"there is no run at the values {idle}")
+        for name, array in (("values", values), ("scores", scores), ("failed", failed)):
+            object.__setattr__(self, name, array)
+
+    @property
+    def runs(self) -> NDArray[np.int64]:
+        """Number of runs at each value, shape (points,)."""
+        return np.sum(~np.isnan(self.scores), axis=1)
+
+    @property
+    def means(self) -> Matrix:
+        """Mean score at each value, shape (points,)."""
+        return np.nanmean(self.scores, axis=1)
+
+    @property
+    def failed_shares(self) -> Matrix:
+        """Share of failed runs at each value, shape (points,)."""
+        return np.sum(self.failed & ~np.isnan(self.scores), axis=1) / self.runs
+
+    @property
+    def area(self) -> float:
+        """Mean of the mean scores over the logarithm of the value."""
+        if len(self.values) == 1:
+            return float(self.means[0])
+        places = np.log(self.values)
+        widths = np.diff(places)
+        middles = (self.means[1:] + self.means[:-1]) / 2
+        return float(np.sum(widths * middles) / np.sum(widths))
+
+
+@dataclasses.dataclass(frozen=True)
+class StableRange:
+    """Where a method is stable.
+
+    Attributes:
+      low: lowest stable value; NaN if there is none.
+      high: highest one.
+      best: value of the grid with the best mean among the stable ones; NaN likewise.
+      octaves: how often the value doubles from ``low`` to ``high``; 0 if there is none.
+      interval: of the octaves, from seeds drawn anew.
+      open_below: whether the lowest value of the grid is stable, so that the range may
+        begin below it.
+      open_above: whether the highest one is.
+    """
+
+    low: float
+    high: float
+    best: float
+    octaves: float
+    interval: Interval
+    open_below: bool
+    open_above: bool
+
+    def __str__(self) -> str:
+        if np.isnan(self.best):
+            return "no stable value"
+        return f"stable {self.span} ({self.octaves:.2g} octaves; {self.interval})"
+
+    @property
+    def span(self) -> str:
+        """From where to where, in words."""
+        below = "at most " if self.open_below else ""
+        above = "at least " if self.open_above else ""
+        return f"from {below}{self.low:.2g} to {above}{self.high:.2g}"
+
+
+@dataclasses.dataclass(frozen=True)
+class RangeComparison:
+    """Whether a method's stable range is wider than another's.
+
+    Attributes:
+      names: names of the two methods.
+      ranges: their ranges.
+      p_value: chance of widths that differ at least as much, in either direction, if
+        each seed's curves were those of either method.
+      looks: how often the study looks at its results, each time with a chance of a
+        false verdict.
+      alpha: accepted chance of one in the whole study.
+    """
+
+    names: tuple[str, str]
+    ranges: tuple[StableRange, StableRange]
+    p_value: float
+    looks: int = 1
+    alpha: float = 0.05
+
+    @property
+    def p_adjusted(self) -> float:
+        """The p-value, corrected for the number of looks."""
+        return min(1.0, self.p_value * self.looks)
+
+    @property
+    def shown(self) -> bool:
+        """Whether chance is an unlikely reason for the difference."""
+        return self.p_adjusted <= self.alpha
+
+    def __str__(self) -> str:
+        words = [
+            f"{name} has {found}"
+            if np.isnan(found.best)
+            else f"{name} works {found.span}"
+            for name, found in zip(self.names, self.ranges, strict=True)
+        ]
+        first, second = (found.octaves for found in self.ranges)
+        if first == second:
+            return f"{', '.join(words)}: one is as wide as the other"
+        wider = self.names[0 if first > second else 1]
+        verdict = "is" if self.shown else "is not"
+        return (
+            f"{', '.join(words)}; that the range of {wider} is wider {verdict} shown "
+            f"(p = {self.p_adjusted:.2g})"
+        )
+
+
+def stable_range(
+    curve: Curve,
+    *,
+    margin: float,
+    most_failed: float = 0.1,
+    level: float = 0.95,
+    resamples: int = 999,
+    seed: int = 0,
+) -> StableRange:
+    """Where a method is stable: few runs fail, and their mean is near its best.
+
+    Args:
+      curve: its runs.
+      margin: how far below the method's best mean a mean may be, in the scores' unit;
+        above 0. The best is that of values where few enough runs fail.
+      most_failed: largest share of failed runs, from 0 to 1.
+      level: of the width's interval, which takes a percentile of each end.
+      resamples: how often the seeds are drawn anew for it.
+      seed: of the random numbers.
+
+    Returns:
+      The range.
+
+    Raises:
+      ValueError: if a number is out of its range.
+
+    Examples:
+      >>> rates = [1e-5, 2e-5, 4e-5, 8e-5]
+      >>> scores = [[60, 61], [70, 71], [70, 69], [30, 71]]
+      >>> curve = Curve(rates, scores, [[False] * 2] * 3 + [[True, False]])
+      >>> found = stable_range(curve, margin=2)
+      >>> f"{found.low:.2e} to {found.high:.2e}"
+      '1.73e-05 to 4.11e-05'
+    """
+    _check(margin, most_failed)
+    check_share("level", level)
+    resamples = check_whole("resamples", resamples, at_least=1)
+    rng = np.random.default_rng(check_whole("seed", seed))
+    here = np.ones((1, curve.scores.shape[1]))
+    border = _borders(curve, *_averages(curve, here), margin, most_failed)
+    drawn = rng.multinomial(
+        here.size, np.full(here.size, 1 / here.size), size=resamples
+    ).astype(np.float64)
+    widths = _borders(curve, *_averages(curve, drawn), margin, most_failed).octaves
+    ends = np.quantile(widths, [(1 - level) / 2, (1 + level) / 2])
+    low, high, best = border.low[0], border.high[0], int(border.best[0])
+    if best < 0:
+        nothing = float("nan")
+        interval = Interval(*map(float, ends), level)
+        return StableRange(nothing, nothing, nothing, 0.0, interval, False, False)
+    return StableRange(
+        float(np.exp(low)),
+        float(np.exp(high)),
+        float(curve.values[best]),
+        float(border.octaves[0]),
+        Interval(*map(float, ends), level),
+        bool(low <= np.log(curve.values[0])),
+        bool(high >= np.log(curve.values[-1])),
+    )
+
+
+def compare_ranges(
+    first: Curve,
+    second: Curve,
+    *,
+    margin: float,
+    names: tuple[str, str] = ("first", "second"),
+    most_failed: float = 0.1,
+    looks: int = 1,
+    alpha: float = 0.05,
+    resamples: int = 999,
+    seed: int = 0,
+) -> RangeComparison:
+    """Whether one of two methods has the wider stable range, or chance will do.
+
+    A permutation test: for each seed, all of its runs may as well be the other
+    method's. Runs without a partner, of the same value and seed, are left out.
+
+    Args:
+      first: runs of a method.
+      second: runs of another, at the same values and by the same seeds, in the same
+        columns.
+      margin: as for :func:`stable_range`.
+      names: names of the methods.
+      most_failed: as for :func:`stable_range`.
+      looks: how often the study looks at its results; a verdict at any of them is then
+        wrong with the chance alpha at most, however the looks depend on each other
+        (Bonferroni).
+      alpha: accepted chance of a wrong verdict.
+      resamples: how many of the exchanges are drawn.
+      seed: of the random numbers.
+
+    Returns:
+      The comparison.
+
+    Raises:
+      ValueError: if the values or the numbers of seeds differ, or a number is out of
+        its range.
+    """
+    _check(margin, most_failed)
+    check_share("alpha", alpha)
+    looks = check_whole("looks", looks, at_least=1)
+    resamples = check_whole("resamples", resamples, at_least=1)
+    if first.scores.shape != second.scores.shape or np.any(
+        first.values != second.values
+    ):
+        raise ValueError(
+            f"the curves must have the same values and seeds, got {first.scores.shape} "
+            f"and {second.scores.shape} runs at {first.values.tolist()} and "
+            f"{second.values.tolist()}"
+        )
+    missing = np.isnan(first.scores) | np.isnan(second.scores)
+    pairs = [
+        Curve(curve.values, np.where(missing, np.nan, curve.scores), curve.failed)
+        for curve in (first, second)
+    ]
+    rng = np.random.default_rng(check_whole("seed", seed))
+    exchanged = rng.integers(0, 2, (resamples, missing.shape[1])).astype(np.float64)
+    # The first row is what was seen.
+    exchanged = np.concatenate([np.zeros_like(exchanged[:1]), exchanged])
+    sides = []
+    for own, other in ((pairs[0], pairs[1]), (pairs[1], pairs[0])):
+        averages = [
+            kept + taken
+            for kept, taken in zip(
+                _sums(own, 1 - exchanged), _sums(other, exchanged), strict=True
+            )
+        ]
+        means, shares = (total / own.runs for total in averages)
+        sides.append(_borders(own, means, shares, margin, most_failed).octaves)
+    difference = np.abs(sides[0] - sides[1])
+    # Rounding must not break ties with what was seen.
+    as_large = np.sum(difference[1:] >= difference[0] * (1 - 1e-9) - 1e-12)
+    ranges = tuple(
+        stable_range(pair, margin=margin, most_failed=most_failed, seed=seed)
+        for pair in pairs
+    )
+    return RangeComparison(
+        names,
+        (ranges[0], ranges[1]),
+        float((1 + as_large) / (1 + resamples)),
+        looks,
+        alpha,
+    )
+
+
+def failed_intervals(curve: Curve, *, level: float = 0.95) -> Sequence[Interval]:
+    """Intervals of the chance to fail at each value of a curve.
+
+    Args:
+      curve: its runs.
+      level: confidence level.
+
+    Returns:
+      Wilson's interval at each value, from 0 to 1.
+
+    Raises:
+      ValueError: if the level is not between 0 and 1.
+    """
+    counts = np.round(curve.failed_shares * curve.runs).astype(int)
+    return [
+        wilson_interval(int(count), int(runs), level=level)
+        for count, runs in zip(counts, curve.runs, strict=True)
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Borders:
+    """Logarithms of both ends, and the best point (-1 for none), of several curves."""
+
+    low: Matrix
+    high: Matrix
+    best: NDArray[np.int64]
+
+    @property
+    def octaves(self) -> Matrix:
+        return np.where(self.best < 0, 0.0, (self.high - self.low) / np.log(2))
+
+
+def _sums(curve: Curve, weights: Matrix) -> tuple[Matrix, Matrix]:
+    """Weighted sums over seeds of scores and failures, shape (draws, points)."""
+    there = ~np.isnan(curve.scores)
+    scores = np.where(there, curve.scores, 0.0)
+    failed = np.where(there, curve.failed, False).astype(np.float64)
+    return weights @ scores.T, weights @ failed.T
+
+
+def _averages(curve: Curve, weights: Matrix) -> tuple[Matrix, Matrix]:
+    """Weighted means of scores and failures; where no seed was drawn, those of all."""
+    counts = weights @ (~np.isnan(curve.scores)).T.astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means, shares = (total / counts for total in _sums(curve, weights))
+    return (
+        np.where(counts > 0, means, curve.means),
+        np.where(counts > 0, shares, curve.failed_shares),
+    )
+
+
+def _borders(
+    curve: Curve, means: Matrix, shares: Matrix, margin: float, most_failed: float
+) -> _Borders:
+    """Where the stable ranges of several curves end, each a row of the arrays."""
+    few = shares <= most_failed
+    # Among values where too many runs fail there is no best one.
+    ranked = np.where(few, means, -np.inf)
+    best = np.argmax(ranked, axis=1)
+    lowest = np.max(ranked, axis=1, keepdims=True) - margin
+    stable = few & (means >= lowest)
+    rows, places = np.arange(len(means)), np.log(curve.values)
+
+    def end(step: int) -> Matrix:
+        at, ended = best.copy(), np.zeros(len(rows), bool)
+        found = places[at]
+        for _ in range(len(places) - 1):
+            following = np.clip(at + step, 0, len(places) - 1)
+            is_new = (following != at) & ~ended
+            goes_on = is_new & stable[rows, following]
+            here, there = (
+                (means[rows, index], shares[rows, index]) for index in (at, following)
+            )
+            part = np.minimum(
+                _crossing(here[0] - lowest[:, 0], there[0] - lowest[:, 0]),
+                _crossing(most_failed - here[1], most_failed - there[1]),
+            )
+            border = places[at] + part * (places[following] - places[at])
+            found = np.where(
+                is_new, np.where(goes_on, places[following], border), found
+            )
+            ended |= is_new & ~goes_on
+            at = np.where(goes_on, following, at)
+        return found
+
+    best = np.where(np.any(few, axis=1), best, -1)
+    return _Borders(end(-1), end(1), best)
+
+
+def _crossing(here: Matrix, there: Matrix) -> Matrix:
+    """How far from here to there what is not negative here becomes so; 1 if never."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        part = here / (here - there)
+    return np.where(there < 0, np.clip(np.nan_to_num(part), 0, 1), 1.0)
+
+
+def _check(margin: object, most_failed: object) -> None:
+    check_share("most_failed", most_failed)
+    if not (isinstance(margin, int | float | np.floating) and 0 < margin < np.inf):
+        raise ValueError(f"margin must be a number above 0, got {margin!r}")

@@ -1,0 +1,232 @@
+"""Stable ranges: by hand, by their properties, and by simulated studies."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cwgnc_jax.stability import (
+    Curve,
+    compare_ranges,
+    failed_intervals,
+    stable_range,
+    wilson_interval,
+)
+
+RATES = np.geomspace(1e-5, 1.28e-3, 8)  # an octave apart
+
+
+def curve_of(means, shares, seeds=10, values=RATES):
+    """Runs without noise: the first ones fail."""
+    scores = np.repeat(np.asarray(means, float)[:, None], seeds, axis=1)
+    counts = np.round(np.asarray(shares) * seeds)
+    return Curve(values, scores, np.arange(seeds) < counts[:, None])
+
+
+def test_ends_lie_between_values_where_mean_or_failures_cross():
+    #                   margin is crossed at half of the step below, failures at a third
+    curve = curve_of([40, 66, 70, 71, 70, 70, 30, 10], [0, 0, 0, 0, 0, 0.3, 1, 1])
+    found = stable_range(curve, margin=3)
+    # From 70 to 66 the mean falls to 68 = 71 - 3 in the middle; from a share of 0 to
+    # one of 0.3 the tenth is a third of the step.
+    assert found.low == pytest.approx(RATES[1] * 2**0.5)
+    assert found.high == pytest.approx(RATES[4] * 2 ** (1 / 3))
+    assert found.best == RATES[3]
+    assert found.octaves == pytest.approx(np.log2(found.high / found.low))
+    assert not found.open_below
+    assert not found.open_above
+    assert str(found).startswith("stable from 2.8e-05 to 0.0002 (2.8 octaves; 95% int")
+
+
+def test_a_hole_ends_the_range():
+    curve = curve_of([70, 70, 70, 20, 70, 71, 70, 20], [0] * 8)
+    found = stable_range(curve, margin=2)
+    assert RATES[3] < found.low < RATES[4]
+    assert RATES[6] < found.high < RATES[7]
+
+
+def test_the_best_is_sought_where_few_runs_fail():
+    curve = curve_of([70, 70, 99, 20, 20, 20, 20, 20], [0, 0, 0.5, 1, 1, 1, 1, 1])
+    found = stable_range(curve, margin=2)
+    assert found.best == RATES[0]
+    assert found.open_below
+    assert str(found).startswith("stable from at most 1e-05 to")
+
+
+def test_nothing_is_stable():
+    found = stable_range(curve_of([50] * 8, [0.4] * 8), margin=2)
+    assert np.isnan(found.low)
+    assert found.octaves == 0
+    assert str(found) == "no stable value"
+
+
+def test_seeds_that_were_not_run_do_not_count():
+    curve = curve_of([70, 70, 60, 20, 20, 20, 20, 20], [0] * 8)
+    scores = curve.scores.copy()
+    scores[2, 5:], scores[3, 1:] = np.nan, np.nan
+    fewer = Curve(curve.values, scores, curve.failed | np.isnan(scores))
+    assert fewer.runs.tolist() == [10, 10, 5, 1, 10, 10, 10, 10]
+    one, two = (stable_range(each, margin=2) for each in (curve, fewer))
+    assert (one.low, one.high) == (two.low, two.high)
+    np.testing.assert_array_equal(fewer.failed_shares, 0)
+
+
+def test_area_is_the_mean_over_the_logarithm():
+    curve = curve_of([10, 20, 40], [0, 0, 0], values=[1.0, 2.0, 8.0])
+    # A step of one octave at 15, one of two at 30.
+    assert curve.area == pytest.approx((15 + 2 * 30) / 3)
+    assert curve_of([7], [0], values=[1.0]).area == 7
+
+
+def test_failures_have_wilsons_intervals():
+    curve = curve_of([1, 1, 1], [0, 0.2, 1], values=[1, 2, 3])
+    expected = [wilson_interval(count, 10) for count in (0, 2, 10)]
+    assert failed_intervals(curve) == expected
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10**6), st.floats(0.5, 2), st.floats(-50, 50))
+def test_units_and_scales_do_not_matter(seed, factor, shift):
+    curve = noisy(np.random.default_rng(seed), high=1e-4)
+    moved = Curve(3 * curve.values, factor * curve.scores + shift, curve.failed)
+    one = stable_range(curve, margin=2, resamples=9)
+    two = stable_range(moved, margin=2 * factor, resamples=9)
+    assert two.octaves == pytest.approx(one.octaves, abs=1e-6)
+    if one.octaves:
+        assert two.low == pytest.approx(3 * one.low)
+
+
+def test_the_order_of_methods_and_seeds_does_not_matter():
+    rng = np.random.default_rng(3)
+    one, two = noisy(rng, high=2e-4), noisy(rng, high=8e-5)
+    forth = compare_ranges(one, two, margin=2, names=("a", "b"))
+    back = compare_ranges(two, one, margin=2, names=("b", "a"))
+    # Of 999 exchanges, drawn anew.
+    assert forth.p_value == pytest.approx(back.p_value, abs=0.01)
+    assert {str(found) for found in forth.ranges} == {
+        str(found) for found in back.ranges
+    }
+
+
+def test_the_sentence_says_what_is_shown():
+    rng = np.random.default_rng(0)
+    wide, narrow = noisy(rng, high=4e-4), noisy(rng, high=6e-5)
+    found = compare_ranges(wide, narrow, margin=2, names=("cwgnc", "adamw"))
+    assert found.shown
+    low, high = found.ranges[0].low, found.ranges[0].high
+    assert str(found).startswith(
+        f"cwgnc works from {low:.2g} to {high:.2g}, adamw works"
+    )
+    assert str(found).endswith(
+        f"that the range of cwgnc is wider is shown (p = {found.p_value:.2g})"
+    )
+    same = compare_ranges(wide, wide, margin=2)
+    assert same.p_value == 1
+    assert str(same).endswith(": one is as wide as the other")
+
+
+def test_more_looks_ask_for_more():
+    rng = np.random.default_rng(0)
+    pair = noisy(rng, high=4e-4), noisy(rng, high=6e-5)
+    once, often = (compare_ranges(*pair, margin=2, looks=n) for n in (1, 5))
+    assert often.p_adjusted == pytest.approx(min(1, 5 * once.p_value))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"values": [1, 1, 2]}, "must increase from above 0"),
+        ({"values": [0, 1, 2]}, "must increase from above 0"),
+        ({"values": [1, 2]}, r"shape \(2 points, seeds\), got \(3, 2\)"),
+        ({"failed": [[True]] * 3}, r"got \(3, 2\) and \(3, 1\)"),
+        ({"scores": [[1, np.inf]] * 3}, "must be finite"),
+        ({"scores": [[1, 2], [np.nan] * 2, [3, 4]]}, r"no run at the values \[2.0\]"),
+    ],
+)
+def test_curves_that_are_none(changes, message):
+    sound = {"values": [1, 2, 3], "scores": [[1, 2]] * 3, "failed": [[False] * 2] * 3}
+    with pytest.raises(ValueError, match=message):
+        Curve(**sound | changes)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"margin": 0}, "margin must be a number above 0"),
+        ({"margin": float("nan")}, "margin must be a number above 0"),
+        ({"margin": 1, "most_failed": 1}, "most_failed must lie strictly"),
+        ({"margin": 1, "resamples": 0}, "resamples must be a whole number"),
+        ({"margin": 1, "seed": -1}, "seed must be a whole number"),
+    ],
+)
+def test_numbers_out_of_range(options, message):
+    curve = curve_of([1] * 8, [0] * 8)
+    with pytest.raises(ValueError, match=message):
+        stable_range(curve, **options)
+    with pytest.raises(ValueError, match=message):
+        compare_ranges(curve, curve, **options)
+
+
+def test_curves_that_cannot_be_compared():
+    curve = curve_of([1] * 8, [0] * 8)
+    for other in (curve_of([1] * 8, [0] * 8, seeds=9), curve_of([1], [0], values=[1])):
+        with pytest.raises(ValueError, match="the same values and seeds"):
+            compare_ranges(curve, other, margin=1)
+
+
+def noisy(rng, high, seeds=25, low=2e-5):
+    """A method that learns from one rate to another, with noise as on CoLA.
+
+    Means fall by 8 an octave outside; failing runs are 20 lower; seeds and runs have
+    standard deviations of 2 and 3.
+    """
+    places = np.log2(RATES)
+    outside = np.maximum(0, places - np.log2(high)) + np.maximum(
+        0, np.log2(low) - places
+    )
+    scores = 50 - 8 * outside[:, None] + rng.normal(0, 3, (len(RATES), seeds))
+    scores += rng.normal(0, 2, seeds)
+    chance = 1 / (1 + np.exp(-3 * (places - np.log2(high) - 1)))
+    failed = rng.random(scores.shape) < chance[:, None]
+    return Curve(RATES, scores - 20 * failed, failed)
+
+
+def shown_share(highs, studies, seeds=25, **options):
+    shown = 0
+    for study in range(studies):
+        rng = np.random.default_rng([study, seeds])
+        pair = [noisy(rng, high, seeds) for high in highs]
+        options = {"margin": 2, "resamples": 199, **options}
+        shown += compare_ranges(*pair, seed=study, **options).shown
+    return shown / studies
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [6, 25])
+def test_equal_methods_are_called_different_in_one_of_twenty(seeds):
+    """Of 500 studies 5% are 25, and 36 or more have a chance of 2%."""
+    assert shown_share((8e-5, 8e-5), 500, seeds) <= 0.07
+
+
+@pytest.mark.slow
+def test_a_range_twice_as_wide_is_mostly_shown():
+    """Two octaves against four, by 25 seeds."""
+    assert shown_share((3.2e-4, 8e-5), 200) >= 0.8
+
+
+@pytest.mark.slow
+def test_looking_several_times_keeps_the_rate():
+    """Four looks, at 6, 12, 18 and 25 seeds, that end with the first verdict."""
+    shown = 0
+    for study in range(500):
+        rng = np.random.default_rng([study, 1])
+        pair = [noisy(rng, 8e-5) for _ in range(2)]
+        for seeds in (6, 12, 18, 25):
+            so_far = [
+                Curve(c.values, c.scores[:, :seeds], c.failed[:, :seeds]) for c in pair
+            ]
+            found = compare_ranges(*so_far, margin=2, looks=4, resamples=199)
+            if found.shown:
+                shown += 1
+                break
+    assert shown / 500 <= 0.07
