@@ -72,7 +72,7 @@ def read_splits(dataset: str) -> dict[str, Table]:
         name, _, configuration = dataset.rpartition(":")
     try:
         with quiet(), _without_bars_and_retries(name):
-            splits = datasets.load_dataset(name, configuration or None)
+            splits: Any = datasets.load_dataset(name, configuration or None)
     except Exception as error:  # whatever the many layers below raise
         reason = f"{type(error).__name__}: {' '.join(str(error).split()):.300}"
         raise DataError(f"cannot load the dataset {dataset!r} ({reason})") from error
