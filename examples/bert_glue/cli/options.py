@@ -53,7 +53,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
 
 _MODEL = {
     "--model MODEL": "'embedded' (a small BERT that comes with the project; the "
-    "default), a folder with a Hugging Face BERT, or a name on the hub: "
+    "default), a folder with a Hugging Face model, or a name on the hub: "
     "bert-base-uncased",
     "--new-head": "draw a new classifier from each seed, even if the model has one for "
     "the task's classes",
