@@ -14,6 +14,7 @@ except ImportError as error:
         "cwgnc_jax.plotting needs matplotlib: pip install cwgnc-jax[plot]"
     ) from error
 
+from cwgnc_jax.plotting._curves import plot_stability
 from cwgnc_jax.plotting._figures import plot_scores, plot_updates
 from cwgnc_jax.plotting._gradients import (
     plot_clip_rate,
@@ -26,5 +27,6 @@ __all__ = [
     "plot_gradient_norms",
     "plot_layer_norms",
     "plot_scores",
+    "plot_stability",
     "plot_updates",
 ]

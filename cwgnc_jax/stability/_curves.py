@@ -79,6 +79,11 @@ class Curve:
         return np.nanmean(self.scores, axis=1)
 
     @property
+    def stds(self) -> Matrix:
+        """Standard deviation of the scores at each value, dividing by the runs."""
+        return np.nanstd(self.scores, axis=1)
+
+    @property
     def failed_shares(self) -> Matrix:
         """Share of failed runs at each value, shape (points,)."""
         return np.sum(self.failed & ~np.isnan(self.scores), axis=1) / self.runs
@@ -139,21 +144,16 @@ class RangeComparison:
       ranges: their ranges.
       p_value: chance of widths that differ at least as much, in either direction, if
         each seed's curves were those of either method.
-      looks: how often the study looks at its results, each time with a chance of a
-        false verdict.
-      alpha: accepted chance of one in the whole study.
+      p_adjusted: the p-value, corrected for the number of looks at the results, and
+        of tests made together.
+      alpha: accepted chance of a wrong verdict in the whole study.
     """
 
     names: tuple[str, str]
     ranges: tuple[StableRange, StableRange]
     p_value: float
-    looks: int = 1
+    p_adjusted: float
     alpha: float = 0.05
-
-    @property
-    def p_adjusted(self) -> float:
-        """The p-value, corrected for the number of looks."""
-        return min(1.0, self.p_value * self.looks)
 
     @property
     def shown(self) -> bool:
@@ -311,6 +311,7 @@ def compare_ranges(
     difference = np.abs(sides[0] - sides[1])
     # Rounding must not break ties with what was seen.
     as_large = np.sum(difference[1:] >= difference[0] * (1 - 1e-9) - 1e-12)
+    p_value = float((1 + as_large) / (1 + resamples))
     ranges = tuple(
         stable_range(pair, margin=margin, most_failed=most_failed, seed=seed)
         for pair in pairs
@@ -318,8 +319,8 @@ def compare_ranges(
     return RangeComparison(
         names,
         (ranges[0], ranges[1]),
-        float((1 + as_large) / (1 + resamples)),
-        looks,
+        p_value,
+        min(1.0, p_value * looks),
         alpha,
     )
 

@@ -47,7 +47,7 @@ def run(
             say(str(path))
 
     def prepare(job: Job) -> Callable[[Progress], None]:
-        check(job.configurations[0].subject.config.num_hidden_layers)
+        check(job.configurations[0].subject.config.stacked_layers)
         logs = job.keep["component_logs"] = _open_logs(job.records, options)
 
         def show_all(progress: Progress) -> None:

@@ -22,7 +22,7 @@ _TASK = "acceptability"
 FIRST = (
     *("--model", "--task", "--train-file", "--eval-file", "--method", "--seeds"),
     *("--output-dir", "--evaluate", "--predict", "--save-model", "--table"),
-    *("--reference", "--report-only", "--layer"),
+    *("--reference", "--report-only", "--layer", "--over"),
 )
 """What --help shows, of each script ten at most; all else is behind --help-all."""
 
@@ -46,6 +46,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "TASKS": typed(types.parse_tasks),
     "METHODS": typed(parse_methods),
     "SEEDS": typed(types.parse_seeds),
+    "GRID": typed(types.parse_grid),
     "I/N": typed(types.parse_shard),
     "N|auto": typed(types.parse_parallel),
     "AXES": typed(types.parse_mesh),

@@ -2,6 +2,8 @@
 
 import argparse
 import contextlib
+import dataclasses
+import math
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -10,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 from bert_glue.data import tasks
 from bert_glue.data.tasks import GENERATED, TASKS
 from bert_glue.devices.terminal import printable
+from bert_glue.training.recipe import SETTINGS
 from bert_glue.training.settings import WHOLE
 
 T = TypeVar("T")
@@ -164,6 +167,59 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds are {text!r}, with a seed there twice")
     return tuple(seeds)
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """Values of a setting to try.
+
+    Attributes:
+      setting: its name.
+      values: increasing.
+    """
+
+    setting: str
+    values: tuple[float, ...]
+
+
+def parse_grid(text: str) -> Grid:
+    """Reads a setting and its values.
+
+    Args:
+      text: ``learning_rate=1e-5,3e-5,1e-4``, or ``learning_rate=1e-5..1e-3:8`` for
+        eight values whose logarithms are evenly spaced, rounded to two digits.
+
+    Returns:
+      The grid.
+
+    Raises:
+      ValueError: if there is no such setting of numbers, or a value is not accepted.
+
+    Examples:
+      >>> parse_grid("learning_rate=1e-5..1e-4:3").values
+      (1e-05, 3.2e-05, 0.0001)
+    """
+    name, _, listed = text.partition("=")
+    name = name.strip().replace("-", "_")
+    numbers = [n for n, about in SETTINGS.items() if about.rule.kind in (int, float)]
+    if name not in numbers:
+        raise ValueError(f"got {text!r}; accepted are values of {', '.join(numbers)}")
+    rule = SETTINGS[name].rule
+    first, dots, rest = listed.partition("..")
+    words = listed.split(",")
+    if dots:
+        last, _, count = rest.partition(":")
+        low, high, steps = float(first), float(last), int(count or 8)
+        if not (0 < low < high < math.inf and 2 <= steps <= 100):
+            raise ValueError(f"got {text!r}; accepted is name=LOW..HIGH:COUNT")
+        share = [at / (steps - 1) for at in range(steps)]
+        spaced = [low ** (1 - part) * high**part for part in share]
+        words = [f"{value:.2g}" for value in spaced]
+        words = words if rule.kind is float else [f"{value:.0f}" for value in spaced]
+    values = tuple(sorted({rule.read(word.strip()) for word in words}))
+    if len(values) < 2 or values[0] <= 0:
+        raise ValueError(f"got {text!r}; accepted are two values above 0 at least")
+    return Grid(name, values)
 
 
 def parse_shard(text: str) -> tuple[int, int]:

@@ -72,11 +72,11 @@ def plot_runs(rows: Sequence[Row]) -> Figure:
 
 
 def save(figure: Figure, path: pathlib.Path) -> pathlib.Path:
-    """Writes a figure as PNG.
+    """Writes a figure as PNG or SVG.
 
     Args:
       figure: the figure.
-      path: the file; its folder is made where it is missing.
+      path: the file, named .png or .svg; its folder is made where it is missing.
 
     Returns:
       The file.
@@ -85,7 +85,10 @@ def save(figure: Figure, path: pathlib.Path) -> pathlib.Path:
       RecordsError: if it cannot be written.
     """
     picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=150, metadata={"Software": None})
+    # Equal figures are equal files: no date, no version.
+    kind = path.suffix.removeprefix(".")
+    said = {"Date": None} if kind == "svg" else {"Software": None}
+    figure.savefig(picture, format=kind, dpi=150, metadata=said)
     replace_file(path, picture.getvalue())
     return path
 

@@ -42,6 +42,11 @@ WRITTEN = {
     "warmup_steps": ("0", 0),
     "accumulate": ("4", 4),
     "patience": ("2", 2),
+    "layer_decay": ("0.95", 0.95),
+    "reinit_layers": ("2", 2),
+    "noisytune": ("0.1", 0.1),
+    "l2_sp": ("0.01", 0.01),
+    "child_tuning": ("0.3", 0.3),
 }
 
 
