@@ -1,5 +1,7 @@
 """What a model's outputs say: answers, and the probability of each class."""
 
+import functools
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -51,10 +53,10 @@ def probabilities(problem: str, logits: NDArray[np.float32]) -> NDArray[np.float
 
     if problem == REGRESSION:
         raise ValueError(f"problem is {problem}: numbers have no probabilities")
-    logits = logits.astype(np.float64)
+    of = expit if problem == MULTI_LABEL else functools.partial(softmax, axis=-1)
     # Logits of a run that diverged may be infinite.
     with np.errstate(invalid="ignore"):
-        return expit(logits) if problem == MULTI_LABEL else softmax(logits, axis=-1)
+        return of(logits.astype(np.float64))
 
 
 def score(

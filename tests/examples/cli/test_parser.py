@@ -10,6 +10,7 @@ import gradient_norms
 import gradual_unfreezing
 import pytest
 import reproduce_tables
+import stability_curve
 from bert_glue.cli.parser import parse_columns, parse_seeds, parse_shard, parse_tasks
 
 NO_SEEDS = ["", "x", "0", "-1", "1.5", "3,x", "5-3,", "1,1", "3,-4", "9999999999,"]
@@ -52,7 +53,11 @@ def shown(capsys, script, option):
 
 
 @pytest.mark.parametrize(
-    "script", [finetune_glue, reproduce_tables, gradient_norms, gradual_unfreezing]
+    "script",
+    [
+        *(finetune_glue, reproduce_tables, gradient_norms, gradual_unfreezing),
+        stability_curve,
+    ],
 )
 def test_help_has_ten_options_and_help_all_the_rest(capsys, script):
     text, options = shown(capsys, script, "--help")
