@@ -93,7 +93,6 @@ BELOW_ONE = Rule(float, "a number of at least 0 and below 1", lambda x: 0 <= x <
 SHARE = Rule(float, "a number of at least 0 and at most 1", lambda x: 0 <= x <= 1)
 ABOVE_ZERO = Rule(float, "a number above 0 and at most 1", lambda x: 0 < x <= 1)
 NORM = Rule(float, "a number above 0, or inf to clip nothing", lambda x: x > 0)
-COUNT = Rule(int, "a whole number of at least 0", lambda x: x >= 0)
 BOOL = Rule(bool, "true or false", lambda x: isinstance(x, bool))
 _RULES = {int: WHOLE, bool: BOOL}
 
