@@ -1,5 +1,6 @@
 """The documentation's pages run as they are written; their loops learn."""
 
+import doctest
 import json
 import os
 import pathlib
@@ -110,3 +111,10 @@ def test_methods_to_compare_with_fit_together_and_are_there():
     )
     assert functions <= {*contrib.__all__}
     assert recipes <= {*METHODS}
+
+
+def test_sessions_in_pages_give_what_they_show():
+    found = doctest.testfile(
+        str(PROJECT / "docs" / "stability_curve.md"), module_relative=False
+    )
+    assert found == (0, 6)
