@@ -117,4 +117,4 @@ def test_sessions_in_pages_give_what_they_show():
     found = doctest.testfile(
         str(PROJECT / "docs" / "stability_curve.md"), module_relative=False
     )
-    assert found == (0, 6)
+    assert found == (0, 5)
