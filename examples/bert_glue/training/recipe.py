@@ -370,7 +370,10 @@ class Recipe:
             self._make_clip(numbers.max_norm, first_layer),
             contrib.child_tuning(self.child_tuning) if self.child_tuning < 1 else off,
             adam(numbers.b1, numbers.b2, numbers.eps),
-            optax.add_decayed_weights(numbers.weight_decay, decayed),
+            optax.add_decayed_weights(
+                numbers.weight_decay,  # pyright: ignore[reportArgumentType]  # Traced.
+                decayed,
+            ),
             towards_initial,
             optax.scale_by_learning_rate(rate),
             # Last, for it scales the decay of weights as well.

@@ -6,11 +6,13 @@ import pytest
 from bert_glue.devices.mesh import SINGLE
 from bert_glue.study.run_group import GroupResult, Outcome
 from bert_glue.study.run_record import make_records
+from bert_glue.training.methods import METHODS
 from bert_glue.training.seeds import Seed
 
 
 def records_of(outcomes, released=53.0):
     configuration = types.SimpleNamespace(
+        recipe=METHODS["adamw"],
         name="0123",
         run=lambda seed: f"rte-cwgnc-0123-{seed.name}",
         fields={"task": "rte", "constant_score": 100 * 146 / 277},
