@@ -154,7 +154,8 @@ EVERYTHING = METHODS["auto"].replace(
 
 
 def updates_of(recipe, params, gradients):
-    optimizer = recipe.replace(warmup_ratio=0.0).make_optimizer(10)
+    recipe = recipe.replace(warmup_ratio=0.0)
+    optimizer = recipe.make_optimizer(recipe.numbers(10))
     initial = jax.tree.map(jnp.zeros_like, params)
     updates, _ = optimizer.update(gradients, optimizer.init(initial), params)
     return updates
@@ -217,7 +218,9 @@ def test_pretrained_weights_change_before_a_run_and_new_ones_do_not(subject):
 def test_methods_go_with_unfreezing(subject, freezing):
     recipe = EVERYTHING.replace(unfreeze="gu", freezing=freezing, carry_optimizer=True)
     for stage in stages.make_stages(recipe, subject.shapes):
-        optimizer = stage.freeze(recipe.make_optimizer(10, stage.first_layer))
+        optimizer = stage.freeze(
+            recipe.make_optimizer(recipe.numbers(10), stage.first_layer)
+        )
         params = jax.eval_shape(stage.split, subject.shapes).trainable
         state = jax.eval_shape(optimizer.init, params)
         updates, after = jax.eval_shape(
