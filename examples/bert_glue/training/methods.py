@@ -43,54 +43,50 @@ METHODS: Mapping[str, Recipe] = {
         Recipe("no-clipping", "adamw without clipping", clipping="none"),
         Recipe(
             "agc",
-            "norms of components clipped relative to their parameters' (Brock et al. "
-            "2021)",
+            "clipped by weights (Brock et al. 2021)",
             clipping="agc",
             max_norm=0.01,
         ),
         Recipe(
             "adagc",
-            "norms of components clipped relative to their past (Wang et al. 2025)",
+            "clipped by past norms (Wang et al. 2025)",
             clipping="adagc",
             max_norm=1.05,
         ),
         Recipe(
             "auto",
-            "cwgnc with the median of each component's past norms for a threshold "
-            "(after Seetharaman et al. 2020)",
+            "cwgnc by past medians",
             clipping="auto",
             epochs=5,
         ),
         Recipe(
             "llrd",
-            "learning rates that fall from layer to layer (Zhang et al. 2021)",
+            "lower layers learn less (Zhang et al. 2021)",
             batch_size=32,
             weight_decay=0.0,
             layer_decay=0.95,
         ),
         Recipe(
             "reinit",
-            "top layer and pooler drawn anew (Zhang et al. 2021, who choose 1 to 6 "
-            "layers by task)",
+            "new top layer and pooler (likewise)",
             batch_size=32,
             weight_decay=0.0,
             reinit_layers=1,
         ),
         Recipe(
             "l2-sp",
-            "decay towards the initial weights (Li et al. 2018; decoupled, as in Zhang "
-            "et al. 2021)",
+            "decay towards initial weights (Li et al. 2018)",
             batch_size=32,
             l2_sp=1e-3,
         ),
         Recipe(
             "child-tuning",
-            "a random part of each gradient (Child-Tuning-F, Xu et al. 2021)",
+            "part of a gradient (Xu et al. 2021)",
             child_tuning=0.3,
         ),
         Recipe(
             "noisytune",
-            "noise on the pretrained weights before training (Wu et al. 2022)",
+            "noise on initial weights (Wu et al. 2022)",
             noisytune=0.15,
         ),
         Recipe("full", "adamw by another name, beside gradual unfreezing"),

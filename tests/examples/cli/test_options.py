@@ -50,6 +50,10 @@ WRITTEN = {
 }
 
 
+# Every setting has an effect in it, and none refuses another.
+_CONSISTENT = Recipe("x", "", mixout=0.5, unfreeze="gu", carry_optimizer=True)
+
+
 @pytest.fixture(scope="module")
 def parser():
     parser = make_parser("x.py", "", "")
@@ -99,7 +103,7 @@ def test_ranges_are_those_of_the_recipe(parser, name, capsys):
         except ValueError:
             value = text
         try:
-            Recipe("x", "", mixout=0.5, unfreeze="gu").replace(**{name: value})
+            _CONSISTENT.replace(**{name: value})
         except ValueError:
             with pytest.raises(SystemExit):
                 parser.parse_args([f"{flag(name)}={text}"])
