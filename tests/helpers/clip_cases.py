@@ -34,7 +34,9 @@ class Devices(NamedTuple):
     specs: dict[str, P] | None = None
     shard_map: Callable[..., Any] | None = None
 
-    def run(self, update, *trees, state, leading=False):
+    def run(
+        self, update: Any, *trees: Any, state: Any, leading: bool = False
+    ) -> tuple[Any, Any]:
         """What the update of the trees and the state returns: trees and a state."""
         if self.shard_map is None or self.specs is None:
             return jax.jit(update)(trees[0], state, *trees[1:])
@@ -212,25 +214,26 @@ def check_clip(case, wrapper, devices):
     )
     tree = case.tree()
     if wrapper == "jit":
-        compare(case, *devices.run(tx.update, tree, state=tx.init(tree)), 1.0)
+        updates, state = devices.run(tx.update, tree, state=tx.init(tree))
+        compare(case, updates, state, 1.0)
         return
     trees = jax.tree.map(lambda a, b: jnp.stack([a, b]), tree, case.tree(0.5))
     if wrapper == "scan":
 
-        def update(trees, state):
+        def scan(trees, state):
             def step(state, gradients):
                 updates, state = tx.update(gradients, state)
                 return state, (updates, state)
 
             return jax.lax.scan(step, state, trees)[1]
 
-        state = tx.init(tree)
+        update, state = scan, tx.init(tree)
     else:
         update, state = jax.vmap(tx.update), jax.vmap(tx.init)(trees)
     updates, states = devices.run(update, trees, state=state, leading=True)
     for i, factor in enumerate((1.0, 0.5)):
-        one = jax.tree.map(lambda leaf, i=i: leaf[i], (updates, states))
-        compare(case, *one, factor)
+        one, state = jax.tree.map(lambda leaf, i=i: leaf[i], (updates, states))
+        compare(case, one, state, factor)
 
 
 def check_masked(case, devices):
