@@ -23,7 +23,7 @@ MEANS = {"cwgnc": (60, 70, 69), "adamw": (60, 70, 20)}
 
 
 def records(task="cola"):
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(1)
     return [
         {
             "configuration": name,
