@@ -223,17 +223,17 @@ def stable_range(
     ).astype(np.float64)
     widths = _borders(curve, *_averages(curve, drawn), margin, most_failed).octaves
     ends = np.quantile(widths, [(1 - level) / 2, (1 + level) / 2])
+    interval = Interval(float(ends[0]), float(ends[1]), level)
     low, high, best = border.low[0], border.high[0], int(border.best[0])
     if best < 0:
         nothing = float("nan")
-        interval = Interval(*map(float, ends), level)
         return StableRange(nothing, nothing, nothing, 0.0, interval, False, False)
     return StableRange(
         float(np.exp(low)),
         float(np.exp(high)),
         float(curve.values[best]),
         float(border.octaves[0]),
-        Interval(*map(float, ends), level),
+        interval,
         bool(low <= np.log(curve.values[0])),
         bool(high >= np.log(curve.values[-1])),
     )

@@ -224,7 +224,7 @@ def fill(
     offenders: list[str] = []
     used: set[str] = set()
     for path, initial in values.items():
-        used.update(table.names(path, initial))
+        used.update(name for name in table.names(path, initial) if name)
         try:
             value = table.gather(path, initial, tensors)
         except CheckpointError as error:

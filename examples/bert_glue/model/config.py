@@ -227,7 +227,7 @@ class EncoderConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The content of a config.json that Hugging Face's classes read."""
-        values = {"model_type": self.model_type}
+        values: dict[str, Any] = {"model_type": self.model_type}
         for name, key in self.architecture.keys.items():
             value = _thawed(getattr(self, name))
             # Files of BERT have a null there; elsewhere transformers expects none.
@@ -329,7 +329,7 @@ class EncoderConfig:
 
 def _check(name: str, kind: Any, value: Any) -> None:
     """Refuses a value that is of another kind than the field, or out of range."""
-    if value is None and kind in (int | None, float | None):
+    if value is None and kind in (int | None, float | None, str | None):
         return
     least = _LEAST.get(name, 1)
     most = _LARGEST.get(name, _LARGEST_SIZE)
@@ -343,7 +343,7 @@ def _check(name: str, kind: Any, value: Any) -> None:
         isinstance(value, int | float) and 0 <= value < math.inf
     ):
         raise ValueError(f"{name} is {value!r:.40}: a number from 0 is due")
-    if "dropout" in name and not 0 <= value < 1:
+    if "dropout" in name and value is not None and not 0 <= value < 1:
         raise ValueError(f"{name} is {value!r}: a probability below 1 is due")
 
 

@@ -160,7 +160,8 @@ class Embeddings(nnx.Module):
     def bias(self, length: int) -> Float[Array, "1 heads length length"]:
         """What is added to the scores for the distances between tokens."""
         buckets = self.config.relative_attention_num_buckets or 0
-        bias = self.relative(positions.bias_buckets(length, buckets))
+        rows = jnp.asarray(positions.bias_buckets(length, buckets))
+        bias = self.relative(rows)
         return bias.transpose(2, 0, 1)[None]
 
     def distances(self, length: int) -> Relative:
@@ -458,8 +459,8 @@ class Encoder(nnx.Module):
                 # batch; the compiler might rather send activations around.
                 state = self.placement.everywhere(state)
                 hidden = self.placement.examples(hidden)
-                layer = nnx.merge(graphdef, state)
-                return layer(hidden, context, index, _fold(key, index)), None
+                module = nnx.merge(graphdef, state)
+                return module(hidden, context, index, _fold(key, index)), None
 
             if self.remat != "none":
                 policy = REMAT[self.remat]

@@ -134,9 +134,8 @@ def _build_task(
         curves[method] = Curve(
             np.asarray(values)[there], scores[method][there], failed[method][there]
         )
-    limits = {"margin": margin, "most_failed": most_failed}
     ranges = {
-        method: stability.stable_range(curve, **limits)
+        method: stability.stable_range(curve, margin=margin, most_failed=most_failed)
         for method, curve in curves.items()
     }
     reference, *others = curves
