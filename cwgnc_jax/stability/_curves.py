@@ -210,7 +210,7 @@ def stable_range(
       >>> curve = Curve(rates, scores, [[False] * 2] * 3 + [[True, False]])
       >>> found = stable_range(curve, margin=2)
       >>> f"{found.low:.2e} to {found.high:.2e}"
-      '1.73e-05 to 4.11e-05'
+      '1.74e-05 to 4.15e-05'
     """
     _check(margin, most_failed)
     check_share("level", level)
