@@ -87,3 +87,20 @@ def kept_programs(tmp_path_factory):
         yield folder
     jax.config.update("jax_compilation_cache_dir", None)
     compilation_cache.reset_cache()
+
+
+@pytest.fixture
+def compiled():
+    """Names of the programs that are compiled, as JAX's monitoring tells them."""
+    import jax
+
+    names = []
+
+    def listen(event, duration, **about):
+        del duration
+        if event.endswith("backend_compile_duration"):
+            names.append(about["fun_name"])
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(listen)

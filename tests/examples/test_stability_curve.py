@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 
-import jax
 import pandas
 import pytest
 import stability_curve
@@ -31,21 +30,6 @@ def run(options, folder, *more):
         arguments = [*options, "--output-dir", str(folder), *more]
         assert stability_curve.main(arguments) == 0
     return printed.getvalue()
-
-
-@pytest.fixture
-def compiled():
-    """Names of the programs that are compiled, as JAX's monitoring tells them."""
-    names = []
-
-    def listen(event, duration, **about):
-        del duration
-        if event.endswith("backend_compile_duration"):
-            names.append(about["fun_name"])
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield names
-    jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def test_a_curve_and_a_finer_one_in_the_same_folder(options, tmp_path, compiled):

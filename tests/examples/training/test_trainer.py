@@ -185,21 +185,6 @@ def test_a_seed_is_the_same_alone_and_in_a_group(single, triple):
     assert not np.allclose(losses[0], losses[1], **ROUNDING)
 
 
-@pytest.fixture
-def compiled():
-    """Names of the programs that are compiled, as JAX's monitoring tells them."""
-    names = []
-
-    def listen(event, duration, **about):
-        del duration
-        if event.endswith("backend_compile_duration"):
-            names.append(about["fun_name"])
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield names
-    jax.monitoring.unregister_event_duration_listener(listen)
-
-
 # Every number that is an argument, moved so far that each of them shows.
 OTHERS = {
     "learning_rate": 2e-3,
