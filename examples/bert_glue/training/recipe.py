@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import optax
     from jax.typing import ArrayLike
 
+    import cwgnc_jax
+
     Transform = Callable[[optax.Params, optax.Params, jax.Array], optax.Params]
 
 
@@ -347,6 +349,7 @@ class Recipe:
         import optax
 
         import cwgnc_jax
+        from bert_glue.model.encoder import layer_components
         from cwgnc_jax import contrib
 
         schedule = contrib.warmup_linear_decay_schedule
@@ -358,6 +361,13 @@ class Recipe:
         adam = (
             optax.scale_by_adam if self.bias_correction else contrib.scale_by_bert_adam
         )
+        components = layer_components(first_layer)
+        if self.clipping in ("component", "global"):
+            if self.clipping == "global":
+                components = cwgnc_jax.whole_tree
+            clip = cwgnc_jax.clip_by_component_norm(numbers.max_norm, components)
+        else:
+            clip = self._make_other_clip(numbers.max_norm, components)
         off, decayed = optax.identity(), cwgnc_jax.decay_mask
         towards_initial = off
         if self.l2_sp:
@@ -367,7 +377,7 @@ class Recipe:
                 self.l2_sp, mask=pretrained
             )
         return optax.chain(
-            self._make_clip(numbers.max_norm, first_layer),
+            clip,
             contrib.child_tuning(self.child_tuning) if self.child_tuning < 1 else off,
             adam(numbers.b1, numbers.b2, numbers.eps),
             optax.add_decayed_weights(
@@ -382,21 +392,15 @@ class Recipe:
             else off,
         )
 
-    def _make_clip(
-        self, max_norm: "jax.typing.ArrayLike", first_layer: int
+    def _make_other_clip(
+        self, max_norm: "jax.typing.ArrayLike", components: "cwgnc_jax.ComponentMap"
     ) -> "optax.GradientTransformation":
+        """A clipping that is relative to something, or none."""
         import optax
 
-        import cwgnc_jax
-        from bert_glue.model.encoder import layer_components
         from cwgnc_jax import contrib
 
-        components = layer_components(first_layer)
         match self.clipping:
-            case "none":
-                return optax.identity()
-            case "global":
-                components = cwgnc_jax.whole_tree
             case "agc":
                 return contrib.adaptive_clip_by_component_norm(
                     max_norm, components=components
@@ -405,7 +409,7 @@ class Recipe:
                 return contrib.adagc(max_norm, components=components)
             case "auto":
                 return contrib.autoclip_by_component_norm(components=components)
-        return cwgnc_jax.clip_by_component_norm(max_norm, components)
+        return optax.identity()
 
     def make_start(
         self, stddev: float
