@@ -15,6 +15,7 @@ import shutil
 import numpy as np
 import torch
 import transformers
+from record_bert_oracles import write
 
 DATA = pathlib.Path(__file__).parent
 
@@ -167,23 +168,8 @@ def record(folder: pathlib.Path, seed: int, kind: str, settings: dict) -> None:
         if config.num_labels == 1
         else torch.randint(0, config.num_labels, (batch,))
     )
-    hidden = model.base_model(**inputs).last_hidden_state
-    output = model(**inputs, labels=labels)
-    output.loss.backward()
     shutil.rmtree(folder, ignore_errors=True)
-    model.save_pretrained(folder)
-    inputs.setdefault("token_type_ids", torch.zeros_like(tokens))
-    np.savez_compressed(
-        folder / "expected.npz",
-        **{key: value.numpy() for key, value in inputs.items()},
-        labels=labels.numpy(),
-        hidden=hidden.detach().numpy(),
-        logits=output.logits.detach().numpy(),
-        loss=output.loss.detach().numpy(),
-        **{f"gradient {name}": p.grad.numpy() for name, p in model.named_parameters()},
-    )
-    for other in ("training_args.bin", "generation_config.json"):
-        (folder / other).unlink(missing_ok=True)
+    write(folder, model, inputs, labels)
 
 
 def record_buckets(path: pathlib.Path) -> None:
