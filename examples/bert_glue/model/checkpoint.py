@@ -231,7 +231,9 @@ def fill(
             offenders.append(str(error))
             continue
         if value.shape == initial.shape:
-            values[path] = value.astype(initial.dtype)
+            # What is not stacked stays the file's own array: memory for two models is
+            # as much as loading may take.
+            values[path] = value.astype(initial.dtype, copy=False)
         # For other classes: kernel (hidden, labels) and bias (labels,).
         elif path.startswith("classifier/") and value.shape[:-1] == initial.shape[:-1]:
             initialised.add("classifier")

@@ -551,16 +551,14 @@ class SequenceClassifier(Encoder):
         Raises:
           CheckpointError: if the checkpoint cannot be found, read or fitted.
         """
-        read = checkpoint.read(name)
+        folder = checkpoint.find(name)
+        config = checkpoint.read_config(folder)
         structure, shapes = separate(
-            nnx.eval_shape(
-                lambda: cls(read.config, num_labels, rngs=nnx.Rngs(0), **options)
-            )
+            nnx.eval_shape(lambda: cls(config, num_labels, rngs=nnx.Rngs(0), **options))
         )
-        loaded = checkpoint.fill(read, shapes)
-        draw = functools.partial(
-            initial_heads, read.config, num_labels, loaded.initialised
-        )
+        # The file's tensors are gone before the parameters go to the device.
+        loaded = checkpoint.fill(checkpoint.read(folder), shapes)
+        draw = functools.partial(initial_heads, config, num_labels, loaded.initialised)
         heads = jax.jit(draw)(rngs.params())
         return nnx.merge(structure, jax.device_put({**loaded.params, **heads}))
 

@@ -224,11 +224,10 @@ def prepare(
     encoded = encode(data.train, tokenizer, config, max_length)
     train = encoded.data
     evaluation = encode(data.evaluation, tokenizer, config, max_length).data
-    checkpoint = checkpoints.read(folder)
     shapes = parameter_shapes(config, data.task.num_labels)
     # Without labels nothing is said of a classifier that is not taken.
     labels = None if new_head else data.task.labels
-    loaded = checkpoints.fill(checkpoint, shapes, labels)
+    loaded = checkpoints.fill(checkpoints.read(folder), shapes, labels)
     notes = [*data.notes, *loaded.notes]
     if config.type_vocab_size == 1 and encoded.token_types > 1:
         notes.append(f"{folder} has one token type: both sentences of a pair get it")

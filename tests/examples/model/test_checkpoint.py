@@ -1,8 +1,10 @@
 """Checkpoints: what is read, what is written, and what is refused."""
 
+import dataclasses
 import json
 import pathlib
 import re
+import tracemalloc
 
 import jax
 import jax.numpy as jnp
@@ -324,6 +326,29 @@ def test_two_tensors_of_one_name(folder):
     rewrite(folder, lambda t: {**t, "pooler.dense.bias": t["bert.pooler.dense.bias"]})
     with pytest.raises(CheckpointError, match=r"two tensors are called 'bert.pooler.d"):
         checkpoint.read(folder)
+
+
+def test_loading_takes_twice_its_size_in_memory(tmp_path):
+    config = dataclasses.replace(
+        CONFIG, vocab_size=5000, hidden_size=128, intermediate_size=512
+    )
+    start = classifier(3, config)
+    checkpoint.save(tmp_path, config, start)
+    shapes = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), start
+    )
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(start))
+    del start
+    # What is imported at the first reading is no part of it.
+    checkpoint.fill(checkpoint.read(tmp_path), shapes)
+    tracemalloc.start()
+    try:
+        loaded = checkpoint.fill(checkpoint.read(tmp_path), shapes)
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size <= sum(leaf.nbytes for leaf in jax.tree.leaves(loaded.params)) <= kept
+    assert peak <= 2 * size
 
 
 def test_masked_language_model(tmp_path):
