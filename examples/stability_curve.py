@@ -9,15 +9,17 @@ with the project.
 """
 
 import argparse
-import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from bert_glue.cli import choices, script
-from bert_glue.cli.options import add_group, add_options
+from bert_glue.cli.options import add_group, add_options, report_only
 from bert_glue.cli.parser import Grid, make_parser, parse_grid
 
 if TYPE_CHECKING:
     from bert_glue.cli.study_script import Job, Report
+    from bert_glue.records.run_store import RunStore
+    from bert_glue.report.curves import CurveDesign
     from bert_glue.study.progress import Progress
 
 EXAMPLES = """\
@@ -29,13 +31,18 @@ EXAMPLES = """\
       over another setting
   %(prog)s --model DIR --task cola --data-dir GLUE --held-out 0.2 --seeds 25
       on training examples that are held out, to choose a setting by
+  %(prog)s --report-only --over learning_rate --output-dir runs/cola
+      the curves of runs that there are, such as those of finetune_glue.py
 """
 
 _GRID = "learning_rate=1e-5..1e-3:8"
 _MARGIN, _MOST_FAILED = 2.0, 0.1
 OWN = {
     "--over GRID": "setting and its values: NAME=A,B,C, or NAME=LOW..HIGH:COUNT for "
-    f"evenly spaced logarithms (default {_GRID})",
+    f"evenly spaced logarithms (default {_GRID}); with --report-only its name is "
+    "enough",
+    "--reference METHOD": "method that the others are compared with, as it is called "
+    "in the curves (default cwgnc, or else the first)",
     "--margin X": "how far below the best mean of its method a mean may be where it is "
     f"stable, in per cent (default {_MARGIN:g})",
     "--most-failed SHARE": "largest share of failed runs where a method is stable "
@@ -53,21 +60,33 @@ def main(arguments: list[str] | None = None) -> int:
       The exit code.
     """
     parser = make_parser(__file__, __doc__ or "", EXAMPLES)
-    add_group(parser, "the curve", OWN)
+    add_group(parser, "the curve", OWN | report_only("draw the curves"))
     folder = "runs/stability_curve/TASK"
     add_options(parser, methods="cwgnc,adamw", seeds=5, folder=folder)
+    parser.set_defaults(over=parse_grid(_GRID), margin=_MARGIN)
+    parser.set_defaults(most_failed=_MOST_FAILED)
     options = choices.parse(parser, arguments, expand)
     from bert_glue.cli import study_script
 
-    return study_script.run(parser, options, prepare)
+    def draw(records: "RunStore") -> None:
+        draw_recorded(study_script.say, records, options)
+
+    return study_script.run(parser, options, prepare, draw)
 
 
 def expand(options: argparse.Namespace) -> None:
     """Makes of each method one for each value of the grid."""
-    grid: Grid = options.over or parse_grid(_GRID)
+    if options.report_only:
+        return
+    grid: Grid = options.over
+    if not grid.values:
+        raise ValueError(
+            f"--over is {grid.setting} without values; it needs some, such as {_GRID}, "
+            "but for --report-only"
+        )
     if grid.setting in choices.settings(options):
         raise ValueError(f"{grid.setting} is what --over varies; give it there alone")
-    options.points = {}
+    options.methods = options.method
     recipes = []
     for recipe in options.method:
         if grid.setting in recipe.changed:
@@ -75,49 +94,74 @@ def expand(options: argparse.Namespace) -> None:
         for value in grid.values:
             changes: dict[str, Any] = {grid.setting: value}
             recipes.append(recipe.replace(**changes))
-            options.points[recipes[-1].label] = recipe.label, value
-    options.over, options.method = grid, tuple(recipes)
+    options.method = tuple(recipes)
 
 
 def prepare(job: "Job") -> "Report":
     """Draws the curves of each task in the end."""
-    from bert_glue.records.files import replace_file
-    from bert_glue.report import curves, plots
+    from bert_glue.report import curves
 
-    from cwgnc_jax.plotting import plot_stability
-
-    options = job.options
-    points = {
-        each.name: options.points[each.recipe.label] for each in job.configurations
+    options, setting = job.options, job.options.over.setting
+    methods = {
+        curves.method_of(each.fields, setting): curves.without_setting(
+            each.recipe.label, setting
+        )
+        for each in job.configurations
     }
-    build = functools.partial(
-        curves.build,
-        points=points,
-        seeds=job.design.seeds,
-        setting=options.over.setting,
-        margin=options.margin or _MARGIN,
-        most_failed=options.most_failed or _MOST_FAILED,
+    design = curves.CurveDesign(
+        setting,
+        methods,
+        job.design.seeds,
+        margin=options.margin,
+        most_failed=options.most_failed,
+        reference=options.reference,
     )
 
     def report(progress: "Progress") -> None:
-        # A shard may have nothing to do, and find nothing done.
-        for found in build(job.records.read()):
-            for line in found.lines():
-                progress.note(line)
-            folder, name = job.records.folder, f"curve_{plots.file_name(found.task)}"
-            replace_file(folder / f"{name}.csv", found.csv().encode())
-            figure = plot_stability(
-                found.curves,
-                found.ranges,
-                xlabel=found.setting.replace("_", " "),
-                ylabel=f"{found.metric} (%)",
-                title=found.task,
-            )
-            for kind in ("png", "svg"):
-                path = plots.save(figure, folder / f"{name}.{kind}")
-                progress.note(f"{path}")
+        draw_curves(progress.note, job.records, design)
 
     return report
+
+
+def draw_recorded(
+    say: Callable[[str], None], records: "RunStore", options: argparse.Namespace
+) -> None:
+    """Draws the curves of whatever runs a folder has."""
+    from bert_glue.records.files import RecordsError
+    from bert_glue.report import curves
+
+    grid: Grid = options.over
+    runs = records.read()
+    design = curves.CurveDesign.of_records(
+        runs,
+        grid.setting,
+        margin=options.margin,
+        most_failed=options.most_failed,
+        reference=options.reference,
+    )
+    if not draw_curves(say, records, design):
+        raise RecordsError(
+            f"{records.folder} has no runs of one method at several values of "
+            f"{grid.setting}"
+        )
+
+
+def draw_curves(
+    say: Callable[[str], None], records: "RunStore", design: "CurveDesign"
+) -> bool:
+    """Prints curves and writes their files; whether there are any."""
+    from bert_glue.report import curves, write
+
+    found = [each for each in curves.build(records.read(), design) if each.ranges]
+    # A shard may have nothing to do, and find nothing done.
+    if not found:
+        return False
+    for each in found:
+        for line in each.lines():
+            say(line)
+    for path in write.write_curves(records, found):
+        say(str(path))
+    return True
 
 
 if __name__ == "__main__":

@@ -132,7 +132,23 @@ class StableRange:
         """From where to where, in words."""
         below = "at most " if self.open_below else ""
         above = "at least " if self.open_above else ""
-        return f"from {below}{self.low:.2g} to {above}{self.high:.2g}"
+        return f"from {below}{_short(self.low)} to {above}{_short(self.high)}"
+
+    def span_of(self, unit: str) -> str:
+        """From where to where, of what: 'from 250 examples on'.
+
+        Args:
+          unit: what there is a number of; more of it is taken to do no harm.
+
+        Returns:
+          The words; without a unit those of :attr:`span`.
+        """
+        if not unit:
+            return self.span
+        if self.open_above:
+            below = "at most " if self.open_below else ""
+            return f"from {below}{_short(self.low)} {unit} on"
+        return f"{self.span} {unit}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +163,7 @@ class RangeComparison:
       p_adjusted: the p-value, corrected for the number of looks at the results, and
         of tests made together.
       alpha: accepted chance of a wrong verdict in the whole study.
+      unit: what values are numbers of, for the text; empty for bare numbers.
     """
 
     names: tuple[str, str]
@@ -154,6 +171,7 @@ class RangeComparison:
     p_value: float
     p_adjusted: float
     alpha: float = 0.05
+    unit: str = ""
 
     @property
     def shown(self) -> bool:
@@ -164,7 +182,7 @@ class RangeComparison:
         words = [
             f"{name} has {found}"
             if np.isnan(found.best)
-            else f"{name} works {found.span}"
+            else f"{name} works {found.span_of(self.unit)}"
             for name, found in zip(self.names, self.ranges, strict=True)
         ]
         first, second = (found.octaves for found in self.ranges)
@@ -250,6 +268,8 @@ def compare_ranges(
     alpha: float = 0.05,
     resamples: int = 999,
     seed: int = 0,
+    ranges: tuple[StableRange, StableRange] | None = None,
+    unit: str = "",
 ) -> RangeComparison:
     """Whether one of two methods has the wider stable range, or chance will do.
 
@@ -269,6 +289,9 @@ def compare_ranges(
       alpha: accepted chance of a wrong verdict.
       resamples: how many of the exchanges are drawn.
       seed: of the random numbers.
+      ranges: both methods' ranges, if they have been found already from the runs that
+        are compared; their intervals take more time than the test.
+      unit: what values are numbers of, for the text, such as 'examples'.
 
     Returns:
       The comparison.
@@ -312,16 +335,14 @@ def compare_ranges(
     # Rounding must not break ties with what was seen.
     as_large = np.sum(difference[1:] >= difference[0] * (1 - 1e-9) - 1e-12)
     p_value = float((1 + as_large) / (1 + resamples))
-    ranges = tuple(
-        stable_range(pair, margin=margin, most_failed=most_failed, seed=seed)
-        for pair in pairs
-    )
+    if ranges is None:
+        one, two = (
+            stable_range(pair, margin=margin, most_failed=most_failed, seed=seed)
+            for pair in pairs
+        )
+        ranges = one, two
     return RangeComparison(
-        names,
-        (ranges[0], ranges[1]),
-        p_value,
-        min(1.0, p_value * looks),
-        alpha,
+        names, ranges, p_value, min(1.0, p_value * looks), alpha, unit
     )
 
 
@@ -420,6 +441,11 @@ def _crossing(here: Matrix, there: Matrix) -> Matrix:
     with np.errstate(invalid="ignore", divide="ignore"):
         part = here / (here - there)
     return np.where(there < 0, np.clip(np.nan_to_num(part), 0, 1), 1.0)
+
+
+def _short(value: float) -> str:
+    """A number with two digits that count: 0.00014, 250, 1e-05."""
+    return f"{float(f'{value:.2g}'):g}"
 
 
 def _check(margin: object, most_failed: object) -> None:

@@ -13,7 +13,7 @@ from bert_glue.data import tasks
 from bert_glue.data.tasks import GENERATED, TASKS
 from bert_glue.devices.terminal import printable
 from bert_glue.training.recipe import SETTINGS
-from bert_glue.training.settings import WHOLE
+from bert_glue.training.settings import EXAMPLES, WHOLE
 
 T = TypeVar("T")
 
@@ -175,7 +175,7 @@ class Grid:
 
     Attributes:
       setting: its name.
-      values: increasing.
+      values: increasing; none where the setting alone was named.
     """
 
     setting: str
@@ -187,7 +187,8 @@ def parse_grid(text: str) -> Grid:
 
     Args:
       text: ``learning_rate=1e-5,3e-5,1e-4``, or ``learning_rate=1e-5..1e-3:8`` for
-        eight values whose logarithms are evenly spaced, rounded to two digits.
+        eight values whose logarithms are evenly spaced, rounded to two digits. The
+        name alone is enough where values are those of records.
 
     Returns:
       The grid.
@@ -199,12 +200,16 @@ def parse_grid(text: str) -> Grid:
       >>> parse_grid("learning_rate=1e-5..1e-4:3").values
       (1e-05, 3.2e-05, 0.0001)
     """
-    name, _, listed = text.partition("=")
+    name, sign, listed = text.partition("=")
     name = name.strip().replace("-", "_")
-    numbers = [n for n, about in SETTINGS.items() if about.rule.kind in (int, float)]
-    if name not in numbers:
-        raise ValueError(f"got {text!r}; accepted are values of {', '.join(numbers)}")
-    rule = SETTINGS[name].rule
+    rules = {n: about.rule for n, about in SETTINGS.items()}
+    rules = {n: rule for n, rule in rules.items() if rule.kind in (int, float)}
+    rules[EXAMPLES] = WHOLE
+    if name not in rules:
+        raise ValueError(f"got {text!r}; accepted are values of {', '.join(rules)}")
+    if not sign:
+        return Grid(name, ())
+    rule = rules[name]
     first, dots, rest = listed.partition("..")
     words = listed.split(",")
     if dots:

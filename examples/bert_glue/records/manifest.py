@@ -13,7 +13,8 @@ NAME = "config.json"
 
 Config = dict[str, Any]
 """Lists and dicts for JSON: ``commands`` (each with commit, versions and hardware),
-``configurations`` by their short names, ``tables`` by their names."""
+``configurations`` by their short names, ``tables`` by their names, ``curves`` by what
+is varied."""
 
 
 def read(folder: pathlib.Path) -> Config:
@@ -38,7 +39,8 @@ def read(folder: pathlib.Path) -> Config:
             f"{path} is not JSON of this project; remove it or use another output "
             "directory"
         )
-    return {"commands": [], "configurations": {}, "tables": {}, **content}
+    empty = {"commands": [], "configurations": {}, "tables": {}, "curves": {}}
+    return empty | content
 
 
 @decided_by_first

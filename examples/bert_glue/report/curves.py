@@ -2,16 +2,156 @@
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from bert_glue.records.run_store import Record
+from bert_glue.records import manifest, run_store
+from bert_glue.records.designs import choose_reference
+from bert_glue.records.files import RecordsError, identity, plain
+from bert_glue.records.run_store import Record, RunStore, settings_of
 from bert_glue.report.headings import metric_name
 from bert_glue.report.render import render
+from bert_glue.training.recipe import SETTINGS
 from bert_glue.training.seeds import Seed
-from bert_glue.training.settings import written
+from bert_glue.training.settings import EXAMPLES, written
 from cwgnc_jax import stability
+from cwgnc_jax.plotting import plot_stability
 from cwgnc_jax.stability import Comparison, Curve, RangeComparison, StableRange
+
+MARGIN, MOST_FAILED = 2.0, 0.1
+"""How far below a method's best mean a stable one may be, in per cent, and the largest
+share of failed runs where a method is stable."""
+
+# What else of a configuration follows from the value that is varied.
+_FOLLOWING = ("configuration", "label", "steps")
+_OF_EXAMPLES = ("train_examples", "data_fingerprint", "majority_score")
+
+
+@dataclasses.dataclass(frozen=True)
+class CurveDesign:
+    """What curves are made of.
+
+    Attributes:
+      setting: what is varied: a setting of a recipe, or :data:`EXAMPLES`.
+      methods: labels of the methods by what :func:`method_of` makes of their runs.
+      seeds: of the runs that count; None for all.
+      margin: see :data:`MARGIN`.
+      most_failed: see :data:`MOST_FAILED`.
+      reference: label of the method that the others are compared with; None for the
+        usual choice.
+      correction: factor of all p-values, where a study is looked at several times.
+    """
+
+    setting: str
+    methods: Mapping[str, str]
+    seeds: Sequence[Seed] | None = None
+    margin: float = MARGIN
+    most_failed: float = MOST_FAILED
+    reference: str | None = None
+    correction: float = 1.0
+
+    @property
+    def words(self) -> str:
+        """What is varied, in words."""
+        if self.setting == EXAMPLES:
+            return "training examples"
+        return self.setting.replace("_", " ")
+
+    def to_json(self) -> dict[str, Any]:
+        """The design for ``config.json``."""
+        return plain(vars(self))
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> "CurveDesign":
+        """Reads what :meth:`to_json` made.
+
+        Args:
+          saved: its design.
+
+        Returns:
+          The design.
+
+        Raises:
+          RecordsError: if it is none.
+        """
+        try:
+            seeds = saved["seeds"]
+            seeds = seeds and tuple(Seed(init, data) for init, data in seeds)
+            return cls(**{**saved, "seeds": seeds})
+        except (KeyError, TypeError, ValueError):
+            raise RecordsError(
+                "a curve in config.json is not one of this version"
+            ) from None
+
+    @classmethod
+    def of_records(
+        cls, runs: Iterable[Record], setting: str, **limits: Any
+    ) -> "CurveDesign":
+        """The curves of whatever runs there are, such as those of another script.
+
+        Args:
+          runs: records.
+          setting: what is varied.
+          **limits: other attributes.
+
+        Returns:
+          The curves of all methods, which are those that differ in more than that.
+        """
+        firsts: dict[str, Record] = {}
+        for run in runs:
+            # What follows from the value must not tell methods apart.
+            key, label = method_of(run, setting), without_setting(run["label"], setting)
+            rest = {k: v for k, v in run.items() if k not in _varied(setting)}
+            firsts.setdefault(key, rest | {"configuration": key, "label": label})
+        labels = {}
+        for key, differing in run_store.distinctions(firsts.values()).items():
+            words = [f"{k.replace('_', ' ')} {v}" for k, v in differing.items()]
+            added = f" ({', '.join(words)})" if words else ""
+            labels[key] = firsts[key]["label"] + added
+        return cls(setting, labels, **limits)
+
+
+def method_of(settings: Mapping[str, Any], setting: str) -> str:
+    """Name of what a run has in common with those at other values of a setting.
+
+    Args:
+      settings: a record, or a configuration's fields.
+      setting: what is varied.
+
+    Returns:
+      The name, of task and data as well as of the method.
+    """
+    varied = _varied(setting)
+    common = settings_of(dict(settings))
+    return identity({k: v for k, v in common.items() if k not in varied})
+
+
+def without_setting(label: str, setting: str) -> str:
+    """A method's label without the value of a setting.
+
+    Examples:
+      >>> without_setting("adamw:learning_rate=0.0001:epochs=3", "learning_rate")
+      'adamw:epochs=3'
+    """
+    name, *settings = label.split(":")
+    kept = [word for word in settings if not word.startswith(f"{setting}=")]
+    return ":".join([name, *kept])
+
+
+def value_of(run: Mapping[str, Any], setting: str) -> float | None:
+    """The value of what is varied; None if it is none that lies on a curve."""
+    if setting == EXAMPLES:
+        return float(run["train_examples"])
+    value = run.get(setting, SETTINGS[setting].default)
+    return float(value) if value and np.isfinite(value) and value > 0 else None
+
+
+def _varied(setting: str) -> set[str]:
+    if setting == EXAMPLES:
+        return {*_FOLLOWING, *_OF_EXAMPLES}
+    return {*_FOLLOWING, setting}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,12 +159,31 @@ class Verdict:
     """What a method's curve says beside that of the reference.
 
     Attributes:
-      widths: whether the stable range of one is wider.
+      widths: whether the stable range of one is wider, over the values that both have;
+        None where that is fewer than two.
       scores: whether its scores differ, at each value where both have seeds enough.
+      values: the values that both have, where that is not all that there are.
     """
 
-    widths: RangeComparison
+    widths: RangeComparison | None
     scores: Mapping[float, Comparison]
+    values: Sequence[float] = ()
+
+    def __str__(self) -> str:
+        if self.widths is None:
+            return "too few values in common to compare ranges"
+        if not self.values:
+            return f"{self.widths}"
+        return f"over the {len(self.values)} values that both have: {self.widths}"
+
+    @property
+    def points(self) -> str:
+        """At which values a method is shown to be better, in words."""
+        shown = {value: test for value, test in self.scores.items() if test.shown}
+        if not shown:
+            return "at no value a difference of their scores is shown"
+        words = [f"{test.favours} at {written(value)}" for value, test in shown.items()]
+        return f"shown to score higher: {', '.join(words)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,174 +193,242 @@ class TaskCurves:
     Attributes:
       task: its name.
       metric: what scores are, in words.
-      setting: name of the setting.
-      curves: of each method.
-      ranges: likewise.
-      verdicts: of each method but the first, which is the reference, all p-values
-        corrected together (Holm).
+      design: what they are made of.
+      curves: of each method, that of the reference first.
+      ranges: likewise, of those with two values at least.
+      verdicts: of each method but the reference, all p-values corrected together
+        (Holm), and for the looks that there were.
     """
 
     task: str
     metric: str
-    setting: str
+    design: CurveDesign
     curves: Mapping[str, Curve]
     ranges: Mapping[str, StableRange]
     verdicts: Mapping[str, Verdict]
 
+    @property
+    def rows(self) -> list[list[str]]:
+        """A row for each value, the first cell that value, and one of names above."""
+        values = sorted({v for curve in self.curves.values() for v in curve.values})
+        return [
+            [self.design.words, *self.curves],
+            *(
+                [
+                    written(value),
+                    *(_cell(curve, value) for curve in self.curves.values()),
+                ]
+                for value in values
+            ),
+        ]
+
+    @property
+    def sentences(self) -> list[str]:
+        """Ranges, and what is shown, each a sentence."""
+        lines = [
+            f"{name}: {self.ranges[name]}; mean over all values {curve.area:.1f}"
+            if name in self.ranges
+            else f"{name}: at {written(float(curve.values[0]))} alone"
+            for name, curve in self.curves.items()
+        ]
+        for other, verdict in self.verdicts.items():
+            prefix = "" if verdict.widths else f"{other} and {[*self.curves][0]}: "
+            lines += [f"{prefix}{verdict}", f"  {verdict.points}"]
+        return lines
+
     def lines(self) -> Iterator[str]:
         """What there is to print: a row for each value, ranges, and what is shown."""
-        names = [*self.curves]
-        head = [self.setting.replace("_", " "), *names]
-        values = sorted({v for curve in self.curves.values() for v in curve.values})
-        rows = [
-            [written(value), *(_cell(self.curves[name], value) for name in names)]
-            for value in values
-        ]
-        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+        widths = [max(map(len, column)) for column in zip(*self.rows, strict=True)]
         yield f"{self.task}, {self.metric}: mean +- std, failed runs"
-        for row in (head, *rows):
-            cells = map(str.ljust, row, widths)
-            yield "  ".join(cells).rstrip()
-        for name, found in self.ranges.items():
-            yield f"{name}: {found}; mean over all values {self.curves[name].area:.1f}"
-        for verdict in self.verdicts.values():
-            yield f"{verdict.widths}"
-            yield f"  {_points_in_words(verdict)}"
+        for row in self.rows:
+            yield "  ".join(map(str.ljust, row, widths)).rstrip()
+        yield from self.sentences
+
+    @property
+    def alternative(self) -> str:
+        """What the figure shows, for one who does not see it."""
+        return (
+            f"{self.metric} and share of failed runs on {self.task} over "
+            f"{self.design.words}, on a logarithmic axis. {'. '.join(self.sentences)}."
+        )
+
+    def figure(self) -> Figure:
+        """Means with their bands, failed runs and stable ranges over the values."""
+        return plot_stability(
+            self.curves,
+            self.ranges,
+            xlabel=self.design.words,
+            ylabel=f"{self.metric} (%)",
+            title=self.task,
+        )
 
     def csv(self) -> str:
         """Every number, a line for each method and value."""
         return render("curve.csv", curves=self, intervals=stability.failed_intervals)
 
 
-def build(
-    runs: Iterable[Record],
-    points: Mapping[str, tuple[str, float]],
-    seeds: Sequence[Seed],
-    *,
-    setting: str,
-    margin: float,
-    most_failed: float,
-) -> list[TaskCurves]:
+def read(records: RunStore) -> list[TaskCurves]:
+    """All curves of a folder of which its ``config.json`` knows.
+
+    Args:
+      records: the folder.
+
+    Returns:
+      The curves of each setting and task.
+
+    Raises:
+      RecordsError: if what is known cannot be read.
+    """
+    designs = manifest.read(records.folder)["curves"].values()
+    runs = records.read()
+    return [
+        found
+        for design in map(CurveDesign.from_json, designs)
+        for found in build(runs, design)
+    ]
+
+
+def build(runs: Iterable[Record], design: CurveDesign) -> list[TaskCurves]:
     """Makes the curves of each task from the records of runs.
 
     Args:
       runs: the records.
-      points: name of a configuration -> its method and its value of the setting.
-      seeds: which runs of a configuration count.
-      setting: name of the setting.
-      margin: how far below a method's best mean a stable one may be.
-      most_failed: largest share of failed runs where a method is stable.
+      design: which of them count, and what is asked of them.
 
     Returns:
       Curves of each task that has runs.
     """
     by_task: dict[str, list[Record]] = {}
     for run in runs:
-        if run["configuration"] in points:
-            by_task.setdefault(run["task"], []).append(run)
-    return [
-        _build_task(task, of_task, points, seeds, setting, margin, most_failed)
-        for task, of_task in by_task.items()
-    ]
+        if method_of(run, design.setting) in design.methods:
+            if value_of(run, design.setting) is not None:
+                by_task.setdefault(run["task"], []).append(run)
+    found = (_build_task(task, of, design) for task, of in by_task.items())
+    return [curves for curves in found if curves.curves]
 
 
-def _build_task(
-    task: str,
-    runs: Sequence[Record],
-    points: Mapping[str, tuple[str, float]],
-    seeds: Sequence[Seed],
-    setting: str,
-    margin: float,
-    most_failed: float,
-) -> TaskCurves:
-    columns = {seed: at for at, seed in enumerate(seeds)}
-    values = sorted({points[run["configuration"]][1] for run in runs})
-    rows = {value: at for at, value in enumerate(values)}
-    scores: dict[str, np.ndarray] = {}
-    failed: dict[str, np.ndarray] = {}
+def _build_task(task: str, runs: Sequence[Record], design: CurveDesign) -> TaskCurves:
+    cells: dict[str, dict[tuple[float, Seed], Record]] = {}
+    # The order is that of the methods, not that in which runs ended.
+    labels = dict.fromkeys(design.methods.values())
     for run in runs:
-        method, value = points[run["configuration"]]
+        label = design.methods[method_of(run, design.setting)]
         seed = Seed(run["init_seed"], run["data_seed"])
-        if seed not in columns:
-            continue
-        empty = np.full((len(values), len(seeds)), np.nan)
-        cell = rows[value], columns[seed]
-        scores.setdefault(method, empty)[cell] = run["score"]
-        failed.setdefault(method, np.zeros(empty.shape, bool))[cell] = run["failed"]
-    curves = {}
-    for method in scores:
-        there = ~np.all(np.isnan(scores[method]), axis=1)
-        curves[method] = Curve(
-            np.asarray(values)[there], scores[method][there], failed[method][there]
-        )
+        if design.seeds is None or seed in design.seeds:
+            value = value_of(run, design.setting) or 0.0
+            cells.setdefault(label, {})[value, seed] = run
+    seeds = sorted({seed for of in cells.values() for _, seed in of})
+    curves = {label: _curve(cells[label], seeds) for label in labels if label in cells}
+    if not curves:
+        return TaskCurves(task, metric_name(runs[0]), design, {}, {}, {})
+    wanted = design.reference if design.reference in curves else None
+    reference = choose_reference([*curves], wanted)
+    curves = {reference: curves[reference], **curves}
     ranges = {
-        method: stability.stable_range(curve, margin=margin, most_failed=most_failed)
+        method: stability.stable_range(
+            curve, margin=design.margin, most_failed=design.most_failed
+        )
         for method, curve in curves.items()
+        if len(curve.values) > 1
     }
-    reference, *others = curves
     verdicts = {
-        other: _compare(reference, other, curves, margin, most_failed)
-        for other in others
-        if np.array_equal(curves[other].values, curves[reference].values)
+        other: verdict
+        for other in [*curves][1:]
+        if (verdict := _compare((reference, other), curves, ranges, design))
     }
     return TaskCurves(
-        task, metric_name(runs[0]), setting, curves, ranges, _correct(verdicts)
+        task,
+        metric_name(runs[0]),
+        design,
+        curves,
+        ranges,
+        _correct(verdicts, design.correction),
     )
+
+
+def _curve(cells: Mapping[tuple[float, Seed], Record], seeds: Sequence[Seed]) -> Curve:
+    values = sorted({value for value, _ in cells})
+    scores = np.full((len(values), len(seeds)), np.nan)
+    failed = np.zeros(scores.shape, bool)
+    for (value, seed), run in cells.items():
+        at = values.index(value), seeds.index(seed)
+        scores[at], failed[at] = run["score"], run["failed"]
+    return Curve(np.array(values), scores, failed)
 
 
 def _compare(
-    reference: str,
-    other: str,
+    names: tuple[str, str],
     curves: Mapping[str, Curve],
-    margin: float,
-    most_failed: float,
-) -> Verdict:
-    names = (reference, other)
+    ranges: Mapping[str, StableRange],
+    design: CurveDesign,
+) -> Verdict | None:
+    """What two methods' curves say; None if they have no value in common."""
     first, second = (curves[name] for name in names)
-    widths = stability.compare_ranges(
-        first, second, margin=margin, most_failed=most_failed, names=names
-    )
+    common = np.intersect1d(first.values, second.values)
+    if not common.size:
+        return None
+    is_all = len(common) == len(first.values) == len(second.values)
+    one, two = (_at(curve, common) for curve in (first, second))
+    widths = None
+    if common.size > 1 and (pairs := _paired(one, two)) is not None:
+        # Of the same runs they are found already.
+        same = is_all and np.array_equal(np.isnan(one.scores), np.isnan(two.scores))
+        widths = stability.compare_ranges(
+            *pairs,
+            margin=design.margin,
+            most_failed=design.most_failed,
+            names=names,
+            ranges=(ranges[names[0]], ranges[names[1]]) if same else None,
+            unit="examples" if design.setting == EXAMPLES else "",
+        )
     points = {}
     for value, mine, theirs in zip(
-        first.values.tolist(), first.scores, second.scores, strict=True
+        common.tolist(), one.scores, two.scores, strict=True
     ):
         both = ~(np.isnan(mine) | np.isnan(theirs))
         if both.sum() > 1:
             points[value] = stability.compare_scores(
                 mine[both], theirs[both], names=names
             )
-    return Verdict(widths, points)
+    return Verdict(widths, points, () if is_all else common.tolist())
 
 
-def _correct(verdicts: Mapping[str, Verdict]) -> dict[str, Verdict]:
+def _at(curve: Curve, values: np.ndarray) -> Curve:
+    here = np.isin(curve.values, values)
+    return Curve(curve.values[here], curve.scores[here], curve.failed[here])
+
+
+def _paired(first: Curve, second: Curve) -> tuple[Curve, Curve] | None:
+    """Both at the values where they have seeds in common; None if those are few."""
+    both = ~(np.isnan(first.scores) | np.isnan(second.scores))
+    values = first.values[np.any(both, axis=1)]
+    return (_at(first, values), _at(second, values)) if len(values) > 1 else None
+
+
+def _correct(verdicts: Mapping[str, Verdict], factor: float) -> dict[str, Verdict]:
     """All p-values of a task, corrected together."""
     tests = [
         test
         for verdict in verdicts.values()
         for test in (verdict.widths, *verdict.scores.values())
+        if test is not None
     ]
-    adjusted = iter(stability.holm([test.p_adjusted for test in tests]).tolist())
+    p_values = [min(1.0, factor * test.p_value) for test in tests]
+    adjusted = iter(stability.holm(p_values).tolist())
 
     def corrected(verdict: Verdict) -> Verdict:
-        widths = dataclasses.replace(verdict.widths, p_adjusted=next(adjusted))
+        widths = verdict.widths and dataclasses.replace(
+            verdict.widths, p_adjusted=next(adjusted)
+        )
         scores = {
             value: dataclasses.replace(
                 test, p_adjusted=next(adjusted), comparisons=len(tests)
             )
             for value, test in verdict.scores.items()
         }
-        return Verdict(widths, scores)
+        return dataclasses.replace(verdict, widths=widths, scores=scores)
 
     return {name: corrected(verdict) for name, verdict in verdicts.items()}
-
-
-def _points_in_words(verdict: Verdict) -> str:
-    """At which values a method is shown to be better."""
-    shown = {value: test for value, test in verdict.scores.items() if test.shown}
-    if not shown:
-        return "at no value a difference of their scores is shown"
-    words = [f"{test.favours} at {written(value)}" for value, test in shown.items()]
-    return f"shown to score higher: {', '.join(words)}"
 
 
 def _cell(curve: Curve, value: float) -> str:

@@ -1,27 +1,36 @@
 """The page: tables, every run, learning curves, comparisons, and what made them."""
 
+import base64
 from collections.abc import Sequence
 
 from bert_glue.records.failures import failure
 from bert_glue.records.manifest import Config
-from bert_glue.report import charts, formats
+from bert_glue.report import charts, formats, plots
+from bert_glue.report.curves import TaskCurves
 from bert_glue.report.headings import metric_name
 from bert_glue.report.tables import Table
 
 
-def page(tables: Sequence[Table], config: Config) -> str:
+def page(
+    tables: Sequence[Table], config: Config, stability: Sequence[TaskCurves] = ()
+) -> str:
     """A page that needs nothing but itself: no network, no script, no other file.
 
     Args:
       tables: tables with at least one run each.
       config: what made the runs.
+      stability: curves over a setting, which come first.
 
     Returns:
       HTML.
     """
+    titles = [f"{found.task} over {found.design.words}" for found in stability]
+    titles += [table.title for table in tables]
     return formats.fill(
         "page.html",
-        title=" and ".join(table.title for table in tables),
+        title=" and ".join(titles),
+        stability=stability,
+        picture=_picture,
         tables=tables,
         models={run["run"]: run["model"] for table in tables for run in table.runs},
         origins=_origins(config),
@@ -31,6 +40,12 @@ def page(tables: Sequence[Table], config: Config) -> str:
         sureness_lines=_sureness_lines,
         run_lines=_run_lines,
     )
+
+
+def _picture(found: TaskCurves) -> str:
+    """The figure as the address of an image that is its own content."""
+    content = base64.b64encode(plots.content(found.figure(), "svg")).decode()
+    return f"data:image/svg+xml;base64,{content}"
 
 
 def _sureness_lines(table: Table) -> list[dict[str, str]]:

@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -84,13 +85,26 @@ def save(figure: Figure, path: pathlib.Path) -> pathlib.Path:
     Raises:
       RecordsError: if it cannot be written.
     """
-    picture = io.BytesIO()
-    # Equal figures are equal files: no date, no version.
-    kind = path.suffix.removeprefix(".")
-    said = {"Date": None} if kind == "svg" else {"Software": None}
-    figure.savefig(picture, format=kind, dpi=150, metadata=said)
-    replace_file(path, picture.getvalue())
+    replace_file(path, content(figure, path.suffix.removeprefix(".")))
     return path
+
+
+def content(figure: Figure, kind: str) -> bytes:
+    """A figure as the content of a file, the same for equal figures.
+
+    Args:
+      figure: the figure.
+      kind: 'png' or 'svg'.
+
+    Returns:
+      The content.
+    """
+    picture = io.BytesIO()
+    # No date, no version, and in SVG no random names.
+    said = {"Date": None} if kind == "svg" else {"Software": None}
+    with matplotlib.rc_context({"svg.hashsalt": "cwgnc"}):
+        figure.savefig(picture, format=kind, dpi=150, metadata=said)
+    return picture.getvalue()
 
 
 def file_name(label: str) -> str:

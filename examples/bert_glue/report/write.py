@@ -9,7 +9,8 @@ from bert_glue.records import manifest
 from bert_glue.records.designs import ALL, Design, choose_reference
 from bert_glue.records.files import RecordsError, replace_file
 from bert_glue.records.run_store import RunStore, settings_of
-from bert_glue.report import formats, page
+from bert_glue.report import curves, formats, page, plots
+from bert_glue.report.curves import TaskCurves
 from bert_glue.report.tables import Table, build
 
 PAGE = "index.html"
@@ -96,10 +97,47 @@ def write(records: RunStore, tables: Sequence[Table]) -> list[pathlib.Path]:
             content[f"{name}.{kind}"] = formats.fill(f"table.{kind}", table=table)
         comparisons = formats.fill("comparisons.csv", table=table)
         content[f"{name}_comparisons.csv"] = comparisons
-    content[PAGE] = page.page(tables, manifest.read(records.folder))
+    found = curves.read(records)
+    content[PAGE] = page.page(tables, manifest.read(records.folder), found)
     for name, text in content.items():
         replace_file(records.folder / name, text.encode())
     return [records.folder / name for name in content]
+
+
+def write_curves(records: RunStore, found: Sequence[TaskCurves]) -> list[pathlib.Path]:
+    """Writes the curves of a setting as pictures and numbers, and the page.
+
+    Args:
+      records: the folder.
+      found: curves of each task.
+
+    Returns:
+      The files, the page last.
+
+    Raises:
+      RecordsError: if one cannot be written.
+    """
+    design, paths = found[0].design, []
+    manifest.change(
+        records,
+        lambda content: content["curves"].update({design.setting: design.to_json()}),
+    )
+    for each in found:
+        path = records.folder / f"curve_{plots.file_name(each.task)}"
+        figure = each.figure()
+        paths += [
+            plots.save(figure, path.with_name(f"{path.name}.{kind}"))
+            for kind in ("png", "svg")
+        ]
+        paths.append(path.with_name(f"{path.name}.csv"))
+        replace_file(paths[-1], each.csv().encode())
+    # The page has all that the folder has; of its tables those that were asked for.
+    known = manifest.read(records.folder)
+    text = page.page(
+        read(records) if known["tables"] else [], known, curves.read(records)
+    )
+    replace_file(records.folder / PAGE, text.encode())
+    return [*paths, records.folder / PAGE]
 
 
 def _referred(designs: Sequence[Design], reference: str) -> list[Design]:
