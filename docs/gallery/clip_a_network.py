@@ -12,9 +12,9 @@
 # %% [markdown]
 # # Clip a small network and see each component's norm
 #
-# Clipping by *component* gives each weight matrix and each bias a limit of its own. Here
-# a network of three layers learns to read handwritten digits, and the norms of its six
-# components, before clipping, are drawn step by step.
+# Clipping by *component* gives each weight matrix and each bias a limit of its own.
+# Here a network of three layers learns to read handwritten digits, and the norms of its
+# six components, before clipping, are drawn step by step.
 
 # %%
 import jax

@@ -158,8 +158,8 @@ print(f"right: {accuracies[0]:.0%} at first, {accuracies[-1]:.0%} at last")
 # %% [markdown]
 # ## A's gradients begin at nothing
 #
-# As B is 0, the product does not depend on A yet: A's gradient is exactly 0 in the first
-# step, and no 0 / 0 comes of it. B's is long at once, and is what gets clipped.
+# As B is 0, the product does not depend on A yet: A's gradient is exactly 0 in the
+# first step, and no 0 / 0 comes of it. B's is long at once, and is what gets clipped.
 
 # %%
 names = history[0].names

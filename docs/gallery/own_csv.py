@@ -13,8 +13,8 @@
 # # Your own CSV
 #
 # From a file with a column of texts and a column of classes to a fine-tuned model, its
-# scores over several seeds, and answers with probabilities. The same works as a command,
-# `python examples/finetune_glue.py` with these options.
+# scores over several seeds, and answers with probabilities. The same works as a
+# command, `python examples/finetune_glue.py` with these options.
 
 # %%
 import pathlib
@@ -56,9 +56,10 @@ mine.head()
 # %% [markdown]
 # ## Fine-tune
 #
-# A fifth is held out and scored. `--model` would name a checkpoint, in a folder or on the
-# Hugging Face hub; without it there is the small model that comes with the project and
-# knows the words of such sentences alone. Two seeds and three epochs keep this short.
+# A fifth is held out and scored. `--model` would name a checkpoint, in a folder or on
+# the Hugging Face hub; without it there is the small model that comes with the project
+# and knows the words of such sentences alone. Two seeds and three epochs keep this
+# short.
 
 # %%
 finetune_glue.main(
@@ -82,8 +83,8 @@ runs[["seed", "score", "diverged"]]
 # %% [markdown]
 # ## Ask it
 #
-# The best run's model was saved as transformers loads it; here it answers a file without
-# labels.
+# The best run's model was saved as transformers loads it; here it answers a file
+# without labels.
 
 # %%
 new = pandas.read_csv(project / "examples/acceptability/dev.csv")[["sentence", "label"]]

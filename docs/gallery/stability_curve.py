@@ -70,8 +70,8 @@ def loss_of(params, rows):
 
 
 # %% [markdown]
-# A learning rate is a number of the compiled program and not a part of it, so that rates
-# and seeds are two axes of one `vmap`.
+# A learning rate is a number of the compiled program and not a part of it, so that
+# rates and seeds are two axes of one `vmap`.
 
 
 # %%

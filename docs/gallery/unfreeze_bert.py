@@ -12,8 +12,8 @@
 # %% [markdown]
 # # Unfreeze a BERT by labels
 #
-# Gradual unfreezing trains the head and the top layer first, then one layer more in each
-# stage. Labels say which leaves a stage trains; `freeze` hides the others from the
+# Gradual unfreezing trains the head and the top layer first, then one layer more in
+# each stage. Labels say which leaves a stage trains; `freeze` hides the others from the
 # optimizer. The BERT is the small one that comes with the project, and the task is to
 # tell sentences that are well formed from those that are not.
 #
@@ -79,8 +79,8 @@ for stage in range(layers):
 # %% [markdown]
 # ## A stage
 #
-# What is frozen has no moments, no decay, no part in any norm, and keeps every bit; in a
-# compiled step its gradients are not even computed, as nothing uses them.
+# What is frozen has no moments, no decay, no part in any norm, and keeps every bit; in
+# a compiled step its gradients are not even computed, as nothing uses them.
 
 
 # %%
