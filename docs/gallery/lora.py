@@ -86,7 +86,7 @@ def loss_of(model, text):
 # %% [markdown]
 # ## Before: a decoder that repeats
 #
-# "Pretraining" is 250 steps on texts that repeat a word.
+# "Pretraining" is 200 steps on texts that repeat a word.
 
 
 # %%
@@ -99,7 +99,7 @@ def pretrain_step(model, optimizer, text):
 
 model = Decoder(nnx.Rngs(0))
 pretraining = nnx.Optimizer(model, optax.adam(3e-3), wrt=nnx.Param)
-for step in range(250):
+for step in range(200):
     repeated = pretrain_step(model, pretraining, make_batch(jax.random.key(step), 0))
 print(f"repeats {repeated:.0%} of the letters")
 
@@ -148,7 +148,7 @@ def lora_step(model, optimizer, text):
 
 
 history, accuracies = [], []
-for step in range(250):
+for step in range(120):
     text = make_batch(jax.random.key(1000 + step), 3)
     accuracies.append(float(lora_step(model, optimizer, text)))
     adapters = nnx.state(model, nnx.LoRAParam)

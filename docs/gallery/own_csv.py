@@ -78,7 +78,7 @@ finetune_glue.main(
 
 # %%
 runs = pandas.read_json(folder / "runs/runs.jsonl", lines=True)
-runs[["seed", "score", "diverged"]]
+runs[["seed", "score", "failed", "train_loss", "steps"]]
 
 # %% [markdown]
 # ## Ask it

@@ -104,8 +104,8 @@ print("layers:", each_layer.round(4), "their leaf:", whole_leaf.round(4))
 # %%
 MAX_NORM = {
     ".*norm.*|.*bias.*": None,  # left alone
-    r"layers/dense/kernel\[[67]\]": 0.02,  # the two upper layers, more tightly
-    ".*": 0.05,
+    r"layers/dense/kernel\[[67]\]": 0.1,  # the two upper layers, more tightly
+    ".*": 0.3,
 }
 clipping = cwgnc_jax.clip_by_component_norm(MAX_NORM, by_layer_of_stack)
 tx = optax.chain(clipping, optax.adam(3e-3))
@@ -135,7 +135,7 @@ for step in range(120):
 names = history[0].names
 columns = [names.index(f"layers/dense/kernel[{layer}]") for layer in range(LAYERS)]
 kernel_norms = np.stack([record.norms for record in history])[:, columns]
-plot_layer_norms(kernel_norms, smooth=5, threshold=0.05, title="layers/dense/kernel")
+plot_layer_norms(kernel_norms, smooth=5, threshold=0.3, title="layers/dense/kernel")
 
 # %%
 scales = np.stack([record.scales for record in history])[:, columns]
