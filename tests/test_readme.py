@@ -2,7 +2,9 @@
 
 import argparse
 import ast
+import collections
 import importlib
+import json
 import os
 import pathlib
 import re
@@ -14,6 +16,12 @@ import tomllib
 import jax
 import numpy as np
 import pytest
+
+from cwgnc_jax.stability import (
+    compare_scores,
+    compare_spread,
+    correct_comparisons,
+)
 
 PROJECT = pathlib.Path(__file__).parents[1]
 README = (PROJECT / "README.md").read_text()
@@ -103,6 +111,51 @@ def test_targets_and_extras_are_there():
     extras = set(re.findall(r"pip install \"\.\[(.*?)\]\"", README))
     assert extras
     assert extras <= set(project["optional-dependencies"])
+
+
+def test_findings_are_those_of_the_records():
+    records = PROJECT / "results" / "cola-h200" / "runs.jsonl"
+    if not records.exists():
+        pytest.skip("a source distribution comes without results")
+    scores = collections.defaultdict(dict)
+    for run in map(json.loads, records.read_text().splitlines()):
+        if run["method"] != "devlin":
+            setting = run["clipping"], run["learning_rate"]
+            scores[setting][run["seed"]] = run["score"]
+    scores = {
+        setting: np.array([by_seed[seed] for seed in range(25)])
+        for setting, by_seed in scores.items()
+    }
+    text = " ".join(README.split())
+    component, whole, none = "component", "global", "none"
+    for setting, words in {
+        (component, 1e-4): "at 1e-4 is {mean} with component clipping",
+        (whole, 1e-4): "and {mean} with the global norm clipped",
+        (component, 2e-4): "At 2e-4 it is {mean}, with {failed} failed runs",
+        (none, 2e-4): "no clipping ({mean}, {failed} failed)",
+        (whole, 2e-4): "the global norm ({mean}, {failed} failed)",
+        (whole, 5e-5): "the global norm has {mean} at 5e-5",
+    }.items():
+        mean, failed = scores[setting].mean(), (scores[setting] <= 0).sum()
+        assert words.format(mean=f"{mean:.1f}", failed=failed) in text
+    assert (component, 5e-5) not in scores
+
+    pairs = [(whole, 1e-4), (whole, 2e-4), (whole, 3e-4), (none, 2e-4)]
+    verdicts = correct_comparisons(
+        [
+            compare(scores[component, rate], scores[other, rate])
+            for other, rate in pairs
+            for compare in (compare_scores, compare_spread)
+        ]
+    )
+    means = dict(zip(pairs, verdicts[::2], strict=True))
+    assert f"p = {means[whole, 1e-4].p_adjusted:.2g} among eight" in text
+    assert f"shown, p = {means[none, 2e-4].p_adjusted:.2g};" in text
+    not_shown = means[whole, 2e-4]
+    shares = f"p = {not_shown.p_adjusted:.2g} ({not_shown.p_value:.1g} alone)"
+    assert f"it is not, {shares}" in text
+    assert [verdict.shown for verdict in means.values()] == [True, False, False, True]
+    assert not any(verdict.shown for verdict in verdicts[1::2])
 
 
 @pytest.mark.slow
