@@ -20,6 +20,7 @@
 import pathlib
 import sys
 import tempfile
+import warnings
 
 import matplotlib.pyplot as plt
 import pandas
@@ -32,6 +33,8 @@ project = next(
 )
 sys.path.append(str(project / "examples"))
 
+warnings.filterwarnings("ignore", message="IProgress not found")  # of downloads
+
 import finetune_glue
 
 # %% [markdown]
@@ -43,7 +46,7 @@ import finetune_glue
 
 # %%
 folder = pathlib.Path(tempfile.mkdtemp())
-sentences = pandas.read_csv(project / "examples/acceptability/train.csv")[:400]
+sentences = pandas.read_csv(project / "examples/acceptability/train.csv")
 mine = pandas.DataFrame(
     {
         "text": sentences["sentence"],
@@ -58,15 +61,14 @@ mine.head()
 #
 # A fifth is held out and scored. `--model` would name a checkpoint, in a folder or on
 # the Hugging Face hub; without it there is the small model that comes with the project
-# and knows the words of such sentences alone. Two seeds and three epochs keep this
-# short.
+# and knows the words of such sentences alone. Two seeds keep this short.
 
 # %%
-finetune_glue.main(
+status = finetune_glue.main(
     [
         *("--train-file", str(folder / "mine.csv"), "--label-column", "verdict"),
         *("--eval-share", "0.2", "--metric", "matthews"),
-        *("--method", "cwgnc", "--seeds", "2", "--epochs", "3"),
+        *("--method", "cwgnc", "--seeds", "2", "--epochs", "5"),
         *("--save-model", "--output-dir", str(folder / "runs")),
     ]
 )
@@ -90,7 +92,7 @@ runs[["seed", "score", "failed", "train_loss", "steps"]]
 new = pandas.read_csv(project / "examples/acceptability/dev.csv")[["sentence", "label"]]
 new = new[:200].rename(columns={"sentence": "text"})
 new[["text"]].to_csv(folder / "new.csv", index=False)
-finetune_glue.main(
+status = finetune_glue.main(
     [
         *("--model", str(folder / "runs/model"), "--predict", str(folder / "new.csv")),
         *("--output-dir", str(folder / "answers")),
