@@ -12,8 +12,7 @@ from typing import Any
 import griffe
 from latex2mathml.converter import convert
 
-HOOKS = pathlib.Path(__file__).parent
-sys.path.append(str(HOOKS))
+sys.path.append(str(pathlib.Path(__file__).parent))
 
 from names import PACKAGES, public_names
 
@@ -40,7 +39,7 @@ def as_markdown(text: str) -> str:
         lambda found: f"<span>{convert(' '.join(found[1].split()))}</span>", text
     )
     text = LINK.sub(lambda found: f"[{' '.join(found[1].split())}]({found[2]})", text)
-    text = PAGE.sub(_page, text)
+    text = PAGE.sub(r"[`\1`](../\1.md)", text)
     return ROLE.sub(lambda found: _link(found[1]), text)
 
 
@@ -49,13 +48,6 @@ def _displayed(found: re.Match[str]) -> str:
     html = convert(formula, display="block")
     after = "\n" * (len(found[2]) - len(found[2].rstrip("\n")))
     return textwrap.indent(f'<div class="formula">{html}</div>', indent) + after
-
-
-def _page(found: re.Match[str]) -> str:
-    """A link from a page of the interface to one beside their folder."""
-    if not (HOOKS.parent / f"{found[1]}.md").is_file():
-        raise ValueError(f"a docstring names a page that is not there: {found[0]}")
-    return f"[`{found[1]}`](../{found[1]}.html)"
 
 
 def _link(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Pages link to files of the repository; the site has those files, where they lie there.
+"""Pages link to files of the repository, and the site has those files.
 
 A link is written as it holds in the repository, ``../results/README.md``, so that it also
 works where the pages are read there. Here the file becomes a page (Markdown, Python) or
@@ -14,7 +14,6 @@ from mkdocs.structure.files import File, Files
 
 PROJECT = pathlib.Path(__file__).parents[2]
 LINK = re.compile(r"(\]\()([^)\s#]+)(#[^)\s]*)?(\))")
-FENCE = re.compile(r"^(?:```.*?^```$|    .*?$)", re.MULTILINE | re.DOTALL)
 TITLE = re.compile(r"^# # (.+)$", re.MULTILINE)
 # The order in which the notebooks are to be read; others follow.
 GALLERY = (
