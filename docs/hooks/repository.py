@@ -1,8 +1,9 @@
 """Pages link to files of the repository, and the site has those files.
 
-A link is written as it holds in the repository, ``../results/README.md``, so that it also
-works where the pages are read there. Here the file becomes a page (Markdown, Python) or
-is copied beside the pages (a picture, a study's own page), and the link leads to it.
+A link is written as it holds in the repository, ``../results/README.md``, so that it
+also works where the pages are read there. Here the file becomes a page (Markdown,
+Python) or is copied beside the pages (a picture, a study's own page), and the link
+leads to it.
 """
 
 import pathlib

@@ -46,11 +46,13 @@ def clipping() -> Figure:
     for axes, title, tree, colour in zip(panels, titles, trees, colours, strict=True):
         norms = np.asarray(cwgnc_jax.component_norms(tree))
         bars = axes.bar(names, norms, color=colour)
-        axes.bar_label(bars, [f"{norm:.2g}" for norm in norms], fontsize=9)
+        labels = [f"{norm:.2g}" for norm in norms]
+        behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.4}
+        axes.bar_label(bars, labels, fontsize=9, padding=1, bbox=behind)
         axes.axhline(limit, color="black", linewidth=0.8, linestyle="--")
         axes.set_title(title)
         axes.tick_params(axis="x", rotation=60)
-    panels[0].set_ylabel("gradient norm")
+    panels[0].set(ylabel="gradient norm", ylim=(0, 6.9))
     return figure
 
 
