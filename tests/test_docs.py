@@ -1,7 +1,9 @@
 """The documentation's pages run as they are written; their loops learn."""
 
+import argparse
 import contextlib
 import doctest
+import importlib
 import importlib.util
 import io
 import json
@@ -137,6 +139,10 @@ RUN = sorted(
     for page in DOCS.glob("*.md")
     if "```python" in page.read_text() and page.stem not in {*FORWARD, "baselines"}
 )
+COMMAND = re.compile(r"^ +(python examples/\w+\.py(?: *\\\n|[^\n])*)", re.MULTILINE)
+COMMANDING = sorted(
+    page for page in DOCS.glob("*.md") if COMMAND.search(page.read_text())
+)
 LINKING = sorted(
     page
     for page in (*DOCS.rglob("*.md"), *PROJECT.glob("[!R]*.md"))
@@ -159,6 +165,28 @@ def test_code_prints_what_the_page_says(page):
         assert printed.getvalue() == (part["printed"] or ""), part["code"]
         if begin is None and page.stem == "faq":
             begin = dict(names)
+
+
+class Understood(Exception):
+    """Ends a script once it has read its command line."""
+
+
+@pytest.mark.parametrize("page", COMMANDING, ids=lambda page: page.stem)
+def test_commands_of_pages_are_understood(page, monkeypatch):
+    parse = argparse.ArgumentParser.parse_args
+
+    def parse_and_stop(parser, *arguments):
+        parse(parser, *arguments)
+        raise Understood
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_and_stop)
+    for command in COMMAND.findall(page.read_text()):
+        words = shlex.split(command.replace("\\\n", " "), comments=True)[1:]
+        if "..." in command:  # and so on
+            continue
+        script = importlib.import_module(pathlib.Path(words[0]).stem)
+        with pytest.raises(Understood):
+            script.main(words[1:])
 
 
 @pytest.mark.parametrize("page", LINKING, ids=lambda page: page.stem)
