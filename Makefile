@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SEEDS ?= 5
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup demo figures check test test-slow test-gpu test-oldest lint
+.PHONY: help setup demo figures check test test-slow test-gpu test-oldest lint docs
 # A virtual environment whose making was interrupted is made again.
 .DELETE_ON_ERROR:
 
@@ -19,6 +19,7 @@ help:
 	@echo "make test-gpu     run the tests on a GPU, but for those of the CPU's compiler"
 	@echo "make test-oldest  run the library's tests on the oldest supported jax and optax"
 	@echo "make lint         check format, style, types and layers"
+	@echo "make docs         build the documentation's pages into site/"
 
 setup: $(VENV)/.installed
 
@@ -77,3 +78,12 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check
 	PYTHONPATH=examples $(BIN)/lint-imports
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# The notebooks of the gallery are executed; neither building nor reading needs network.
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+	@echo "Open site/index.html"
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --group docs
+	touch $@
