@@ -63,7 +63,8 @@ def _tests(tiny: bool, tpu: bool) -> Command:
         targets = ["cwgnc_jax", "tests/library"]
         targets += ["tests/examples/model", "tests/examples/training"]
         if not tpu:
-            settings["XLA_FLAGS"] = "--xla_gpu_deterministic_ops=true"
+            flags = os.environ.get("XLA_FLAGS", "")
+            settings["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true"
     # A TPU is one process's at a time.
     processes = "1" if tpu or tiny else "8"
     return Command(
@@ -104,13 +105,14 @@ def _step(tiny: bool) -> list[Command]:
 def _throughput(tiny: bool, tpu: bool, torch: str | None) -> list[Command]:
     size = ("--tiny",) if tiny else ()
     peer = ("--torch-python", torch) if torch else ()
+    set_before = os.environ.get("XLA_FLAGS", "")
 
     def command(title: str, *arguments: str, share: float, flags: str = "") -> Command:
         return Command(
             title,
             ("throughput.py", *size, *arguments),
             needs=_MODEL,
-            environment={"XLA_FLAGS": flags} if flags else {},
+            environment={"XLA_FLAGS": f"{set_before} {flags}"} if flags else {},
             knows_limit=True,
             share=share,
         )
@@ -190,6 +192,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if unknown := [name for name in chosen if name not in names]:
             sys.exit(f"--parts has {unknown[0]!r}; accepted are {', '.join(names)}")
         parts = [part for part in parts if part.name in chosen]
+    if options.tiny:
+        # Small programs take longer to be compiled than to run.
+        os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
     good = Report(options.output, parts, 60 * options.minutes).make()
     print((options.output / "summary.md").read_text())
     return 0 if good else 1

@@ -22,10 +22,10 @@ from bert_glue.training.subjects import Subject
 SHAPES = {
     "tiny": EncoderConfig(
         vocab_size=500,
-        hidden_size=32,
+        hidden_size=16,
         num_hidden_layers=2,
         num_attention_heads=2,
-        intermediate_size=64,
+        intermediate_size=32,
     ),
     "minilm": EncoderConfig(
         hidden_size=384,
@@ -85,18 +85,21 @@ TASK_LENGTHS = {
 }
 
 
-def data(task: str, vocabulary: int, examples: int | None = None) -> Data:
+def data(
+    task: str, vocabulary: int, examples: int | None = None, shorter: int = 1
+) -> Data:
     """Random tokens and labels.
 
     Args:
       task: whose lengths they have.
       vocabulary: number of tokens.
       examples: how many; as many as the task has by default.
+      shorter: how many times shorter than the task's they are.
 
     Returns:
       The examples, on the device.
     """
-    lengths = TASK_LENGTHS[task].draw(examples)
+    lengths = -(-TASK_LENGTHS[task].draw(examples) // shorter)
     rng = np.random.default_rng(1)
     shape = len(lengths), int(lengths.max())
     tokens = rng.integers(1, vocabulary, shape, dtype=np.int32)
@@ -118,8 +121,8 @@ def subject(shape: str, task: str, dtype: str, **settings: Any) -> Subject:
       The subject.
     """
     config = SHAPES[shape]
-    few = 128 if shape == "tiny" else None
-    train = data(task, config.vocab_size, few)
+    small = (128, 4) if shape == "tiny" else ()
+    train = data(task, config.vocab_size, *small)
     params = jax.jit(functools.partial(initial_params, config, 2))(jax.random.key(0))
     given: dict[str, Any] = {
         "task": TASKS[task],

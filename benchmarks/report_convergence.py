@@ -28,6 +28,8 @@ def command(options: argparse.Namespace, folder: str) -> list[str]:
     """Arguments of the example."""
     words = ["--method", "cwgnc:epochs=1", "--learning-rate", "1e-4"]
     words += ["--output-dir", folder, "--seeds", str(options.seeds)]
+    # What it takes does not depend on what was run before.
+    words.append("--no-compilation-cache")
     if options.tiny:
         return [*words, "--task", "acceptability", "--max-train-examples", "64"]
     words += ["--task", "cola", "--data-dir", str(options.glue)]

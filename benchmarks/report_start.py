@@ -41,9 +41,9 @@ def child(shape: str, seeds: int) -> dict[str, float]:
         seconds[stage] = now - last
         last = now
 
+    import candidates
     import jax
     import random_task
-    import throughput
     from bert_glue.devices import environment
     from bert_glue.training.seeds import Seed, seed_keys
 
@@ -55,8 +55,8 @@ def child(shape: str, seeds: int) -> dict[str, float]:
     subject = random_task.subject(shape, "cola", dtype)
     jax.block_until_ready(subject.pretrained)
     ended("subject")
-    case = throughput.Case(seeds, shape=shape, task="cola")
-    trainer, _ = throughput.make_trainer(case, subject)
+    case = candidates.Case(seeds, shape=shape, task="cola")
+    trainer, _ = candidates.make_trainer(case, subject)
     trainer.compile()
     ended("compiled")
     keys = seed_keys([Seed(seed, seed) for seed in range(seeds)])

@@ -17,10 +17,10 @@ import time
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / "examples")]
 
+import candidates
 import jax
 import random_task
 import reporting
-import throughput
 import trace_causes
 from bert_glue.training.seeds import Seed, seed_keys
 from bert_glue.training.subjects import DTYPES
@@ -29,7 +29,7 @@ _MOST_KERNELS = 50
 
 
 def profile(
-    case: throughput.Case, dtype: str, steps: int
+    case: candidates.Case, dtype: str, steps: int
 ) -> tuple[list[trace_causes.Kernel], tuple[float, float], float]:
     """Compiles a case's training, and traces some of its steps.
 
@@ -43,7 +43,7 @@ def profile(
       that are not traced.
     """
     subject = random_task.subject(case.shape, case.task, dtype)
-    trainer, _ = throughput.make_trainer(case, subject)
+    trainer, _ = candidates.make_trainer(case, subject)
     compiled = trainer.lower().compile()
     keys = seed_keys([Seed(seed, seed) for seed in range(case.seeds)])
     order = trainer.order(keys.order, 0)
@@ -68,11 +68,14 @@ def profile(
             run()
         trace = trace_causes.read_trace(pathlib.Path(folder))
     events = trace_causes.kernels(trace)
+    if not events:
+        raise RuntimeError(f"a trace of {len(trace)} events, and none of a kernel")
     program = trace_causes.read_program(compiled.as_text() or "")
     return trace_causes.by_kernel(events, program), trace_causes.busy(events), seconds
 
 
 def report(
+    title: str,
     kernels: list[trace_causes.Kernel],
     busy: tuple[float, float],
     seconds: float,
@@ -98,7 +101,7 @@ def report(
     rows += [row("idle between kernels", span - ran), row("all", span, total)]
     rows.append(row("a step that is not traced", 1e6 * seconds))
     for name, milliseconds, _, _ in rows:
-        reporting.figure(f"step: {name}, ms", milliseconds)
+        reporting.figure(f"step, {title}: {name}, ms", milliseconds)
     longest = [
         [
             f"`{kernel.name}`",
@@ -112,6 +115,8 @@ def report(
     header = ["kernel", "cause", "microseconds a step", "runs a step", "from"]
     return "\n".join(
         [
+            f"## {title}",
+            "",
             reporting.markdown_table(["cause", "ms a step", "share", "kernels"], rows),
             "",
             "Where kernels run at the same time, causes add up to more than all.",
@@ -136,15 +141,16 @@ def main() -> None:
     options = parser.parse_args()
     shape = "tiny" if options.tiny else options.shape
     began, texts, took = time.monotonic(), [reporting.provenance()], 0.0
-    for seeds in map(int, options.seeds.split(",")):
+    numbers = "2" if options.tiny else options.seeds
+    for seeds in map(int, numbers.split(",")):
         start = time.monotonic()
         if start - began + took > options.seconds:
             texts.append(f"No time left for {seeds} seeds.")
             break
-        case = throughput.Case(seeds, shape=shape, one_length=True)
+        case = candidates.Case(seeds, shape=shape, one_length=True)
         found = profile(case, options.dtype, options.steps)
-        texts.append(f"## {shape}, {seeds} seeds, {options.dtype}, batch 16")
-        texts.append(report(*found, options.steps))
+        title = f"{shape}, {seeds} seeds side by side, {options.dtype}"
+        texts.append(report(title, *found, options.steps))
         # What is there is kept, whatever becomes of the next.
         reporting.write("\n\n".join(texts), options.output)
         jax.clear_caches()

@@ -13,160 +13,30 @@ row. What is not begun when the time is up is left out.
 """
 
 import argparse
-import concurrent.futures
 import dataclasses
-import functools
 import gc
 import pathlib
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / "examples")]
 
+import candidates
 import jax
 import numpy as np
 import random_task
 import reporting
 import training_speed
-from bert_glue.data import batching
 from bert_glue.devices import memory
-from bert_glue.model.config import EncoderConfig
-from bert_glue.training.methods import METHODS
-from bert_glue.training.recipe import Recipe
 from bert_glue.training.seeds import Seed, seed_keys
 from bert_glue.training.subjects import DTYPES, Subject
-from bert_glue.training.trainer import Trainer
-from torch_peer import TorchPeer
+from candidates import RECIPE, Case
+from torch_turns import WAYS, Peers
 from training_speed import Training
 
-RECIPE = METHODS["cwgnc"]
-# A few lengths of like-length batches: each is compiled by itself.
-_MOST_LENGTHS = 4
 # Gradients beside the parameters and Adam's moments.
 _COPIES = 4
-
-CANDIDATES: dict[str, tuple[Any, ...]] = {
-    "unroll": (2, 4, 6),
-    "dropout_bits": (16, 8),
-    "attention": ("cudnn", "xla", "pallas", "auto"),
-    "remat": ("none", "full"),
-    "dropout": (0.0,),
-}
-"""Settings of the recipe, the trainer, the subject or the model, and what to try."""
-
-# PyTorch's ways, and whether they are compiled.
-_WAYS = {"PyTorch": False, "PyTorch compiled": True}
-# It is another training, not the same one done faster: shown, but not combined.
-_BOUNDS = ("dropout",)
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """What is measured.
-
-    Attributes:
-      seeds: side by side.
-      kind: of batches, a key of :data:`training_speed.KINDS`.
-      shape: of the model.
-      task: whose lengths the examples have.
-      settings: candidates, names and values.
-      one_length: whether all batches are cut to the longest of all, so that a single
-        program is compiled.
-    """
-
-    seeds: int
-    kind: str = "uniform"
-    shape: str = "bert-large"
-    task: str = "rte"
-    settings: tuple[tuple[str, Any], ...] = ()
-    one_length: bool = False
-
-    @property
-    def name(self) -> str:
-        """Its settings in words."""
-        pairs = (f"{key.replace('_', ' ')} {value}" for key, value in self.settings)
-        return ", ".join(pairs) or "as it is"
-
-
-class Absent(Exception):
-    """The project does not have a setting."""
-
-
-def owner(setting: str) -> type | None:
-    """The data class that has a setting, if any has."""
-    for kind in (Recipe, Subject, EncoderConfig, Trainer):
-        if setting in {field.name for field in dataclasses.fields(kind)}:
-            return kind
-    return None
-
-
-def defaults() -> dict[str, Any]:
-    """The candidates' settings that the project has, and their defaults."""
-    found = {}
-    for setting in CANDIDATES:
-        if (kind := owner(setting)) is not None:
-            [field] = [
-                each for each in dataclasses.fields(kind) if each.name == setting
-            ]
-            found[setting] = field.default
-    return found
-
-
-def candidates(base: Case) -> Iterator[Case]:
-    """The base case with each candidate in turn that the project has."""
-    for setting, default in defaults().items():
-        for value in CANDIDATES[setting]:
-            if value != default:
-                yield dataclasses.replace(base, settings=((setting, value),))
-
-
-def make_trainer(case: Case, subject: Subject) -> tuple[Trainer, Subject]:
-    """A case's trainer, not compiled yet, and its subject.
-
-    Args:
-      case: the case.
-      subject: of its shape and task, without its settings.
-
-    Returns:
-      Both.
-
-    Raises:
-      Absent: if the project does not have a setting of the case.
-    """
-    of: dict[type | None, dict[str, Any]] = {}
-    for setting, value in case.settings:
-        of.setdefault(owner(setting), {})[setting] = value
-    if absent := of.get(None):
-        raise Absent(f"no setting {', '.join(absent)}")
-    config = dataclasses.replace(subject.config, **of.get(EncoderConfig, {}))
-    subject = dataclasses.replace(subject, config=config, **of.get(Subject, {}))
-    grouped = training_speed.KINDS[case.kind]
-    recipe = RECIPE.replace(group_by_length=grouped, **of.get(Recipe, {}))
-    trainer = Trainer(
-        subject.workload(recipe),
-        recipe,
-        case.seeds,
-        buckets=buckets(case, np.asarray(subject.train.lengths)),
-        **of.get(Trainer, {}),
-    )
-    return trainer, subject
-
-
-def buckets(case: Case, lengths: np.ndarray) -> tuple[int, ...]:
-    """Lengths that a case's batches are cut to."""
-    width = int(lengths.max())
-    if case.one_length:
-        return (width,)
-    if training_speed.KINDS[case.kind]:
-        multiple = batching.GROUPED_MULTIPLE
-        return batching.choose_buckets(
-            lengths, width, most=_MOST_LENGTHS, saving=0.02, multiple=multiple
-        )
-    needs = batching.sample_needs(lengths, RECIPE.batch_size * case.seeds)
-    return batching.choose_buckets(needs, width)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,7 +69,7 @@ class Bench:
       peers: names of PyTorch's ways, and those that are ready of them by kind of batch.
     """
 
-    def __init__(self, options: argparse.Namespace, peers: "Peers"):
+    def __init__(self, options: argparse.Namespace, peers: Peers):
         self.options, self.peers = options, peers
         self.rates = (
             training_speed.matrix_rate(DTYPES[options.dtype]),
@@ -225,7 +95,7 @@ class Bench:
         """
         subject = self.subject(case)
         check_memory(subject, case.seeds)
-        trainer, subject = make_trainer(case, subject)
+        trainer, subject = candidates.make_trainer(case, subject)
         keys = seed_keys([Seed(seed, seed) for seed in range(case.seeds)])
         began = time.perf_counter()
         training = Training(subject, trainer, keys, self.options.steps)
@@ -274,68 +144,6 @@ def check_memory(subject: Subject, seeds: int) -> None:
         raise MemoryError(f"does not fit: {needed / 1e9:.0f} of {limit / 1e9:.0f} GB")
 
 
-class Peers:
-    """PyTorch's processes, which start while the first program is compiled.
-
-    Args:
-      options: of the command line.
-      subject: whose training they do.
-    """
-
-    def __init__(self, options: argparse.Namespace, subject: Subject | None = None):
-        self.versions: dict[str, str] = {}
-        self._starting: dict[str, concurrent.futures.Future[TorchPeer]] = {}
-        self._wait = options.seconds / 2
-        if subject is None:
-            return
-        pool = concurrent.futures.ThreadPoolExecutor(len(_WAYS))
-        self._folder = tempfile.TemporaryDirectory()
-        data = pathlib.Path(self._folder.name) / "data.npz"
-        examples = jax.tree.map(np.asarray, subject.train)._asdict()
-        np.savez(data, **examples, **orders(examples["lengths"]))
-        for way, compiled in _WAYS.items():
-            settings = {
-                "config": subject.config.to_dict(),
-                "num_labels": 2,
-                "data": str(data),
-                "variants": list(training_speed.KINDS),
-                "steps": options.steps,
-                "dtype": options.dtype,
-                "compile": compiled,
-                "attention": "sdpa",
-            }
-            start = functools.partial(TorchPeer, options.torch_python)
-            self._starting[way] = pool.submit(start, "torch_finetune.py", settings)
-        pool.shutdown(wait=False)
-
-    def turns(self, case: Case) -> dict[str, Callable[[], float]]:
-        """What takes turns with a case: that is of one or of four seeds."""
-        if case.seeds not in (1, 4) or case.settings or case.task != "rte":
-            return {}
-        found = {}
-        for way, future in list(self._starting.items()):
-            try:
-                peer = future.result(self._wait)
-            except Exception as error:
-                # A peer that cannot run is no reason not to measure ourselves.
-                del self._starting[way]
-                print(f"{way}: {type(error).__name__}: {error}", flush=True)
-                continue
-            self.versions[way] = peer.version
-            found[way] = functools.partial(peer.time, case.kind)
-        return found
-
-
-def orders(lengths: np.ndarray) -> dict[str, np.ndarray]:
-    """Batches of full size, as PyTorch's side takes them, by kind."""
-    rng = np.random.default_rng(0)
-    size = RECIPE.batch_size
-    count = len(lengths) // size
-    uniform = rng.permutation(len(lengths))[: count * size].reshape(count, size)
-    alike = np.argsort(lengths, kind="stable")[: count * size].reshape(count, size)
-    return {"order uniform": uniform, "order like length": rng.permutation(alike)}
-
-
 class Table:
     """The rows so far, written anew with each.
 
@@ -376,15 +184,19 @@ class Table:
                 f"{result.padding:.0%}",
                 f"{result.compiling:.0f}",
             ]
-            for way in _WAYS:
+            for way in WAYS:
                 peer = result.peers.get(way)
                 row.append(f"{peer / result.per_step:.2f}" if peer else "")
-            label = f"{case.shape} {case.task}, {case.seeds} seeds, {case.kind} batches"
-            if self.options.title:
-                label += f", {self.options.title}"
-            reporting.figure(f"{label}, {case.name}: ms a step and seed", row[4])
+            self._figures(case, row)
         self.rows.append(row)
         self.write()
+
+    def _figures(self, case: Case, row: list[str]) -> None:
+        label = f"{case.shape}, {case.task}, {case.seeds} seeds, {case.kind} batches"
+        label += f", {self.options.title or case.name}"
+        for column in ("ms a step and seed", *self.HEADER[5:6], *self.HEADER[-2:]):
+            if value := row[self.HEADER.index(column)]:
+                reporting.figure(f"{label}: {column}", value)
 
     def write(self) -> None:
         """Writes what there is."""
@@ -422,7 +234,7 @@ def measure_all(
 
 def of_seeds(shape: str, small: str) -> list[Case]:
     """Numbers of seeds and kinds of batches, what matters most first."""
-    return [
+    cases = [
         Case(4, shape=shape),
         Case(1, shape=shape),
         Case(4, "like length", shape),
@@ -434,18 +246,13 @@ def of_seeds(shape: str, small: str) -> list[Case]:
         Case(4, shape=shape, task="cola"),
         Case(1, "like length", shape),
     ]
-
-
-def together(base: Case, found: Mapping[Case, float]) -> Case | None:
-    """The best value of each setting that made steps faster, if there are several."""
-    best: dict[str, tuple[float, Any]] = {}
-    for case, seconds in found.items():
-        for setting, value in case.settings:
-            known = best.get(setting, (found[base], None))
-            if setting not in _BOUNDS and seconds < known[0]:
-                best[setting] = seconds, value
-    settings = tuple((setting, value) for setting, (_, value) in best.items())
-    return dataclasses.replace(base, settings=settings) if len(settings) > 1 else None
+    if shape == "tiny":
+        # Each length is a program to compile, which takes longer than to run it.
+        return [
+            dataclasses.replace(case, one_length=case.kind == "uniform")
+            for case in cases[:-1]
+        ]
+    return cases
 
 
 def hours(found: Mapping[Case, float]) -> str:
@@ -502,12 +309,11 @@ def main() -> None:
     elif options.cases == "plain":
         measure(iter([base]))
     else:
-        found = measure(iter([base, *candidates(base)]))
-        # Once more at the end, to see whether the machine is as it was.
-        last = dataclasses.replace(base)
-        if base in found and (best := together(base, found)) is not None:
+        found = measure(iter([base, *candidates.variants(base)]))
+        if base in found and (best := candidates.together(base, found)) is not None:
             measure(iter([best]))
-        measure(iter([last]))
+        # Once more, to see whether the machine is as it was.
+        measure(iter([base]))
     table.notes += [
         f"\n{way}: {version}" for way, version in bench.peers.versions.items()
     ]

@@ -170,6 +170,9 @@ def cause(work: Work | None, kernel: str) -> str:
     if work is None:
         return _by_name(kernel)
     opcodes, names = work.opcodes, " ".join(work.names)
+    if opcodes & {"while", "conditional"}:
+        # What they do takes its own time; theirs is to see to the order.
+        return OTHER
     called = " ".join(each for each in opcodes if each.startswith("custom-call:"))
     if _FUSED_ATTENTION.search(called):
         return ATTENTION

@@ -2,12 +2,14 @@
 
 import dataclasses
 
+import candidates
 import numpy as np
 import pytest
 import random_task
 import throughput
+import torch_turns
 from bert_glue.training.subjects import Subject
-from throughput import Case
+from candidates import Case
 
 BASE = Case(2, shape="tiny", one_length=True)
 
@@ -29,9 +31,9 @@ def test_lengths_are_like_the_real_ones(task, mean):
 
 
 def test_settings_that_the_project_has_are_candidates():
-    assert throughput.owner("remat") is Subject
-    assert throughput.owner("no_such_setting") is None
-    found = [case.settings for case in throughput.candidates(BASE)]
+    assert candidates.owner("remat") is Subject
+    assert candidates.owner("no_such_setting") is None
+    found = [case.settings for case in candidates.variants(BASE)]
     assert (("remat", "none"),) in found
     assert (("dropout", 0.0),) in found
     # The default is the base itself.
@@ -41,17 +43,17 @@ def test_settings_that_the_project_has_are_candidates():
 
 def test_a_setting_that_the_project_does_not_have(subject):
     case = dataclasses.replace(BASE, settings=(("no_such_setting", 1),))
-    with pytest.raises(throughput.Absent, match="no setting no_such_setting"):
-        throughput.make_trainer(case, subject)
+    with pytest.raises(candidates.Absent, match="no setting no_such_setting"):
+        candidates.make_trainer(case, subject)
 
 
 def test_settings_reach_the_trainer(subject):
     settings = (("remat", "none"), ("dropout", 0.0))
     case = dataclasses.replace(BASE, settings=settings)
-    trainer, changed = throughput.make_trainer(case, subject)
+    trainer, changed = candidates.make_trainer(case, subject)
     assert changed.remat == "none"
     assert trainer.recipe.dropout == 0
-    assert trainer.buckets == (128,)
+    assert trainer.buckets == (32,)
 
 
 def test_what_made_steps_faster_is_put_together():
@@ -67,15 +69,15 @@ def test_what_made_steps_faster_is_put_together():
         # Another training, not a faster one.
         case("dropout", 0.0): 1.0,
     }
-    best = throughput.together(BASE, found)
+    best = candidates.together(BASE, found)
     assert best is not None
     assert dict(best.settings) == {"unroll": 4, "remat": "none"}
-    assert throughput.together(BASE, {BASE: 3.0, case("unroll", 2): 2.5}) is None
+    assert candidates.together(BASE, {BASE: 3.0, case("unroll", 2): 2.5}) is None
 
 
 def test_pytorch_gets_full_batches():
     lengths = np.arange(3, 103)
-    orders = throughput.orders(lengths)
+    orders = torch_turns.orders(lengths)
     for order in orders.values():
         assert order.shape == (6, 16)
         assert len(np.unique(order)) == order.size
