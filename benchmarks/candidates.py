@@ -18,13 +18,15 @@ RECIPE = METHODS["cwgnc"]
 _MOST_LENGTHS = 4
 CANDIDATES: dict[str, tuple[Any, ...]] = {
     "unroll": (2, 4, 6),
-    "dropout_bits": (16, 8),
-    "attention": ("cudnn", "xla", "pallas", "auto"),
+    "dropout_bits": (32, 16, 8),
     "remat": ("none", "full"),
     "dropout": (0.0,),
+    "attention": ("xla", "cudnn"),
 }
 """Settings of the recipe, the trainer, the subject or the model, and what to try."""
 
+# Attention of others drops no weights: what it saves shows where nothing is dropped.
+_BESIDE = {"attention": (("dropout", 0.0),)}
 # It is another training, not the same one done faster: shown, but not combined.
 _BOUNDS = ("dropout",)
 
@@ -86,7 +88,8 @@ def variants(base: Case) -> Iterator[Case]:
     for setting, default in defaults().items():
         for value in CANDIDATES[setting]:
             if value != default:
-                yield dataclasses.replace(base, settings=((setting, value),))
+                settings = (*_BESIDE.get(setting, ()), (setting, value))
+                yield dataclasses.replace(base, settings=settings)
 
 
 def make_trainer(case: Case, subject: Subject) -> tuple[Trainer, Subject]:
@@ -139,9 +142,10 @@ def together(base: Case, found: Mapping[Case, float]) -> Case | None:
     """The best value of each setting that made steps faster, if there are several."""
     best: dict[str, tuple[float, Any]] = {}
     for case, seconds in found.items():
+        if {setting for setting, _ in case.settings} & set(_BOUNDS):
+            continue
         for setting, value in case.settings:
-            known = best.get(setting, (found[base], None))
-            if setting not in _BOUNDS and seconds < known[0]:
+            if seconds < best.get(setting, (found[base], None))[0]:
                 best[setting] = seconds, value
     settings = tuple((setting, value) for setting, (_, value) in best.items())
     return dataclasses.replace(base, settings=settings) if len(settings) > 1 else None

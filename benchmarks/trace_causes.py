@@ -147,7 +147,8 @@ _PRODUCT = re.compile(r"gemm|cutlass|nvjet|xmma|cublas|matmul|^dot|_dot_|convolu
 _FUSED_ATTENTION = re.compile(r"fmha|flash|attention", re.I)
 _MOVED = re.compile(r"memcpy|memset|^copy|^transpose", re.I)
 _RANDOM = re.compile(r"threefry|rng|philox", re.I)
-# Einsums of attention, by their letters.
+# The encoder's functions of attention, and its einsums by their letters.
+_ATTENDING = ("._attend", "._mix")
 _HEADS = re.compile(r"\bbh[qk][dk],")
 _MOVES = frozenset({"copy", "transpose", "reshape", "bitcast", "broadcast", "slice"})
 _MOVES |= {"concatenate", "pad", "convert", "copy-start", "copy-done", "reverse"}
@@ -198,7 +199,7 @@ def _by_opcodes(work: Work, names: str) -> str:
         return ""
     if "jvp" not in names:
         return OPTIMIZER
-    is_attention = any(each.endswith("._attend") for each in work.functions)
+    is_attention = any(each.endswith(_ATTENDING) for each in work.functions)
     if is_attention and "dropout" not in work.functions:
         return ATTENTION
     return LAYERS

@@ -57,8 +57,9 @@ def test_settings_reach_the_trainer(subject):
 
 
 def test_what_made_steps_faster_is_put_together():
-    def case(setting, value):
-        return dataclasses.replace(BASE, settings=((setting, value),))
+    def case(*settings):
+        pairs = tuple(zip(settings[::2], settings[1::2], strict=True))
+        return dataclasses.replace(BASE, settings=pairs)
 
     found = {
         BASE: 3.0,
@@ -68,6 +69,7 @@ def test_what_made_steps_faster_is_put_together():
         case("attention", "cudnn"): 4.0,
         # Another training, not a faster one.
         case("dropout", 0.0): 1.0,
+        case("dropout", 0.0, "attention", "xla"): 0.9,
     }
     best = candidates.together(BASE, found)
     assert best is not None
