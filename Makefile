@@ -74,7 +74,7 @@ test-oldest: $(OLDEST)/.installed
 	$(OLDEST)/bin/python -m pytest -n 2 --dist loadfile $(LIBRARY_TESTS)
 
 # With the Python that there is, which has what an accelerator needs: nothing is installed.
-REPORT := PYTHONPATH=.:examples $(PYTHON) benchmarks/gpu_report.py
+REPORT := $(PYTHON) benchmarks/gpu_report.py
 
 gpu-report:
 	$(REPORT) $(ARGS)

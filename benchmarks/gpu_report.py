@@ -6,7 +6,7 @@ hangs or runs out of memory costs only itself; its file is written while it runs
 summary after each part.
 
     make gpu-report PYTHON=python3
-    PYTHONPATH=.:examples python benchmarks/gpu_report.py --minutes 8 --output DIR
+    python benchmarks/gpu_report.py --minutes 8 --output DIR
     python benchmarks/gpu_report.py --tiny --parts tests,step
 """
 
