@@ -29,13 +29,13 @@ def all_parts(options: argparse.Namespace) -> list[Part]:
         None if tpu or not _has_torch(options.torch_python) else options.torch_python
     )
     return [
-        Part("machine", "Versions and card", 15, (_MACHINE,)),
-        Part("tests", "Tests", 100, (_tests(tiny, tpu),)),
-        Part("clipping", "Clipping", 60, tuple(_clipping(tiny, torch))),
-        Part("step", "A training step, by cause", 50, tuple(_step(tiny))),
-        Part("throughput", "Throughput", 155, tuple(_throughput(tiny, tpu, torch))),
-        Part("convergence", "Convergence", 50, (_convergence(options),)),
-        Part("start", "Start and compilation", 50, tuple(_start(tiny, tpu))),
+        Part("machine", "Versions and card", 10, (_MACHINE,)),
+        Part("tests", "Tests", 75, (_tests(tiny, tpu),)),
+        Part("clipping", "Clipping", 65, tuple(_clipping(tiny, torch))),
+        Part("step", "A training step, by cause", 40, tuple(_step(tiny))),
+        Part("throughput", "Throughput", 205, tuple(_throughput(tiny, tpu, torch))),
+        Part("convergence", "Convergence", 45, (_convergence(options),)),
+        Part("start", "Start and compilation", 40, tuple(_start(tiny, tpu))),
     ]
 
 
@@ -85,8 +85,10 @@ def _clipping(tiny: bool, torch: str | None) -> list[Command]:
         Command(
             f"layers {layers}",
             ("clipping.py", "--layers", layers, *size, *more),
+            # Hundreds of leaves take long to compile.
+            share=share,
         )
-        for layers, more in (("stacked", ()), ("separate", peer))
+        for layers, more, share in (("stacked", (), 1), ("separate", peer, 2))
     ]
 
 
@@ -118,15 +120,15 @@ def _throughput(tiny: bool, tpu: bool, torch: str | None) -> list[Command]:
         )
 
     commands = [
-        command("seeds and batches", "--cases", "seeds", *peer, share=3),
-        command("candidates", "--cases", "candidates", share=3),
+        command("seeds and batches", "--cases", "seeds", *peer, share=4),
+        command("candidates", "--cases", "candidates", share=4),
     ]
     if not tpu:
         # CUDA graphs launch kernels together; without them, each by itself.
         flags = "--xla_gpu_enable_command_buffer="
         title = "without CUDA graphs"
         arguments = ("--cases", "plain", "--title", title)
-        commands.append(command(title, *arguments, share=1, flags=flags))
+        commands.append(command(title, *arguments, share=1.5, flags=flags))
     return commands
 
 

@@ -119,7 +119,7 @@ def run(
         process = subprocess.Popen(
             line,
             cwd=PROJECT,
-            env=environment() | command.environment,
+            env={**environment(), **command.environment},
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,
