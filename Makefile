@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SEEDS ?= 5
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup demo figures check test test-slow test-gpu test-oldest lint docs
+.PHONY: help setup demo figures check test test-slow test-gpu test-oldest lint docs gpu-report tpu-report
 # A virtual environment whose making was interrupted is made again.
 .DELETE_ON_ERROR:
 
@@ -18,6 +18,8 @@ help:
 	@echo "make test-slow    run the slow tests"
 	@echo "make test-gpu     run the tests on a GPU, but for those of the CPU's compiler"
 	@echo "make test-oldest  run the library's tests on the oldest supported jax and optax"
+	@echo "make gpu-report   measure everything on a GPU, with $(PYTHON) as it is"
+	@echo "make tpu-report   the same on a TPU"
 	@echo "make lint         check format, style, types and layers"
 	@echo "make docs         build the documentation's pages into site/"
 
@@ -71,6 +73,15 @@ $(OLDEST)/.installed: pyproject.toml
 
 test-oldest: $(OLDEST)/.installed
 	$(OLDEST)/bin/python -m pytest -n 2 --dist loadfile $(LIBRARY_TESTS)
+
+# With the Python that there is, which has what an accelerator needs: nothing is installed.
+REPORT := $(PYTHON) benchmarks/gpu_report.py
+
+gpu-report:
+	$(REPORT) $(ARGS)
+
+tpu-report:
+	$(REPORT) --accelerator tpu $(ARGS)
 
 lint: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group tools

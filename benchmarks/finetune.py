@@ -22,21 +22,16 @@ import pathlib
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from typing import Any
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / "examples")]
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import reporting
 from bert_glue.cli import choices
 from bert_glue.data import load
-from bert_glue.data.batching import padding_share
 from bert_glue.devices import environment, memory
-from bert_glue.model.config import EncoderConfig
 from bert_glue.model.encoder import initial_params
 from bert_glue.study.configuration import Configuration
 from bert_glue.study.programs import make_trainers
@@ -44,33 +39,17 @@ from bert_glue.training import subjects
 from bert_glue.training.methods import METHODS
 from bert_glue.training.seeds import Seed, seed_keys
 from bert_glue.training.subjects import Subject
+from random_task import SHAPES
 from torch_peer import TorchPeer
-
-SHAPES = {
-    "minilm": EncoderConfig(
-        hidden_size=384,
-        num_hidden_layers=6,
-        num_attention_heads=12,
-        intermediate_size=1536,
-    ),
-    "bert-base": EncoderConfig(),
-    "bert-large": EncoderConfig(
-        hidden_size=1024,
-        num_hidden_layers=24,
-        num_attention_heads=16,
-        intermediate_size=4096,
-    ),
-}
-"""Sizes; 'embedded' is the model that comes with the project."""
-
-KINDS = {"uniform": False, "like length": True}
-"""Kinds of batches, and whether the recipe groups examples by length."""
-
-# AdamW reads gradient, parameter and two moments and writes the last three; the norms
-# take one more read of the gradient.
-_PASSES = 8
-_TABLE_1 = ("devlin", "adamw", "mixout", "mosbach", "cwgnc")
-_RUNS_EACH = 25
+from training_speed import (
+    KINDS,
+    PASSES,
+    Training,
+    copy_rate,
+    flops_per_step,
+    hours_of_table_1,
+    matrix_rate,
+)
 
 
 def load_subject(options: argparse.Namespace, task: str) -> Subject:
@@ -101,72 +80,6 @@ def prepare(subject: Subject, seeds: int, grouped: bool) -> tuple[Any, Any]:
     return trainer, seed_keys([Seed(seed, seed) for seed in range(seeds)])
 
 
-class Training:
-    """Some seeds of a subject, that take a few steps whenever they are asked to."""
-
-    def __init__(self, subject: Subject, trainer: Any, keys: Any, steps: int):
-        self.trainer, self.keys = trainer, keys
-        self.state = self.trainer.start(self.keys.init)
-        self.log = self.trainer.new_log()
-        self.order = self.trainer.order(self.keys.order, 0)
-        self.padding = padding_share(
-            np.asarray(subject.train.lengths),
-            np.asarray(self.order),
-            self.trainer.buckets,
-        )
-        self.steps = min(steps, self.trainer.steps_per_epoch)
-        self.place = 0
-
-    def turn(self) -> float:
-        """Takes the next steps; their seconds."""
-        if self.place + self.steps > self.trainer.steps_per_epoch:
-            self.place = 0
-        start, self.place = self.place, self.place + self.steps
-        began = time.perf_counter()
-        self.state, self.log = self.trainer.train(
-            self.state, self.log, self.keys.noise, self.order, 0, start, self.place
-        )
-        jax.block_until_ready(self.log)
-        return time.perf_counter() - began
-
-
-def matrix_rate(dtype: Any, seconds: float = 0.5) -> float:
-    """FLOP/s of a large matrix product in a dtype, the best of some."""
-    size = 1024 if jax.devices()[0].platform == "cpu" else 8192
-    # Not constant: cards run faster on numbers that are all alike.
-    left = jax.random.normal(jax.random.key(0), (size, size), dtype)
-    product = jax.jit(lambda a, b: a @ b)
-    return _best(lambda: product(left, left), seconds, 2 * size**3)
-
-
-def copy_rate(seconds: float = 0.5) -> float:
-    """Bytes/s that are read and written when a large array is copied."""
-    count = 1 << (26 if jax.devices()[0].platform == "cpu" else 29)
-    array = jnp.ones(count, jnp.float32)
-    copy = jax.jit(lambda a: a + 1)
-    return _best(lambda: copy(array), seconds, 2 * 4 * count)
-
-
-def _best(call: Callable[[], Any], seconds: float, amount: float) -> float:
-    jax.block_until_ready(call())
-    best, end = math.inf, time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        start = time.perf_counter()
-        jax.block_until_ready(call())
-        best = min(best, time.perf_counter() - start)
-    return amount / best
-
-
-def flops_per_step(config: EncoderConfig, lengths: np.ndarray, batch: int) -> float:
-    """Matrix work of a step on the real tokens alone, forward and backward."""
-    hidden, wide = config.hidden_size, config.intermediate_size
-    weights = config.num_hidden_layers * (4 * hidden**2 + 2 * hidden * wide)
-    # Scores and weighted values: 2 products of (length, length) by the width.
-    attention = config.num_hidden_layers * 2 * hidden * np.mean(lengths**2.0)
-    forward = 2 * (weights * np.mean(lengths) + attention)
-    return float(3 * batch * forward)
-
-
 def measure(
     options: argparse.Namespace, task: str, rates: tuple[float, float]
 ) -> tuple[list[list[str]], float, int]:
@@ -183,7 +96,7 @@ def measure(
     matrix, copy = rates
     floor = (
         flops_per_step(subject.config, lengths, batch) / matrix
-        + 4 * _PASSES * parameters / copy
+        + 4 * PASSES * parameters / copy
     )
 
     def row(name: str, kind: str, per_step: float, padding: str) -> list[str]:
@@ -274,18 +187,6 @@ def _figures(per_step: float, batch: int, lengths: np.ndarray) -> list[str]:
         f"{rate:.1f}",
         f"{rate * lengths.mean():,.0f}",
     ]
-
-
-def hours_of_table_1(seconds: dict[str, float], examples: dict[str, int]) -> float:
-    """Hours of 25 runs of each method on each task, at these seconds a step."""
-    total = 0.0
-    for task, per_step in seconds.items():
-        for name in _TABLE_1:
-            recipe = METHODS[name]
-            seen = examples[task] * recipe.epochs
-            # A step of another batch size takes time in proportion.
-            total += per_step * seen / METHODS["cwgnc"].batch_size * _RUNS_EACH
-    return total / 3600
 
 
 def parse() -> argparse.Namespace:

@@ -10,9 +10,6 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
-import optax
-
 
 def one_stage(methods: Mapping[str, Any]) -> list[str]:
     """Names of the recipes of one stage, which a benchmark's one trainer can train.
@@ -53,6 +50,10 @@ def provenance() -> str:
 
     Of absolute paths only the last part is shown: the others are this machine's.
     """
+    # Here, so that what needs neither can be reported where they are missing.
+    import jax
+    import optax
+
     arguments = [
         os.path.basename(argument) if os.path.isabs(argument) else argument
         for argument in sys.argv[1:]
@@ -60,7 +61,7 @@ def provenance() -> str:
     script = os.path.relpath(os.path.abspath(sys.argv[0]), _project())
     command = shlex.join(["python", script, *arguments])
     return (
-        f"`{command}`, commit {_commit()}, Python {platform.python_version()}, "
+        f"`{command}`, commit {commit()}, Python {platform.python_version()}, "
         f"jax {jax.__version__}, optax {optax.__version__}, {_hardware()}"
     )
 
@@ -79,11 +80,18 @@ def write(text: str, path: pathlib.Path | None) -> None:
         path.write_text(text + "\n")
 
 
+def figure(name: str, value: str) -> None:
+    """Says a figure that is to stand in the summary of a report of several parts."""
+    print(f"figure: {name} = {value}", flush=True)
+
+
 def _project() -> pathlib.Path:
     return pathlib.Path(__file__).resolve().parents[1]
 
 
-def _commit() -> str:
+def commit() -> str:
+    """The project's commit, and whether its code differs from it."""
+
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(_project()), *arguments]
         try:
@@ -99,6 +107,8 @@ def _commit() -> str:
 
 
 def _hardware() -> str:
+    import jax
+
     device = jax.devices()[0]
     if device.platform != "cpu":
         return f"{jax.device_count()} x {device.device_kind}"

@@ -34,3 +34,19 @@ def test_a_setup_that_failed_is_begun_anew(tmp_path):
     # The pip that a virtual environment comes with may not know --group yet.
     upgrade, install = again.index("--upgrade"), again.index("--group test")
     assert upgrade < install
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize("target", ["gpu-report", "tpu-report"])
+def test_a_report_needs_no_installation(target):
+    done = subprocess.run(
+        ["make", "--dry-run", "PYTHON=some-python", "ARGS=--tiny", target],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    [line] = done.stdout.splitlines()
+    assert line.startswith("some-python benchmarks/gpu_report.py")
+    assert line.endswith("--tiny")
+    assert ("--accelerator tpu" in line) == (target == "tpu-report")

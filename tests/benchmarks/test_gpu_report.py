@@ -1,0 +1,126 @@
+"""The report's options and parts, and all of it on a tiny model, as on a bare box."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import gpu_report
+import pytest
+import report_tests
+
+# What a box without an installation is without, and what examples need not for this.
+BLOCKED = ("datasets", "haiku", "keras", "pandas", "hypothesis", "equinox", "torch")
+
+
+def options(*arguments):
+    return gpu_report.parse(["--torch-python", "no-such-python", *arguments])
+
+
+@pytest.mark.parametrize("accelerator", ["gpu", "tpu"])
+def test_parts_fill_the_budget_and_few_files(accelerator):
+    parts = gpu_report.all_parts(options("--accelerator", accelerator))
+    # And a summary.
+    assert len(parts) + 1 <= 8
+    assert sum(part.seconds for part in parts) == 60 * options().minutes
+
+
+def test_every_script_is_there():
+    for accelerator in ("gpu", "tpu"):
+        for part in gpu_report.all_parts(options("--accelerator", accelerator)):
+            for command in part.commands:
+                script = pathlib.Path(gpu_report.__file__).with_name(
+                    command.arguments[0]
+                )
+                assert script.is_file(), script
+
+
+def test_a_tpu_has_neither_pytorch_nor_flags_of_cuda(monkeypatch):
+    monkeypatch.setattr(gpu_report, "_has_torch", lambda python: True)
+    for tpu in (False, True):
+        words = [
+            " ".join([*command.arguments, *command.environment.values()])
+            for part in gpu_report.all_parts(
+                options(*(["--accelerator", "tpu"] if tpu else []))
+            )
+            for command in part.commands
+        ]
+        assert any("torch" in each for each in words) != tpu
+        assert any("xla_gpu" in each for each in words) != tpu
+
+
+def test_a_python_that_is_not_there_has_no_pytorch():
+    assert not gpu_report._has_torch("no-such-python")
+
+
+def test_no_minutes_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        gpu_report.parse(["--minutes", "0"])
+    assert "--minutes is 0.0: it must be above 0" in capsys.readouterr().err
+
+
+def test_unknown_parts_are_refused(tmp_path):
+    with pytest.raises(SystemExit, match="--parts has 'speed'; accepted are machine"):
+        gpu_report.main(["--parts", "speed", "--output", str(tmp_path)])
+
+
+def test_files_are_dealt_out_once_each():
+    hands = report_tests.deal(["tests/library", "cwgnc_jax/_clip.py"], 3)
+    dealt = [file for hand in hands for file in hand]
+    assert len(hands) == 3
+    assert len(dealt) == len(set(dealt))
+    assert {"tests/library/test_clip.py", "cwgnc_jax/_clip.py"} <= set(dealt)
+    assert "tests/library/__init__.py" not in dealt
+
+
+OUTPUT = """\
+tests/a.py::TestA::test_b[x y] PASSED                                   [ 33%]
+tests/a.py::test_c FAILED                                                [ 66%]
+tests/a.py::test_d SKIPPED (no card)                                     [100%]
+=================================== FAILURES ===================================
+E   assert 1 == 2
+FAILED tests/a.py::test_c - assert 1 == 2
+"""
+
+
+def test_results_are_counted_and_failures_shown():
+    assert report_tests.count(OUTPUT) == {"passed": 1, "failed": 1, "skipped": 1}
+    assert report_tests.failures(OUTPUT) == ["tests/a.py::test_c"]
+    text = report_tests.report([OUTPUT, ""], ["failed: exit code 1", "passed"], 3.0)
+    assert "| all | 1 | 1 | 0 | 1 | 3 s |" in text
+    assert "E   assert 1 == 2" in text
+
+
+@pytest.mark.slow
+def test_all_of_it_on_a_bare_box(tmp_path):
+    blocked = tmp_path / "blocked"
+    blocked.mkdir()
+    for name in BLOCKED:
+        (blocked / f"{name}.py").write_text(f"raise ImportError('no {name} here')\n")
+    output = tmp_path / "report"
+    project = pathlib.Path(gpu_report.__file__).parents[1]
+    paths = [blocked, project, project / "examples"]
+    line = [sys.executable, project / "benchmarks" / "gpu_report.py", "--tiny"]
+    done = subprocess.run(
+        [*line, "--output", output, "--minutes", "30", "--torch-python", "none"],
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join(map(str, paths)), "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    summary = (output / "summary.md").read_text()
+    assert done.returncode == 0, summary + done.stdout[-3000:]
+    rows = [line.split("|") for line in summary.splitlines() if line.startswith("| ")]
+    states = {row[2].strip(): row[3].strip() for row in rows[2:] if len(row) > 5}
+    assert set(states.values()) == {"ok"}
+    files = {path.name for path in output.iterdir()}
+    assert len(files) <= 8
+    causes = (output / "step.md").read_text()
+    assert "| matrix products |" in causes
+    assert "| dropout's random bits |" in causes
+    throughput = (output / "throughput.md").read_text()
+    assert "Error" not in throughput
+    assert "| tiny, rte | 8 | uniform |" in throughput
+    assert "remat none" in throughput
+    assert "Table 1's 375 runs" in summary
