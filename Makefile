@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SEEDS ?= 5
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup demo figures check test test-slow test-gpu test-oldest lint
+.PHONY: help setup demo figures check test test-slow test-gpu test-oldest lint dist
 # A virtual environment whose making was interrupted is made again.
 .DELETE_ON_ERROR:
 
@@ -19,6 +19,7 @@ help:
 	@echo "make test-gpu     run the tests on a GPU, but for those of the CPU's compiler"
 	@echo "make test-oldest  run the library's tests on the oldest supported jax and optax"
 	@echo "make lint         check format, style, types and layers"
+	@echo "make dist         build sdist and wheel into dist/, and check them"
 
 setup: $(VENV)/.installed
 
@@ -77,3 +78,11 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check
 	PYTHONPATH=examples $(BIN)/lint-imports
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+dist: | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --group release
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python .ci/check_dist.py dist
