@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SEEDS ?= 5
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup demo figures check test test-slow test-gpu test-oldest lint docs gpu-report tpu-report
+.PHONY: help setup demo figures check test test-slow test-gpu test-oldest lint docs gpu-report tpu-report dist
 # A virtual environment whose making was interrupted is made again.
 .DELETE_ON_ERROR:
 
@@ -22,6 +22,7 @@ help:
 	@echo "make tpu-report   the same on a TPU"
 	@echo "make lint         check format, style, types and layers"
 	@echo "make docs         build the documentation's pages into site/"
+	@echo "make dist         build sdist and wheel into dist/, and check them"
 
 setup: $(VENV)/.installed
 
@@ -98,3 +99,11 @@ docs: $(VENV)/.installed-docs
 $(VENV)/.installed-docs: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group docs
 	touch $@
+
+dist: | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --group release
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python .ci/check_dist.py dist

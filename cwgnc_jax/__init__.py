@@ -45,6 +45,8 @@ from cwgnc_jax.unfreezing._labels import (
 from cwgnc_jax.unfreezing._split import SplitParams, join_params, split_params
 from cwgnc_jax.unfreezing._stages import UnfreezingStage, gradual_unfreezing
 
+__version__ = "0.1.0"
+
 __all__ = [
     "ClipByComponentNormState",
     "Component",

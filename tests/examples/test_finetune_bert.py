@@ -98,7 +98,10 @@ def pairs(length=12, batch=6, vocabulary=20):
 
 
 class TestModel:
-    @pytest.mark.parametrize("name", ["tiny", "embedded", "all-MiniLM-L6-v2"])
+    @pytest.mark.parametrize(
+        "name",
+        ["tiny", "embedded", pytest.param("all-MiniLM-L6-v2", marks=pytest.mark.slow)],
+    )
     def test_logits_are_those_of_the_other_bert(self, name, folders, request):
         """Another implementation, with a checkpoint map of its own, which stacks."""
         if name == "all-MiniLM-L6-v2":
@@ -228,6 +231,7 @@ class TestUnfreezing:
 
         return cwgnc_jax.gradual_unfreezing(params, optimizer, fit, groups)
 
+    @pytest.mark.slow
     def test_labels_and_a_cut_stack_give_the_same_parameters(self, still, by_labels):
         start, *stages = by_labels
         cut = self.by_cutting(still, jax.tree.map(jnp.asarray, in_their_layout(start)))
@@ -266,11 +270,13 @@ def lines_of(printed):
 class TestScript:
     OPTIONS = ("--learning-rate", "5e-3", "--epochs")
 
-    @pytest.mark.parametrize("seed", ["0", "1"])
+    @pytest.mark.parametrize("seed", ["0", pytest.param("1", marks=pytest.mark.slow)])
     def test_it_learns(self, folders, seed, capsys):
         model, data = folders
         options = ["--model", model, "--data", data, "--seed", seed]
+        finetune_bert.train_step.clear_cache()
         finetune_bert.main([*options, *self.OPTIONS, "8"])
+        assert finetune_bert.train_step._cache_size() == 1  # compiled once
         lines = lines_of(capsys.readouterr().out)
         assert [line[:2] for line in lines] == [(3, epoch) for epoch in range(1, 9)]
         # Half of the sentences have a cat, so that a guess has the loss 0.69 and no
@@ -332,9 +338,3 @@ class TestScript:
             atol=0.002,
         )
         assert len(expected) == 2
-
-    def test_a_step_compiles_once_a_stage(self, folders):
-        model, data = folders
-        finetune_bert.train_step.clear_cache()
-        finetune_bert.main(["--model", model, "--data", data, *self.OPTIONS, "2"])
-        assert finetune_bert.train_step._cache_size() == 1

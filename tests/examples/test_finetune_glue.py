@@ -299,6 +299,7 @@ def test_settings_are_chosen_on_held_out_examples(options, tmp_path, capsys):
     assert "in % on 25% held out of the training set" in printed
 
 
+@pytest.mark.slow
 def test_real_encoder_on_real_data(shared_dir, tmp_path):
     # Two steps: this is about the way from files to a record.
     model = next(path for path in (shared_dir / "models").iterdir() if path.is_dir())

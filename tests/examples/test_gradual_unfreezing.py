@@ -28,7 +28,7 @@ FIGURES = {
 }
 
 
-pytestmark = pytest.mark.usefixtures("kept_programs")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("kept_programs")]
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,6 @@ def test_last_stage_of_restart_is_full_fine_tuning(finished):
         assert restarted["train_loss"] == pytest.approx(full["train_loss"], rel=1e-4)
 
 
-@pytest.mark.slow
 def test_layers_may_be_left_alone_by_labels(finished, options, tmp_path):
     by_cut = next(each for each in records_of(finished[0]) if each["method"] == "gu")
     assert "freezing" not in by_cut
@@ -163,7 +162,6 @@ def test_figures_are_drawn_again_without_training(finished, options, monkeypatch
     assert (folder / "runs.jsonl").read_bytes() == before
 
 
-@pytest.mark.slow
 def test_lost_recordings_are_made_again(finished, options):
     folder, _ = finished
     recordings, records = ComponentLogs(folder), records_of(folder)

@@ -32,6 +32,7 @@ def run(options, folder, *more):
     return printed.getvalue()
 
 
+@pytest.mark.slow
 def test_a_curve_and_a_finer_one_in_the_same_folder(options, tmp_path, compiled):
     printed = run(options, tmp_path, "--over", "learning_rate=1e-4..1e-2:3")
     assert "custom, accuracy: mean +- std, failed runs" in printed

@@ -25,6 +25,7 @@ def finished(tmp_path_factory):
     return folder, train_with_nnx.main(["--steps", "80", "--folder", str(folder)])
 
 
+@pytest.mark.slow
 def test_it_learns(finished):
     _, model = finished
     text = train_with_nnx.make_batch(1_000_000)  # words that it never saw
@@ -34,6 +35,7 @@ def test_it_learns(finished):
     assert (guesses == np.asarray(text)[:, word:]).mean() > 0.5
 
 
+@pytest.mark.slow
 def test_the_log_has_the_norm_of_every_component(finished):
     folder, model = finished
     lines = log_of(folder)

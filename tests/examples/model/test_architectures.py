@@ -28,6 +28,18 @@ from transformers import AutoConfig
 import cwgnc_jax
 
 ENCODERS = pathlib.Path(__file__).parents[2] / "data" / "encoders"
+# Each family once, and its variants among the slow tests.
+FAMILIES = {
+    *(
+        "albert_two_groups",
+        "deberta_v2",
+        "deberta_v3",
+        "distilbert",
+        "electra",
+        "llama",
+    ),
+    *("modernbert", "mpnet", "qwen2", "roberta", "xlm_roberta", "camembert"),
+}
 CASES = sorted(ENCODERS.iterdir())
 INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 
@@ -52,7 +64,16 @@ def structure_of(config, outputs, **options):
     return separate(model)[0]
 
 
-@pytest.fixture(params=CASES, ids=lambda folder: folder.name)
+@pytest.fixture(
+    params=[
+        pytest.param(
+            case,
+            id=case.name,
+            marks=() if case.name in FAMILIES else pytest.mark.slow,
+        )
+        for case in CASES
+    ]
+)
 def folder(request):
     return request.param
 

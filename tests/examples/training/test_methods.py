@@ -232,6 +232,7 @@ def test_methods_go_with_unfreezing(subject, freezing):
         assert jax.tree.structure(after) == jax.tree.structure(state)
 
 
+@pytest.mark.slow
 def test_seeds_do_not_depend_on_those_beside_them(subject):
     results = []
     for numbers in ((1, 2), (2,)):

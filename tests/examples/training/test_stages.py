@@ -169,6 +169,7 @@ def test_frozen_leaves_keep_every_bit(unfrozen, initial):
         assert moments["encoder/layers/query/kernel"].shape[0] == number + 1
 
 
+@pytest.mark.slow
 def test_labels_train_the_same_parameters_as_a_split_stack(unfrozen, labelled):
     (split, expected), (apart, found) = unfrozen, labelled
     for path, leaf in leaves_of(expected.params).items():
@@ -208,6 +209,7 @@ def test_labels_train_the_same_parameters_as_a_split_stack(unfrozen, labelled):
             )
 
 
+@pytest.mark.slow
 def test_what_labels_freeze_keeps_every_bit(labelled, initial):
     keys = seed_keys(SEEDS)
     trainer = labelled[0][0]

@@ -25,10 +25,10 @@ FAMILIES = [
     pytest.param(case, family, id=case, marks=[pytest.mark.slow] if slow else ())
     for case, family, slow in (
         ("roberta", "roberta", True),
-        ("albert_two_groups", "albert", False),
+        ("albert_two_groups", "albert", True),
         ("mpnet", "mpnet", True),
         ("deberta_v3", "deberta-v2", True),
-        ("modernbert", "modernbert", False),
+        ("modernbert", "modernbert", True),
         ("llama", "llama", False),
     )
 ]

@@ -200,6 +200,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.slow
 def test_recipes_that_differ_in_numbers_share_their_programs(subject, compiled):
     # Four steps, the first of which has no rate where there is a warm-up.
     recipe = RECIPE.replace(dropout=0.1, mixout=0.7, weight_decay=0.0, batch_size=25)
@@ -260,6 +261,7 @@ def test_settings_may_lie_beside_each_other(single, triple):
         assert_close(jax.tree.map(lambda leaf, rows=rows: leaf[rows], group), alone)
 
 
+@pytest.mark.slow
 def test_length_of_padding_does_not_matter(subject, single):
     wide, losses = trained(single, seeds_of(3))
     cut, cut_losses = trained(trainer_of(subject, buckets=(16, 24)), seeds_of(3))
