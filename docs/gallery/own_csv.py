@@ -110,8 +110,9 @@ axes.hist(
     [answers["probability_fine"][new["label"] == kind] for kind in (0, 1)],
     bins=10,
     range=(0, 1),
+    density=True,
     label=["broken", "fine"],
 )
-axes.set(xlabel="probability of 'fine'", ylabel="sentences")
+axes.set(xlabel="probability of 'fine'", ylabel="density of sentences")
 axes.legend(title="what they are")
 figure.tight_layout()
