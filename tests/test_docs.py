@@ -134,10 +134,12 @@ PARTS = re.compile(
     r"|^```python\n(?P<code>.*?)^```$(?:\n\n```text\n(?P<printed>.*?)^```$)?",
     re.MULTILINE | re.DOTALL,
 )
+# By tests of their own.
+TESTED = {*FORWARD, "baselines", "trackers"}
 RUN = sorted(
     page
     for page in DOCS.glob("*.md")
-    if "```python" in page.read_text() and page.stem not in {*FORWARD, "baselines"}
+    if "```python" in page.read_text() and page.stem not in TESTED
 )
 COMMAND = re.compile(r"^ +(python examples/\w+\.py(?: *\\\n|[^\n])*)", re.MULTILINE)
 COMMANDING = sorted(
