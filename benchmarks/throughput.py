@@ -112,7 +112,7 @@ class Bench:
             training.padding,
             self._floor(subject, computed_lengths(lengths, training)),
             self._floor(subject, lengths),
-            {name: each / self.options.steps for name, each in medians.items()},
+            self.peers.keep(case, medians),
         )
 
     def _floor(self, subject: Subject, lengths: np.ndarray) -> float:
@@ -190,6 +190,12 @@ class Table:
             self._figures(case, row)
         self.rows.append(row)
         self.write()
+
+    def add_peer(self, way: str, kind: str, seconds: float) -> None:
+        """Adds a row of PyTorch's own."""
+        row = [way, "1", kind, "", f"{1e3 * seconds:.2f}", *[""] * 6]
+        self.rows.append(row)
+        reporting.figure(f"{way}, {kind} batches: ms a step", row[4])
 
     def _figures(self, case: Case, row: list[str]) -> None:
         label = f"{case.shape}, {case.task}, {case.seeds} seeds, {case.kind} batches"
@@ -314,9 +320,9 @@ def main() -> None:
             measure(iter([best]))
         # Once more, to see whether the machine is as it was.
         measure(iter([base]))
-    table.notes += [
-        f"\n{way}: {version}" for way, version in bench.peers.versions.items()
-    ]
+    table.notes += [f"\n{note}" for note in bench.peers.finish(deadline)]
+    for (way, kind), seconds in bench.peers.seconds.items():
+        table.add_peer(way, kind, seconds)
     table.write()
 
 
