@@ -83,10 +83,18 @@ def defaults() -> dict[str, Any]:
     return found
 
 
-def variants(base: Case) -> Iterator[Case]:
-    """The base case with each candidate in turn that the project has."""
+def variants(base: Case, few: bool = False) -> Iterator[Case]:
+    """The base case with each candidate in turn that the project has.
+
+    Args:
+      base: the case.
+      few: whether to take one value of each setting alone.
+
+    Yields:
+      The cases.
+    """
     for setting, default in defaults().items():
-        for value in CANDIDATES[setting]:
+        for value in CANDIDATES[setting][: 1 if few else None]:
             if value != default:
                 settings = (*_BESIDE.get(setting, ()), (setting, value))
                 yield dataclasses.replace(base, settings=settings)

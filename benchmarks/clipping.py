@@ -43,14 +43,38 @@ class Variant(NamedTuple):
     records: bool = True
 
 
+def by_one_vector() -> optax.GradientTransformation:
+    """Clips leaves by scales that are all computed together, as one vector.
+
+    No leaf has a kernel for its scale, but each waits for all norms, and its loop has a
+    place in the vector of its own, so that no two leaves share a compiled one.
+    """
+
+    def init(params: Any) -> tuple[jax.Array, jax.Array]:
+        count = len(cwgnc_jax.component_names(params))
+        return jnp.zeros(count), jnp.ones(count)
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        del state, params
+        norms = cwgnc_jax.component_norms(updates)
+        scales = MAX_NORM / jnp.maximum(norms, MAX_NORM)
+        leaves, treedef = jax.tree.flatten(updates)
+        scaled = [leaf * scales[index] for index, leaf in enumerate(leaves)]
+        return treedef.unflatten(scaled), (norms, scales)
+
+    return optax.GradientTransformation(init, update)
+
+
 def variants(stacked: bool) -> dict[str, Variant]:
     """The ways to clip that are compared, by name."""
     components = cwgnc_jax.stacked("encoder/layers/.*") if stacked else None
     by_component = cwgnc_jax.clip_by_component_norm(MAX_NORM, components)
+    one_vector = {} if stacked else {"component, one vector": Variant(by_one_vector())}
     return {
         "bare": Variant(None),
         "component": Variant(by_component),
         "component, not recorded": Variant(by_component, records=False),
+        **one_vector,
         "global norm": Variant(optax.clip_by_global_norm(1.0)),
         "block RMS": Variant(optax.clip_by_block_rms(MAX_NORM)),
     }

@@ -22,6 +22,7 @@ import jax
 import random_task
 import reporting
 import trace_causes
+from bert_glue.devices import environment
 from bert_glue.training.seeds import Seed, seed_keys
 from bert_glue.training.subjects import DTYPES
 
@@ -140,6 +141,7 @@ def main() -> None:
     add("--output", type=pathlib.Path, help="Markdown file to write")
     options = parser.parse_args()
     shape = "tiny" if options.tiny else options.shape
+    environment.keep_compiled_programs()
     began, texts, took = time.monotonic(), [reporting.provenance()], 0.0
     numbers = "2" if options.tiny else options.seeds
     for seeds in map(int, numbers.split(",")):

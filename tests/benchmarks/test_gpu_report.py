@@ -121,6 +121,6 @@ def test_all_of_it_on_a_bare_box(tmp_path):
     assert "| dropout's random bits |" in causes
     throughput = (output / "throughput.md").read_text()
     assert "Error" not in throughput
-    assert "| tiny, rte | 8 | uniform |" in throughput
+    assert "| tiny, rte | 4 | like length |" in throughput
     assert "remat none" in throughput
     assert "Table 1's 375 runs" in summary
