@@ -10,7 +10,7 @@ WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 8 ] && echo $$n 
 PYTEST := -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup demo figures check test test-slow test-gpu test-oldest lint dist
+.PHONY: help setup setup-oldest demo figures check test test-slow test-gpu test-oldest lint dist
 # A virtual environment whose making was interrupted is made again.
 .DELETE_ON_ERROR:
 
@@ -67,6 +67,8 @@ test-gpu: $(VENV)/.installed
 # They skip what needs flax and what else the oldest versions come without.
 LIBRARY_TESTS := cwgnc_jax tests/library
 
+setup-oldest: $(OLDEST)/.installed
+
 $(OLDEST)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
@@ -74,7 +76,8 @@ $(OLDEST)/.installed: pyproject.toml
 	touch $@
 
 test-oldest: $(OLDEST)/.installed
-	$(OLDEST)/bin/python $(PYTEST) $(LIBRARY_TESTS)
+	$(OLDEST)/bin/python $(PYTEST) -m "not slow" $(LIBRARY_TESTS)
+	$(OLDEST)/bin/python -m pytest tests/library/components/test_shards.py
 
 lint: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group tools
