@@ -4,9 +4,13 @@ VENV ?= .venv
 OLDEST ?= .venv-oldest
 BIN := $(VENV)/bin
 SEEDS ?= 5
+# Processes that test side by side: one a core, of up to 1.5 GB each.
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 8 ] && echo $$n || echo 8)
+# Files in their order, of which the last ones are short: no worker ends long after others.
+PYTEST := -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup demo figures check test test-slow test-gpu test-oldest lint docs gpu-report tpu-report dist
+.PHONY: help setup demo figures check test test-slow test-gpu test-oldest lint docs gpu-report tpu-report dist setup-oldest
 # A virtual environment whose making was interrupted is made again.
 .DELETE_ON_ERROR:
 
@@ -45,14 +49,14 @@ figures: $(VENV)/.installed
 	$(BIN)/python examples/gradient_norms.py --epochs 3 --seeds $(SEEDS) --output-dir runs/figures/gradient_norms
 
 check: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2 cwgnc_jax tests/library/test_clip.py tests/library/components
+	$(BIN)/python $(PYTEST) -m "not slow" tests/library/test_clip.py tests/library/components cwgnc_jax
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python $(PYTEST) -m "not slow"
 
 # Processes that die, meshes of eight devices, pretraining.
 test-slow: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow tests
+	$(BIN)/python $(PYTEST) -m slow tests
 
 # On a GPU: one process, that leaves memory for those it starts; products in float32 and
 # sums in a fixed order, which by default they are not there.
@@ -66,6 +70,8 @@ test-gpu: $(VENV)/.installed
 # They skip what needs flax and what else the oldest versions come without.
 LIBRARY_TESTS := cwgnc_jax tests/library
 
+setup-oldest: $(OLDEST)/.installed
+
 $(OLDEST)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
@@ -73,7 +79,8 @@ $(OLDEST)/.installed: pyproject.toml
 	touch $@
 
 test-oldest: $(OLDEST)/.installed
-	$(OLDEST)/bin/python -m pytest -n 2 --dist loadfile $(LIBRARY_TESTS)
+	$(OLDEST)/bin/python $(PYTEST) -m "not slow" $(LIBRARY_TESTS)
+	$(OLDEST)/bin/python -m pytest tests/library/components/test_shards.py
 
 # With the Python that there is, which has what an accelerator needs: nothing is installed.
 REPORT := $(PYTHON) benchmarks/gpu_report.py

@@ -12,9 +12,10 @@ import pytest
 
 # Programs of tests are small and run a few times, so that what takes time is compiling
 # them. With LLVM's optimizations off, the gradient of a tiny BERT takes a ninth of the
-# processor time in jax 0.10, and a third in jax 0.12, which knows the first flag alone.
+# processor time in jax 0.10, and a third in jax 0.12, which knows the first two alone.
 # Flags that are set are obeyed; they must be there before jax is imported.
 _FLAGS = "--xla_backend_optimization_level=0"
+_FLAGS += " --xla_cpu_parallel_codegen_split_count=1"
 _JAXLIB = importlib.metadata.version("jaxlib").split(".")
 if [int(part) for part in _JAXLIB[:2]] < [0, 11]:
     _FLAGS += " --xla_llvm_disable_expensive_passes=true"

@@ -120,11 +120,11 @@ class TestModel:
             theirs["pooler"] = heads["pooler"]
         batch = pairs()
         oracle = encoder.SequenceClassifier(read.config, 3, rngs=nnx.Rngs(0))
-        oracle = nnx.merge(encoder.separate(oracle)[0], theirs)
-        expected = oracle(
-            batch["input_ids"], batch["token_type_ids"], batch["attention_mask"]
-        )
-        logits = nnx.merge(structure, params)(batch)
+        stacked = encoder.separate(oracle)[0]
+        names = ("input_ids", "token_type_ids", "attention_mask")
+        inputs = [batch[name] for name in names]
+        expected = jax.jit(lambda params: nnx.merge(stacked, params)(*inputs))(theirs)
+        logits = jax.jit(lambda params: nnx.merge(structure, params)(batch))(params)
         # Sums of up to 1,536 numbers of order 1 in float32, six layers deep.
         np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5)
 

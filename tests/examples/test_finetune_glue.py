@@ -286,6 +286,7 @@ def test_diverged_runs_are_recorded_counted_and_drawn(options, tmp_path, capsys)
     )
 
 
+@pytest.mark.slow
 def test_settings_are_chosen_on_held_out_examples(options, tmp_path, capsys):
     at = options.index("--eval-file")
     only = [*options[:at], *options[at + 2 :], "--held-out", "0.25", "--seeds", "1"]

@@ -137,6 +137,7 @@ def test_both_tables_share_a_directory_and_its_runs(options, finished, tmp_path)
     assert "<h2>Table 2</h2>" in page
 
 
+@pytest.mark.slow
 def test_parts_made_apart_are_merged(options, finished, tmp_path, capsys):
     command = [*options, "--method", METHODS, "--seeds", 3, "--output-dir"]
     parts = [tmp_path / f"part{number}" for number in (1, 2)]

@@ -20,6 +20,7 @@ def test_a_thousand(block):
     clip_cases.check_many(range(50 * block, 50 * block + 50), check)
 
 
+@pytest.mark.slow
 def test_some_on_eight_devices():
     eight_devices.run("sharded_fuzz.py", "not slow")
 

@@ -219,6 +219,7 @@ def _contend(folder, process, barrier):
             store.release([f"run-{run}"])
 
 
+@pytest.mark.slow
 def test_processes_share_a_folder_without_doing_a_run_twice(tmp_path):
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(3)

@@ -65,6 +65,7 @@ def finished(subject, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_model_without_segments_answers_as_it_was_scored(subject, finished, capsys):
     best = BestModel(finished.records, subject, saved=True)
     best.offer(*finished.offer)

@@ -27,12 +27,11 @@ def test_evaluation_equals_the_plain_forward_pass(subject):
     assert logits.shape == (3, 41, 2)
     data = subject.evaluation
     batch = batching.take_batch(data, jnp.arange(41), data.input_ids.shape[1])
+    forward = jax.jit(subject.forward())
     for number in range(3):
         one = jax.tree.map(lambda leaf, at=number: leaf[at], params)
         # Rounding of float32 in logits of about 0.1.
-        np.testing.assert_allclose(
-            logits[number], subject.forward()(one, batch, None), atol=1e-6
-        )
+        np.testing.assert_allclose(logits[number], forward(one, batch, None), atol=1e-6)
 
 
 def test_stages_that_share_an_evaluation_compile_it_once(subject):

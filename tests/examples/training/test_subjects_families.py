@@ -111,6 +111,7 @@ def test_families_are_trained_and_saved(prepared, case, family, tmp_path):
     assert (tmp_path / "tokenizer.json").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "family"), FAMILIES)
 def test_gradual_unfreezing_leaves_the_lower_layers_alone(prepared, case, family):
     subject = prepared(case, family)

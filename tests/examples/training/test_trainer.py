@@ -225,6 +225,7 @@ def test_recipes_that_differ_in_numbers_share_their_programs(subject, compiled):
     assert_close(found, expected)
 
 
+@pytest.mark.slow
 def test_a_batch_in_parts_has_the_gradient_of_the_whole(subject):
     """Of all its examples: in the last batch, of 4, as many parts have none."""
     recipe = RECIPE.replace(dropout=0.0, mixout=0.5)
