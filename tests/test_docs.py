@@ -13,6 +13,7 @@ import finetune_glue
 import pandas
 import pytest
 import tiny_bert
+from bert_glue.records.trackers import KINDS
 from bert_glue.training.methods import METHODS
 
 from cwgnc_jax import contrib
@@ -118,3 +119,20 @@ def test_sessions_in_pages_give_what_they_show():
         str(PROJECT / "docs" / "stability_curve.md"), module_relative=False
     )
     assert found == (0, 5)
+
+
+def test_scalars_for_a_logger():
+    """The loop of the page on trackers, and the trackers that it lists."""
+    page = (PROJECT / "docs" / "trackers.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    names: dict = {}
+    exec(block, names)
+    first, second = names["entries"]
+    assert [first["step"], second["step"]] == [10, 20]
+    for key in re.findall(r"`(clip/\w+)`", page):
+        assert key in first
+    norms = [key for key in first if key.startswith("grad_norm/")]
+    assert len(norms) == 2
+    assert "clip_scale/layers[2]" in {**first, **second}
+    assert second["loss"] < first["loss"]
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [*KINDS]
