@@ -1,13 +1,16 @@
 """How components move and are clipped: Figures 2 to 5 of the paper in numbers."""
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.core import Tracer
 
+from cwgnc_jax._clip import component_record
 from cwgnc_jax.components._component import ComponentMap
 from cwgnc_jax.components._layout import Layout, make_layout
 from cwgnc_jax.components._norms import (
@@ -316,6 +319,100 @@ def clip_rate(
         if not (np.all(known >= 0) and np.sum(known) > 0):
             raise ValueError(f"sizes must be at least 0, and not all 0, got {known}")
     return jnp.sum(clipped * weights, axis=-1) / jnp.sum(weights)
+
+
+def component_scalars(
+    optimizer: Any,
+    params: optax.Params,
+    opt_state: Any,
+    top: int | None = 10,
+    where: str | int | None = None,
+) -> dict[str, float | jax.Array]:
+    """What the clipping of the last step did, as scalars for a logger.
+
+    The largest norms are those of other components at another step: a chart of one
+    component without gaps takes ``top=None``.
+
+    Args:
+      optimizer: as :func:`component_record`, whose names these are: of what the
+        clipping sees, masked, partitioned, frozen or not.
+      params: likewise.
+      opt_state: likewise, of one run.
+      top: of how many components, those with the largest norms, to have norm and
+        scale; None for all, 0 for none. NaN counts as larger than infinity.
+      where: likewise.
+
+    Returns:
+      A flat dict. Of all components together: 'clip/global_norm' (before clipping),
+      'clip/rate' (the share of the components that were clipped),
+      'clip/smallest_scale' and 'clip/not_finite' (how many norms are NaN or infinite).
+      Of some: 'grad_norm/NAME' and 'clip_scale/NAME', with the largest norm first.
+      Python's floats; inside ``jit``, ``scan`` or ``vmap`` scalar arrays.
+
+    Raises:
+      ValueError: as :func:`component_record`; if the state is of several runs; inside
+        ``jit`` and the like, where keys cannot depend on norms, if there are more
+        components than ``top``: accepted are None and 0.
+      TypeError: if ``top`` is neither a whole number nor None.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> from cwgnc_jax import clip_by_component_norm, component_scalars
+      >>> params = {"bias": jnp.ones(2), "kernel": jnp.ones((2, 2))}
+      >>> tx = optax.chain(clip_by_component_norm(1.5), optax.adam(1e-3))
+      >>> _, opt_state = tx.update(params, tx.init(params), params)
+      >>> scalars = component_scalars(tx, params, opt_state, top=1)
+      >>> {name: round(value, 3) for name, value in scalars.items()}
+      {'clip/global_norm': 2.449, 'clip/rate': 0.5, 'clip/smallest_scale': 0.75,
+       'clip/not_finite': 0.0, 'grad_norm/kernel': 2.0, 'clip_scale/kernel': 0.75}
+    """
+    names, norms, scales = component_record(optimizer, params, opt_state, where)
+    if norms.ndim != 1:
+        raise ValueError(
+            "opt_state must be of one run, got norms of the shape "
+            f"{norms.shape}; take one of the runs, or vmap this function with top=None"
+        )
+    wanted = _as_count(top, len(names))
+    is_traced = isinstance(norms, Tracer)
+    order = range(len(names))
+    if not is_traced:
+        known = np.asarray(norms)
+        order = np.argsort(-np.where(np.isnan(known), np.inf, known), kind="stable")
+    elif 0 < wanted < len(names):
+        raise ValueError(
+            f"top is {top} of {len(names)} components, but which norms are the largest "
+            "is not known inside jit, scan or vmap; accepted there are None, for all, "
+            "and 0"
+        )
+    # So that no square of a norm leaves the range of float32.
+    largest = jnp.max(norms, initial=0.0)
+    unit = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    values = {
+        "clip/global_norm": unit * safe_sqrt(jnp.sum((norms / unit) ** 2)),
+        "clip/rate": jnp.sum(scales < 1) / max(1, len(names)),
+        "clip/smallest_scale": jnp.min(scales, initial=1.0),
+        "clip/not_finite": jnp.sum(~jnp.isfinite(norms)).astype(norms.dtype),
+    }
+    for index in order[:wanted]:
+        values[f"grad_norm/{names[index]}"] = norms[index]
+        values[f"clip_scale/{names[index]}"] = scales[index]
+    if is_traced:
+        return {**values}
+    # All at once: each transfer of its own would wait for the device.
+    floats = map(float, jax.device_get([*values.values()]))
+    return dict(zip(values, floats, strict=True))
+
+
+def _as_count(top: int | None, most: int) -> int:
+    """A number of components, of at most so many."""
+    try:
+        count = most if top is None else operator.index(top)
+    except TypeError:
+        raise TypeError(f"top must be a whole number or None, got {top!r}") from None
+    if count < 0:
+        raise ValueError(f"top must be at least 0, got {top}")
+    return min(count, most)
 
 
 def convergence_racing(movements: jax.typing.ArrayLike) -> jax.Array:

@@ -99,7 +99,12 @@ def prepare(job: "Job") -> "Report":
         to_predict = load.read_examples(
             options.predict, subject.task, labelled=False, encoding=options.encoding
         )
-    best = best_model.BestModel(records, subject, saved=options.save_model)
+    best = best_model.BestModel(
+        records,
+        subject,
+        saved=options.save_model,
+        is_local=choices.is_local(options.model),
+    )
     is_kept = options.save_model or to_predict is not None
     if is_kept:
         job.keep["best_model"] = best

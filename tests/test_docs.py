@@ -19,6 +19,7 @@ import numpy as np
 import pandas
 import pytest
 import tiny_bert
+from bert_glue.records.trackers import KINDS
 from bert_glue.training.methods import METHODS
 
 import cwgnc_jax
@@ -255,3 +256,20 @@ def load(path):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_scalars_for_a_logger():
+    """The loop of the page on trackers, and the trackers that it lists."""
+    page = (PROJECT / "docs" / "trackers.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    names: dict = {}
+    exec(block, names)
+    first, second = names["entries"]
+    assert [first["step"], second["step"]] == [10, 20]
+    for key in re.findall(r"`(clip/\w+)`", page):
+        assert key in first
+    norms = [key for key in first if key.startswith("grad_norm/")]
+    assert len(norms) == 2
+    assert "clip_scale/layers[2]" in {**first, **second}
+    assert second["loss"] < first["loss"]
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [*KINDS]

@@ -5,12 +5,14 @@ import io
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
 
 import finetune_glue
+import huggingface_hub
 import jax
 import kill_study
 import numpy as np
@@ -112,6 +114,52 @@ def test_summary_is_of_the_records(finished):
         )
         assert f"{scores.std():.1f}" in line
         assert f"{scores.max():.1f}" in line
+
+
+def test_a_row_is_said_as_soon_as_it_is_whole(finished):
+    folder, printed = finished
+    lines = printed.splitlines()
+    at = next(n for n, line in enumerate(lines) if line.startswith("some "))
+    assert re.fullmatch(
+        r"some \d+ \w+ for 6 runs of 2 methods, done at \d\d:\d\d", lines[at]
+    )
+    scores = np.array([run["score"] for run in records_of(folder)[:3]])
+    failed = sum(run["failed"] for run in records_of(folder)[:3])
+    spread = f"std {scores.std():.1f}, mean {scores.mean():.1f}, max {scores.max():.1f}"
+    row = f"custom, cwgnc: 3 of 3 runs: {spread}, failed {failed}"
+    assert at < lines.index(row) < lines.index("Runs")
+    # The last row is the table's.
+    assert not any(line.startswith("custom, adamw") for line in lines)
+
+
+def test_a_card_of_the_model(finished, options):
+    folder, _ = finished
+    card = huggingface_hub.ModelCard.load(folder / "model" / "README.md")
+    about = json.loads((folder / "model" / "run.json").read_text())
+    (row,) = [
+        row
+        for row in json.loads((folder / "summary.json").read_text())
+        if about["run"].split("-")[2] == row["configuration"]
+    ]
+    assert card.data.pipeline_tag == "text-classification"
+    assert card.data.metrics == ["matthews_correlation"]
+    # It was fine-tuned from a folder.
+    assert card.data.base_model is None
+    assert card.data.license is None
+    values = {each.metric_name: each.metric_value for each in card.data.eval_results}
+    assert values == {
+        "this model, the best of 3 runs": pytest.approx(about["score"] / 100, abs=5e-5),
+        "mean of 3 runs": pytest.approx(row["mean"] / 100, abs=5e-5),
+        "standard deviation of 3 runs": pytest.approx(row["std"] / 100, abs=5e-5),
+    }
+    spread = [f"{row[name]:.1f}" for name in ("std", "mean", "max", "min")]
+    cells = [f"{about['score']:.1f}", "3", *spread, f"{row['failed']}"]
+    assert f"| {' | '.join(cells)} |" in card.text
+    (command,) = json.loads((folder / "config.json").read_text())["commands"]
+    assert f"    {command['command']}\n" in card.text
+    assert row["settings"]["data_fingerprint"] in card.text
+    assert "`train.tsv`" in card.text
+    assert "own, to the norm 1." in card.text or "together, to the norm 1." in card.text
 
 
 def test_files_beside_the_records(finished, kept_programs):

@@ -19,6 +19,7 @@ from cwgnc_jax import (
     component_groups,
     component_names,
     component_rmsd,
+    component_scalars,
     component_sizes,
     convergence_racing,
     extremes_by_group,
@@ -469,3 +470,144 @@ def test_leaves_without_components_are_left_out():
         np.testing.assert_allclose(moved, [2.0], rtol=1e-6)
         turned = cwgnc_jax.component_cosine_distance(tree(3.0), reference)
         np.testing.assert_allclose(turned, [0.0], atol=1e-6)
+
+
+class TestComponentScalars:
+    """Against NumPy in double precision, of gradients whose norms are known."""
+
+    PARAMS = {  # noqa: RUF012
+        "embed": np.full((3, 2), 2.0, np.float32),
+        "head": np.array([3.0, 4.0], np.float32),
+        "layers": np.stack([np.full(4, n, np.float32) for n in (0.1, 0.5, 4.0)]),
+    }
+    NORMS = {  # noqa: RUF012
+        "embed": 24**0.5,
+        "head": 5.0,
+        "layers[0]": 0.2,
+        "layers[1]": 1.0,
+        "layers[2]": 8.0,
+    }
+    CLIP = cwgnc_jax.clip_by_component_norm(2.0, stacked("layers"))
+
+    def expect(self, names, top):
+        norms = np.array([self.NORMS[name] for name in names])
+        scales = np.minimum(1, 2 / norms)
+        expected = {
+            "clip/global_norm": np.sqrt(np.sum(norms**2)),
+            "clip/rate": np.mean(scales < 1),
+            "clip/smallest_scale": np.min(scales),
+            "clip/not_finite": 0.0,
+        }
+        for at in np.argsort(-norms)[:top]:
+            expected[f"grad_norm/{names[at]}"] = norms[at]
+            expected[f"clip_scale/{names[at]}"] = scales[at]
+        return expected
+
+    def states(self, tx):
+        params = jax.tree.map(jnp.asarray, self.PARAMS)
+        return params, tx.update(params, tx.init(params), params)[1]
+
+    @pytest.mark.parametrize("top", [None, 0, 2, np.int64(3), 99])
+    @pytest.mark.parametrize(
+        ("wrap", "hidden"),
+        [
+            (lambda clip: clip, ""),
+            (
+                lambda clip: optax.masked(
+                    clip, {"embed": False, "head": True, "layers": True}
+                ),
+                "embed",
+            ),
+            (
+                lambda clip: optax.partition(
+                    {"a": clip, "b": optax.sgd(1.0)},
+                    {"embed": "a", "head": "b", "layers": "a"},
+                ),
+                "head",
+            ),
+            (
+                lambda clip: cwgnc_jax.freeze(
+                    clip,
+                    {"embed": "frozen", "head": "trainable", "layers": "trainable"},
+                ),
+                "embed",
+            ),
+        ],
+        ids=["all", "masked", "partition", "freeze"],
+    )
+    def test_norms_rates_and_totals(self, wrap, hidden, top):
+        tx = optax.chain(wrap(self.CLIP), optax.adam(0.1))
+        found = component_scalars(tx, *self.states(tx), top)
+        expected = self.expect([n for n in self.NORMS if n != hidden], top)
+        # The largest first, as in the oracle.
+        assert list(found) == list(expected)
+        assert {type(value) for value in found.values()} == {float}
+        # Norms are float32: some units in the last place.
+        np.testing.assert_allclose([*found.values()], [*expected.values()], rtol=1e-6)
+
+    def test_inside_jit_and_scan(self):
+        tx = optax.chain(self.CLIP, optax.sgd(0.0))
+        params, state = self.states(tx)
+
+        def scalars(state, top):
+            return component_scalars(tx, params, state, top)
+
+        for top in (None, 0, 5):
+            expected = self.expect([*self.NORMS], top)
+            found = jax.jit(scalars, static_argnums=1)(state, top)
+            assert found.keys() == expected.keys()
+            for name, value in expected.items():
+                np.testing.assert_allclose(found[name], value, rtol=1e-6)
+
+        def step(state, size):
+            gradients = jax.tree.map(lambda leaf: leaf * size, params)
+            state = tx.update(gradients, state, params)[1]
+            return state, scalars(state, None)
+
+        _, found = jax.lax.scan(step, tx.init(params), jnp.array([1.0, 0.5]))
+        np.testing.assert_allclose(found["clip/rate"], [0.6, 0.6])
+        np.testing.assert_allclose(found["grad_norm/layers[2]"], [8.0, 4.0], rtol=1e-6)
+        with pytest.raises(ValueError, match=r"top is 2 of 5 components.*inside jit"):
+            jax.jit(scalars, static_argnums=1)(state, 2)
+
+    def test_of_several_runs(self):
+        tx = self.CLIP
+        params, state = self.states(tx)
+        both = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), state)
+        with pytest.raises(ValueError, match=r"of one run, got .* \(2, 5\)"):
+            component_scalars(tx, params, both)
+        found = jax.vmap(lambda one: component_scalars(tx, params, one, None))(both)
+        np.testing.assert_allclose(found["grad_norm/head"], [5.0, 10.0], rtol=1e-6)
+
+    def test_what_is_not_finite_comes_first(self):
+        params = {name: jnp.array([value]) for name, value in
+                  (("a", 1.0), ("b", jnp.inf), ("c", jnp.nan), ("d", 2.0))}  # fmt: skip
+        tx = cwgnc_jax.clip_by_component_norm(4.0)
+        state = tx.update(params, tx.init(params))[1]
+        found = component_scalars(tx, params, state, 3)
+        names = [name for name in found if name.startswith("grad_norm")]
+        assert names == ["grad_norm/b", "grad_norm/c", "grad_norm/d"]
+        assert found["clip/not_finite"] == 2
+        assert np.isnan(found["clip/global_norm"])
+        assert np.isinf(found["grad_norm/b"])
+
+    def test_squares_stay_in_range(self):
+        # 1e25 squared is no number of float32, and 1e-25 squared is 0.
+        for size in (1e-18, 1e18):
+            params = {"a": jnp.array([3 * size]), "b": jnp.array([4 * size])}
+            tx = cwgnc_jax.clip_by_component_norm(1.0)
+            _, state = tx.update(params, tx.init(params))
+            both = jax.tree.map(lambda leaf: leaf * 1e5 if leaf.ndim else leaf, state)
+            found = component_scalars(tx, params, both)
+            np.testing.assert_allclose(found["clip/global_norm"], 5e5 * size, rtol=1e-5)
+
+    def test_no_components(self):
+        tx = cwgnc_jax.clip_by_component_norm(1.0)
+        found = component_scalars(tx, {}, tx.init({}))
+        assert found == {"clip/global_norm": 0, "clip/rate": 0,
+                         "clip/smallest_scale": 1, "clip/not_finite": 0}  # fmt: skip
+
+    @pytest.mark.parametrize(("top", "error"), [(-1, ValueError), (2.5, TypeError)])
+    def test_refused(self, top, error):
+        with pytest.raises(error, match="top must be"):
+            component_scalars(self.CLIP, *self.states(self.CLIP), top)

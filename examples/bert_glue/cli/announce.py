@@ -13,6 +13,7 @@ from bert_glue.data.tables import listed
 from bert_glue.data.tasks import GENERATED
 from bert_glue.devices import environment
 from bert_glue.records.designs import Design
+from bert_glue.records.trackers import KINDS
 from bert_glue.report import verdicts
 from bert_glue.report.headings import metric_name
 from bert_glue.study.configuration import Configuration
@@ -52,6 +53,7 @@ def announcement(
         total = len(study.configurations) * len(study.seeds)
         number, of = options.shard
         yield f"shard {number} of {of}: {mine} of the {total} runs"
+    yield from _about_tracking(study)
     names = {configuration.name for configuration in study.configurations}
     if others := {run["configuration"] for run in study.records.read()} - names:
         many = "configurations have" if len(others) > 1 else "configuration has"
@@ -124,6 +126,18 @@ def _about_runs(study: Study, configuration: Configuration) -> Iterator[str]:
         yield f"  {runs - missing} of {runs} runs are recorded, {missing} missing"
     if plan := study.plan(configuration):
         yield f"  seeds side by side: {plan.group_size} ({plan.reason})"
+
+
+def _about_tracking(study: Study) -> Iterator[str]:
+    if study.tracking is None:
+        return
+    folder = study.tracking.folder
+    for kind in study.tracking.kinds:
+        where = KINDS[kind].where.replace("FOLDER", str(folder))
+        yield f"tracked by {kind}: {where}"
+    total = sum(len(study.seeds_of(each)) for each in study.configurations)
+    if recorded := total - study.runs_missing():
+        yield f"  not tracked: the {recorded} runs that are recorded already"
 
 
 def _about_comparisons(study: Study, design: Design) -> Iterator[str]:

@@ -56,6 +56,8 @@ def parse(
         elif not options.report_only:
             check_subject(options)
             check_processes(options)
+            if options.track_every is not None and not options.track:
+                raise ValueError("--track-every has no effect without --track")
             options.pairs = seeds(options)
             options.recipes = recipes(options, model_defaults(options.model))
         is_own = options.train_file or options.dataset
@@ -135,6 +137,11 @@ def why_idle(recipe: Recipe, name: str, value: Any) -> str:
 def embedded_model() -> pathlib.Path:
     """Folder of the model that comes with the project."""
     return pathlib.Path(__file__).parents[1] / "model" / "embedded"
+
+
+def is_local(model: str) -> bool:
+    """Whether a model is no name on the hub: the embedded one, or in a folder."""
+    return model == EMBEDDED or pathlib.Path(model).is_dir()
 
 
 def without_folder(word: str) -> str:

@@ -10,6 +10,7 @@ from bert_glue.cli.parser import Parser, typed
 from bert_glue.data.examples import PROBLEMS
 from bert_glue.data.metrics import METRICS
 from bert_glue.data.tasks import GENERATED, TASKS
+from bert_glue.records.trackers import KINDS
 from bert_glue.training.methods import ALWAYS_SHOWN, METHODS, parse_methods
 from bert_glue.training.recipe import SETTINGS
 from bert_glue.training.settings import FROM_ZERO, WHOLE, Rule, written
@@ -48,6 +49,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "SEEDS": typed(types.parse_seeds),
     "GRID": typed(types.parse_grid),
     "I/N": typed(types.parse_shard),
+    "TRACKERS": typed(types.parse_trackers),
     "N|auto": typed(types.parse_parallel),
     "AXES": typed(types.parse_mesh),
 }
@@ -101,6 +103,9 @@ _RUNS = {
     "--dtype float32|bfloat16": "what is computed in (default float32; bfloat16 is for "
     "GPUs and TPUs); parameters are float32 always",
     "--checkpoint-minutes X": "between saves of runs under way (default 10; 0: never)",
+    "--track TRACKERS": f"show runs while they are trained, of {', '.join(KINDS)}, "
+    "separated by commas: settings, losses, scores, norms and clip rates by layer",
+    "--track-every N": "steps between two entries there (default 10)",
     "--merge DIR...": "directories whose runs are first copied into this, each once",
     "--no-compilation-cache": "do not keep compiled programs in $CWGNC_CACHE or "
     "~/.cache/cwgnc_jax",

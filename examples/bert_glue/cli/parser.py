@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 from bert_glue.data import tasks
 from bert_glue.data.tasks import GENERATED, TASKS
 from bert_glue.devices.terminal import printable
+from bert_glue.records.trackers import KINDS
 from bert_glue.training.recipe import SETTINGS
 from bert_glue.training.settings import EXAMPLES, WHOLE
 
@@ -247,6 +248,15 @@ def parse_shard(text: str) -> tuple[int, int]:
     if slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of):
         return int(number), int(of)
     raise ValueError(f"shard is {text!r}; accepted is 1/8 to 8/8 for eight parts")
+
+
+def parse_trackers(text: str) -> tuple[str, ...]:
+    """Reads trackers' names, separated by commas."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    if unknown := [name for name in names if name not in KINDS]:
+        accepted = ", ".join(KINDS)
+        raise ValueError(f"unknown tracker {unknown[0]!r}; accepted are {accepted}")
+    return names
 
 
 def parse_parallel(text: str) -> int | None:

@@ -31,6 +31,7 @@ from bert_glue.study.programs import StudyStopped
 from bert_glue.study.progress import Progress
 from bert_glue.study.shards import Shard
 from bert_glue.study.study import Study
+from bert_glue.study.tracking import Tracking
 from bert_glue.training import subjects
 from bert_glue.training.seeds import Seed
 from bert_glue.training.subjects import Subject
@@ -136,6 +137,10 @@ def _make_job(options: argparse.Namespace) -> Job:
 
 def _make_study(job: Job) -> Study:
     options = job.options
+    tracking = None
+    if options.track:
+        every = options.track_every or Tracking.every
+        tracking = Tracking(options.track, job.records.folder, every)
     study = Study(
         job.configurations,
         job.design.seeds,
@@ -144,6 +149,7 @@ def _make_study(job: Job) -> Study:
         checkpoint_minutes=options.checkpoint_minutes,
         axes=options.mesh,
         shard=options.shard and Shard(*options.shard),
+        tracking=tracking,
         **job.keep,
     )
     _add_to_manifest(job)

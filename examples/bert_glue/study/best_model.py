@@ -12,9 +12,11 @@ import numpy as np
 
 from bert_glue.devices import processes
 from bert_glue.model import checkpoint
+from bert_glue.records import manifest
 from bert_glue.records.failures import failure
 from bert_glue.records.files import UNFINISHED
 from bert_glue.records.run_store import Record, RunStore
+from bert_glue.study import model_card
 from bert_glue.study.configuration import Configuration, runs_of
 from bert_glue.study.programs import make_trainers
 from bert_glue.study.progress import Progress
@@ -41,12 +43,14 @@ class BestModel:
       records: the study's records.
       subject: the model and the task.
       saved: whether to save the parameters too, in the layout of Hugging Face.
+      is_local: whether what was fine-tuned is no name on the hub.
     """
 
     records: RunStore
     subject: Subject
     _: dataclasses.KW_ONLY
     saved: bool
+    is_local: bool = True
 
     def __post_init__(self) -> None:
         self._rank = (False, -np.inf)
@@ -112,7 +116,8 @@ class BestModel:
         if not configuration.recipe.segment_ids:
             params = _without_segments(params)
         if self.saved:
-            self._save(record, params)
+            own = [run for run in runs if run["configuration"] == configuration.name]
+            self._save(configuration, own, record, params)
         return record, params
 
     def _parameters(self, record: Record) -> Params | None:
@@ -129,8 +134,22 @@ class BestModel:
         except (OSError, ValueError):
             return None
 
-    def _save(self, record: Record, params: Params) -> None:
+    def _save(
+        self,
+        configuration: Configuration,
+        runs: Sequence[Record],
+        record: Record,
+        params: Params,
+    ) -> None:
         folder = self.records.folder
+        commands = manifest.read(folder)["commands"]
+        card = model_card.make_card(
+            configuration,
+            runs,
+            record,
+            is_local=self.is_local,
+            command=commands[-1]["command"] if commands else None,
+        )
         with (
             self.records.locked(),
             tempfile.TemporaryDirectory(
@@ -148,6 +167,7 @@ class BestModel:
             )
             text = json.dumps(describe(self.subject, record), indent=2)
             (new / RUN).write_text(f"{text}\n")
+            (new / model_card.NAME).write_text(card, encoding="utf-8")
             if self.folder.exists():
                 self.folder.rename(old)
             new.rename(self.folder)

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from bert_glue.devices import processes
 from bert_glue.devices.terminal import printable
+from bert_glue.study.forecast import Forecast
 from bert_glue.training.recipe import Recipe
 from bert_glue.training.seeds import Seed
 
@@ -28,7 +29,10 @@ class Progress:
 
     Attributes:
       shown: whether bars are drawn; of several processes, by the first.
+      forecast: what says how long it will take, if anything does.
     """
+
+    forecast: Forecast | None = None
 
     def __init__(self, runs: int, *, shown: bool | None = None) -> None:
         # Known to all processes: what is looked at decides where training stops.
@@ -72,18 +76,39 @@ class Progress:
         self._steps.set_postfix_str("")
         self._steps.reset(steps)
 
-    def advance(self, steps: int, **values: float) -> None:
-        """Some steps are done.
+    @property
+    def is_awaited(self) -> bool:
+        """Whether to wait for steps and look at them, which costs a stop."""
+        return self.shown or not (self.forecast is None or self.forecast.is_made)
+
+    def reach(self, done: int, **values: float) -> None:
+        """Some steps of the group are done.
 
         Args:
-          steps: how many.
+          done: how many so far.
           **values: means over the group to show, such as loss or score.
         """
         self._shown_values.update(
             {name: f"{value:.4g}" for name, value in values.items()}
         )
         self._steps.set_postfix(self._shown_values, refresh=False)
-        self._steps.update(steps)
+        self._steps.update(done - self._steps.n)
+
+    def foresee(self, done: int, *, is_last: bool) -> None:
+        """Says how long all runs will take, once that is known.
+
+        Args:
+          done: steps of the group that the devices have done.
+          is_last: whether other work than steps comes next.
+        """
+        forecast = self.forecast
+        if forecast is None or forecast.is_made:
+            return
+        # Processes that run one program wait for its steps together, or not at all.
+        line = processes.agree(lambda: forecast.look(done, is_last=is_last))
+        if line is not None:
+            forecast.is_made = True
+            self.note(line)
 
     def finish(self, runs: int) -> None:
         """A group of seeds is done."""

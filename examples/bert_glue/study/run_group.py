@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bert_glue.records.resume import Checkpoint
 from bert_glue.study.progress import Progress
+from bert_glue.study.tracking import GroupTracking
 from bert_glue.training.evaluation import Params
 from bert_glue.training.group_state import GroupState, Score
 from bert_glue.training.journal import Evaluation, kept_evaluation
@@ -74,6 +75,7 @@ def train_group(
     progress: Progress,
     *,
     checkpoint: Checkpoint | None = None,
+    tracking: GroupTracking | None = None,
 ) -> GroupResult:
     """Trains and scores some seeds side by side.
 
@@ -83,6 +85,7 @@ def train_group(
       score: scores the logits of a run.
       progress: where to show how far it is.
       checkpoint: where to go on from if it was interrupted, and what to save to.
+      tracking: what is told of the runs while they are trained.
 
     Returns:
       The outcomes, in the order of the seeds.
@@ -95,9 +98,13 @@ def train_group(
     saved = None if checkpoint is None else checkpoint.load(group.template)
     if saved is not None:
         group.resume(*saved)
-        progress.advance(group.done)
+        progress.reach(group.done)
+        if tracking is not None:
+            tracking.resume(trainers, group)
     order = None
-    for segment in cut_run(trainers, finely=progress.shown):
+    finely = progress.shown or tracking is not None
+    begin_finely = progress.is_awaited
+    for segment in cut_run(trainers, finely=finely, begin_finely=begin_finely):
         if segment.done <= group.done or group.is_over:
             continue
         trainer = trainers[segment.stage]
@@ -113,13 +120,9 @@ def train_group(
             group.state, group.log, keys.noise, order, *steps_to_take
         )
         group.done = segment.done
-        if progress.shown:
-            # To look at the losses is to wait for the steps.
-            losses = trainer.placement.fetch(group.log.losses)
-            mean = losses[:, segment.start : segment.stop].mean()
-            progress.advance(segment.stop - segment.start, loss=float(mean))
+        _look(group, segment, trainer, progress, tracking)
         if segment.is_evaluation:
-            _evaluate(group, segment, score, seeds, progress)
+            _evaluate(group, segment, score, seeds, progress, tracking)
             if checkpoint is not None and segment.done < steps and checkpoint.is_due():
                 facts, arrays = group.save(segment, time.perf_counter() - began)
                 arrays = trainer.placement.gather(arrays)
@@ -128,18 +131,37 @@ def train_group(
     return _result(group, seeds, trainers[-1], began)
 
 
+def _look(
+    group: GroupState,
+    segment: Segment,
+    trainer: Trainer,
+    progress: Progress,
+    tracking: GroupTracking | None,
+) -> None:
+    if progress.is_awaited:
+        # To look at the losses is to wait for the steps.
+        losses = trainer.placement.fetch(group.log.losses)
+        mean = losses[:, segment.start : segment.stop].mean()
+        progress.reach(segment.done, loss=float(mean))
+        progress.foresee(segment.done, is_last=segment.is_evaluation)
+    if tracking is not None:
+        tracking.after(segment, trainer, group)
+
+
 def _evaluate(
     group: GroupState,
     segment: Segment,
     score: Score,
     seeds: list[Seed],
     progress: Progress,
+    tracking: GroupTracking | None,
 ) -> None:
     known = list(group.diverged)
     scores = group.evaluate(segment, score)
     # What is not looked at is counted once it is scored.
-    taken = 0 if progress.shown else segment.stop - segment.start
-    progress.advance(taken, score=float(np.mean(scores)))
+    progress.reach(segment.done, score=float(np.mean(scores)))
+    if tracking is not None:
+        tracking.evaluated(segment, group)
     for seed, before, now in zip(seeds, known, group.diverged, strict=False):
         if now != before:
             progress.note(f"  seed {seed.name} diverged at step {now:,}")

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 
@@ -12,20 +12,24 @@ from bert_glue.devices import environment, memory, mesh, processes
 from bert_glue.records.component_logs import ComponentLogs
 from bert_glue.records.files import write_json
 from bert_glue.records.resume import Checkpoint, Checkpoints, Note
-from bert_glue.records.run_store import RunStore
+from bert_glue.records.run_store import Record, RunStore
 from bert_glue.study import summaries
 from bert_glue.study.best_model import BestModel
-from bert_glue.study.configuration import Configuration
+from bert_glue.study.configuration import Configuration, runs_of
+from bert_glue.study.forecast import Forecast
 from bert_glue.study.plan import Plan
 from bert_glue.study.programs import Programs, StudyStopped, release
 from bert_glue.study.progress import Progress
-from bert_glue.study.run_group import train_group
+from bert_glue.study.run_group import GroupResult, train_group
 from bert_glue.study.run_record import keep_components, make_records
 from bert_glue.study.shards import Shard, share
+from bert_glue.study.tracking import GroupTracking, Tracking
 from bert_glue.training.seeds import Seed
 from bert_glue.training.trainer import Trainer
 
 _WAIT_SECONDS = 2.0
+_ROW_SECONDS = 60.0
+"""Least time between two lines of a row that is not whole."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -45,6 +49,8 @@ class Study:
         to choose.
       checkpoint_minutes: least time between two checkpoints of the runs that are
         under way; 0 for none.
+      tracking: the trackers that the runs are sent to, with what their components do.
+      clock: seconds.
 
     Raises:
       ValueError: if there is not enough memory, the mesh does not fit, a recipe
@@ -62,6 +68,8 @@ class Study:
     component_logs: ComponentLogs | None = None
     axes: Mapping[str, int] | None = None
     checkpoint_minutes: float = 0
+    tracking: Tracking | None = None
+    clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
         configurations, minutes = self.configurations, self.checkpoint_minutes
@@ -71,7 +79,7 @@ class Study:
             "code": environment.code(),
             "settings": environment.settings(),
         }
-        recording = self.component_logs is not None
+        recording = self.component_logs is not None or self.tracking is not None
         remat = [each.subject.remat for each in configurations]
         axes = dict(self.axes or {})
         options = [self.parallel_seeds, axes, minutes > 0, recording]
@@ -83,7 +91,7 @@ class Study:
         processes.check_same("versions, code or JAX's settings", program)
         for configuration in configurations:
             configuration.check()
-            if recording and configuration.recipe.patience:
+            if self.component_logs is not None and configuration.recipe.patience:
                 raise ValueError(
                     f"patience is set in the method {configuration.recipe.label}; "
                     "where components are recorded, all runs end together"
@@ -106,6 +114,7 @@ class Study:
             "commit": environment.commit(),
         }
         self._recorded = ["components"] if recording else []
+        self._last_row = self.clock()
         self._checkpoints = Checkpoints(
             self.records.folder, minutes, {**program, "hardware": hardware}
         )
@@ -141,6 +150,9 @@ class Study:
         """
         with _stopping_if_others_are_gone():
             write_summary(self.records)
+            progress.forecast = Forecast(
+                {each: len(self.missing(each)) for each in self.configurations}
+            )
             for configuration in self.configurations:
                 # Removes checkpoints of no use, also where nothing is missing.
                 self._interrupted(configuration, progress.note)
@@ -233,9 +245,39 @@ class Study:
         progress: Progress,
         checkpoint: Checkpoint | None,
     ) -> None:
-        result = train_group(
-            trainers, seeds, configuration.score, progress, checkpoint=checkpoint
-        )
+        if progress.forecast is not None:
+            progress.forecast.start(configuration, trainers[0].group_size)
+        with self._tracked(configuration, seeds, progress) as tracking:
+            result = train_group(
+                trainers,
+                seeds,
+                configuration.score,
+                progress,
+                checkpoint=checkpoint,
+                tracking=tracking,
+            )
+            runs = self._keep(configuration, trainers, result)
+            if tracking is not None:
+                tracking.finish(runs)
+        if checkpoint is not None:
+            checkpoint.remove()
+        write_summary(self.records)
+        self._say_row(configuration, progress.note)
+
+    def _tracked(
+        self, configuration: Configuration, seeds: list[Seed], progress: Progress
+    ) -> contextlib.AbstractContextManager[GroupTracking | None]:
+        if self.tracking is None:
+            return contextlib.nullcontext()
+        return self.tracking.group(configuration, seeds, progress.note)
+
+    def _keep(
+        self,
+        configuration: Configuration,
+        trainers: Sequence[Trainer],
+        result: GroupResult,
+    ) -> list[Record]:
+        """Records a group's runs, and all that is wanted of them."""
         runs = make_records(configuration, trainers, result, self._surroundings)
         # A run that is recorded has all that is wanted of it: its line comes last.
         if self.best_model is not None:
@@ -243,9 +285,21 @@ class Study:
         if self.component_logs is not None:
             keep_components(self.component_logs, configuration, runs, trainers, result)
         self.records.append(runs)
-        if checkpoint is not None:
-            checkpoint.remove()
-        write_summary(self.records)
+        return runs
+
+    def _say_row(self, configuration: Configuration, note: Note) -> None:
+        """Says what there is of a row of the table, unless the table comes next."""
+        # Each run is one of many where few fit side by side.
+        is_due = processes.agree(lambda: self.clock() - self._last_row > _ROW_SECONDS)
+        is_whole = not self.missing(configuration)
+        if not (is_due or is_whole) or not self.runs_missing():
+            return
+        self._last_row = self.clock()
+        recorded, seeds = self.records.read(), self.seeds_of(configuration)
+        runs = runs_of(recorded, [configuration], seeds)
+        task, label = configuration.subject.task.name, configuration.recipe.label
+        row = summaries.Row(label, tuple(runs))
+        note(f"{task}, {label}: {len(runs)} of {len(seeds)} runs: {row.line}")
 
     def _is_complete(self, run: str) -> bool:
         """Whether all that is wanted of a recorded run is at hand."""

@@ -72,6 +72,15 @@ class Row:
         """How many runs had a loss that became NaN or infinite."""
         return sum(run["diverged_at"] is not None for run in self.runs)
 
+    @property
+    def line(self) -> str:
+        """What there is so far, for the time before the table is whole."""
+        scores = self.summary
+        std = f"std {scores.std:z.1f}, " if len(self.runs) > 1 else ""
+        return (
+            f"{std}mean {scores.mean:z.1f}, max {scores.max:z.1f}, failed {self.failed}"
+        )
+
     def to_json(self) -> dict[str, Any]:
         """The row for ``summary.json``."""
         interval = self.summary.std_interval

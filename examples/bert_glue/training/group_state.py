@@ -99,7 +99,7 @@ class GroupState:
         logits = trainer.evaluate(params)
         scores = list(map(score, logits))
         # What a run does past its end, as others beside it go on, is nobody's result.
-        running = np.logical_not(self._stopped)
+        running = np.logical_not(self.stopped)
         if trainer.recipe.keep == "best":
             self._keep_better(scores, running, params)
         self._enter(segment, logits, scores, running)
@@ -113,10 +113,11 @@ class GroupState:
     @property
     def is_over(self) -> bool:
         """Whether all runs have stopped before their steps were done."""
-        return all(self._stopped)
+        return all(self.stopped)
 
     @property
-    def _stopped(self) -> list[bool]:
+    def stopped(self) -> list[bool]:
+        """Which runs have stopped, while others beside them may go on."""
         patience = self._trainers[0].recipe.patience
         return [has_stopped(scores, patience) for scores in self._scores]
 

@@ -1,6 +1,6 @@
 """A run cut into segments: steps between which nothing has to happen."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from bert_glue.training.trainer import Trainer
@@ -30,12 +30,15 @@ class Segment(NamedTuple):
     ends_stage: bool
 
 
-def cut_run(trainers: Sequence[Trainer], *, finely: bool) -> Iterator[Segment]:
+def cut_run(
+    trainers: Sequence[Trainer], *, finely: bool, begin_finely: bool = False
+) -> Iterator[Segment]:
     """All segments of a run, in their order.
 
     Args:
       trainers: one for each stage.
       finely: whether to look at the losses a few times an epoch, which costs a stop.
+      begin_finely: whether to do so in the first epoch, and after the first step.
 
     Yields:
       The segments.
@@ -44,10 +47,12 @@ def cut_run(trainers: Sequence[Trainer], *, finely: bool) -> Iterator[Segment]:
     for stage, trainer in enumerate(trainers):
         whole = trainer.steps_per_epoch
         evaluations = trainer.recipe.evaluations_per_epoch
-        longest = max(1, whole // 20) if finely else None
         for epoch in range(trainer.epochs):
             steps = min(whole, trainer.steps - epoch * whole)
-            for part in cut_epoch(whole, evaluations, longest, end=steps):
+            is_first = begin_finely and stage == epoch == 0
+            longest = max(1, whole // 20) if finely or is_first else None
+            parts = cut_epoch(whole, evaluations, longest, end=steps)
+            for part in _after_one_step(parts) if is_first else parts:
                 stop = part[1]
                 ends_epoch = stop == steps
                 ends_stage = ends_epoch and epoch == trainer.epochs - 1
@@ -85,3 +90,14 @@ def cut_epoch(
             start += longest
         yield start, stop, True
         start = stop
+
+
+def _after_one_step(
+    parts: Iterable[tuple[int, int, bool]],
+) -> Iterator[tuple[int, int, bool]]:
+    """The parts of an epoch, of which the first is cut after its first step."""
+    for start, stop, is_evaluation in parts:
+        if start == 0 and stop > 1:
+            yield 0, 1, False
+            start = 1
+        yield start, stop, is_evaluation

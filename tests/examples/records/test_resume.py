@@ -19,6 +19,7 @@ from bert_glue.study.configuration import Configuration
 from bert_glue.study.progress import Progress
 from bert_glue.study.run_group import train_group
 from bert_glue.study.study import Study
+from bert_glue.study.tracking import GroupTracking
 from bert_glue.training import subjects
 from bert_glue.training.group_state import GroupState
 from bert_glue.training.methods import METHODS
@@ -173,6 +174,33 @@ def test_last_evaluation_is_the_same_too(trainers, subject, tmp_path, evaluation
     with pytest.raises(Killed):
         trained(trainers, subject, checkpoint_in(tmp_path), evaluations=evaluations)
     assert_same(trained(trainers, subject, checkpoint_in(tmp_path)), expected)
+
+
+def tracked(subject, trainers):
+    """Where a group is tracked, and all that it is told of."""
+    entries = []
+    configuration = Configuration(subject, "tiny", trainers[0].recipe)
+
+    def send(row, method, values, step):
+        assert method == "log"
+        entries.append((row, step, values))
+
+    return GroupTracking(configuration, len(SEEDS), 3, send), entries
+
+
+@pytest.mark.parametrize("evaluations", [1, 4, 6])
+def test_trackers_hear_all_of_a_group_that_goes_on(
+    trainers, subject, tmp_path, evaluations
+):
+    tracking, expected = tracked(subject, trainers)
+    trained(trainers, subject, tracking=tracking)
+    assert len({(row, step) for row, step, _ in expected}) > 20
+    with pytest.raises(Killed):
+        trained(trainers, subject, checkpoint_in(tmp_path), evaluations=evaluations)
+    tracking, entries = tracked(subject, trainers)
+    trained(trainers, subject, checkpoint_in(tmp_path), tracking=tracking)
+    # Every step once, and in order, as if nothing had happened.
+    assert entries == expected
 
 
 def test_time_adds_up_and_only_the_last_checkpoint_is_kept(subject, trainers, tmp_path):
@@ -471,7 +499,8 @@ def test_interrupted_group_forms_again(subject, tmp_path, monkeypatch):
         with pytest.raises(Killed):
             study(4, 1)
     assert store.read() == []
-    assert "going on from" in lines[-1]
+    # What comes after that is how long it will take.
+    assert "going on from" in lines[-2]
     # Four seeds would be one group, but the interrupted one comes first.
     study(0, 1, 4, 7)
     assert sum("going on from" in line for line in lines) == 2

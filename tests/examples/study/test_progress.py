@@ -12,8 +12,8 @@ from bert_glue.training.seeds import Seed
 def run(progress):
     progress.start(METHODS["adamw"], [Seed(3, 3), Seed(4, 4)], 20)
     progress._steps.mininterval = 0
-    progress.advance(10, loss=0.51234)
-    progress.advance(10, score=71.25)
+    progress.reach(10, loss=0.51234)
+    progress.reach(20, score=71.25)
     progress.finish(2)
     progress.note("done")
     progress.close()
@@ -51,7 +51,7 @@ def test_a_log_has_a_line_now_and_then(capsys, monkeypatch):
     progress = Progress(5)
     time.sleep(0.1)
     progress.start(METHODS["adamw"], [Seed(3, 3)], 20)
-    progress.advance(10, loss=0.51234)
+    progress.reach(10, loss=0.51234)
     time.sleep(0.1)
     progress.close()
     said = capsys.readouterr().err

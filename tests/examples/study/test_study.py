@@ -137,3 +137,44 @@ def test_an_interrupted_group_is_taken_whole_or_not_at_all(tmp_path, monkeypatch
     assert asked == ["run-0", "run-0", "run-1", "run-2"]
     taken.clear()
     assert claimed() == seeds[:3]
+
+
+def test_rows_are_said_when_they_are_whole_or_a_minute_apart(tmp_path):
+    store, said, seconds = RunStore(tmp_path), [], [0.0]
+    study = Study([], [], store, clock=lambda: seconds[0])
+
+    def configuration(method):
+        runs = [run_records.run(method, number, 60 + number) for number in range(3)]
+        about = types.SimpleNamespace(
+            name=runs[0]["configuration"],
+            run=lambda seed: runs[seed.init]["run"],
+            subject=types.SimpleNamespace(task=types.SimpleNamespace(name="cola")),
+            recipe=types.SimpleNamespace(label=runs[0]["label"]),
+        )
+        return about, runs
+
+    (first, its_runs), (second, others) = map(configuration, ("cwgnc", "adamw"))
+    study.configurations = [first, second]
+    seeds = [Seed(number, number) for number in range(3)]
+    study._shares = {first.name: seeds, second.name: seeds}
+
+    def finish(configuration, run, after):
+        store.append([run])
+        seconds[0] += after
+        said.clear()
+        study._say_row(configuration, said.append)
+        return list(said)
+
+    assert finish(first, its_runs[0], 59) == []
+    assert finish(first, its_runs[1], 2) == [
+        "cola, cwgnc: 2 of 3 runs: std 0.5, mean 60.5, max 61.0, failed 0"
+    ]
+    assert finish(first, its_runs[2], 1) == [
+        "cola, cwgnc: 3 of 3 runs: std 0.8, mean 61.0, max 62.0, failed 0"
+    ]
+    assert finish(second, others[0], 61) == [
+        "cola, adamw: 1 of 3 runs: mean 60.0, max 60.0, failed 0"
+    ]
+    assert finish(second, others[1], 59) == []
+    # The table comes next.
+    assert finish(second, others[2], 100) == []

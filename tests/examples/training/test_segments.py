@@ -37,3 +37,23 @@ def test_the_last_epoch_may_be_cut_short():
     assert [part.ends_epoch for part in first] == [False, True, False, True]
     assert [part.ends_stage for part in first] == [False, False, False, True]
     assert [part.done for part in segments] == [5, 10, 15, 17, 22, 27, 32, 34]
+
+
+@pytest.mark.parametrize("finely", [False, True])
+def test_an_epoch_that_begins_finely(finely):
+    recipe = types.SimpleNamespace(evaluations_per_epoch=1)
+    trainer = types.SimpleNamespace(
+        steps_per_epoch=60, steps=120, epochs=2, recipe=recipe
+    )
+    segments = list(cut_run([trainer], finely=finely, begin_finely=True))
+    spans = [(part.epoch, part.start, part.stop) for part in segments]
+    # The first step alone, and from then on a twentieth of the epoch.
+    assert spans[:3] == [(0, 0, 1), (0, 1, 3), (0, 3, 6)]
+    assert spans[20] == (0, 57, 60)
+    assert spans[21:] == (
+        [(1, at, at + 3) for at in range(0, 60, 3)] if finely else [(1, 0, 60)]
+    )
+    assert [part.done for part in segments if part.is_evaluation] == [60, 120]
+    trainer.steps_per_epoch = trainer.steps = trainer.epochs = 1
+    (only,) = cut_run([trainer], finely=finely, begin_finely=True)
+    assert (only.start, only.stop, only.is_evaluation) == (0, 1, True)
