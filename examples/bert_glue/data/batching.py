@@ -89,10 +89,15 @@ def take_batch(data: Data, indices: Int[Array, " batch"], length: int) -> Batch:
     )
 
 
-def longest(data: Data, indices: Int[Array, "..."]) -> Int[Array, ""]:
-    """Largest number of tokens among examples; -1 stands for no example."""
-    lengths = data.lengths[jnp.maximum(indices, 0)]
-    return jnp.max(jnp.where(indices >= 0, lengths, 0))
+def longest_of_steps(
+    data: Data, order: Int[Array, "seeds steps batch"]
+) -> Int[Array, " steps"]:
+    """Largest number of tokens among the examples of each step, in all seeds.
+
+    All seeds are cut to one length: one program then serves them all, side by side.
+    """
+    lengths = data.lengths[jnp.maximum(order, 0)]
+    return jnp.max(jnp.where(order >= 0, lengths, 0), axis=(0, 2))
 
 
 def round_up(length: int, limit: int, multiple: int = MULTIPLE) -> int:
