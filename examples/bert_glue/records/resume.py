@@ -1,12 +1,11 @@
 """Checkpoints inside a run, so that a long one goes on where it was interrupted.
 
-``checkpoints/CONFIGURATION-KEY/STEP`` holds a group of runs after an evaluation, named
-by the first one's configuration: its
-arrays and, written last, ``group.json`` with all else and the checksums of both. A
-folder without it is of no use, and one with it is whole. It takes the place of the one
-before, and goes when the runs are recorded. Only who has claimed all runs of a group
-touches its checkpoint. Of several processes that run one program the first alone reads
-and writes, and decides for all.
+``checkpoints/CONFIGURATION-KEY/STEP`` holds a group of runs after an evaluation, where
+the configuration is the first one's: its arrays and, written last, ``group.json`` with
+all else and the checksums of both. A folder without it is of no use, and one with it is
+whole. It takes the place of the one before, and goes when the runs are recorded. Only
+who has claimed all runs of a group touches its checkpoint. Of several processes that
+run one program the first alone reads and writes, and decides for all.
 
 Orbax would write arrays in parallel, but calls a checkpoint whole before checksums of
 its files could be there, and where a disk is full or a file is damaged its threads go

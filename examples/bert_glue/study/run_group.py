@@ -88,7 +88,8 @@ def train_group(
     """
     began = clock()
     steps = sum(trainer.steps for trainer in trainers)
-    progress.start(trainers[0].recipe, seeds, steps)
+    settings = len(set(trainers[0].recipes))
+    progress.start(trainers[0].recipe, seeds, steps, settings)
     keys = trainers[0].keys(seeds)
     group = GroupState(trainers)
     saved = None if checkpoint is None else checkpoint.load(group.template)

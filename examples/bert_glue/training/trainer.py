@@ -126,6 +126,7 @@ class Trainer:
       ValueError: if the last bucket does not fit the data.
 
     Attributes:
+      recipes: of the runs of a group; one alone is all runs'.
       placement: where the group lies.
       evaluate: computes the logits of the evaluation examples.
       order: given the keys of the order and the number of an epoch, its batches, as
@@ -234,7 +235,7 @@ class Trainer:
 
     def _set_recipes(self, recipe: Recipe, *others: Recipe) -> Numbers:
         """Takes over recipes' numbers, and returns the first one's as Python's."""
-        self.recipe = recipe
+        self.recipe, self.recipes = recipe, (recipe, *others)
         self.steps = recipe.steps(self.steps_per_epoch)
         self.epochs = math.ceil(self.steps / self.steps_per_epoch)
         before = 0 if self.stage.restarts else self.stage.index

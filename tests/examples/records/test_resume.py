@@ -244,7 +244,7 @@ def test_what_is_damaged_is_passed_over(tmp_path):
         lambda saved: saved["facts"].update(history=[]),
         lambda saved: saved["facts"].pop("done"),
         lambda saved: saved.update(arrays="0"),
-        lambda saved: saved["about"].pop("seeds"),
+        lambda saved: saved["about"].pop("runs"),
         lambda saved: saved.pop("checksum"),
         lambda saved: saved.clear(),
     ],
@@ -264,8 +264,8 @@ def test_facts_that_were_changed_are_not_believed(tmp_path, edit):
     made, notes = checkpoints(tmp_path), []
     of_method = functools.partial(
         made.interrupted,
-        *("adamw", ["norms"]),
-        is_done=lambda _: False,
+        *(["adamw"], ["norms"]),
+        is_done=lambda *_: False,
         note=notes.append,
     )
     assert [*of_method(), *of_method()] == []
