@@ -194,7 +194,6 @@ class Trainer:
             )
             for length in buckets
         }
-        self._longest = Program(batching.longest_of_steps)
         self._needs: tuple[Array | None, NDArray[np.integer]] = None, np.empty(0)
         self._join = Program(self._join_seeds)
         numbers = self._set_recipes(recipe)
@@ -334,8 +333,9 @@ class Trainer:
             yield self.buckets[0], start, stop
             return
         if self._needs[0] is not order:
-            needs = self._longest(self.workload.train, order)
-            self._needs = order, self.placement.fetch(needs)
+            lengths = np.asarray(self.workload.train.lengths)
+            needs = batching.longest_of_steps(lengths, self.placement.fetch(order))
+            self._needs = order, needs
         buckets = np.searchsorted(self.buckets, self._needs[1][start:stop])
         ends = [*(np.flatnonzero(np.diff(buckets)) + 1), stop - start]
         for first, last in itertools.pairwise([0, *ends]):
