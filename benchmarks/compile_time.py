@@ -1,8 +1,8 @@
 """How long the scripts' training programs take to compile, and whether depth matters.
 
 BERT-large at three depths, and BERT-base: batch 16, length 128, float32, component
-clipping and AdamW, for the device that is there. The program of a task with three
-lengths of batches, as RTE's has, holds the model three times.
+clipping and AdamW, for the device that is there. A task with three lengths of batches,
+as RTE has, takes a program for each.
 
     python benchmarks/compile_time.py --output compile_time.md
 
@@ -35,21 +35,19 @@ CASES = {
     "bert-large, 24 layers": LARGE,
     "bert-base, 12 layers": SHAPES["bert-base"],
 }
-BUCKETS = ((LENGTH,), (64, 96, LENGTH))
 
 
-def lower(config: EncoderConfig, buckets: tuple[int, ...]) -> jax.stages.Lowered:
+def lower(config: EncoderConfig) -> jax.stages.Lowered:
     """Traces a training program.
 
     Args:
       config: sizes of the model.
-      buckets: lengths of batches that it is made for.
 
     Returns:
       The program, ready to be compiled.
     """
     task = workload(config, dtype="float32")
-    return Trainer(task, METHODS["cwgnc"], 1, buckets=buckets).lower()
+    return Trainer(task, METHODS["cwgnc"], 1, buckets=(LENGTH,)).lower()
 
 
 def main() -> None:
@@ -59,34 +57,28 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="compilations of each")
     parser.add_argument("--output", type=pathlib.Path, help="Markdown file to write")
     options = parser.parse_args()
-    tracing: dict[tuple[str, int], list[float]] = {}
+    tracing: dict[str, list[float]] = {name: [] for name in CASES}
 
-    def build(name: str, buckets: tuple[int, ...]) -> float:
+    def build(name: str) -> float:
         jax.clear_caches()
         start = time.perf_counter()
-        lowered = lower(CASES[name], buckets)
-        seconds = tracing.setdefault((name, len(buckets)), [])
-        seconds.append(time.perf_counter() - start)
+        lowered = lower(CASES[name])
+        tracing[name].append(time.perf_counter() - start)
         start = time.perf_counter()
         lowered.compile()
         return time.perf_counter() - start
 
-    turns = {
-        f"{name} {len(buckets)}": functools.partial(build, name, buckets)
-        for name in CASES
-        for buckets in BUCKETS
-    }
+    turns = {name: functools.partial(build, name) for name in CASES}
     medians = reporting.interleave(turns, options.rounds, warm_up=0)
-    header = ["model", "lengths of batches", "tracing, s", "compilation, s"]
-    header += ["compilation, x 24 layers"]
-    rows = []
-    for name in CASES:
-        for buckets in BUCKETS:
-            number = len(buckets)
-            seconds = medians[f"{name} {number}"]
-            deep = medians[f"bert-large, 24 layers {number}"]
-            row = [name, str(number), f"{statistics.median(tracing[name, number]):.1f}"]
-            rows.append([*row, f"{seconds:.1f}", f"{seconds / deep:.2f}"])
+    header = ["model", "tracing, s", "compilation, s", "compilation, x 24 layers"]
+    deep = medians["bert-large, 24 layers"]
+    rows = [
+        [
+            *(name, f"{statistics.median(tracing[name]):.1f}"),
+            *(f"{seconds:.1f}", f"{seconds / deep:.2f}"),
+        ]
+        for name, seconds in medians.items()
+    ]
     title = f"### Training step, batch 16, float32; medians of {options.rounds}\n"
     table = reporting.markdown_table(header, rows)
     reporting.write(

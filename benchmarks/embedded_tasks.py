@@ -63,7 +63,6 @@ def fine_tune(
         )
     length = subject.train.input_ids.shape[1]
     trainer = Trainer(work, recipe, len(seeds), buckets=(length,))
-    trainer.compile()
     progress = Progress(len(seeds), shown=False)
 
     def score(logits: np.ndarray) -> float:

@@ -77,6 +77,7 @@ def prepare(subject: Subject, seeds: int, grouped: bool) -> tuple[Any, Any]:
     """A trainer of a task's seeds from 0 on, and their keys."""
     recipe = METHODS["cwgnc"].replace(group_by_length=grouped)
     [trainer] = make_trainers(Configuration(subject, "benchmark", recipe), seeds)
+    trainer.compile()
     return trainer, seed_keys([Seed(seed, seed) for seed in range(seeds)])
 
 

@@ -36,6 +36,7 @@ class Training:
     def __init__(self, subject: Subject, method: str, recording: bool, steps: int):
         configuration = Configuration(subject, "benchmark", METHODS[method])
         [self.trainer] = make_trainers(configuration, 1, recording=recording)
+        self.trainer.compile()
         self.keys = seed_keys([Seed(0, 0)])
         self.state = self.trainer.start(self.keys.init)
         self.log = self.trainer.new_log()

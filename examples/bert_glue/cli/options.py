@@ -99,7 +99,8 @@ _RUNS = {
     "--data-seeds SEEDS": "seeds of the order of the examples and of dropout, each run "
     "with each of --init-seeds (default the seed 0)",
     "--shard I/N": "do the I-th of N parts of the runs; start all N, on any machines",
-    "--parallel-seeds N|auto": "seeds side by side (default auto: what is fastest)",
+    "--parallel-seeds N|auto": "runs side by side, those of methods that differ in "
+    "numbers alone among them (default auto: what is fastest)",
     "--dtype float32|bfloat16": "what is computed in (default float32; bfloat16 is for "
     "GPUs and TPUs); parameters are float32 always",
     "--checkpoint-minutes X": "between saves of runs under way (default 10; 0: never)",

@@ -89,10 +89,26 @@ def take_batch(data: Data, indices: Int[Array, " batch"], length: int) -> Batch:
     )
 
 
-def longest(data: Data, indices: Int[Array, "..."]) -> Int[Array, ""]:
-    """Largest number of tokens among examples; -1 stands for no example."""
-    lengths = data.lengths[jnp.maximum(indices, 0)]
-    return jnp.max(jnp.where(indices >= 0, lengths, 0))
+def longest_of_steps(
+    lengths: NDArray[np.integer], order: NDArray[np.integer]
+) -> NDArray[np.integer]:
+    """Largest number of tokens among the examples of each step, in all seeds.
+
+    All seeds are cut to one length: one program then serves them all, side by side.
+
+    Args:
+      lengths: numbers of tokens of the examples, shape (examples,).
+      order: batches, shape (seeds, steps, batch), -1 for no example.
+
+    Returns:
+      Of shape (steps,).
+
+    Examples:
+      >>> longest_of_steps(np.array([3, 4, 8]), np.array([[[0, 1], [2, -1]]]))
+      array([4, 8])
+    """
+    real = np.where(order >= 0, lengths[np.maximum(order, 0)], 0)
+    return real.max(axis=(0, 2))
 
 
 def round_up(length: int, limit: int, multiple: int = MULTIPLE) -> int:
@@ -205,8 +221,8 @@ def padding_share(
       >>> padding_share(np.array([3, 4, 8]), order, buckets=(4, 8))
       0.375
     """
-    real = np.where(order >= 0, lengths[np.maximum(order, 0)], 0)
-    needs = real.max(axis=(0, 2))
+    real = lengths[order[order >= 0]]
+    needs = longest_of_steps(lengths, order)
     cut = np.asarray(buckets)[np.searchsorted(buckets, needs)]
     seeds, _, batch = order.shape
     return float(1 - real.sum() / (cut.sum() * seeds * batch))

@@ -1,11 +1,11 @@
 """Checkpoints inside a run, so that a long one goes on where it was interrupted.
 
-``checkpoints/CONFIGURATION-KEY/STEP`` holds a group of seeds after an evaluation: its
-arrays and, written last, ``group.json`` with all else and the checksums of both. A
-folder without it is of no use, and one with it is whole. It takes the place of the one
-before, and goes when the runs are recorded. Only who has claimed all runs of a group
-touches its checkpoint. Of several processes that run one program the first alone reads
-and writes, and decides for all.
+``checkpoints/CONFIGURATION-KEY/STEP`` holds a group of runs after an evaluation, where
+the configuration is the first one's: its arrays and, written last, ``group.json`` with
+all else and the checksums of both. A folder without it is of no use, and one with it is
+whole. It takes the place of the one before, and goes when the runs are recorded. Only
+who has claimed all runs of a group touches its checkpoint. Of several processes that
+run one program the first alone reads and writes, and decides for all.
 
 Orbax would write arrays in parallel, but calls a checkpoint whole before checksums of
 its files could be there, and where a disk is full or a file is damaged its threads go
@@ -15,12 +15,13 @@ on, and complain, after it has given up.
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -31,7 +32,7 @@ from bert_glue.records.files import RecordsError, identity, replace_file, sweep
 from bert_glue.training.seeds import Seed
 
 FOLDER = "checkpoints"
-FORMAT = 3
+FORMAT = 4
 """Version of the checkpoints' layout."""
 
 _GROUP = "group.json"
@@ -39,11 +40,13 @@ _ARRAYS = "arrays.npz"
 _REMOVED = ".removed-"
 
 Note = Callable[[str], None]
+Member = tuple[str, Seed]
+"""A run of a group: short name of its configuration, and its seed."""
 
 
 @dataclasses.dataclass
 class Checkpoint:
-    """The checkpoint of a group of seeds.
+    """The checkpoint of a group of runs.
 
     Attributes:
       folder: its folder; made when it is first saved.
@@ -184,9 +187,8 @@ class Checkpoints:
 
     def of(
         self,
-        configuration: str,
+        runs: Sequence[Member],
         recorded: Sequence[str],
-        seeds: Sequence[Seed],
         note: Note = lambda text: None,
         *,
         layout: Mapping[str, Any] | None = None,
@@ -194,9 +196,8 @@ class Checkpoints:
         """The checkpoint of a group, whether it has been saved or not.
 
         Args:
-          configuration: short name of the configuration.
+          runs: the group.
           recorded: what is recorded of the runs beside their scores.
-          seeds: the group.
           note: tells the user something, in a line.
           layout: where the group lies, and what else a last bit depends on.
 
@@ -205,67 +206,70 @@ class Checkpoints:
         """
         if not self.minutes:
             return None
-        group = {"recorded": recorded, "seeds": [list(seed) for seed in seeds]}
-        about = {"format": FORMAT, "configuration": configuration, **group}
-        about |= {**self.surroundings, "layout": layout}
-        folder = self.folder / FOLDER / f"{configuration}-{identity(group)}"
+        group = {"recorded": recorded, "runs": [[name, *seed] for name, seed in runs]}
+        about = {"format": FORMAT, **group, **self.surroundings, "layout": layout}
+        folder = self.folder / FOLDER / f"{runs[0][0]}-{identity(group)}"
         about = json.loads(json.dumps(about))
         return Checkpoint(folder, about, self.minutes, note)
 
     @processes.decided_by_first
     def interrupted(
         self,
-        configuration: str,
+        configurations: Collection[str],
         recorded: Sequence[str],
         *,
-        is_done: Callable[[Seed], bool],
+        is_done: Callable[[str, Seed], bool],
         most: int | None = None,
         note: Note = lambda text: None,
-    ) -> list[list[Seed]]:
+    ) -> list[list[Member]]:
         """Groups that can go on from a checkpoint, unless somebody is at them.
 
         Checkpoints of no use any more are removed: of a group that is done, or that
         cannot form again as some of its runs were done otherwise.
 
         Args:
-          configuration: short name of their configuration.
+          configurations: short names of those whose runs may be in one group.
           recorded: what is recorded of their runs beside their scores.
           is_done: whether a run is recorded.
-          most: seeds side by side at most; None for any number.
+          most: runs side by side at most; None for any number.
           note: tells the user something, in a line.
 
         Returns:
-          The seeds of each.
+          The runs of each.
         """
         groups = []
         _sweep(self.folder / FOLDER)
-        for folder in sorted((self.folder / FOLDER).glob(f"{configuration}-*")):
+        for folder in sorted((self.folder / FOLDER).glob("[!.]*-*")):
+            if folder.name.rpartition("-")[0] not in configurations:
+                continue
             try:
                 about = _about(folder)
             except (OSError, ValueError) as error:
                 self._say_once(f"{folder} is damaged and is not used ({error})", note)
                 continue
-            seeds = [Seed(*seed) for seed in about.get("seeds", ())]
-            checkpoint = self.of(configuration, recorded, seeds, note)
+            runs = [(name, Seed(*seed)) for name, *seed in about.get("runs", ())]
+            checkpoint = self.of(runs, recorded, note) if runs else None
             if checkpoint is None or checkpoint.folder != folder:
                 continue
-            done = sum(map(is_done, seeds))
-            names = ", ".join(seed.name for seed in seeds)
+            if not {name for name, _ in runs} <= set(configurations):
+                continue
+            done = sum(itertools.starmap(is_done, runs))
+            names = _names(runs)
             if done:
                 checkpoint.remove()
-                if done < len(seeds):
-                    note(f"removed the checkpoint of seeds {names}: {done} are done")
+                if done < len(runs):
+                    note(f"removed the checkpoint of {names}: {done} are done")
             elif {**about, "layout": None} != checkpoint.about:
                 # Where the group lay does not count, but all else does. Nor may it say
                 # how many seeds fit side by side; if just these come together again,
                 # its loading tells why it is of no use.
                 continue
-            elif most is None or len(seeds) <= most:
-                groups.append(seeds)
+            elif most is None or len(runs) <= most:
+                groups.append(runs)
             else:
                 self._say_once(
-                    f"the checkpoint of seeds {names} is not used: it needs "
-                    f"{len(seeds)} parallel seeds, not {most}",
+                    f"the checkpoint of {names} is not used: it needs "
+                    f"{len(runs)} parallel seeds, not {most}",
                     note,
                 )
         return groups
@@ -274,6 +278,13 @@ class Checkpoints:
         if text not in self._said:
             self._said.add(text)
             note(text)
+
+
+def _names(runs: Sequence[Member]) -> str:
+    """What the user knows runs by."""
+    settings = len({name for name, _ in runs})
+    names = ", ".join(dict.fromkeys(seed.name for _, seed in runs))
+    return f"seeds {names}" + (f" of {settings} settings" if settings > 1 else "")
 
 
 def _sweep(folder: pathlib.Path) -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -106,6 +106,42 @@ class Configuration:
             "model_fingerprint": subject.model_fingerprint,
             "data_fingerprint": subject.data_fingerprint,
         }
+
+
+class Run(NamedTuple):
+    """A run of a study, done or not.
+
+    Attributes:
+      configuration: its configuration.
+      seed: its seed.
+    """
+
+    configuration: Configuration
+    seed: Seed
+
+    @property
+    def name(self) -> str:
+        """Its name in the records."""
+        return self.configuration.run(self.seed)
+
+
+def families(
+    configurations: Sequence[Configuration], *, apart: bool
+) -> list[list[Configuration]]:
+    """Configurations whose runs may lie side by side: they differ in numbers alone.
+
+    Args:
+      configurations: any.
+      apart: whether to leave each one alone all the same.
+
+    Returns:
+      All of them, in the order of the first of each family.
+    """
+    found: dict[Any, list[Configuration]] = {}
+    for each in configurations:
+        kind = each if apart else (each.subject, each.recipe.lockstep)
+        found.setdefault(kind, []).append(each)
+    return [*found.values()]
 
 
 def runs_of(

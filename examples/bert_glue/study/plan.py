@@ -1,7 +1,6 @@
 """How many seeds run side by side: what their training takes, and what there is."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable
 
@@ -75,7 +74,12 @@ def plan_groups(
         reason = "on this device a model of this size gains nothing from more"
         return Plan(min(places, seeds), reason)
     return largest_group(
-        bytes_of, seeds, bytes_available, places=places, how="estimated"
+        bytes_of,
+        seeds,
+        bytes_available,
+        each=bytes_per_seed,
+        places=places,
+        how="estimated",
     )
 
 
@@ -91,23 +95,26 @@ def largest_group(
     seeds: int,
     available: int,
     *,
+    each: int,
+    fixed: int = 0,
     places: int = 1,
-    all_first: bool = False,
     how: str = "compiled",
 ) -> Plan:
-    """Finds how many seeds fit side by side by compiling for a few sizes of groups.
+    """Finds how many seeds fit side by side, most often by compiling for one size.
 
-    The memory of a program is a fixed part and one for each seed, very nearly: two
-    small groups tell both, and the size that follows is compiled and checked.
+    The memory of a program is a fixed part and one for each seed, very nearly. An
+    estimate of both says which size to compile for, and what that takes as compiled
+    how good the estimate is: another size is tried only if it does not fit, or if
+    fewer groups would do.
 
     Args:
       bytes_of: memory of each device that a group of a given size takes.
       seeds: number of seeds to train.
       available: free memory of each device, in bytes.
+      each: estimate of the memory of one seed.
+      fixed: memory that a group takes whatever its size.
       places: devices, or sets of them, that seeds are dealt to; a group has a
         multiple of it.
-      all_first: whether to try first if all seeds fit at once, as there is reason to
-        think so.
       how: how that memory is known, for the user.
 
     Returns:
@@ -117,44 +124,51 @@ def largest_group(
       ValueError: if not even one seed on each place fits.
 
     Examples:
-      >>> plan = largest_group(lambda seeds: (2 + 5 * seeds) << 30, 25, 70 << 30)
+      >>> plan = largest_group(lambda seeds: (2 + 5 * seeds) << 30, 25, 70 << 30,
+      ...                      each=4 << 30)
       >>> plan.group_size, plan.reason
       (13, '13 take 67.0 GiB of the 70.0 GiB that are free, as compiled; 2 groups')
     """
-    # A size may come up twice, and each is a compilation.
-    bytes_of = functools.cache(bytes_of)
     free = gibibytes(available)
-    all_seeds = math.ceil(seeds / places) * places
+    fitting, too_many = 0, math.ceil(seeds / places) * places + places
 
-    def plan(size: int) -> Plan:
-        groups = math.ceil(all_seeds / size)
-        reason = (
-            f"{size} take {gibibytes(bytes_of(size))}"
-            f"{'' if places == 1 else ' of each device'} of the {free} that are free, "
-            f"as {how}{f'; {groups} groups' if groups > 1 else ''}"
-        )
-        return Plan(size, reason)
+    def groups(size: int) -> int:
+        return math.ceil(seeds / size)
 
-    if all_first and bytes_of(all_seeds) <= available:
-        return plan(all_seeds)
-    one = bytes_of(places)
-    if one > available:
-        raise ValueError(
-            f"training takes {gibibytes(one)} of each device as compiled, but only "
-            f"{free} are free; {_LESS}, --remat full or a mesh with a model axis needs "
-            "less"
-        )
-    fit = places
-    if all_seeds > places:
-        each_more = max(1, bytes_of(2 * places) - one)
-        fit = min(all_seeds, places * (1 + (available - one) // each_more))
-    while fit > places:
+    def even(most: int) -> int:
         # Groups of about equal size: none runs nearly alone at last.
-        size = math.ceil(seeds / math.ceil(seeds / fit) / places) * places
-        if bytes_of(size) <= available:
-            return plan(size)
-        fit = size - places
-    return plan(places)
+        most = max(places, min(most, too_many - places))
+        return math.ceil(seeds / groups(most) / places) * places
+
+    def room(each: float) -> int:
+        return places * int(max(0, available - fixed) / max(1, each))
+
+    size, used_by = even(room(each)), {}
+    while size not in used_by:
+        used = used_by[size] = bytes_of(size)
+        most = room((used - fixed) / (size // places))
+        if used <= available:
+            fitting = size
+            if groups(even(most)) == groups(size):
+                break
+        elif size == places:
+            raise ValueError(
+                f"training takes {gibibytes(used)} of each device as compiled, but "
+                f"only {free} are free; {_LESS}, --remat full or a mesh with a model "
+                "axis needs less"
+            )
+        else:
+            too_many = size
+            # Where it is much too large the compiler may not say how much.
+            most = max(most, size // 2)
+        size = max(fitting, even(most))
+    count = groups(fitting)
+    reason = (
+        f"{fitting} take {gibibytes(used_by[fitting])}"
+        f"{'' if places == 1 else ' of each device'} of the {free} that are free, "
+        f"as {how}{f'; {count} groups' if count > 1 else ''}"
+    )
+    return Plan(fitting, reason)
 
 
 def bytes_per_seed(subject: Subject, recipe: Recipe) -> int:

@@ -1,8 +1,8 @@
-"""The compiled programs of a configuration, and how many seeds they train at once."""
+"""Compiled programs of configurations, and how many runs they train side by side."""
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -44,11 +44,11 @@ class StudyStopped(Exception):
 
 @dataclasses.dataclass(eq=False)
 class Programs:
-    """The programs of one configuration.
+    """The programs of a configuration, or of some that differ in numbers alone.
 
     Args:
-      configuration: what is trained.
-      seeds: number of seeds that are to be done.
+      configuration: what is trained; any of them.
+      seeds: number of runs that are to be done: of seeds, in each configuration.
       wanted: how many of them side by side; None to choose.
       axes: sizes of the mesh's axes that the user has named; None to choose.
       recording: whether to record what the components do.
@@ -58,8 +58,8 @@ class Programs:
 
     Attributes:
       plan: how many seeds run side by side, as far as known.
-      trainers: given the size of a group and its ``placement``, what
-        :func:`make_trainers` makes.
+      trainers: given the size of a group, its ``placement`` and the ``recipes`` of its
+        runs, what :func:`make_trainers` makes.
     """
 
     configuration: Configuration
@@ -102,12 +102,20 @@ class Programs:
         places = self.placement(self.seeds).seeds
         free = processes.agree(lambda: memory.free_bytes_each(jax.local_devices()))
         available = int(free * (1 - _RESERVE))
-        estimate = bytes_per_seed(self._subject, self._recipe)
-        may_fit = estimate * -(-self.seeds // places) <= available
+        subject = self._subject
+        on_device = (subject.train, subject.evaluation)
+        # On one device the checkpoint's parameters are not in what is free.
+        lies_apart = self.placement(self.seeds).name is not None
+        fixed = memory.tree_bytes((on_device, subject.pretrained if lies_apart else ()))
         say(f"{self._recipe.label}: compiling, to see how many seeds fit")
         try:
             self.plan = largest_group(
-                self._bytes, self.seeds, available, places=places, all_first=may_fit
+                self._bytes,
+                self.seeds,
+                available,
+                each=bytes_per_seed(subject, self._recipe),
+                fixed=fixed,
+                places=places,
             )
         except ValueError as error:
             raise StudyStopped(str(error)) from error
@@ -163,6 +171,8 @@ class Programs:
         """Memory of each device that a group takes."""
         try:
             trainers = self.trainers(group_size, placement=self.placement(group_size))
+            # The longest batches take most; for others it is compiled if they come.
+            used = max(trainer.compile(trainer.buckets[-1:]) for trainer in trainers)
         except jax.errors.JaxRuntimeError as error:
             if not memory.is_out_of_memory(error):
                 raise
@@ -176,7 +186,7 @@ class Programs:
         if trainers[0].placement.name:
             # On one device the checkpoint's parameters lay there before.
             beside += memory.tree_bytes(trainers[0].workload.pretrained)
-        return beside + max(trainer.bytes_used for trainer in trainers)
+        return beside + used
 
 
 class _Key(NamedTuple):
@@ -197,16 +207,19 @@ def make_trainers(
     configuration: Configuration,
     group_size: int,
     *,
+    recipes: Sequence[Recipe] = (),
     recording: bool = False,
     placement: Placement = SINGLE,
 ) -> tuple[Trainer, ...]:
-    """The compiled programs for a group of seeds, one trainer for each stage.
+    """The programs for a group of seeds, one trainer for each stage.
 
-    Configurations whose recipes differ in numbers alone share what is compiled.
+    Configurations whose recipes differ in numbers alone share what is compiled, which
+    is done as it is needed.
 
     Args:
       configuration: what is trained.
       group_size: number of seeds side by side, a multiple of the placement's places.
+      recipes: of each run, where they are not all the configuration's.
       recording: whether to record what the components do.
       placement: where it lies; by default on JAX's default device.
 
@@ -239,12 +252,12 @@ def make_trainers(
                 recording=recording,
                 evaluator=trainers[0].evaluate if trainers else None,
             )
-            trainer.compile()
             trainers.append(trainer)
         _COMPILED[key] = tuple(trainers)
     # The last ones used are kept longest.
     _COMPILED[key] = _COMPILED.pop(key)
-    return tuple(trainer.with_recipe(recipe) for trainer in _COMPILED[key])
+    recipes = recipes or (recipe,)
+    return tuple(trainer.with_recipe(*recipes) for trainer in _COMPILED[key])
 
 
 def release(subject: Subject | None = None, structure: Recipe | None = None) -> None:

@@ -65,11 +65,16 @@ class Progress:
                 target=_say_now_and_then, args=(self._closed, *bars), daemon=True
             ).start()
 
-    def start(self, recipe: Recipe, seeds: list[Seed], steps: int) -> None:
-        """A group of seeds begins."""
-        names = ", ".join(seed.name for seed in seeds[:6])
-        more = ", ..." if len(seeds) > 6 else ""
-        many = "seeds" if len(seeds) > 1 else "seed"
+    def start(
+        self, recipe: Recipe, seeds: list[Seed], steps: int, settings: int = 1
+    ) -> None:
+        """A group of seeds begins, of one or several settings side by side."""
+        each = [*dict.fromkeys(seed.name for seed in seeds)]
+        names = ", ".join(each[:6])
+        more = ", ..." if len(each) > 6 else ""
+        if settings > 1:
+            more += f" of it and {settings - 1} more"
+        many = "seeds" if len(each) > 1 else "seed"
         self._shown_values.clear()
         self._steps.bar_format = None if self.shown else _LINE
         self._steps.set_description_str(f"{recipe.label}, {many} {names}{more}")

@@ -1,7 +1,6 @@
 """One group of seeds from its first step to its scores."""
 
 import dataclasses
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from bert_glue.study.tracking import GroupTracking
 from bert_glue.training.evaluation import Params
 from bert_glue.training.group_state import GroupState, Score
 from bert_glue.training.journal import Evaluation, kept_evaluation
+from bert_glue.training.program import clock
 from bert_glue.training.seeds import Seed
 from bert_glue.training.segments import Segment, cut_run
 from bert_glue.training.trainer import Trainer
@@ -52,8 +52,7 @@ class GroupResult:
 
     Attributes:
       outcomes: those of its runs.
-      seconds: time that the whole group took; compilation excluded, but for what
-        starts the later stages of several.
+      seconds: time that the whole group took, compilation excluded.
       params: parameters behind the scores, with a leading seed axis; its last places
         may be no runs.
       recorded: arrays with a leading seed axis by name: 'losses' of all steps; for
@@ -81,7 +80,7 @@ def train_group(
 
     Args:
       trainers: compiled programs for at least as many seeds, one for each stage.
-      seeds: the seeds.
+      seeds: the seeds, of each run: the same one may be there with several settings.
       score: scores the logits of a run.
       progress: where to show how far it is.
       checkpoint: where to go on from if it was interrupted, and what to save to.
@@ -90,9 +89,10 @@ def train_group(
     Returns:
       The outcomes, in the order of the seeds.
     """
-    began = time.perf_counter()
+    began = clock()
     steps = sum(trainer.steps for trainer in trainers)
-    progress.start(trainers[0].recipe, seeds, steps)
+    settings = len(set(trainers[0].recipes))
+    progress.start(trainers[0].recipe, seeds, steps, settings)
     keys = trainers[0].keys(seeds)
     group = GroupState(trainers)
     saved = None if checkpoint is None else checkpoint.load(group.template)
@@ -124,7 +124,7 @@ def train_group(
         if segment.is_evaluation:
             _evaluate(group, segment, score, seeds, progress, tracking)
             if checkpoint is not None and segment.done < steps and checkpoint.is_due():
-                facts, arrays = group.save(segment, time.perf_counter() - began)
+                facts, arrays = group.save(segment, clock() - began)
                 arrays = trainer.placement.gather(arrays)
                 checkpoint.save(segment.done, facts, arrays)
     progress.finish(len(seeds))
@@ -194,5 +194,5 @@ def _result(
             seeds, group.history, group.diverged, last_epochs, strict=False
         )
     ]
-    seconds = group.seconds + time.perf_counter() - began
+    seconds = group.seconds + clock() - began
     return GroupResult(outcomes, seconds, params, recorded)

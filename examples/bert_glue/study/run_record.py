@@ -18,7 +18,7 @@ from cwgnc_jax.stability import has_failed
 
 
 def make_records(
-    configuration: Configuration,
+    configurations: Sequence[Configuration],
     trainers: Sequence[Trainer],
     result: GroupResult,
     surroundings: Mapping[str, Any],
@@ -26,15 +26,15 @@ def make_records(
     """The records of a group's runs.
 
     Args:
-      configuration: what was trained.
-      trainers: what trained it.
+      configurations: what was trained, of each run.
+      trainers: what trained them.
       result: what became of the group.
       surroundings: versions, hardware and commit.
 
     Returns:
       A record for each run, in their order.
     """
-    subject, mesh = configuration.subject, trainers[0].placement.name
+    subject, mesh = configurations[0].subject, trainers[0].placement.name
     classes, released = subject.task.labels, subject.task.failed_below
     common = {
         "seconds": result.seconds / len(result.outcomes),
@@ -44,7 +44,7 @@ def make_records(
         "hardware": surroundings["hardware"] | ({"mesh": mesh} if mesh else {}),
     }
     records = []
-    for outcome in result.outcomes:
+    for configuration, outcome in zip(configurations, result.outcomes, strict=True):
         seed, score, counts = outcome.seed, outcome.score, outcome.predicted
         steps = sum(trainer.steps for trainer in trainers)
         if configuration.recipe.patience:

@@ -15,7 +15,7 @@ from bert_glue.records.resume import Checkpoint, Checkpoints, Note
 from bert_glue.records.run_store import Record, RunStore
 from bert_glue.study import summaries
 from bert_glue.study.best_model import BestModel
-from bert_glue.study.configuration import Configuration, runs_of
+from bert_glue.study.configuration import Configuration, Run, families, runs_of
 from bert_glue.study.forecast import Forecast
 from bert_glue.study.plan import Plan
 from bert_glue.study.programs import Programs, StudyStopped, release
@@ -40,7 +40,9 @@ class Study:
       configurations: methods on one model and task.
       seeds: seeds of each.
       records: where finished runs are kept.
-      parallel_seeds: how many seeds to train side by side; None to choose.
+      parallel_seeds: how many runs to train side by side; None to choose. On a CPU
+        these are of one configuration then, and else of all that differ in numbers
+        alone.
       shard: this process's part of the runs, if others do the rest.
       best_model: is to keep the best run's model.
       component_logs: where to keep what the components of each run do; None to record
@@ -96,16 +98,20 @@ class Study:
                     f"patience is set in the method {configuration.recipe.label}; "
                     "where components are recorded, all runs end together"
                 )
+        # On a CPU, where the axis gains little, settings lie beside each other only if
+        # the user says how many runs do.
+        apart = mesh.on_cpu() and self.parallel_seeds is None
+        self._families = families(configurations, apart=apart)
         self._programs = {
-            configuration.name: Programs(
-                configuration,
+            family[0].name: Programs(
+                family[0],
                 len(missing),
                 self.parallel_seeds,
                 axes=self.axes,
                 recording=recording,
             )
-            for configuration in configurations
-            if (missing := self.missing(configuration))
+            for family in self._families
+            if (missing := self._missing(family))
         }
         hardware = environment.hardware()
         self._surroundings = {
@@ -125,17 +131,24 @@ class Study:
 
     def missing(self, configuration: Configuration) -> list[Seed]:
         """Those of them whose runs are not done, or whose logs are not kept."""
+        return [run.seed for run in self._missing([configuration])]
+
+    def _missing(self, family: Sequence[Configuration]) -> list[Run]:
         done = processes.agree(self._done)
-        mine = self.seeds_of(configuration)
-        return [seed for seed in mine if configuration.run(seed) not in done]
+        mine = [Run(each, seed) for each in family for seed in self.seeds_of(each)]
+        return [run for run in mine if run.name not in done]
 
     def runs_missing(self) -> int:
         """Number of runs that are not recorded."""
         return sum(len(self.missing(each)) for each in self.configurations)
 
     def plan(self, configuration: Configuration) -> Plan | None:
-        """How many of its seeds run side by side; None if all are done."""
-        programs = self._programs.get(configuration.name)
+        """How many runs lie side by side, those of other settings among them.
+
+        None if all are done.
+        """
+        family = next(each for each in self._families if configuration in each)
+        programs = self._programs.get(family[0].name)
         return programs and programs.plan
 
     def run(self, progress: Progress) -> None:
@@ -153,14 +166,14 @@ class Study:
             progress.forecast = Forecast(
                 {each: len(self.missing(each)) for each in self.configurations}
             )
-            for configuration in self.configurations:
+            for family in self._families:
                 # Removes checkpoints of no use, also where nothing is missing.
-                self._interrupted(configuration, progress.note)
+                self._interrupted(family, progress.note)
             is_waiting = False
             while True:
                 is_left = False
-                for configuration in self.configurations:
-                    is_left |= self._run_configuration(configuration, progress)
+                for family in self._families:
+                    is_left |= self._run_family(family, progress)
                 if not is_left:
                     break
                 if not is_waiting:
@@ -170,36 +183,39 @@ class Study:
         if not mesh.on_cpu():
             release()
 
-    def _run_configuration(
-        self, configuration: Configuration, progress: Progress
-    ) -> bool:
+    def _run_family(self, family: Sequence[Configuration], progress: Progress) -> bool:
         """Does the runs that are free; whether others are left that are not."""
-        name = configuration.name
-        programs = self._programs.get(name)
+        programs = self._programs.get(family[0].name)
         if programs is None:
             return False
-        while missing := self.missing(configuration):
+        while missing := self._missing(family):
             size = programs.settle(progress.note)
-            interrupted = self._interrupted(configuration, progress.note)
-            seeds = self._claim(configuration, missing, size, interrupted)
-            if not seeds:
+            interrupted = self._interrupted(family, progress.note)
+            runs = self._claim(missing, size, interrupted)
+            if not runs:
                 # Unless the last of them has just been finished elsewhere.
-                return bool(self.missing(configuration))
-            placement = programs.placement(len(seeds))
+                return bool(self._missing(family))
+            placement = programs.placement(len(runs))
             # Each of these may change the rounding.
             layout = {
                 "mesh": placement.name,
                 "processes": processes.count(),
-                "remat": configuration.subject.remat,
+                "remat": family[0].subject.remat,
             }
             checkpoint = self._checkpoints.of(
-                name, self._recorded, seeds, progress.note, layout=layout
+                [(run.configuration.name, run.seed) for run in runs],
+                self._recorded,
+                progress.note,
+                layout=layout,
             )
             try:
                 # Called from here, so that few frames lie above the optimizer.
-                places = placement.round_up(len(seeds))
-                trainers = programs.trainers(places, placement=placement)
-                self._run_group(configuration, trainers, seeds, progress, checkpoint)
+                trainers = programs.trainers(
+                    placement.round_up(len(runs)),
+                    recipes=[run.configuration.recipe for run in runs],
+                    placement=placement,
+                )
+                self._run_group(trainers, runs, progress, checkpoint)
             except jax.errors.JaxRuntimeError as error:
                 # Other processes may not have run out of it, and be further.
                 if processes.count() > 1 or not memory.is_out_of_memory(error):
@@ -207,47 +223,44 @@ class Study:
                 # None is recorded; smaller groups do not go on from it.
                 if checkpoint is not None:
                     checkpoint.remove()
-                programs.halve(len(seeds), progress.note)
+                programs.halve(len(runs), progress.note)
             finally:
-                self.records.release(map(configuration.run, seeds))
+                self.records.release(run.name for run in runs)
         return False
 
     def _claim(
-        self,
-        configuration: Configuration,
-        missing: Sequence[Seed],
-        size: int,
-        interrupted: Sequence[Sequence[Seed]],
-    ) -> list[Seed]:
+        self, missing: Sequence[Run], size: int, interrupted: Sequence[Sequence[Run]]
+    ) -> list[Run]:
         """Takes runs that nobody is at: of an interrupted group, or at most ``size``.
 
         Returns:
-          The seeds taken; none if all are somebody else's, or done.
+          The runs taken; none if all are somebody else's, or done.
         """
 
-        def claim(seed: Seed) -> bool:
-            return self.records.claim(configuration.run(seed), self._is_complete)
+        def claim(run: Run) -> bool:
+            return self.records.claim(run.name, self._is_complete)
 
+        names = {run.name for run in missing}
         for group in interrupted:
-            if set(group) <= set(missing):
+            if {run.name for run in group} <= names:
                 # All or none: who gets the first gets the others, too.
                 claimed = list(itertools.takewhile(claim, group))
                 if len(claimed) == len(group):
                     return claimed
-                self.records.release(map(configuration.run, claimed))
+                self.records.release(run.name for run in claimed)
         return list(itertools.islice(filter(claim, missing), size))
 
     def _run_group(
         self,
-        configuration: Configuration,
         trainers: Sequence[Trainer],
-        seeds: list[Seed],
+        group: Sequence[Run],
         progress: Progress,
         checkpoint: Checkpoint | None,
     ) -> None:
+        configuration, seeds = group[0].configuration, [run.seed for run in group]
         if progress.forecast is not None:
             progress.forecast.start(configuration, trainers[0].group_size)
-        with self._tracked(configuration, seeds, progress) as tracking:
+        with self._tracked(group, progress.note) as tracking:
             result = train_group(
                 trainers,
                 seeds,
@@ -256,34 +269,35 @@ class Study:
                 checkpoint=checkpoint,
                 tracking=tracking,
             )
-            runs = self._keep(configuration, trainers, result)
+            runs = self._keep(group, trainers, result)
             if tracking is not None:
                 tracking.finish(runs)
         if checkpoint is not None:
             checkpoint.remove()
         write_summary(self.records)
-        self._say_row(configuration, progress.note)
+        for each in dict.fromkeys(run.configuration for run in group):
+            self._say_row(each, progress.note)
 
     def _tracked(
-        self, configuration: Configuration, seeds: list[Seed], progress: Progress
+        self, group: Sequence[Run], note: Note
     ) -> contextlib.AbstractContextManager[GroupTracking | None]:
         if self.tracking is None:
             return contextlib.nullcontext()
-        return self.tracking.group(configuration, seeds, progress.note)
+        return self.tracking.group(group, note)
 
     def _keep(
-        self,
-        configuration: Configuration,
-        trainers: Sequence[Trainer],
-        result: GroupResult,
+        self, group: Sequence[Run], trainers: Sequence[Trainer], result: GroupResult
     ) -> list[Record]:
         """Records a group's runs, and all that is wanted of them."""
-        runs = make_records(configuration, trainers, result, self._surroundings)
+        configurations = [run.configuration for run in group]
+        runs = make_records(configurations, trainers, result, self._surroundings)
         # A run that is recorded has all that is wanted of it: its line comes last.
         if self.best_model is not None:
             self.best_model.offer(runs, trainers, result)
         if self.component_logs is not None:
-            keep_components(self.component_logs, configuration, runs, trainers, result)
+            keep_components(
+                self.component_logs, configurations[0], runs, trainers, result
+            )
         self.records.append(runs)
         return runs
 
@@ -310,17 +324,19 @@ class Study:
         return set(filter(self._is_complete, recorded))
 
     def _interrupted(
-        self, configuration: Configuration, note: Note
-    ) -> list[list[Seed]]:
+        self, family: Sequence[Configuration], note: Note
+    ) -> list[list[Run]]:
         """Groups that can go on from a checkpoint."""
         done = processes.agree(self._done)
-        return self._checkpoints.interrupted(
-            configuration.name,
+        by_name = {each.name: each for each in family}
+        groups = self._checkpoints.interrupted(
+            [*by_name],
             self._recorded,
-            is_done=lambda seed: configuration.run(seed) in done,
+            is_done=lambda name, seed: by_name[name].run(seed) in done,
             most=self.parallel_seeds,
             note=note,
         )
+        return [[Run(by_name[name], seed) for name, seed in group] for group in groups]
 
 
 def write_summary(records: RunStore) -> None:

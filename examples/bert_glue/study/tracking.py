@@ -17,9 +17,8 @@ from bert_glue.model.encoder import layer_components
 from bert_glue.records import trackers
 from bert_glue.records.run_store import Record
 from bert_glue.records.trackers import TrackedRun, Tracker
-from bert_glue.study.configuration import Configuration
+from bert_glue.study.configuration import Configuration, Run
 from bert_glue.training.group_state import GroupState
-from bert_glue.training.seeds import Seed
 from bert_glue.training.segments import Segment, cut_run
 from bert_glue.training.trainer import Trainer, TrainLog
 
@@ -48,30 +47,30 @@ class Tracking:
         self._alive = [*self.kinds] if processes.is_first() else []
 
     @contextlib.contextmanager
-    def group(
-        self, configuration: Configuration, seeds: Sequence[Seed], note: Note
-    ) -> Iterator["GroupTracking"]:
+    def group(self, group: Sequence[Run], note: Note) -> Iterator["GroupTracking"]:
         """Tracks a group of runs.
 
         Args:
-          configuration: what they are of.
-          seeds: their seeds.
+          group: the runs, whose configurations differ in numbers alone.
           note: tells the user something, in a line.
 
         Yields:
           What is to be told of the runs; interrupted is what is not finished in the
           end.
         """
-        task, label = configuration.subject.task.name, configuration.recipe.label
         runs = [
             TrackedRun(
-                configuration.run(seed),
-                f"{task} {label}",
+                run.name,
+                f"{run.configuration.subject.task.name} {run.configuration.recipe.label}",
                 self.folder,
-                configuration.fields
-                | {"seed": seed.name, "init_seed": seed.init, "data_seed": seed.data},
+                run.configuration.fields
+                | {
+                    "seed": run.seed.name,
+                    "init_seed": run.seed.init,
+                    "data_seed": run.seed.data,
+                },
             )
-            for seed in seeds
+            for run in group
         ]
         started = [self._start(run, note) for run in runs]
 
@@ -79,11 +78,11 @@ class Tracking:
             for kind, tracker in started[row].items():
                 self._try(kind, note, lambda t=tracker: getattr(t, method)(*arguments))
 
-        group = GroupTracking(configuration, len(runs), self.every, send)
+        tracking = GroupTracking(group[0].configuration, len(runs), self.every, send)
         try:
-            yield group
+            yield tracking
         finally:
-            group.finish([None] * len(runs))
+            tracking.finish([None] * len(runs))
 
     def _start(self, run: TrackedRun, note: Note) -> dict[str, Tracker]:
         started = {}

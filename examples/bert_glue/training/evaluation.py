@@ -68,6 +68,8 @@ class Evaluator:
         Returns:
           Logits of shape (seeds, examples, labels), in the order of the data.
         """
+        if self._logits.compiled is None:
+            self.compile(params)
         return self.placement.fetch(self._logits(params, self.data))
 
     def _evaluate(

@@ -35,7 +35,7 @@ class Loss:
 
     problem: str
     class_weights: NDArray[np.float32] | None = None
-    label_smoothing: float = 0.0
+    label_smoothing: float | Float[Array, ""] = 0.0
 
     def __post_init__(self) -> None:
         if self.problem == REGRESSION and self._is_changed:
@@ -100,7 +100,9 @@ class Loss:
 
     @property
     def _is_changed(self) -> bool:
-        return self.class_weights is not None or self.label_smoothing != 0
+        # What is traced may be any share.
+        is_off = isinstance(self.label_smoothing, float) and self.label_smoothing == 0
+        return self.class_weights is not None or not is_off
 
     def _targets(self, labels: Array, outputs: int) -> Array:
         """The share that each answer has in an example's truth, times its weight.
@@ -109,7 +111,7 @@ class Loss:
         """
         is_multi_label = self.problem == MULTI_LABEL
         truth = jax.nn.one_hot(labels, 2 if is_multi_label else outputs)
-        targets = optax.smooth_labels(truth, self.label_smoothing)
+        targets = optax.smooth_labels(truth, self.label_smoothing)  # pyright: ignore[reportArgumentType]  # Traced.
         if self.class_weights is None:
             return targets
         weights = jnp.sum(truth * self.class_weights, axis=-1, keepdims=True)

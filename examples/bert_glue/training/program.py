@@ -1,5 +1,6 @@
 """A jitted function that may be compiled before its first call."""
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -9,6 +10,17 @@ from bert_glue.devices import memory
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
+
+
+_compiling = 0.0
+
+
+def clock() -> float:
+    """Seconds, from any start: of a clock that stands while :class:`Program` compiles.
+
+    Runs of the same work then take the same time, whichever of them come first.
+    """
+    return time.perf_counter() - _compiling
 
 
 class Program(Generic[Arguments, Result]):
@@ -31,10 +43,20 @@ class Program(Generic[Arguments, Result]):
         self._jitted = jax.jit(function, donate_argnums=donate_argnums)
         self.compiled: jax.stages.Compiled | None = None
         self._compiled_for: Any = None
+        self._is_called = False
 
     def __call__(self, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        """Runs the program."""
-        return (self.compiled or self._jitted)(*args, **kwargs)
+        """Runs the program, which its first call compiles if nothing did before."""
+        global _compiling
+        if self.compiled is not None:
+            return self.compiled(*args, **kwargs)
+        began = time.perf_counter()
+        result = self._jitted(*args, **kwargs)
+        if not self._is_called:
+            # Results may be on their way yet: what took time here was compiling.
+            _compiling += time.perf_counter() - began
+        self._is_called = True
+        return result
 
     def shapes(self, *arguments: Any) -> Result:
         """Shapes of the results for arguments, or their shapes."""
@@ -51,8 +73,11 @@ class Program(Generic[Arguments, Result]):
           Bytes of each device's memory that it takes while it runs; 0 where the
           compiler does not say.
         """
+        global _compiling
         shapes = jax.eval_shape(lambda *same: same, arguments, named)
         if self.compiled is None or shapes != self._compiled_for:
+            began = time.perf_counter()
             self.compiled = self.lower(*arguments, **named).compile()
             self._compiled_for = shapes
+            _compiling += time.perf_counter() - began
         return memory.program_bytes(self.compiled)

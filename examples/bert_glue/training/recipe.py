@@ -41,6 +41,10 @@ class Numbers(NamedTuple):
       eps: Adam's epsilon.
       dropout: rate in all places, where the recipe has one above 0.
       mixout: chance of the initial value, where it is above 0.
+      label_smoothing: share of each label that is spread, where it is above 0.
+      layer_decay: factor from layer to layer, where it is below 1.
+      l2_sp: decay towards the initial weights, where it is above 0.
+      child_tuning: share of a gradient that is kept, where it is below 1.
     """
 
     learning_rate: "ArrayLike"
@@ -53,6 +57,10 @@ class Numbers(NamedTuple):
     eps: "ArrayLike"
     dropout: "ArrayLike"
     mixout: "ArrayLike"
+    label_smoothing: "ArrayLike"
+    layer_decay: "ArrayLike"
+    l2_sp: "ArrayLike"
+    child_tuning: "ArrayLike"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -303,8 +311,21 @@ class Recipe:
         computed for it. How often it is evaluated, what is kept of that, and for how
         long it is trained, are no business of the programs.
         """
-        numbers = {name: SETTINGS[name].default for name in _NOT_COMPILED}
-        numbers |= {name: 0.5 for name in ("dropout", "mixout") if getattr(self, name)}
+        loop = {name: SETTINGS[name].default for name in _LOOP}
+        return dataclasses.replace(self.lockstep, **loop)
+
+    @property
+    def lockstep(self) -> "Recipe":
+        """The recipe without its numbers, but for those that the loop goes by.
+
+        Runs of equal ones may lie side by side in one group: they take the same number
+        of steps, and are evaluated at the same ones.
+        """
+        numbers = {name: SETTINGS[name].default for name in _NUMBERS}
+        for name in _RATES:
+            # No rate at all is another structure.
+            if getattr(self, name) not in (0, SETTINGS[name].default):
+                numbers[name] = 0.5
         return dataclasses.replace(self, name="", summary="", changed=(), **numbers)
 
     def numbers(self, steps: int) -> Numbers:
@@ -374,11 +395,13 @@ class Recipe:
             decayed = functools.partial(_decayed, of_classifier=True)
             pretrained = functools.partial(_decayed, of_classifier=False)
             towards_initial = contrib.decay_towards_pretrained(
-                self.l2_sp, mask=pretrained
+                numbers.l2_sp, mask=pretrained
             )
         return optax.chain(
             clip,
-            contrib.child_tuning(self.child_tuning) if self.child_tuning < 1 else off,
+            contrib.child_tuning(numbers.child_tuning)
+            if self.child_tuning < 1
+            else off,
             adam(numbers.b1, numbers.b2, numbers.eps),
             optax.add_decayed_weights(
                 numbers.weight_decay,  # pyright: ignore[reportArgumentType]  # Traced.
@@ -387,7 +410,7 @@ class Recipe:
             towards_initial,
             optax.scale_by_learning_rate(rate),
             # Last, for it scales the decay of weights as well.
-            contrib.scale_by_layer_decay(self.layer_decay)
+            contrib.scale_by_layer_decay(numbers.layer_decay)
             if self.layer_decay < 1
             else off,
         )
@@ -471,11 +494,13 @@ SETTINGS = settings_of(Recipe)
 # Whatever their values.
 _RECORDED = [*SETTINGS][: [*SETTINGS].index("bias_correction")]
 
-# Arguments of the programs, or settings of the loop around them. Rates of dropout and
-# Mixout are arguments where they are not 0.
-_NOT_COMPILED = ("learning_rate", "warmup_ratio", "max_norm", "weight_decay")
-_NOT_COMPILED += ("b1", "b2", "eps", "epochs", "max_steps", "warmup_steps")
-_NOT_COMPILED += ("evaluations_per_epoch", "keep", "patience")
+# Arguments of the programs; rates are where they are not at their default.
+_NUMBERS = ("learning_rate", "warmup_ratio", "warmup_steps", "max_norm")
+_NUMBERS += ("weight_decay", "b1", "b2", "eps")
+_RATES = ("dropout", "mixout", "label_smoothing")
+_RATES += ("layer_decay", "l2_sp", "child_tuning")
+# Settings of the loop around the programs.
+_LOOP = ("epochs", "max_steps", "evaluations_per_epoch", "keep", "patience")
 
 
 def _decayed(params: "optax.Params", of_classifier: bool) -> "optax.Params":

@@ -1,15 +1,17 @@
 """The training and evaluation of a group of seeds, as compiled programs.
 
 The parameters and the optimizer's state of all seeds of a group have a leading seed
-axis. A loop that is compiled once takes any number of steps; the data lie on the
-devices, and nothing but losses, norms and logits comes back.
+axis. A loop that is compiled once, for each length that batches are cut to, takes any
+number of steps; the data lie on the devices, and nothing but losses, norms and logits
+comes back.
 """
 
 import copy
 import dataclasses
 import functools
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key
+from numpy.typing import NDArray
 
 import cwgnc_jax
 from bert_glue.data import batching
@@ -104,8 +107,9 @@ Carry = tuple[TrainState, TrainLog]
 class Trainer:
     """Compiled programs for groups of seeds in a stage of training by one recipe.
 
-    The recipe's numbers are arguments of the programs, with a leading seed axis:
-    :meth:`with_recipe` trains by other ones without compiling anew.
+    Each is compiled when it is first needed, or before by :meth:`compile`. The recipe's
+    numbers are arguments of the programs, with a leading seed axis: :meth:`with_recipe`
+    trains by other ones without compiling anew.
 
     Args:
       workload: what is trained on what, and where.
@@ -122,6 +126,7 @@ class Trainer:
       ValueError: if the last bucket does not fit the data.
 
     Attributes:
+      recipes: of the runs of a group; one alone is all runs'.
       placement: where the group lies.
       evaluate: computes the logits of the evaluation examples.
       order: given the keys of the order and the number of an epoch, its batches, as
@@ -183,52 +188,69 @@ class Trainer:
         )
         self._start = Program(self._start_stage)
         # State and log are given up: twice either would not fit beside the gradients.
-        self._train = Program(self._train_steps, donate_argnums=(0, 1))
+        self._train = {
+            length: Program(
+                functools.partial(self._train_steps, length), donate_argnums=(0, 1)
+            )
+            for length in buckets
+        }
+        self._needs: tuple[Array | None, NDArray[np.integer]] = None, np.empty(0)
         self._join = Program(self._join_seeds)
-        numbers = self._set_recipe(recipe)
+        numbers = self._set_recipes(recipe)
         # States are alike whatever the numbers: this optimizer makes the first ones.
         optimizer = recipe.make_optimizer(numbers, self.stage.first_layer)
         self._first_optimizer = self._wrap(optimizer)
         self._looks_back = recipe.make_transform(numbers) is not None
 
-    def with_recipe(self, recipe: Recipe) -> "Trainer":
-        """A trainer by another recipe that shares the compiled programs.
+    def with_recipe(self, recipe: Recipe, *others: Recipe) -> "Trainer":
+        """A trainer by other recipes that shares the compiled programs.
 
         Args:
           recipe: of the same structure: it differs in numbers alone.
+          *others: where runs of several recipes lie side by side, that of the second
+            run, the third and so on. They take as many steps, and are evaluated alike.
+            What is left over does as the first run.
 
         Returns:
           The trainer.
 
         Raises:
-          ValueError: if it is of another structure.
+          ValueError: if one is of another structure, or they cannot lie side by side.
         """
         if recipe.structure != self.recipe.structure:
             raise ValueError(
                 f"the recipe {recipe.label} is of another structure than "
                 f"{self.recipe.label}: their programs differ"
             )
+        for other in others:
+            if other.lockstep != recipe.lockstep:
+                raise ValueError(
+                    f"the recipes {recipe.label} and {other.label} cannot lie side by "
+                    "side: they differ in more than numbers"
+                )
         trainer = copy.copy(self)
-        trainer._set_recipe(recipe)
+        trainer._set_recipes(recipe, *others)
         return trainer
 
-    def _set_recipe(self, recipe: Recipe) -> Numbers:
-        """Takes over a recipe's numbers, and returns them as Python's."""
-        self.recipe = recipe
+    def _set_recipes(self, recipe: Recipe, *others: Recipe) -> Numbers:
+        """Takes over recipes' numbers, and returns the first one's as Python's."""
+        self.recipe, self.recipes = recipe, (recipe, *others)
         self.steps = recipe.steps(self.steps_per_epoch)
         self.epochs = math.ceil(self.steps / self.steps_per_epoch)
         before = 0 if self.stage.restarts else self.stage.index
         self.epochs_before = before * self.epochs
         # An optimizer that goes on from stage to stage has one schedule for all.
         stages = self.stage.count if recipe.carry_optimizer else 1
-        numbers = recipe.numbers(stages * self.steps)
+        of_each = [each.numbers(stages * self.steps) for each in (recipe, *others)]
+        first = of_each[0]
+        of_each += [first] * (self.group_size - len(of_each))
         self.numbers = Numbers(
             *(
-                jnp.full(self.group_size, value, jnp.result_type(type(value)))
-                for value in numbers
+                jnp.asarray(values, jnp.result_type(type(values[0])))
+                for values in zip(*of_each, strict=True)
             )
         )
-        return numbers
+        return first
 
     def train(
         self,
@@ -257,18 +279,27 @@ class Trainer:
             "data": self.workload.train,
         }
         epoch, start, stop = bounds
-        return self._train(state, log, keys, order, epoch, start, stop, **named)
+        for length, first, last in self._of_one_length(order, start, stop):
+            program = self._train[length]
+            if program.compiled is None:
+                self._compile_steps(length)
+            state, log = program(state, log, keys, order, epoch, first, last, **named)
+        return state, log
 
-    def compile(self) -> int:
+    def compile(self, lengths: Sequence[int] | None = None) -> int:
         """Compiles the programs, so that no time of a run goes into that.
+
+        Args:
+          lengths: of batches, some of ``buckets``; None for all of them. Programs for
+            others are compiled as they are needed.
 
         Returns:
           Bytes of each device's memory that training and evaluation take, the data
           included; 0 where the compiler does not say.
         """
         keys, state = self._key_shapes(), self.shapes()
-        arguments, named = self._train_shapes()
-        training = self._train.compile(*arguments, **named)
+        lengths = self.buckets if lengths is None else lengths
+        training = max(map(self._compile_steps, lengths))
         if self.stage.index == 0:
             self._start.compile(self.workload.pretrained, keys, None, None)
         self.order.compile(keys, 0)
@@ -278,14 +309,37 @@ class Trainer:
         self.bytes_used = max(training, self.evaluate.compile(params) + rest)
         return self.bytes_used
 
+    def _compile_steps(self, length: int) -> int:
+        arguments, named = self._train_shapes()
+        return self._train[length].compile(*arguments, **named)
+
     def lower(self) -> jax.stages.Lowered:
         """The training program, ready to be compiled for the placement's devices.
 
         These need not be there: compiled for a description of them (``jax.experimental.
         topologies``), the program tells its memory and its communication.
+
+        Returns:
+          That of the longest batches.
         """
         arguments, named = self._train_shapes()
-        return self._train.lower(*arguments, **named)
+        return self._train[self.buckets[-1]].lower(*arguments, **named)
+
+    def _of_one_length(
+        self, order: Int[Array, "seeds steps batch"], start: int, stop: int
+    ) -> Iterator[tuple[int, int, int]]:
+        """Steps that follow each other and are cut to one length: it, first, last."""
+        if len(self.buckets) == 1:
+            yield self.buckets[0], start, stop
+            return
+        if self._needs[0] is not order:
+            lengths = np.asarray(self.workload.train.lengths)
+            needs = batching.longest_of_steps(lengths, self.placement.fetch(order))
+            self._needs = order, needs
+        buckets = np.searchsorted(self.buckets, self._needs[1][start:stop])
+        ends = [*(np.flatnonzero(np.diff(buckets)) + 1), stop - start]
+        for first, last in itertools.pairwise([0, *ends]):
+            yield self.buckets[buckets[first]], start + first, start + int(last)
 
     def shapes(self) -> TrainState:
         """Shapes of a state, and where its arrays lie."""
@@ -389,6 +443,7 @@ class Trainer:
 
     def _train_steps(
         self,
+        length: int,
         state: TrainState,
         log: TrainLog,
         keys: Key[Array, "seeds"],
@@ -406,9 +461,10 @@ class Trainer:
             state, log = carry
             rows = self.placement.batches(order[:, at])
             number = epoch * self.steps_per_epoch + at
-            losses, gradients = self._gradients(
-                state, keys, number, rows, numbers, data
-            )
+            gradient = functools.partial(self._gradient, data, length, number)
+            # The moments are no business of the loss.
+            state_of_loss = state._replace(opt_state=None)
+            losses, gradients = over_seeds(gradient, state_of_loss, keys, rows, numbers)
             gradients = self.placement.state(gradients)
             state = over_seeds(self._update, state, gradients, keys, numbers)
             state = self.placement.state(state)
@@ -421,28 +477,6 @@ class Trainer:
         # The bounds are arguments: one program serves any segment of an epoch.
         state, log = jax.lax.fori_loop(start, stop, step, (state, log))
         return self.placement.state(state), self.placement.rows(log)
-
-    def _gradients(
-        self,
-        state: TrainState,
-        keys: Key[Array, "seeds"],
-        step: Int[Array, ""],
-        rows: Int[Array, "seeds batch"],
-        numbers: Numbers,
-        data: Data,
-    ) -> Gradients:
-        def at_length(length: int) -> Gradients:
-            one = functools.partial(self._gradient, data, length, step)
-            # The moments are no business of the loss, nor to be carried into a branch.
-            state_of_loss = state._replace(opt_state=None)
-            return over_seeds(one, state_of_loss, keys, rows, numbers)
-
-        # All seeds are cut to one length: were the bucket one of each seed, vmap would
-        # make a select of the switch, which computes every branch.
-        longest = batching.longest(data, rows)
-        bucket = jnp.searchsorted(jnp.asarray(self.buckets), longest)
-        branches = [functools.partial(at_length, length) for length in self.buckets]
-        return jax.lax.switch(bucket, branches)
 
     def _gradient(
         self,
@@ -497,7 +531,10 @@ class Trainer:
             params = transform(params, state.initial, transform_key)
         params = self.stage.join(params, state.frozen, whole=False)
         logits = self.workload.forward(params, batch, dropout_key)
-        losses = self.workload.loss(logits, batch.labels)
+        loss = self.workload.loss
+        if self.recipe.label_smoothing:
+            loss = dataclasses.replace(loss, label_smoothing=numbers.label_smoothing)
+        losses = loss(logits, batch.labels)
         return jnp.sum(losses * batch.weights)
 
     def _update(

@@ -116,15 +116,18 @@ def assert_same(group, expected):
     jax.tree.map(np.testing.assert_array_equal, group.params, expected.params)
 
 
+def runs_of(configuration, *seeds):
+    return [(configuration, seed) for seed in seeds]
+
+
 def checkpoints(folder, minutes=1e-9, **surroundings):
     return Checkpoints(folder, minutes, surroundings or {"versions": {"jax": "1"}})
 
 
 def checkpoint_in(folder, notes=None, **surroundings):
     made = checkpoints(folder, **surroundings).of(
-        "adamw",
+        runs_of("adamw", *SEEDS),
         ["norms"],
-        SEEDS,
         (lambda text: None) if notes is None else notes.append,
     )
     assert made is not None
@@ -269,7 +272,7 @@ def test_what_is_damaged_is_passed_over(tmp_path):
         lambda saved: saved["facts"].update(history=[]),
         lambda saved: saved["facts"].pop("done"),
         lambda saved: saved.update(arrays="0"),
-        lambda saved: saved["about"].pop("seeds"),
+        lambda saved: saved["about"].pop("runs"),
         lambda saved: saved.pop("checksum"),
         lambda saved: saved.clear(),
     ],
@@ -289,8 +292,8 @@ def test_facts_that_were_changed_are_not_believed(tmp_path, edit):
     made, notes = checkpoints(tmp_path), []
     of_method = functools.partial(
         made.interrupted,
-        *("adamw", ["norms"]),
-        is_done=lambda _: False,
+        *(["adamw"], ["norms"]),
+        is_done=lambda *_: False,
         note=notes.append,
     )
     assert [*of_method(), *of_method()] == []
@@ -371,11 +374,13 @@ def test_other_versions_and_other_groups_do_not_mix(tmp_path):
         (["norms"], SEEDS[:1]),
         (["norms"], SEEDS[::-1]),
     ):
-        other = checkpoints(tmp_path).of("adamw", recorded, seeds)
+        other = checkpoints(tmp_path).of(runs_of("adamw", *seeds), recorded)
         assert other.load(template_of) is None
-    assert checkpoints(tmp_path).of("cwgnc", ["norms"], SEEDS).load(template_of) is None
+    other = checkpoints(tmp_path).of(runs_of("cwgnc", *SEEDS), ["norms"])
+    assert other.load(template_of) is None
     assert checkpoint_in(tmp_path).load(template_of) is not None
-    assert checkpoints(tmp_path, minutes=0).of("adamw", ["norms"], SEEDS) is None
+    none = checkpoints(tmp_path, minutes=0)
+    assert none.of(runs_of("adamw", *SEEDS), ["norms"]) is None
 
 
 def test_run_goes_on_if_the_disk_is_full(tmp_path, caplog):
@@ -400,24 +405,23 @@ def test_run_goes_on_if_the_disk_is_full(tmp_path, caplog):
 
 
 def test_which_groups_can_go_on(tmp_path):
-    def interrupted(done=(), **limits):
-        return list(
-            made.interrupted(
-                "adamw",
-                ["norms"],
-                is_done=done.__contains__,
-                note=notes.append,
-                **limits,
-            )
+    def interrupted(done=(), names=("adamw",), **limits):
+        return made.interrupted(
+            names,
+            ["norms"],
+            is_done=lambda name, seed: (name, seed) in done,
+            note=notes.append,
+            **limits,
         )
 
     notes = []
     made = checkpoints(tmp_path)
-    of_two, of_one = [Seed(0, 0), Seed(1, 1)], [Seed(2, 2)]
+    of_two = runs_of("adamw", Seed(0, 0), Seed(1, 1))
+    of_one = runs_of("adamw", Seed(2, 2))
     for group in (of_two, of_one):
-        made.of("adamw", ["norms"], group).save(5, {}, arrays_of(5))
-    made.of("adamw", [], of_two).save(5, {}, arrays_of(5))
-    made.of("cwgnc", ["norms"], of_two).save(5, {}, arrays_of(5))
+        made.of(group, ["norms"]).save(5, {}, arrays_of(5))
+    made.of(of_two, []).save(5, {}, arrays_of(5))
+    made.of(runs_of("cwgnc", Seed(0, 0)), ["norms"]).save(5, {}, arrays_of(5))
     assert sorted(interrupted()) == [of_two, of_one]
     assert interrupted(most=1) == interrupted(most=1) == [of_one]
     assert notes == [
@@ -434,17 +438,38 @@ def test_which_groups_can_go_on(tmp_path):
     assert len(list((tmp_path / resume.FOLDER).iterdir())) == 2
 
 
+def test_a_group_may_be_of_several_settings(tmp_path):
+    def interrupted(*names, done=()):
+        return made.interrupted(
+            names, [], is_done=lambda *run: run in done, note=notes.append
+        )
+
+    notes = []
+    made = checkpoints(tmp_path)
+    mixed = [*runs_of("low", *SEEDS[:2]), *runs_of("high", *SEEDS[:1])]
+    made.of(mixed, []).save(5, {}, arrays_of(5))
+    assert interrupted("low", "high") == interrupted("high", "low") == [mixed]
+    # Where not all of them are to be done it stays, but does not form.
+    assert interrupted("low") == interrupted("high") == []
+    assert interrupted("low", "high", done=mixed[2:]) == []
+    names = ", ".join(seed.name for seed in SEEDS[:2])
+    assert notes == [
+        f"removed the checkpoint of seeds {names} of 2 settings: 1 are done"
+    ]
+    assert interrupted("low", "high") == []
+
+
 def test_groups_of_other_versions_do_not_form_again(tmp_path):
     # How many seeds fit side by side may be another number now.
     def interrupted(made, *done):
-        return list(made.interrupted("adamw", [], is_done=done.__contains__))
+        return made.interrupted(["adamw"], [], is_done=lambda _, seed: seed in done)
 
-    made = checkpoints(tmp_path)
-    made.of("adamw", [], SEEDS, layout={"mesh": 2}).save(5, {}, arrays_of(5))
-    assert interrupted(made) == [SEEDS]
+    made, group = checkpoints(tmp_path), runs_of("adamw", *SEEDS)
+    made.of(group, [], layout={"mesh": 2}).save(5, {}, arrays_of(5))
+    assert interrupted(made) == [group]
     later = checkpoints(tmp_path, versions={"jax": "2"})
     assert interrupted(later) == []
-    assert interrupted(made) == [SEEDS]
+    assert interrupted(made) == [group]
     # Nor do they stay for good.
     assert interrupted(later, *SEEDS) == []
     assert interrupted(made) == []
@@ -452,13 +477,13 @@ def test_groups_of_other_versions_do_not_form_again(tmp_path):
 
 def test_what_a_kill_left_in_the_middle_of_a_saving_is_swept_up(tmp_path):
     made = checkpoints(tmp_path)
-    folders = [made.of("adamw", [], [Seed(n, n)]).folder for n in range(2)]
+    folders = [made.of([("adamw", Seed(n, n))], []).folder for n in range(2)]
     for folder in folders:
         (folder / "7" / "arrays").mkdir(parents=True)
         (folder / "7" / "arrays" / "data").write_bytes(b"0")
     for path in (folders[0] / "7", *(folders[0] / "7").rglob("*")):
         os.utime(path, (0, 0))
-    assert list(made.interrupted("adamw", [], is_done=lambda seed: False)) == []
+    assert made.interrupted(["adamw"], [], is_done=lambda *run: False) == []
     # The other one somebody may be writing.
     assert [folder.exists() for folder in folders] == [False, True]
 
@@ -512,11 +537,11 @@ def test_interrupted_group_forms_again(subject, tmp_path, monkeypatch):
     assert not (tmp_path / resume.FOLDER).exists()
     # A checkpoint that is left of runs that are recorded is removed.
     identity = {"versions": {}, "hardware": {}}
-    old = Checkpoints(tmp_path, 1, identity).of(configuration.name, [], SEEDS[:1])
+    old = Checkpoints(tmp_path, 1, identity).of([(configuration.name, SEEDS[0])], [])
     old.save(5, {}, arrays_of(5))
     study(4, 1)
     assert old.folder.exists()
-    old = Checkpoints(tmp_path, 1, identity).of(configuration.name, [], [Seed(4, 4)])
+    old = Checkpoints(tmp_path, 1, identity).of([(configuration.name, Seed(4, 4))], [])
     old.save(5, {}, arrays_of(5))
     study(4, 1)
     assert not old.folder.exists()

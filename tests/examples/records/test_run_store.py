@@ -277,7 +277,7 @@ def test_of_several_processes_the_first_alone_touches_the_folder(tmp_path):
 
         notes = []
         made = Checkpoints(store.folder, 1e-9, {"code": 1})
-        checkpoint = made.of("adamw", [], [Seed(0, 0)], notes.append)
+        checkpoint = made.of([("adamw", Seed(0, 0))], [], notes.append)
         answer["due"] = checkpoint.is_due()
         value = 1.0 if processes.is_first() else 2.0
         arrays = {"a": np.array([value, -0.0, np.nan], np.float32), "b": np.arange(3)}
@@ -287,7 +287,7 @@ def test_of_several_processes_the_first_alone_touches_the_folder(tmp_path):
         answer["facts"] = facts
         answer["bytes"] = [loaded[name].tobytes().hex() for name in ("a", "b")]
         interrupted = processes.agree(
-            lambda: list(made.interrupted("adamw", [], is_done=lambda seed: False))
+            lambda: made.interrupted(["adamw"], [], is_done=lambda *run: False)
         )
         answer["interrupted"] = interrupted
         scratch = store.folder

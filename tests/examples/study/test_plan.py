@@ -65,44 +65,53 @@ def test_memory_is_estimated_before_it_is_compiled(subject):
     assert 0.7 < estimate / trainer.compile() < 1.6
 
 
-def linear(fixed, each, used=None):
-    """Memory of groups, and which of them were compiled."""
-
-    def bytes_of(seeds):
-        if used is not None:
-            used.append(seeds)
-        return fixed + each * seeds
-
-    return bytes_of
-
-
-def test_the_largest_group_that_fits():
+def compiled_for(bytes_of, seeds, available, **estimate):
+    """The plan, and the sizes that were compiled for it."""
     compiled = []
-    plan = largest_group(linear(2 * GIB, 5 * GIB, compiled), 25, 70 * GIB)
-    # 13 fit, and 25 in two groups are 13 and 12.
+
+    def compiling(size):
+        compiled.append(size)
+        return bytes_of(size)
+
+    return largest_group(compiling, seeds, available, **estimate), compiled
+
+
+def linear(fixed, each):
+    return lambda seeds: fixed + each * seeds
+
+
+@pytest.mark.parametrize("each", [4, 5, 6])
+def test_the_largest_group_that_fits_is_compiled_alone(each):
+    bytes_of = linear(2 * GIB, 5 * GIB)
+    plan, compiled = compiled_for(bytes_of, 25, 70 * GIB, each=each * GIB)
+    # 13 fit, and 25 in two groups are 13 and 12. A few percent more or less are far
+    # from another number of groups.
     assert plan.group_size == 13
-    assert compiled == [1, 2, 13]
+    assert compiled == ([13] if each < 6 else [9, 13])
     assert "13 take 67.0 GiB of the 70.0 GiB that are free" in plan.reason
     assert "2 groups" in plan.reason
 
 
-def test_all_seeds_are_tried_first_if_they_may_fit():
-    compiled = []
-    bytes_of = linear(GIB, GIB, compiled)
-    assert largest_group(bytes_of, 5, 8 * GIB, all_first=True).group_size == 5
-    assert compiled == [5]
-    compiled.clear()
-    assert largest_group(bytes_of, 9, 8 * GIB, all_first=True).group_size == 5
-    assert compiled == [9, 1, 2, 5]
+def test_all_seeds_are_compiled_for_if_they_may_fit():
+    bytes_of = linear(GIB, GIB)
+    assert compiled_for(bytes_of, 5, 8 * GIB, each=GIB)[1] == [5]
+    plan, compiled = compiled_for(bytes_of, 9, 8 * GIB, each=GIB // 2)
+    assert (plan.group_size, compiled) == (5, [9, 5])
 
 
-def test_what_is_compiled_counts_and_not_what_was_expected():
-    # From 8 on a seed takes more than two small groups tell.
+@pytest.mark.parametrize("each", [1, GIB // 8, GIB, 3 * GIB, 1 << 50])
+@pytest.mark.parametrize("available", [9, 13, 24, 100])
+def test_whatever_was_expected_what_is_compiled_counts(each, available):
+    # From 8 on a seed takes more than smaller groups tell, and 12 no compiler can do.
     def bytes_of(seeds):
-        return (seeds if seeds < 8 else 2 * seeds) * GIB
+        return 1 << 62 if seeds > 11 else (seeds if seeds < 8 else 2 * seeds) * GIB
 
-    assert largest_group(bytes_of, 12, 13 * GIB).group_size == 6
-    assert largest_group(bytes_of, 10, 10 * GIB).group_size == 5
+    free = available * GIB
+    plan, compiled = compiled_for(bytes_of, 12, free, each=each)
+    assert bytes_of(plan.group_size) <= free
+    # In as few groups as any size that fits, but for what small ones cannot tell.
+    assert plan.group_size == 6
+    assert len(compiled) == len(set(compiled)) <= 4
 
 
 def test_places_are_filled_evenly():
@@ -111,9 +120,10 @@ def test_places_are_filled_evenly():
         assert seeds % 8 == 0
         return (1 + 2 * seeds // 8) * GIB
 
-    plan = largest_group(bytes_of, 30, 7 * GIB, places=8)
+    estimate = {"each": 2 * GIB, "fixed": GIB, "places": 8}
+    plan = largest_group(bytes_of, 30, 7 * GIB, **estimate)
     assert plan.group_size == 16
     assert "of each device" in plan.reason
-    assert largest_group(bytes_of, 20, 7 * GIB, places=8).group_size == 24
+    assert largest_group(bytes_of, 20, 7 * GIB, **estimate).group_size == 24
     with pytest.raises(ValueError, match=r"takes 3.0 GiB of each device.*2.0 GiB are"):
-        largest_group(bytes_of, 20, 2 * GIB, places=8)
+        largest_group(bytes_of, 20, 2 * GIB, **estimate)

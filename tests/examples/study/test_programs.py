@@ -50,25 +50,37 @@ def configuration(folder):
 @pytest.mark.slow
 def test_planned_by_the_programs_that_are_run(configuration, monkeypatch):
     monkeypatch.setattr(mesh, "on_cpu", lambda: False)
-    said = []
+    said, compiled = [], []
     planned = Programs(configuration, 4)
     assert planned.plan.group_size == 4
-    one, two = (
-        planned.trainers(size, placement=mesh.SINGLE)[0].bytes_used for size in (1, 2)
+    two, four = (
+        planned.trainers(size, placement=mesh.SINGLE)[0].compile() for size in (2, 4)
     )
-    assert 0 < one < two
-    # Room for a little more than three, by the line through the two.
-    available = one + 2 * (two - one) + (two - one) // 4
+    assert 0 < two < four
+    # Room for a little more than three.
+    available = two + (four - two) // 2 + (four - two) // 8
     free = int(available / (1 - programs._RESERVE)) + 1
     monkeypatch.setattr(memory, "free_bytes_each", lambda devices: free)
-    # The estimate is of a larger model's kind; it says that all might fit.
-    monkeypatch.setattr(programs, "bytes_per_seed", lambda *_: 1 << 40)
+    # As good as an estimate can be.
+    monkeypatch.setattr(programs, "bytes_per_seed", lambda *_: (four - two) // 2)
+    compile_one = Trainer.compile
+    monkeypatch.setattr(
+        Trainer,
+        "compile",
+        lambda trainer, lengths: (
+            compiled.append((trainer.group_size, lengths))
+            or compile_one(trainer, lengths)
+        ),
+    )
     # Three fit: 4 seeds are 2 and 2 then.
     assert planned.settle(said.append) == 2
     assert "seeds side by side: 2 (2 take" in said[-1]
     assert "as compiled; 2 groups" in said[-1]
     assert planned.settle(said.append) == 2
     assert len(said) == 2
+    # One compilation of the longest batches told it.
+    [(size, lengths)] = compiled
+    assert (size, len(lengths)) == (2, 1)
 
 
 def test_programs_are_kept_for_recipes_that_differ_in_numbers(
@@ -82,7 +94,6 @@ def test_programs_are_kept_for_recipes_that_differ_in_numbers(
         return trainer
 
     monkeypatch.setattr(programs, "_COMPILED", {})
-    monkeypatch.setattr(Trainer, "compile", lambda trainer: 0)
     first = trainer_of()
     other = trainer_of(max_norm=0.5, epochs=2)
     assert (other.recipe.max_norm, other.steps) == (0.5, 4)
@@ -126,7 +137,7 @@ class Machine:
         monkeypatch.setattr(programs, "make_trainers", self.make_trainers)
         monkeypatch.setattr(study, "train_group", self.train_group)
 
-    def make_trainers(self, configuration, size, *, placement, recording):
+    def make_trainers(self, configuration, size, *, placement, recording, recipes):
         if size > self.compiling:
             raise jax.errors.JaxRuntimeError(self.message)
         return (types.SimpleNamespace(steps=2, group_size=size, placement=placement),)

@@ -65,3 +65,11 @@ def test_a_log_has_a_line_now_and_then(capsys, monkeypatch):
     )
     time.sleep(0.05)
     assert capsys.readouterr().err == ""
+
+
+def test_several_settings_are_said(capsys):
+    progress = Progress(5, shown=True)
+    seeds = [Seed(3, 3), Seed(4, 4)]
+    progress.start(METHODS["adamw"], [*seeds, *seeds[:1]], 20, 2)
+    progress.close()
+    assert "adamw, seeds 3, 4 of it and 1 more:" in capsys.readouterr().err

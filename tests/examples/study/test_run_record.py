@@ -24,7 +24,8 @@ def records_of(outcomes, released=53.0):
     trainers = [types.SimpleNamespace(steps=5, placement=SINGLE)] * 3
     surroundings = {"hardware": {"device": "cpu"}, "commit": "abc"}
     result = GroupResult(outcomes, 6.0, None, {})
-    return make_records(configuration, trainers, result, surroundings)
+    configurations = [configuration] * len(outcomes)
+    return make_records(configurations, trainers, result, surroundings)
 
 
 def test_each_run_has_its_share_of_the_group():

@@ -13,6 +13,7 @@ from bert_glue.devices import environment, processes
 from bert_glue.records.component_logs import ComponentLogs
 from bert_glue.records.run_store import RunStore
 from bert_glue.study import study as studies
+from bert_glue.study.configuration import Run
 from bert_glue.study.programs import StudyStopped
 from bert_glue.study.progress import Progress
 from bert_glue.study.study import Study, write_summary
@@ -24,7 +25,7 @@ def test_checkpoint_of_other_code_is_not_used(tmp_path, monkeypatch):
 
     def checkpoint():
         study = Study([], [], store, checkpoint_minutes=1)
-        return study._checkpoints.of("adamw", [], [Seed(0, 0)], notes.append)
+        return study._checkpoints.of([("adamw", Seed(0, 0))], [], notes.append)
 
     checkpoint().save(5, {"x": 1}, {"a": np.zeros(3)})
     assert checkpoint().load(lambda facts: {"a": 0})[0] == {"x": 1}
@@ -116,10 +117,10 @@ def test_summary_is_of_all_runs_though_others_finish_meanwhile(tmp_path, monkeyp
 
 
 def test_an_interrupted_group_is_taken_whole_or_not_at_all(tmp_path, monkeypatch):
-    seeds = [Seed(number, number) for number in range(4)]
+    configuration = types.SimpleNamespace(run=lambda seed: f"run-{seed.name}")
+    runs = [Run(configuration, Seed(number, number)) for number in range(4)]
     store = RunStore(tmp_path)
     study = Study([], [], store)
-    configuration = types.SimpleNamespace(run=lambda seed: f"run-{seed.name}")
     asked, taken = [], {"run-0"}
 
     def claim(run, is_complete):
@@ -130,13 +131,13 @@ def test_an_interrupted_group_is_taken_whole_or_not_at_all(tmp_path, monkeypatch
 
     def claimed():
         asked.clear()
-        return study._claim(configuration, seeds, 2, [seeds[:3]])
+        return study._claim(runs, 2, [runs[:3]])
 
     # Another process has the first of the group, and gets the others as well.
-    assert claimed() == [seeds[1], seeds[2]]
+    assert claimed() == [runs[1], runs[2]]
     assert asked == ["run-0", "run-0", "run-1", "run-2"]
     taken.clear()
-    assert claimed() == seeds[:3]
+    assert claimed() == runs[:3]
 
 
 def test_rows_are_said_when_they_are_whole_or_a_minute_apart(tmp_path):

@@ -11,7 +11,7 @@ from bert_glue.records import trackers
 from bert_glue.records.component_logs import ComponentLogs
 from bert_glue.records.run_store import RunStore
 from bert_glue.records.trackers import Kind
-from bert_glue.study.configuration import Configuration
+from bert_glue.study.configuration import Configuration, Run
 from bert_glue.study.progress import Progress
 from bert_glue.study.study import Study
 from bert_glue.study.tracking import GroupTracking, Tracking
@@ -165,7 +165,7 @@ def test_an_interrupted_run_is_ended_as_one(subject, tmp_path):
     tracking = Tracking(["jsonl"], tmp_path)
     with (
         pytest.raises(KeyboardInterrupt),
-        tracking.group(configuration, SEEDS, lambda text: None),
+        tracking.group([Run(configuration, seed) for seed in SEEDS], lambda text: None),
     ):
         raise KeyboardInterrupt
     paths = sorted((tmp_path / "tracking").iterdir())

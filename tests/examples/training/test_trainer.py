@@ -1,4 +1,3 @@
-import copy
 import itertools
 import math
 
@@ -197,13 +196,26 @@ OTHERS = {
     "epochs": 1,
     "dropout": 0.4,
     "mixout": 0.3,
+    "label_smoothing": 0.3,
+    "layer_decay": 0.5,
+    "l2_sp": 0.5,
+    "child_tuning": 0.5,
+}
+# Those that are no rate at all would be another structure.
+RATES = {
+    "dropout": 0.1,
+    "mixout": 0.7,
+    "label_smoothing": 0.1,
+    "layer_decay": 0.9,
+    "l2_sp": 0.1,
+    "child_tuning": 0.9,
 }
 
 
 @pytest.mark.slow
 def test_recipes_that_differ_in_numbers_share_their_programs(subject, compiled):
     # Four steps, the first of which has no rate where there is a warm-up.
-    recipe = RECIPE.replace(dropout=0.1, mixout=0.7, weight_decay=0.0, batch_size=25)
+    recipe = RECIPE.replace(**RATES, weight_decay=0.0, batch_size=25)
     shared = trainer_of(subject, recipe)
     first = trained(shared, seeds_of(3), epochs=1)
     assert "jit(_train_steps)" in compiled
@@ -237,9 +249,18 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(subject):
 
 
 def test_numbers_of_structure_cannot_be_shared(single):
-    for settings in ({"batch_size": 4}, {"clipping": "global"}, {"dropout": 0.0}):
+    for settings in (
+        {"batch_size": 4},
+        {"clipping": "global"},
+        {"dropout": 0.0},
+        {"layer_decay": 0.5},
+        {"label_smoothing": 0.5},
+    ):
         with pytest.raises(ValueError, match="is of another structure than cwgnc"):
             single.with_recipe(RECIPE.replace(**settings))
+    # Nor can one group take two numbers of steps, though its program could.
+    with pytest.raises(ValueError, match="cannot lie side by side"):
+        single.with_recipe(RECIPE, RECIPE.replace(epochs=1))
 
 
 def test_settings_may_lie_beside_each_other(single, triple):
@@ -248,12 +269,7 @@ def test_settings_may_lie_beside_each_other(single, triple):
         RECIPE.replace(max_norm=norm, learning_rate=rate)
         for norm, rate in ((0.05, 5e-3), (math.inf, 1e-3), (1.0, 2e-3))
     ]
-    numbers = jax.tree.map(
-        lambda *each: jnp.concatenate(each),
-        *(single.with_recipe(recipe).numbers for recipe in recipes),
-    )
-    mixed = copy.copy(triple)
-    mixed.numbers = numbers
+    mixed = triple.with_recipe(*recipes)
     group, losses = trained(mixed, seeds_of(1, 1, 2))
     for row, (recipe, seed) in enumerate(zip(recipes, (1, 1, 2), strict=True)):
         alone, loss = trained(single.with_recipe(recipe), seeds_of(seed))
