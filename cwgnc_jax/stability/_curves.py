@@ -235,11 +235,11 @@ def stable_range(
     resamples = check_whole("resamples", resamples, at_least=1)
     rng = np.random.default_rng(check_whole("seed", seed))
     here = np.ones((1, curve.scores.shape[1]))
-    border = _borders(curve, *_averages(curve, here), margin, most_failed)
+    border = find_borders(curve, *_averages(curve, here), margin, most_failed)
     drawn = rng.multinomial(
         here.size, np.full(here.size, 1 / here.size), size=resamples
     ).astype(np.float64)
-    widths = _borders(curve, *_averages(curve, drawn), margin, most_failed).octaves
+    widths = find_borders(curve, *_averages(curve, drawn), margin, most_failed).octaves
     ends = np.quantile(widths, [(1 - level) / 2, (1 + level) / 2])
     interval = Interval(float(ends[0]), float(ends[1]), level)
     low, high, best = border.low[0], border.high[0], int(border.best[0])
@@ -330,7 +330,7 @@ def compare_ranges(
             )
         ]
         means, shares = (total / own.runs for total in averages)
-        sides.append(_borders(own, means, shares, margin, most_failed).octaves)
+        sides.append(find_borders(own, means, shares, margin, most_failed).octaves)
     difference = np.abs(sides[0] - sides[1])
     # Rounding must not break ties with what was seen.
     as_large = np.sum(difference[1:] >= difference[0] * (1 - 1e-9) - 1e-12)
@@ -367,7 +367,7 @@ def failed_intervals(curve: Curve, *, level: float = 0.95) -> Sequence[Interval]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Borders:
+class Borders:
     """Logarithms of both ends, and the best point (-1 for none), of several curves."""
 
     low: Matrix
@@ -376,6 +376,7 @@ class _Borders:
 
     @property
     def octaves(self) -> Matrix:
+        """Widths of the ranges; 0 where there is none."""
         return np.where(self.best < 0, 0.0, (self.high - self.low) / np.log(2))
 
 
@@ -398,10 +399,21 @@ def _averages(curve: Curve, weights: Matrix) -> tuple[Matrix, Matrix]:
     )
 
 
-def _borders(
+def find_borders(
     curve: Curve, means: Matrix, shares: Matrix, margin: float, most_failed: float
-) -> _Borders:
-    """Where the stable ranges of several curves end, each a row of the arrays."""
+) -> Borders:
+    """Where the stable ranges of several curves end, each a row of the arrays.
+
+    Args:
+      curve: has the values.
+      means: at each value, shape (curves, points).
+      shares: of failed runs, of the same shape.
+      margin: as for :func:`stable_range`.
+      most_failed: as for :func:`stable_range`.
+
+    Returns:
+      Their ends.
+    """
     few = shares <= most_failed
     # Among values where too many runs fail there is no best one.
     ranked = np.where(few, means, -np.inf)
@@ -433,7 +445,7 @@ def _borders(
         return found
 
     best = np.where(np.any(few, axis=1), best, -1)
-    return _Borders(end(-1), end(1), best)
+    return Borders(end(-1), end(1), best)
 
 
 def _crossing(here: Matrix, there: Matrix) -> Matrix:

@@ -148,6 +148,10 @@ def value_of(run: Mapping[str, Any], setting: str) -> float | None:
     return float(value) if value and np.isfinite(value) and value > 0 else None
 
 
+def _seed(run: Record) -> Seed:
+    return Seed(run["init_seed"], run["data_seed"])
+
+
 def _varied(setting: str) -> set[str]:
     if setting == EXAMPLES:
         return {*_FOLLOWING, *_OF_EXAMPLES}
@@ -300,11 +304,11 @@ def build(runs: Iterable[Record], design: CurveDesign) -> list[TaskCurves]:
     """
     by_task: dict[str, list[Record]] = {}
     for run in runs:
-        if method_of(run, design.setting) in design.methods:
-            if value_of(run, design.setting) is not None:
-                by_task.setdefault(run["task"], []).append(run)
-    found = (_build_task(task, of, design) for task, of in by_task.items())
-    return [curves for curves in found if curves.curves]
+        is_of_seeds = design.seeds is None or _seed(run) in design.seeds
+        on_curve = is_of_seeds and value_of(run, design.setting) is not None
+        if on_curve and method_of(run, design.setting) in design.methods:
+            by_task.setdefault(run["task"], []).append(run)
+    return [_build_task(task, of, design) for task, of in by_task.items()]
 
 
 def _build_task(task: str, runs: Sequence[Record], design: CurveDesign) -> TaskCurves:
@@ -313,14 +317,27 @@ def _build_task(task: str, runs: Sequence[Record], design: CurveDesign) -> TaskC
     labels = dict.fromkeys(design.methods.values())
     for run in runs:
         label = design.methods[method_of(run, design.setting)]
-        seed = Seed(run["init_seed"], run["data_seed"])
-        if design.seeds is None or seed in design.seeds:
-            value = value_of(run, design.setting) or 0.0
-            cells.setdefault(label, {})[value, seed] = run
+        value = value_of(run, design.setting) or 0.0
+        cells.setdefault(label, {})[value, _seed(run)] = run
     seeds = sorted({seed for of in cells.values() for _, seed in of})
     curves = {label: _curve(cells[label], seeds) for label in labels if label in cells}
-    if not curves:
-        return TaskCurves(task, metric_name(runs[0]), design, {}, {}, {})
+    return judge(task, metric_name(runs[0]), curves, design)
+
+
+def judge(
+    task: str, metric: str, curves: Mapping[str, Curve], design: CurveDesign
+) -> TaskCurves:
+    """Finds the stable ranges of some curves, and what is shown of them.
+
+    Args:
+      task: name of the task.
+      metric: what scores are, in words.
+      curves: of each method, all by the same seeds.
+      design: what is asked of them.
+
+    Returns:
+      The same with ranges and verdicts.
+    """
     wanted = design.reference if design.reference in curves else None
     reference = choose_reference([*curves], wanted)
     curves = {reference: curves[reference], **curves}
@@ -336,14 +353,8 @@ def _build_task(task: str, runs: Sequence[Record], design: CurveDesign) -> TaskC
         for other in [*curves][1:]
         if (verdict := _compare((reference, other), curves, ranges, design))
     }
-    return TaskCurves(
-        task,
-        metric_name(runs[0]),
-        design,
-        curves,
-        ranges,
-        _correct(verdicts, design.correction),
-    )
+    verdicts = _correct(verdicts, design.correction)
+    return TaskCurves(task, metric, design, curves, ranges, verdicts)
 
 
 def _curve(cells: Mapping[tuple[float, Seed], Record], seeds: Sequence[Seed]) -> Curve:
