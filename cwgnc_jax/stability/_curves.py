@@ -266,7 +266,7 @@ def compare_ranges(
     most_failed: float = 0.1,
     looks: int = 1,
     alpha: float = 0.05,
-    resamples: int = 999,
+    resamples: int = 9999,
     seed: int = 0,
     ranges: tuple[StableRange, StableRange] | None = None,
     unit: str = "",

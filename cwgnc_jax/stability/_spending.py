@@ -115,7 +115,7 @@ def next_runs(
     if not np.max(gains) > 0:
         return {}
     # The most telling first: the budget may end with them.
-    order = [at for at in np.argsort(-gains, kind="stable").tolist()]
+    order: list[int] = np.argsort(-gains, kind="stable").tolist()
     worth = [at for at in order if gains[at] >= _WORTH * gains[order[0]]]
     wanted = {float(values[at]): done[float(values[at])] + seeds for at in worth}
     return _within(wanted, done, left)

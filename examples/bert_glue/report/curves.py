@@ -235,8 +235,9 @@ class TaskCurves:
             else f"{name}: at {written(float(curve.values[0]))} alone"
             for name, curve in self.curves.items()
         ]
+        reference = next(iter(self.curves))
         for other, verdict in self.verdicts.items():
-            prefix = "" if verdict.widths else f"{other} and {[*self.curves][0]}: "
+            prefix = "" if verdict.widths else f"{other} and {reference}: "
             lines += [f"{prefix}{verdict}", f"  {verdict.points}"]
         return lines
 
