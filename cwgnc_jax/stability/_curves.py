@@ -230,7 +230,7 @@ def stable_range(
       >>> f"{found.low:.2e} to {found.high:.2e}"
       '1.74e-05 to 4.15e-05'
     """
-    _check(margin, most_failed)
+    check_limits(margin, most_failed)
     check_share("level", level)
     resamples = check_whole("resamples", resamples, at_least=1)
     rng = np.random.default_rng(check_whole("seed", seed))
@@ -300,7 +300,7 @@ def compare_ranges(
       ValueError: if the values or the numbers of seeds differ, or a number is out of
         its range.
     """
-    _check(margin, most_failed)
+    check_limits(margin, most_failed)
     check_share("alpha", alpha)
     looks = check_whole("looks", looks, at_least=1)
     resamples = check_whole("resamples", resamples, at_least=1)
@@ -460,7 +460,8 @@ def _short(value: float) -> str:
     return f"{float(f'{value:.2g}'):g}"
 
 
-def _check(margin: object, most_failed: object) -> None:
+def check_limits(margin: object, most_failed: object) -> None:
+    """Raises an error unless both are in their ranges."""
     check_share("most_failed", most_failed)
     if not (isinstance(margin, int | float | np.floating) and 0 < margin < np.inf):
         raise ValueError(f"margin must be a number above 0, got {margin!r}")

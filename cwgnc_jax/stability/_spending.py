@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cwgnc_jax.stability._curves import Curve, find_borders
+from cwgnc_jax.stability._curves import Curve, check_limits, find_borders
 from cwgnc_jax.stability._runs import check_share, check_whole
 
 Matrix = NDArray[np.float64]
@@ -34,6 +34,10 @@ _NEAR = 2.1
 _LOOKS = (0.4, 0.6, 0.8, 1.0)
 # Draws of what the mean and the failures at a value may be in truth.
 _DRAWS = 100
+_MOST = (0.1, 0.9)
+# That none of four failed does not prove that none does; but at most values nearly all
+# runs fail, or hardly any.
+_PRIOR = 0.1
 # Values that tell this share of what the best one tells get their seeds with it.
 _WORTH = 0.5
 
@@ -77,7 +81,7 @@ def next_runs(
       >>> grid = [1e-5, 2e-5, 4e-5, 8e-5, 1.6e-4, 3.2e-4, 6.4e-4]
       >>> next_runs(grid, [], 100, margin=2, seeds=3)
       {1e-05: 3, 4e-05: 3, 8e-05: 3, 0.00016: 3, 0.00064: 3}
-      >>> scores = [[50, 51, 52], [61, 63, 62], [60, 63, 61], [58, 59, 57], [20, 1, 15]]
+      >>> scores = [[60, 61, 62], [61, 63, 62], [60, 63, 61], [58, 59, 57], [20, 1, 15]]
       >>> failed = np.array(scores) < 30
       >>> done = Curve([1e-5, 4e-5, 8e-5, 1.6e-4, 6.4e-4], scores, failed)
       >>> next_runs(grid, [done, done], 100, margin=6, seeds=3)
@@ -91,7 +95,7 @@ def next_runs(
     ):
         raise ValueError(f"grid must increase from above 0, got {places.tolist()}")
     runs, seeds = check_whole("runs", runs), check_whole("seeds", seeds, at_least=1)
-    check_share("most_failed", most_failed)
+    check_limits(margin, most_failed)
     if not curves:
         methods = check_whole("methods", methods, at_least=1)
         count = min(_VALUES, len(places))
@@ -238,7 +242,7 @@ def _gains(curve: Curve, margin: float, most_failed: float, seeds: int) -> Matri
     """By how much further seeds at each value make the width surer.
 
     At each value alone mean and share of failures are drawn as they may be in truth;
-    how much the width varies with them, in octaves squared, falls with the seeds.
+    how far most of the widths then lie apart, in octaves, falls with the seeds.
     """
     count = curve.runs
     rng = np.random.default_rng(0)
@@ -254,15 +258,17 @@ def _gains(curve: Curve, margin: float, most_failed: float, seeds: int) -> Matri
     )
     for at, error in enumerate(deviations / np.sqrt(count)):
         means[at, :, at] += error * rng.standard_normal(_DRAWS)
-        # Jeffreys' prior: that none of four failed does not prove that none does.
         shares[at, :, at] = rng.beta(
-            failures[at] + 0.5, count[at] - failures[at] + 0.5, _DRAWS
+            failures[at] + _PRIOR, count[at] - failures[at] + _PRIOR, _DRAWS
         )
     rows = (-1, points)
     widths = find_borders(
         curve, means.reshape(rows), shares.reshape(rows), margin, most_failed
     ).octaves
-    return np.var(widths.reshape(points, _DRAWS), axis=1) * seeds / (count + seeds)
+    # What hardly ever happens, such as that a sound value is not, would outweigh all else
+    # in a variance.
+    low, high = np.quantile(widths.reshape(points, _DRAWS), _MOST, axis=1)
+    return (high - low) ** 2 * seeds / (count + seeds)
 
 
 def _within(

@@ -174,6 +174,8 @@ def add_options(
         inference=False,
         table=None,
         reference=None,
+        over=None,
+        train_sizes=(),
     )
 
 

@@ -41,7 +41,11 @@ class CurveDesign:
       most_failed: see :data:`MOST_FAILED`.
       reference: label of the method that the others are compared with; None for the
         usual choice.
+      values: those that count; None for all.
+      asked: values with the number of seeds, from 0, that count there, where a study
+        with a budget chose them; None for all.
       correction: factor of all p-values, where a study is looked at several times.
+      looks: how often it was, if it is.
     """
 
     setting: str
@@ -50,7 +54,22 @@ class CurveDesign:
     margin: float = MARGIN
     most_failed: float = MOST_FAILED
     reference: str | None = None
+    values: Sequence[float] | None = None
+    asked: Sequence[tuple[float, int]] | None = None
     correction: float = 1.0
+    looks: int = 0
+
+    def has(self, run: Record) -> bool:
+        """Whether a run counts."""
+        value = value_of(run, self.setting)
+        if value is None or method_of(run, self.setting) not in self.methods:
+            return False
+        if self.values is not None and value not in self.values:
+            return False
+        seed = _seed(run)
+        if self.asked is not None:
+            return seed.init == seed.data < dict(self.asked).get(value, 0)
+        return self.seeds is None or seed in self.seeds
 
     @property
     def words(self) -> str:
@@ -77,9 +96,10 @@ class CurveDesign:
           RecordsError: if it is none.
         """
         try:
-            seeds = saved["seeds"]
+            seeds, asked = saved["seeds"], saved["asked"]
             seeds = seeds and tuple(Seed(init, data) for init, data in seeds)
-            return cls(**{**saved, "seeds": seeds})
+            asked = asked and tuple((value, count) for value, count in asked)
+            return cls(**{**saved, "seeds": seeds, "asked": asked})
         except (KeyError, TypeError, ValueError):
             raise RecordsError(
                 "a curve in config.json is not one of this version"
@@ -105,11 +125,12 @@ class CurveDesign:
             key, label = method_of(run, setting), without_setting(run["label"], setting)
             rest = {k: v for k, v in run.items() if k not in _varied(setting)}
             firsts.setdefault(key, rest | {"configuration": key, "label": label})
+        distinctions = run_store.distinctions(firsts.values())
         labels = {}
-        for key, differing in run_store.distinctions(firsts.values()).items():
-            words = [f"{k.replace('_', ' ')} {v}" for k, v in differing.items()]
+        for key, first in firsts.items():
+            words = [f"{k.replace('_', ' ')} {v}" for k, v in distinctions[key].items()]
             added = f" ({', '.join(words)})" if words else ""
-            labels[key] = firsts[key]["label"] + added
+            labels[key] = first["label"] + added
         return cls(setting, labels, **limits)
 
 
@@ -239,6 +260,12 @@ class TaskCurves:
         for other, verdict in self.verdicts.items():
             prefix = "" if verdict.widths else f"{other} and {reference}: "
             lines += [f"{prefix}{verdict}", f"  {verdict.points}"]
+        if self.design.looks:
+            many = "look" if self.design.looks == 1 else "looks"
+            lines.append(
+                f"p-values allow for {self.design.looks} {many} at the results: those "
+                f"of the last one are {self.design.correction:.2g} times as large"
+            )
         return lines
 
     def lines(self) -> Iterator[str]:
@@ -305,9 +332,7 @@ def build(runs: Iterable[Record], design: CurveDesign) -> list[TaskCurves]:
     """
     by_task: dict[str, list[Record]] = {}
     for run in runs:
-        is_of_seeds = design.seeds is None or _seed(run) in design.seeds
-        on_curve = is_of_seeds and value_of(run, design.setting) is not None
-        if on_curve and method_of(run, design.setting) in design.methods:
+        if design.has(run):
             by_task.setdefault(run["task"], []).append(run)
     return [_build_task(task, of, design) for task, of in by_task.items()]
 

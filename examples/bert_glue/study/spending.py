@@ -29,6 +29,11 @@ class Spending:
     runs: int = 0
     shown: bool = False
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the last look was made: nothing is left of the chance to err."""
+        return self.shown or bool(self.looks and self.looks[-1].share >= 1)
+
     def to_json(self) -> dict[str, Any]:
         """For ``config.json``."""
         # Keys of JSON are no numbers.
@@ -67,6 +72,13 @@ class Budget:
 
     runs: int | None = None
     minutes: float | None = None
+
+    @property
+    def words(self) -> str:
+        """What there is, in words."""
+        if self.minutes is None:
+            return f"{self.runs:,} runs"
+        return f"{self.minutes:g} minutes of runs"
 
     def left(self, spending: Spending, methods: int) -> int:
         """How many runs are left."""
@@ -120,7 +132,7 @@ def spend(
     Returns:
       How far it is in the end.
     """
-    while not spending.shown:
+    while not spending.is_over:
         done, seconds = do(spending)
         spending.runs += done
         spending.seconds += seconds
@@ -138,10 +150,9 @@ def spend(
             spending.looks.append(look)
             save(spending)
             spending.shown = is_shown(look)
-        if not more and not spending.shown:
-            save(spending)
+        elif not more:
             break
-        if not spending.shown:
+        if not spending.is_over:
             spending.seeds |= more
         save(spending)
     return spending
