@@ -9,28 +9,29 @@ with the project.
 """
 
 import argparse
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from bert_glue.cli import choices, script
 from bert_glue.cli.options import add_group, add_options, report_only
 from bert_glue.cli.parser import Grid, make_parser, parse_grid
+from bert_glue.training.settings import EXAMPLES
 
 if TYPE_CHECKING:
-    from bert_glue.cli.study_script import Job, Report
     from bert_glue.records.run_store import RunStore
-    from bert_glue.report.curves import CurveDesign
-    from bert_glue.study.progress import Progress
 
-EXAMPLES = """\
+_EXAMPLES = """\
   %(prog)s --seeds 10
       component and global clipping over eight learning rates, with the embedded model
   %(prog)s --method cwgnc,adamw,adamw:clipping=none --over learning_rate=1e-5..1e-3:12
       a finer grid; what is recorded in the directory is not run again
   %(prog)s --method cwgnc,auto --over batch_size=4,8,16,32,64
       over another setting
-  %(prog)s --model DIR --task cola --data-dir GLUE --held-out 0.2 --seeds 25
-      on training examples that are held out, to choose a setting by
+  %(prog)s --over learning_rate=1e-5..1e-3:15 --runs 200
+      200 runs, where they tell most of the ranges
+  %(prog)s --over max_train_examples=50,100,250,500,1000 --seeds 25
+      over numbers of examples
+  %(prog)s --model DIR --task cola --data-dir GLUE --held-out 0.2 --then-run 25
+      on training examples that are held out; then the best of each method on others
   %(prog)s --report-only --over learning_rate --output-dir runs/cola
       the curves of runs that there are, such as those of finetune_glue.py
 """
@@ -41,6 +42,11 @@ OWN = {
     "--over GRID": "setting and its values: NAME=A,B,C, or NAME=LOW..HIGH:COUNT for "
     f"evenly spaced logarithms (default {_GRID}); with --report-only its name is "
     "enough",
+    "--runs N": "do N runs in all, those that are recorded included, where they tell "
+    "most: few seeds at some of the values first, then where ranges end",
+    "--minutes X": "the same for X minutes of runs",
+    "--then-run N": "with --held-out: then run each method at its best value, on the "
+    "examples otherwise scored, by N fresh seeds, and make the table of that",
     "--reference METHOD": "method that the others are compared with, as it is called "
     "in the curves (default cwgnc, or else the first)",
     "--margin X": "how far below the best mean of its method a mean may be where it is "
@@ -59,19 +65,19 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
       The exit code.
     """
-    parser = make_parser(__file__, __doc__ or "", EXAMPLES)
+    parser = make_parser(__file__, __doc__ or "", _EXAMPLES)
     add_group(parser, "the curve", OWN | report_only("draw the curves"))
     folder = "runs/stability_curve/TASK"
     add_options(parser, methods="cwgnc,adamw", seeds=5, folder=folder)
     parser.set_defaults(over=parse_grid(_GRID), margin=_MARGIN)
-    parser.set_defaults(most_failed=_MOST_FAILED)
+    parser.set_defaults(most_failed=_MOST_FAILED, budget=None)
     options = choices.parse(parser, arguments, expand)
-    from bert_glue.cli import study_script
+    from bert_glue.cli import curve_study, study_script
 
     def draw(records: "RunStore") -> None:
-        draw_recorded(study_script.say, records, options)
+        curve_study.draw_recorded(study_script.say, records, options)
 
-    return study_script.run(parser, options, prepare, draw)
+    return study_script.run(parser, options, curve_study.prepare, draw)
 
 
 def expand(options: argparse.Namespace) -> None:
@@ -84,9 +90,12 @@ def expand(options: argparse.Namespace) -> None:
             f"--over is {grid.setting} without values; it needs some, such as {_GRID}, "
             "but for --report-only"
         )
+    check(options)
+    if grid.setting == EXAMPLES:
+        options.train_sizes = tuple(map(int, grid.values))
+        return
     if grid.setting in choices.settings(options):
         raise ValueError(f"{grid.setting} is what --over varies; give it there alone")
-    options.methods = options.method
     recipes = []
     for recipe in options.method:
         if grid.setting in recipe.changed:
@@ -97,71 +106,29 @@ def expand(options: argparse.Namespace) -> None:
     options.method = tuple(recipes)
 
 
-def prepare(job: "Job") -> "Report":
-    """Draws the curves of each task in the end."""
-    from bert_glue.report import curves
-
-    options, setting = job.options, job.options.over.setting
-    methods = {
-        curves.method_of(each.fields, setting): curves.without_setting(
-            each.recipe.label, setting
+def check(options: argparse.Namespace) -> None:
+    """Refuses what does not go together."""
+    if options.over.setting == EXAMPLES and options.max_train_examples:
+        raise ValueError(f"--over varies {EXAMPLES}; leave out --max-train-examples")
+    if options.then_run and not options.held_out:
+        raise ValueError(
+            "--then-run reports on other examples than those that a value is chosen "
+            "by; it needs --held-out, such as --held-out 0.2"
         )
-        for each in job.configurations
-    }
-    design = curves.CurveDesign(
-        setting,
-        methods,
-        job.design.seeds,
-        margin=options.margin,
-        most_failed=options.most_failed,
-        reference=options.reference,
-    )
-
-    def report(progress: "Progress") -> None:
-        draw_curves(progress.note, job.records, design)
-
-    return report
-
-
-def draw_recorded(
-    say: Callable[[str], None], records: "RunStore", options: argparse.Namespace
-) -> None:
-    """Draws the curves of whatever runs a folder has."""
-    from bert_glue.records.files import RecordsError
-    from bert_glue.report import curves
-
-    grid: Grid = options.over
-    runs = records.read()
-    design = curves.CurveDesign.of_records(
-        runs,
-        grid.setting,
-        margin=options.margin,
-        most_failed=options.most_failed,
-        reference=options.reference,
-    )
-    if not draw_curves(say, records, design):
-        raise RecordsError(
-            f"{records.folder} has no runs of one method at several values of "
-            f"{grid.setting}"
-        )
-
-
-def draw_curves(
-    say: Callable[[str], None], records: "RunStore", design: "CurveDesign"
-) -> bool:
-    """Prints curves and writes their files; whether there are any."""
-    from bert_glue.report import curves, write
-
-    found = [each for each in curves.build(records.read(), design) if each.ranges]
-    # A shard may have nothing to do, and find nothing done.
-    if not found:
-        return False
-    for each in found:
-        for line in each.lines():
-            say(line)
-    for path in write.write_curves(records, found):
-        say(str(path))
-    return True
+    if options.then_run and options.shard:
+        raise ValueError("--then-run needs all runs; use it once the shards are done")
+    given = [flag for flag in ("runs", "minutes") if vars(options)[flag] is not None]
+    if not given:
+        return
+    if len(given) > 1 or options.minutes == 0:
+        raise ValueError("--runs and --minutes are two budgets; give one, above 0")
+    for name in ("seeds", "init_seeds", "data_seeds", "shard"):
+        if vars(options)[name] is not None:
+            raise ValueError(
+                f"--{given[0]} decides which seeds run where; leave out "
+                f"--{name.replace('_', '-')}"
+            )
+    options.default_seeds = (0,)
 
 
 if __name__ == "__main__":

@@ -26,12 +26,14 @@ from cwgnc_jax.stability._runs import (
     wilson_interval,
 )
 from cwgnc_jax.stability._significance import holm
+from cwgnc_jax.stability._spending import Look, next_look, next_runs
 
 __all__ = [
     "Comparison",
     "Curve",
     "FailedRuns",
     "Interval",
+    "Look",
     "RELEASED_FAILED_AT",
     "RangeComparison",
     "RunSummary",
@@ -44,6 +46,8 @@ __all__ = [
     "fewest_seeds",
     "has_failed",
     "holm",
+    "next_look",
+    "next_runs",
     "stable_range",
     "std_interval",
     "summarize_runs",

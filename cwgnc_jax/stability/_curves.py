@@ -230,16 +230,16 @@ def stable_range(
       >>> f"{found.low:.2e} to {found.high:.2e}"
       '1.74e-05 to 4.15e-05'
     """
-    _check(margin, most_failed)
+    check_limits(margin, most_failed)
     check_share("level", level)
     resamples = check_whole("resamples", resamples, at_least=1)
     rng = np.random.default_rng(check_whole("seed", seed))
     here = np.ones((1, curve.scores.shape[1]))
-    border = _borders(curve, *_averages(curve, here), margin, most_failed)
+    border = find_borders(curve, *_averages(curve, here), margin, most_failed)
     drawn = rng.multinomial(
         here.size, np.full(here.size, 1 / here.size), size=resamples
     ).astype(np.float64)
-    widths = _borders(curve, *_averages(curve, drawn), margin, most_failed).octaves
+    widths = find_borders(curve, *_averages(curve, drawn), margin, most_failed).octaves
     ends = np.quantile(widths, [(1 - level) / 2, (1 + level) / 2])
     interval = Interval(float(ends[0]), float(ends[1]), level)
     low, high, best = border.low[0], border.high[0], int(border.best[0])
@@ -266,7 +266,7 @@ def compare_ranges(
     most_failed: float = 0.1,
     looks: int = 1,
     alpha: float = 0.05,
-    resamples: int = 999,
+    resamples: int = 9999,
     seed: int = 0,
     ranges: tuple[StableRange, StableRange] | None = None,
     unit: str = "",
@@ -300,7 +300,7 @@ def compare_ranges(
       ValueError: if the values or the numbers of seeds differ, or a number is out of
         its range.
     """
-    _check(margin, most_failed)
+    check_limits(margin, most_failed)
     check_share("alpha", alpha)
     looks = check_whole("looks", looks, at_least=1)
     resamples = check_whole("resamples", resamples, at_least=1)
@@ -330,7 +330,7 @@ def compare_ranges(
             )
         ]
         means, shares = (total / own.runs for total in averages)
-        sides.append(_borders(own, means, shares, margin, most_failed).octaves)
+        sides.append(find_borders(own, means, shares, margin, most_failed).octaves)
     difference = np.abs(sides[0] - sides[1])
     # Rounding must not break ties with what was seen.
     as_large = np.sum(difference[1:] >= difference[0] * (1 - 1e-9) - 1e-12)
@@ -367,7 +367,7 @@ def failed_intervals(curve: Curve, *, level: float = 0.95) -> Sequence[Interval]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Borders:
+class Borders:
     """Logarithms of both ends, and the best point (-1 for none), of several curves."""
 
     low: Matrix
@@ -376,6 +376,7 @@ class _Borders:
 
     @property
     def octaves(self) -> Matrix:
+        """Widths of the ranges; 0 where there is none."""
         return np.where(self.best < 0, 0.0, (self.high - self.low) / np.log(2))
 
 
@@ -398,10 +399,21 @@ def _averages(curve: Curve, weights: Matrix) -> tuple[Matrix, Matrix]:
     )
 
 
-def _borders(
+def find_borders(
     curve: Curve, means: Matrix, shares: Matrix, margin: float, most_failed: float
-) -> _Borders:
-    """Where the stable ranges of several curves end, each a row of the arrays."""
+) -> Borders:
+    """Where the stable ranges of several curves end, each a row of the arrays.
+
+    Args:
+      curve: has the values.
+      means: at each value, shape (curves, points).
+      shares: of failed runs, of the same shape.
+      margin: as for :func:`stable_range`.
+      most_failed: as for :func:`stable_range`.
+
+    Returns:
+      Their ends.
+    """
     few = shares <= most_failed
     # Among values where too many runs fail there is no best one.
     ranked = np.where(few, means, -np.inf)
@@ -433,7 +445,7 @@ def _borders(
         return found
 
     best = np.where(np.any(few, axis=1), best, -1)
-    return _Borders(end(-1), end(1), best)
+    return Borders(end(-1), end(1), best)
 
 
 def _crossing(here: Matrix, there: Matrix) -> Matrix:
@@ -448,7 +460,8 @@ def _short(value: float) -> str:
     return f"{float(f'{value:.2g}'):g}"
 
 
-def _check(margin: object, most_failed: object) -> None:
+def check_limits(margin: object, most_failed: object) -> None:
+    """Raises an error unless both are in their ranges."""
     check_share("most_failed", most_failed)
     if not (isinstance(margin, int | float | np.floating) and 0 < margin < np.inf):
         raise ValueError(f"margin must be a number above 0, got {margin!r}")

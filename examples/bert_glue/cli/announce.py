@@ -1,7 +1,8 @@
 """What is going to be run, said before it is."""
 
 import argparse
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,7 +13,7 @@ from bert_glue.data.examples import Task
 from bert_glue.data.tables import listed
 from bert_glue.data.tasks import GENERATED
 from bert_glue.devices import environment
-from bert_glue.records.designs import Design
+from bert_glue.records.designs import Design, choose_reference
 from bert_glue.records.trackers import KINDS
 from bert_glue.report import verdicts
 from bert_glue.report.headings import metric_name
@@ -20,6 +21,7 @@ from bert_glue.study.configuration import Configuration
 from bert_glue.study.study import Study
 from bert_glue.training.methods import describe
 from bert_glue.training.recipe import Recipe
+from bert_glue.training.settings import EXAMPLES, written
 from bert_glue.training.subjects import Subject
 from cwgnc_jax import stability
 
@@ -36,6 +38,10 @@ def announcement(
     """
     if advice := environment.advice():
         yield f"note: {advice}"
+    if options.over is not None:
+        yield from _about_curves(options, study)
+        yield from (f"note: {note}" for note in study.records.notes)
+        return
     shown = None
     for configuration in study.configurations:
         if configuration.subject is not shown:
@@ -47,12 +53,15 @@ def announcement(
     for label in (recipe.label for recipe in options.recipes):
         if label not in labels:
             yield f"{label}: a method before it has the same settings; no new row"
-    yield from _about_comparisons(study, design)
-    if options.shard is not None:
-        mine = sum(len(study.seeds_of(each)) for each in study.configurations)
-        total = len(study.configurations) * len(study.seeds)
-        number, of = options.shard
-        yield f"shard {number} of {of}: {mine} of the {total} runs"
+    planned = {
+        (each.subject.task.name, each.recipe.label): [each.fields]
+        for each in study.configurations
+    }
+    # Of means and of spreads.
+    comparisons = 2 * len(verdicts.pairs(planned, design.reference))
+    what = f"with {design.reference} (of means and spreads, corrected together)"
+    yield from _about_seeds(comparisons, what, len(design.seeds))
+    yield from _about_shard(options, study)
     yield from _about_tracking(study)
     names = {configuration.name for configuration in study.configurations}
     if others := {run["configuration"] for run in study.records.read()} - names:
@@ -107,11 +116,15 @@ def _about_subject(options: argparse.Namespace, subject: Subject) -> Iterator[st
     yield from (f"note: {note}" for note in subject.notes)
 
 
-def _about_recipe(options: argparse.Namespace, recipe: Recipe) -> Iterator[str]:
-    yield describe(recipe)
+def _about_recipe(
+    options: argparse.Namespace, recipe: Recipe, varied: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    yield describe(recipe, varied)
     given = choices.settings(options)
     own = choices.model_defaults(options.model)
-    if taken := [name for name in own if name not in {*recipe.changed, *given}]:
+    if taken := [
+        name for name in own if name not in {*recipe.changed, *given, *(varied or {})}
+    ]:
         names = ", ".join(taken).replace("_", " ")
         yield f"  of these the embedded model's own: {names}"
     for name, value in given.items():
@@ -140,18 +153,52 @@ def _about_tracking(study: Study) -> Iterator[str]:
         yield f"  not tracked: the {recorded} runs that are recorded already"
 
 
-def _about_comparisons(study: Study, design: Design) -> Iterator[str]:
-    planned = {
-        (each.subject.task.name, each.recipe.label): [each.fields]
-        for each in study.configurations
-    }
-    # Of means and of spreads.
-    comparisons = 2 * len(verdicts.pairs(planned, design.reference))
-    seeds = len(design.seeds)
+def _about_shard(options: argparse.Namespace, study: Study) -> Iterator[str]:
+    if options.shard is not None:
+        mine = sum(len(study.seeds_of(each)) for each in study.configurations)
+        total = len(study.configurations) * len(study.seeds)
+        number, of = options.shard
+        yield f"shard {number} of {of}: {mine} of the {total} runs"
+
+
+def _about_seeds(comparisons: int, what: str, seeds: int) -> Iterator[str]:
+    """A note where seeds are too few to show a thing."""
     if comparisons and seeds < (fewest := stability.fewest_seeds(comparisons)):
         yield (
             f"note: {seeds} seed{'s' if seeds > 1 else ''} can show no difference "
-            f"between methods, however large: {comparisons} comparisons with "
-            f"{design.reference} (of means and spreads, corrected together) take "
+            f"between methods, however large: {comparisons} comparisons {what} take "
             f"{fewest} seeds at least"
         )
+
+
+def _about_curves(options: argparse.Namespace, study: Study) -> Iterator[str]:
+    """A line for each method, not for each of its values."""
+    setting, values = options.over.setting, [*map(written, options.over.values)]
+    words = f"{', '.join(values[:-1])} or {values[-1]}"
+    # The last one of a task has most examples to train on.
+    subjects = {each.subject.task.name: each.subject for each in study.configurations}
+    for subject in subjects.values():
+        yield from _about_subject(options, subject)
+    if setting == EXAMPLES:
+        yield f"of the examples to train on {words}, always the same"
+    methods = {}
+    for recipe in options.recipes:
+        changed = tuple(name for name in recipe.changed if name != setting)
+        base = dataclasses.replace(recipe, changed=changed)
+        methods.setdefault(base.label, base)
+    for recipe in methods.values():
+        yield from _about_recipe(options, recipe, {setting: words})
+    plans = [study.plan(each) for each in study.configurations]
+    for plan in dict.fromkeys(filter(None, plans)):
+        yield f"seeds side by side: {plan.group_size} ({plan.reason})"
+    if options.budget is not None:
+        yield f"at most {options.budget.words} in all, where they tell most"
+        return
+    runs = sum(len(study.seeds_of(each)) for each in study.configurations)
+    if (missing := study.runs_missing()) < runs:
+        yield f"{runs - missing} of {runs} runs are recorded, {missing} missing"
+    reference = choose_reference([*methods], options.reference)
+    comparisons = (len(methods) - 1) * (1 + len(values))
+    what = f"with {reference} (of ranges and of means at {len(values)} values)"
+    yield from _about_seeds(comparisons, what, len(study.seeds))
+    yield from _about_shard(options, study)

@@ -180,6 +180,8 @@ def add_options(
         inference=False,
         table=None,
         reference=None,
+        over=None,
+        train_sizes=(),
     )
 
 

@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import dataclasses
 import datetime
+import itertools
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -34,10 +35,11 @@ from bert_glue.study.study import Study
 from bert_glue.study.tracking import Tracking
 from bert_glue.training import subjects
 from bert_glue.training.seeds import Seed
+from bert_glue.training.settings import EXAMPLES
 from bert_glue.training.subjects import Subject
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Job:
     """What is about to be run.
 
@@ -48,6 +50,7 @@ class Job:
       design: the table of them all.
       keep: what is to be kept beside the records: further arguments of
         :class:`Study`, which the script adds.
+      conduct: does the runs, if not all that are missing, as :meth:`Study.run` does.
     """
 
     options: argparse.Namespace
@@ -55,6 +58,7 @@ class Job:
     configurations: Sequence[Configuration]
     design: Design
     keep: dict[str, Any] = dataclasses.field(default_factory=dict)
+    conduct: "Callable[[Progress], None] | None" = None
 
     def table(self) -> Table:
         """The table of those of its runs that are recorded."""
@@ -98,12 +102,14 @@ def run(
                 return 0
             job = _make_job(options)
             report = prepare(job)
-            study = _make_study(job)
-        progress = Progress(study.runs_missing())
+            study = make_study(job, job.configurations, job.design.seeds)
+            _add_to_manifest(job)
+        conduct = job.conduct or study.run
+        progress = Progress(0 if job.conduct else study.runs_missing())
         with contextlib.closing(job.records), contextlib.closing(progress):
             for line in announcement(options, study, job.design):
                 progress.note(line)
-            study.run(progress)
+            conduct(progress)
             progress.note("")
             report(progress)
     except (RecordsError, StudyStopped, NoBestRun, processes.Gone) as error:
@@ -125,7 +131,7 @@ def _make_job(options: argparse.Namespace) -> Job:
         environment.keep_compiled_programs()
     configurations = _configure(options)
     cells = {
-        (each.subject.task.name, each.recipe.label): each.name
+        (each.subject.task.name, _row(options, each)): each.name
         for each in configurations
     }
     tasks, methods = (tuple(dict.fromkeys(names)) for names in zip(*cells, strict=True))
@@ -135,15 +141,37 @@ def _make_job(options: argparse.Namespace) -> Job:
     return Job(options, records, configurations, design)
 
 
-def _make_study(job: Job) -> Study:
+def _row(options: argparse.Namespace, configuration: Configuration) -> str:
+    """Label of a row; of one method with several numbers of examples it has several."""
+    label = configuration.recipe.label
+    count = len(configuration.subject.train.lengths)
+    return f"{label}:{EXAMPLES}={count}" if options.train_sizes else label
+
+
+def make_study(
+    job: Job, configurations: Sequence[Configuration], seeds: Sequence[Seed]
+) -> Study:
+    """The runs of some configurations, as the options say.
+
+    Args:
+      job: what is run.
+      configurations: those of them.
+      seeds: of each.
+
+    Returns:
+      The study.
+
+    Raises:
+      ValueError: as :class:`Study`.
+    """
     options = job.options
     tracking = None
     if options.track:
         every = options.track_every or Tracking.every
         tracking = Tracking(options.track, job.records.folder, every)
-    study = Study(
-        job.configurations,
-        job.design.seeds,
+    return Study(
+        configurations,
+        seeds,
         job.records,
         parallel_seeds=options.parallel_seeds,
         checkpoint_minutes=options.checkpoint_minutes,
@@ -152,8 +180,6 @@ def _make_study(job: Job) -> Study:
         tracking=tracking,
         **job.keep,
     )
-    _add_to_manifest(job)
-    return study
 
 
 def _open_records(options: argparse.Namespace) -> RunStore:
@@ -169,7 +195,22 @@ def _open_records(options: argparse.Namespace) -> RunStore:
     return records
 
 
-def _load_subject(options: argparse.Namespace, task: str) -> Subject:
+def load_subject(
+    options: argparse.Namespace, task: str, train_examples: int | None
+) -> Subject:
+    """The model and a task, as the options say.
+
+    Args:
+      options: with those of model and data.
+      task: the task's name, where the options do not name files.
+      train_examples: most examples to train on; None for all.
+
+    Returns:
+      Both.
+
+    Raises:
+      ValueError: if they cannot be used.
+    """
     if options.train_file is not None:
         data = load.load_files(options.train_file, options.eval_file, reading(options))
     elif options.dataset is not None:
@@ -182,7 +223,7 @@ def _load_subject(options: argparse.Namespace, task: str) -> Subject:
             f"the dataset {options.dataset!r} has no split to score; --eval-share 0.2 "
             "scores a fifth of its examples"
         )
-    data = data.take(options.max_train_examples, options.max_eval_examples)
+    data = data.take(train_examples, options.max_eval_examples)
     if has_one_class(data.task, data.train.labels):
         raise ValueError(
             f"all {len(data.train)} examples left to train on are of one class; "
@@ -233,8 +274,9 @@ def _configure(options: argparse.Namespace) -> list[Configuration]:
     """
     found: dict[str, Configuration] = {}
     first = None
-    for task in options.tasks:
-        subject = _load_subject(options, task)
+    sizes = options.train_sizes or (options.max_train_examples,)
+    for task, size in itertools.product(options.tasks, sizes):
+        subject = load_subject(options, task, size)
         first = first or subject
         if subject.fresh == first.fresh:
             # The weights are there once.

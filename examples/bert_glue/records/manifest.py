@@ -14,7 +14,7 @@ NAME = "config.json"
 Config = dict[str, Any]
 """Lists and dicts for JSON: ``commands`` (each with commit, versions and hardware),
 ``configurations`` by their short names, ``tables`` by their names, ``curves`` by what
-is varied."""
+is varied, ``budgets`` by what they are spent on."""
 
 
 def read(folder: pathlib.Path) -> Config:
@@ -39,8 +39,8 @@ def read(folder: pathlib.Path) -> Config:
             f"{path} is not JSON of this project; remove it or use another output "
             "directory"
         )
-    empty = {"commands": [], "configurations": {}, "tables": {}, "curves": {}}
-    return empty | content
+    empty = {"commands": [], "configurations": {}, "tables": {}}
+    return {**empty, "curves": {}, "budgets": {}, **content}
 
 
 @decided_by_first

@@ -41,7 +41,11 @@ class CurveDesign:
       most_failed: see :data:`MOST_FAILED`.
       reference: label of the method that the others are compared with; None for the
         usual choice.
+      values: those that count; None for all.
+      asked: values with the number of seeds, from 0, that count there, where a study
+        with a budget chose them; None for all.
       correction: factor of all p-values, where a study is looked at several times.
+      looks: how often it was, if it is.
     """
 
     setting: str
@@ -50,7 +54,22 @@ class CurveDesign:
     margin: float = MARGIN
     most_failed: float = MOST_FAILED
     reference: str | None = None
+    values: Sequence[float] | None = None
+    asked: Sequence[tuple[float, int]] | None = None
     correction: float = 1.0
+    looks: int = 0
+
+    def has(self, run: Record) -> bool:
+        """Whether a run counts."""
+        value = value_of(run, self.setting)
+        if value is None or method_of(run, self.setting) not in self.methods:
+            return False
+        if self.values is not None and value not in self.values:
+            return False
+        seed = _seed(run)
+        if self.asked is not None:
+            return seed.init == seed.data < dict(self.asked).get(value, 0)
+        return self.seeds is None or seed in self.seeds
 
     @property
     def words(self) -> str:
@@ -77,9 +96,10 @@ class CurveDesign:
           RecordsError: if it is none.
         """
         try:
-            seeds = saved["seeds"]
+            seeds, asked = saved["seeds"], saved["asked"]
             seeds = seeds and tuple(Seed(init, data) for init, data in seeds)
-            return cls(**{**saved, "seeds": seeds})
+            asked = asked and tuple((value, count) for value, count in asked)
+            return cls(**{**saved, "seeds": seeds, "asked": asked})
         except (KeyError, TypeError, ValueError):
             raise RecordsError(
                 "a curve in config.json is not one of this version"
@@ -105,11 +125,12 @@ class CurveDesign:
             key, label = method_of(run, setting), without_setting(run["label"], setting)
             rest = {k: v for k, v in run.items() if k not in _varied(setting)}
             firsts.setdefault(key, rest | {"configuration": key, "label": label})
+        distinctions = run_store.distinctions(firsts.values())
         labels = {}
-        for key, differing in run_store.distinctions(firsts.values()).items():
-            words = [f"{k.replace('_', ' ')} {v}" for k, v in differing.items()]
+        for key, first in firsts.items():
+            words = [f"{k.replace('_', ' ')} {v}" for k, v in distinctions[key].items()]
             added = f" ({', '.join(words)})" if words else ""
-            labels[key] = firsts[key]["label"] + added
+            labels[key] = first["label"] + added
         return cls(setting, labels, **limits)
 
 
@@ -146,6 +167,10 @@ def value_of(run: Mapping[str, Any], setting: str) -> float | None:
         return float(run["train_examples"])
     value = run.get(setting, SETTINGS[setting].default)
     return float(value) if value and np.isfinite(value) and value > 0 else None
+
+
+def _seed(run: Record) -> Seed:
+    return Seed(run["init_seed"], run["data_seed"])
 
 
 def _varied(setting: str) -> set[str]:
@@ -231,9 +256,16 @@ class TaskCurves:
             else f"{name}: at {written(float(curve.values[0]))} alone"
             for name, curve in self.curves.items()
         ]
+        reference = next(iter(self.curves))
         for other, verdict in self.verdicts.items():
-            prefix = "" if verdict.widths else f"{other} and {[*self.curves][0]}: "
+            prefix = "" if verdict.widths else f"{other} and {reference}: "
             lines += [f"{prefix}{verdict}", f"  {verdict.points}"]
+        if self.design.looks:
+            many = "look" if self.design.looks == 1 else "looks"
+            lines.append(
+                f"p-values allow for {self.design.looks} {many} at the results: those "
+                f"of the last one are {self.design.correction:.2g} times as large"
+            )
         return lines
 
     def lines(self) -> Iterator[str]:
@@ -300,11 +332,9 @@ def build(runs: Iterable[Record], design: CurveDesign) -> list[TaskCurves]:
     """
     by_task: dict[str, list[Record]] = {}
     for run in runs:
-        if method_of(run, design.setting) in design.methods:
-            if value_of(run, design.setting) is not None:
-                by_task.setdefault(run["task"], []).append(run)
-    found = (_build_task(task, of, design) for task, of in by_task.items())
-    return [curves for curves in found if curves.curves]
+        if design.has(run):
+            by_task.setdefault(run["task"], []).append(run)
+    return [_build_task(task, of, design) for task, of in by_task.items()]
 
 
 def _build_task(task: str, runs: Sequence[Record], design: CurveDesign) -> TaskCurves:
@@ -313,14 +343,27 @@ def _build_task(task: str, runs: Sequence[Record], design: CurveDesign) -> TaskC
     labels = dict.fromkeys(design.methods.values())
     for run in runs:
         label = design.methods[method_of(run, design.setting)]
-        seed = Seed(run["init_seed"], run["data_seed"])
-        if design.seeds is None or seed in design.seeds:
-            value = value_of(run, design.setting) or 0.0
-            cells.setdefault(label, {})[value, seed] = run
+        value = value_of(run, design.setting) or 0.0
+        cells.setdefault(label, {})[value, _seed(run)] = run
     seeds = sorted({seed for of in cells.values() for _, seed in of})
     curves = {label: _curve(cells[label], seeds) for label in labels if label in cells}
-    if not curves:
-        return TaskCurves(task, metric_name(runs[0]), design, {}, {}, {})
+    return judge(task, metric_name(runs[0]), curves, design)
+
+
+def judge(
+    task: str, metric: str, curves: Mapping[str, Curve], design: CurveDesign
+) -> TaskCurves:
+    """Finds the stable ranges of some curves, and what is shown of them.
+
+    Args:
+      task: name of the task.
+      metric: what scores are, in words.
+      curves: of each method, all by the same seeds.
+      design: what is asked of them.
+
+    Returns:
+      The same with ranges and verdicts.
+    """
     wanted = design.reference if design.reference in curves else None
     reference = choose_reference([*curves], wanted)
     curves = {reference: curves[reference], **curves}
@@ -336,14 +379,8 @@ def _build_task(task: str, runs: Sequence[Record], design: CurveDesign) -> TaskC
         for other in [*curves][1:]
         if (verdict := _compare((reference, other), curves, ranges, design))
     }
-    return TaskCurves(
-        task,
-        metric_name(runs[0]),
-        design,
-        curves,
-        ranges,
-        _correct(verdicts, design.correction),
-    )
+    verdicts = _correct(verdicts, design.correction)
+    return TaskCurves(task, metric, design, curves, ranges, verdicts)
 
 
 def _curve(cells: Mapping[tuple[float, Seed], Record], seeds: Sequence[Seed]) -> Curve:

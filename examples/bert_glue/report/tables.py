@@ -16,6 +16,9 @@ from cwgnc_jax import stability
 SCORES = {"Std": "std", "Mean": "mean", "Max": "max"}
 """What a table has of each method and task: the paper's names, and attributes."""
 
+CHOSEN = "chosen"
+"""Name of the table of settings that were chosen on other examples."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Score:
@@ -49,7 +52,8 @@ class Table:
     @property
     def title(self) -> str:
         """Its name."""
-        return "Runs" if self.design.name == ALL else f"Table {self.design.name}"
+        names = {ALL: "Runs", CHOSEN: "Chosen settings"}
+        return names.get(self.design.name, f"Table {self.design.name}")
 
     @property
     def tasks(self) -> list[str]:

@@ -11,7 +11,7 @@ from bert_glue.records.files import RecordsError, replace_file
 from bert_glue.records.run_store import RunStore, settings_of
 from bert_glue.report import curves, formats, page, plots
 from bert_glue.report.curves import TaskCurves
-from bert_glue.report.tables import Table, build
+from bert_glue.report.tables import CHOSEN, Table, build
 
 PAGE = "index.html"
 
@@ -92,7 +92,8 @@ def write(records: RunStore, tables: Sequence[Table]) -> list[pathlib.Path]:
     """
     content = {}
     for table in tables:
-        name = "table" if table.design.name == ALL else f"table{table.design.name}"
+        names = {ALL: "table", CHOSEN: f"table_{CHOSEN}"}
+        name = names.get(table.design.name, f"table{table.design.name}")
         for kind in ("md", "tex", "csv"):
             content[f"{name}.{kind}"] = formats.fill(f"table.{kind}", table=table)
         comparisons = formats.fill("comparisons.csv", table=table)

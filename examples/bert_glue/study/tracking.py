@@ -61,16 +61,13 @@ class Tracking:
         runs = [
             TrackedRun(
                 run.name,
-                f"{run.configuration.subject.task.name} {run.configuration.recipe.label}",
+                f"{configuration.subject.task.name} {configuration.recipe.label}",
                 self.folder,
-                run.configuration.fields
-                | {
-                    "seed": run.seed.name,
-                    "init_seed": run.seed.init,
-                    "data_seed": run.seed.data,
-                },
+                configuration.fields
+                | {"seed": seed.name, "init_seed": seed.init, "data_seed": seed.data},
             )
             for run in group
+            for configuration, seed in [run]
         ]
         started = [self._start(run, note) for run in runs]
 

@@ -144,11 +144,12 @@ def parse_methods(text: str) -> tuple[Recipe, ...]:
     return recipes
 
 
-def describe(recipe: Recipe) -> str:
+def describe(recipe: Recipe, varied: Mapping[str, str] | None = None) -> str:
     """The settings of a recipe in a line, for the user.
 
     Args:
       recipe: any recipe.
+      varied: values in words of settings that several recipes have in its place.
 
     Returns:
       What distinguishes methods, and of the other settings those that are not at
@@ -160,19 +161,23 @@ def describe(recipe: Recipe) -> str:
           warmup ratio 0.1, weight decay 0.01, bias correction false
     """
     norms = {
-        "component": "norm of each component <= {:g}",
-        "global": "global norm <= {:g}",
-        "agc": "norm of each component <= {:g} of its parameters'",
-        "adagc": "norm of each component <= {:g} of its past average",
+        "component": "norm of each component <= {}",
+        "global": "global norm <= {}",
+        "agc": "norm of each component <= {} of its parameters'",
+        "adagc": "norm of each component <= {} of its past average",
         "auto": "norm of each component <= the median of its past ones",
         "none": "no clipping",
     }
-    parts = [norms[recipe.clipping].format(recipe.max_norm)]
+    varied = varied or {}
+    parts = [
+        norms[recipe.clipping].format(varied.get("max_norm", f"{recipe.max_norm:g}"))
+    ]
     for name, about in SETTINGS.items():
         value = getattr(recipe, name)
         is_special = value != about.default and name not in ("clipping", "max_norm")
         if recipe.uses(name) and (is_special or name in ALWAYS_SHOWN):
-            parts.append(f"{name.replace('_', ' ')} {written(value)}")
+            words = varied.get(name, written(value))
+            parts.append(f"{name.replace('_', ' ')} {words}")
     return f"{recipe.label}: {', '.join(parts)}"
 
 

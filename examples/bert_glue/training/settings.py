@@ -85,8 +85,7 @@ _SMALLEST = 2.0**-126
 _BOOLS = {"true": True, "false": False}
 
 EXAMPLES = "max_train_examples"
-"""The number of examples to train on, which is of the data and no setting of a recipe, but
-may be varied as those are."""
+"""The number of examples to train on: of the data, but varied as settings are."""
 
 # Comparisons with NaN are false: no rule accepts it.
 WHOLE = Rule(int, "a whole number of at least 1", lambda x: x >= 1)

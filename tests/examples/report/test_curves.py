@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pandas
 import pytest
+from bert_glue.records.files import RecordsError
 from bert_glue.report import curves
 from bert_glue.training.seeds import Seed
 
@@ -12,35 +13,47 @@ from cwgnc_jax import stability
 
 RATES = (1e-4, 3e-4, 1e-3)
 SEEDS = [Seed(number, number) for number in range(8)]
-POINTS = {
-    f"{method}-{rate:g}": (method, rate)
-    for method in ("cwgnc", "adamw")
-    for rate in RATES
-}
-LIMITS = {"setting": "learning_rate", "margin": 2.0, "most_failed": 0.1}
+METHODS = ("cwgnc", "adamw")
 # The second method breaks at the highest rate.
 MEANS = {"cwgnc": (60, 70, 69), "adamw": (60, 70, 20)}
 
 
-def records(task="cola"):
+def records(task="cola", **more):
     rng = np.random.default_rng(1)
     return [
         {
-            "configuration": name,
+            "run": f"{task}-{method}-{rate:g}-{seed.name}",
+            "configuration": f"{method}-{rate:g}",
+            "label": f"{method}:learning_rate={rate:g}:epochs=3",
+            "method": method,
+            "learning_rate": rate,
+            "epochs": 3,
             "task": task,
             "metric": "matthews",
+            "train_examples": 100,
             "init_seed": seed.init,
             "data_seed": seed.data,
             "score": MEANS[method][RATES.index(rate)] + rng.normal(0, 0.5),
             "failed": method == "adamw" and rate == RATES[-1],
+            **more,
         }
-        for name, (method, rate) in POINTS.items()
+        for method in METHODS
+        for rate in RATES
         for seed in SEEDS
     ]
 
 
-def build(runs, seeds=SEEDS, points=POINTS):
-    return curves.build(runs, points, seeds, **LIMITS)
+def design(*tasks, **more):
+    methods = {
+        curves.method_of(run, "learning_rate"): run["method"]
+        for task in tasks or ("cola",)
+        for run in records(task)
+    }
+    return curves.CurveDesign("learning_rate", methods, tuple(SEEDS), **more)
+
+
+def build(runs, **more):
+    return curves.build(runs, design(**more))
 
 
 def test_curves_are_those_of_the_records():
@@ -91,10 +104,15 @@ def test_what_is_printed():
 
 def test_other_runs_do_not_count():
     runs = records()
-    others = [run | {"configuration": "other", "score": 0.0} for run in runs]
+    others = [run | {"epochs": 5, "score": 0.0} for run in runs]
     late = [run | {"init_seed": 99, "data_seed": 99, "score": 0.0} for run in runs]
     [one], [two] = build(runs), build([*runs, *others, *late])
     assert [*one.lines()] == [*two.lines()]
+    few = {"asked": ((1e-4, 3), (1e-3, 2))}
+    [asked] = build(runs, **few)
+    assert asked.curves["cwgnc"].runs.tolist() == [3, 2]
+    [some] = build(runs, values=(1e-4, 1e-3))
+    assert some.curves["adamw"].runs.tolist() == [8, 8]
 
 
 def test_a_study_under_way_has_its_curves_so_far():
@@ -106,13 +124,93 @@ def test_a_study_under_way_has_its_curves_so_far():
     [found] = build(missing)
     assert found.curves["cwgnc"].runs.tolist() == [3, 3, 3]
     assert found.curves["adamw"].values.tolist() == [1e-4, 1e-3]
-    # Over other values nothing is compared.
-    assert found.verdicts == {}
+    # Compared where both have been run.
+    verdict = found.verdicts["adamw"]
+    assert verdict.values == [1e-4, 1e-3]
+    assert str(verdict).startswith("over the 2 values that both have: cwgnc works from")
     assert [line.split()[-1] for line in found.lines()][3] == "-"
 
 
+def test_methods_with_one_value_have_no_range():
+    runs = [run for run in records() if run["configuration"] != "adamw-0.0003"]
+    one = [run for run in runs if run["configuration"] != "adamw-0.0001"]
+    [found] = build(one)
+    assert [*found.ranges] == ["cwgnc"]
+    assert found.verdicts["adamw"].widths is None
+    assert [*found.verdicts["adamw"].scores] == [1e-3]
+    text = "\n".join(found.lines())
+    assert "adamw: at 0.001 alone" in text
+    assert "adamw and cwgnc: too few values in common to compare ranges" in text
+    assert "shown to score higher: cwgnc at 0.001" in text
+    pandas.read_csv(io.StringIO(found.csv()))
+
+
+def test_curves_of_runs_that_there_are():
+    runs = records()
+    # The same method by another name at one value, and a namesake that is another.
+    for run in runs:
+        if run["configuration"] == "adamw-0.0003":
+            run["label"] = "adamw:learning_rate=0.0003"
+    others = [
+        run | {"dtype": "bfloat16", "configuration": run["configuration"] + "b"}
+        for run in runs
+        if run["method"] == "cwgnc"
+    ]
+    found = curves.CurveDesign.of_records([*runs, *others], "learning_rate")
+    assert [*found.methods.values()] == [
+        "cwgnc:epochs=3",
+        "adamw:epochs=3",
+        "cwgnc:epochs=3 (dtype bfloat16)",
+    ]
+    [drawn] = curves.build([*runs, *others], found)
+    assert [len(curve.values) for curve in drawn.curves.values()] == [3, 3, 3]
+    assert [*drawn.verdicts] == ["adamw:epochs=3", "cwgnc:epochs=3 (dtype bfloat16)"]
+
+
+def test_numbers_of_examples():
+    runs = [
+        run | {"train_examples": count, "data_fingerprint": f"{count}"}
+        for count, rate in zip((50, 250, 1000), RATES, strict=True)
+        for run in records()
+        if run["learning_rate"] == rate
+    ]
+    for run in runs:
+        run["learning_rate"] = 1e-4
+        # More examples do no harm.
+        run["score"] = {50: 40, 250: 70, 1000: 71}[run["train_examples"]]
+        run["failed"] = run["train_examples"] == 50 and run["method"] == "adamw"
+    found = curves.CurveDesign.of_records(runs, "max_train_examples")
+    [drawn] = curves.build(runs, found)
+    text = "\n".join(drawn.lines())
+    assert "training examples  cwgnc:learning" in text
+    # 69 = 71 - 2 between 40 at 50 examples and 70 at 250.
+    start = round(50 * 5 ** (29 / 30), -1)
+    assert f"works from {start:g} examples on" in text
+
+
+def test_looks_make_p_values_larger():
+    [once], [often] = build(records()), build(records(), correction=2.0, looks=3)
+    one, two = (found.verdicts["adamw"].widths for found in (once, often))
+    assert two.p_adjusted == pytest.approx(min(1, 2 * one.p_adjusted))
+    assert "p-values allow for 3 looks at the results" in "\n".join(often.lines())
+
+
+def test_designs_are_kept():
+    for kept in (design(), design(asked=((1e-4, 3),), looks=2)):
+        assert curves.CurveDesign.from_json(kept.to_json()) == kept
+    with pytest.raises(RecordsError, match="a curve in config"):
+        curves.CurveDesign.from_json({"setting": "learning_rate"})
+
+
+def test_a_figure_has_a_text_in_its_place():
+    [found] = build(records())
+    assert "share of failed runs on cola over learning rate" in found.alternative
+    assert "that the range of cwgnc is wider is shown" in found.alternative
+
+
 def test_tasks_have_curves_of_their_own():
-    assert [found.task for found in build([*records(), *records("rte")])] == [
+    both = [*records(), *records("rte")]
+    assert [found.task for found in curves.build(both, design("cola", "rte"))] == [
         "cola",
         "rte",
     ]

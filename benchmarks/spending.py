@@ -1,0 +1,219 @@
+"""How often a curve's verdict is right: simulated studies of two methods.
+
+    python benchmarks/spending.py --studies 500 --output docs/spending.png
+
+Each study spends 400 runs, as many as 25 seeds of two methods at eight learning rates
+are: either on all of these alike, or by what chooses runs for ``stability_curve.py
+--runs 400``, with its looks. Drawn is how often the range of one is shown to be wider,
+over how much wider it is; where it is not, that is the share of wrong verdicts.
+"""
+
+import argparse
+import dataclasses
+import pathlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from bert_glue.report import curves as reporting_curves
+from bert_glue.report.curves import CurveDesign, TaskCurves
+from bert_glue.study.spending import Budget, Spending, spend
+from matplotlib.figure import Figure
+
+from cwgnc_jax.stability import Curve, Look, wilson_interval
+
+GRID = [1e-5 * 2**octave for octave in range(8)]
+RUNS, SEEDS = 400, 25
+# The first method works from 2e-5 to 8e-5; the second may work further up.
+LOW, HIGH = 2e-5, 8e-5
+WIDER = (0.0, 1.0, 2.0)
+NAMES = ("cwgnc", "adamw")
+_MOST_SEEDS = 200
+_METHODS = len(NAMES)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came of a simulated study.
+
+    Attributes:
+      shown: whether one range is shown to be wider.
+      runs: that it took.
+    """
+
+    shown: bool
+    runs: int
+
+
+def draw_runs(
+    rng: np.random.Generator, high: float, seeds: int = _MOST_SEEDS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and failures of a method that learns up to some rate, as on CoLA.
+
+    Means fall by 8 an octave outside; failing runs are 20 lower, and half of the runs
+    fail an octave above; seeds and runs have standard deviations of 2 and 3.
+
+    Args:
+      rng: of the random numbers.
+      high: the rate.
+      seeds: number of runs at each value.
+
+    Returns:
+      Scores and which runs failed, both of shape (values, seeds).
+    """
+    places = np.log2(GRID)
+    outside = np.maximum(0, places - np.log2(high)) + np.maximum(
+        0, np.log2(LOW) - places
+    )
+    scores = 50 - 8 * outside[:, None] + rng.normal(0, 3, (len(GRID), seeds))
+    scores += rng.normal(0, 2, seeds)
+    chance = 1 / (1 + np.exp(-3 * (places - np.log2(high) - 1)))
+    failed = rng.random(scores.shape) < chance[:, None]
+    return scores - 20 * failed, failed
+
+
+def judge(curves: Sequence[Curve], correction: float = 1.0) -> TaskCurves:
+    """What the script would say of the curves.
+
+    Args:
+      curves: of both methods.
+      correction: of p-values.
+
+    Returns:
+      Ranges and verdicts.
+    """
+    design = CurveDesign("learning_rate", {}, correction=correction)
+    by_name = dict(zip(NAMES, curves, strict=True))
+    return reporting_curves.judge("simulated", "score", by_name, design)
+
+
+def is_wider(curves: Sequence[Curve], level: float) -> bool:
+    """Whether the script says at a look that one range is wider.
+
+    Args:
+      curves: of both methods.
+      level: of the look.
+
+    Returns:
+      Whether it is shown, among all that is tested.
+    """
+    widths = judge(curves, 0.05 / level).verdicts[NAMES[1]].widths
+    return widths is not None and widths.shown
+
+
+def study(
+    number: int,
+    wider: float,
+    *,
+    is_shown: Callable[[Sequence[Curve], float], bool] = is_wider,
+) -> Outcome:
+    """One study that chooses its runs.
+
+    Args:
+      number: of the study, the seed of its random numbers.
+      wider: by how many octaves the second range is.
+      is_shown: the verdict on both curves at a level.
+
+    Returns:
+      What came of it.
+    """
+    rng = np.random.default_rng([number, 1])
+    drawn = [draw_runs(rng, high) for high in (HIGH, HIGH * 2**wider)]
+
+    def curves(spending: Spending) -> list[Curve]:
+        rows = [(GRID.index(value), value) for value in sorted(spending.seeds)]
+        there = np.arange(max(spending.seeds.values()))
+        found = []
+        for scores, failed in drawn:
+            here = scores[:, : there.size].copy()
+            for row, value in rows:
+                here[row, spending.seeds[value] :] = np.nan
+            at = [row for row, _ in rows]
+            found.append(
+                Curve([GRID[row] for row in at], here[at], failed[at, : there.size])
+            )
+        return found
+
+    def look(look: Look) -> bool:
+        return is_shown(curves(spending), look.level)
+
+    spending = Spending()
+    spend(
+        Budget(runs=RUNS),
+        spending,
+        GRID,
+        _METHODS,
+        margin=2.0,
+        most_failed=0.1,
+        do=lambda spending: (0, 0.0),
+        curves=curves,
+        is_shown=look,
+        save=lambda spending: None,
+    )
+    return Outcome(spending.shown, _METHODS * sum(spending.seeds.values()))
+
+
+def whole_grid(number: int, wider: float) -> Outcome:
+    """One study by all seeds at all values, as :func:`study`."""
+    rng = np.random.default_rng([number, 1])
+    drawn = [draw_runs(rng, high, SEEDS) for high in (HIGH, HIGH * 2**wider)]
+    curves = [Curve(GRID, scores, failed) for scores, failed in drawn]
+    return Outcome(is_wider(curves, 0.05), RUNS)
+
+
+def draw(shares: dict[str, list[tuple[float, float]]], studies: int) -> Figure:
+    """Draws how often the wider range is shown.
+
+    Args:
+      shares: for each way to spend, octaves and the share of studies that show it.
+      studies: number of studies of each.
+
+    Returns:
+      The figure.
+    """
+    figure = Figure(figsize=(6.0, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    for (name, points), color, mark in zip(
+        shares.items(), ("#0072B2", "#D55E00"), ("o-", "s--"), strict=True
+    ):
+        places, values = np.transpose(points)
+        ends = [wilson_interval(round(v * studies), studies) for v in values]
+        error = np.abs(values - np.transpose([[end.low, end.high] for end in ends]))
+        axes.errorbar(places, values, error, fmt=mark, color=color, capsize=2)
+        axes.plot([], [], mark, color=color, label=name)
+    axes.axhline(0.05, color="0.5", linewidth=1, linestyle=":")
+    axes.text(WIDER[-1], 0.06, "5%", color="0.4", ha="right", va="bottom")
+    axes.set_xlabel("by how many octaves one of two ranges is wider (the other: 2)")
+    axes.set_ylabel("share of studies\nthat show it")
+    axes.set_ylim(0, 1.02)
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def main() -> None:
+    """Simulates, prints a table and draws the figure."""
+    import reporting
+
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--studies", type=int, default=500, help="of each kind")
+    parser.add_argument("--output", type=pathlib.Path, help="figure to write")
+    options = parser.parse_args()
+    ways = {"runs chosen, four looks": study, "25 seeds at each value": whole_grid}
+    shares: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    print("| octaves wider | " + " | ".join(f"{name}: shown, runs" for name in ways))
+    for wider in WIDER:
+        cells = [f"{wider:g}"]
+        for name, simulate in ways.items():
+            outcomes = [simulate(number, wider) for number in range(options.studies)]
+            share = float(np.mean([outcome.shown for outcome in outcomes]))
+            shares[name].append((wider, share))
+            runs = np.mean([outcome.runs for outcome in outcomes])
+            cells.append(f"{share:.1%}, {runs:.0f}")
+        print(f"| {' | '.join(cells)} |", flush=True)
+    print(reporting.provenance())
+    if options.output:
+        draw(shares, options.studies).savefig(options.output, dpi=150)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,311 @@
+"""From the options of a curve to its runs, its figures, and runs at what is chosen."""
+
+import argparse
+import collections
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from bert_glue.cli import study_script
+from bert_glue.cli.parser import Grid
+from bert_glue.cli.study_script import Job, Report
+from bert_glue.devices import processes
+from bert_glue.records import manifest
+from bert_glue.records.designs import Design, choose_reference
+from bert_glue.records.files import RecordsError, identity
+from bert_glue.records.run_store import RunStore
+from bert_glue.report import curves, formats, write
+from bert_glue.report.curves import CurveDesign, TaskCurves
+from bert_glue.report.tables import CHOSEN, build
+from bert_glue.study.configuration import Configuration
+from bert_glue.study.progress import Progress
+from bert_glue.study.spending import Budget, Spending, spend
+from bert_glue.training.seeds import Seed
+from cwgnc_jax.stability import Look
+
+# Of a study with all its looks.
+_ALPHA = 0.05
+
+
+def prepare(job: Job) -> Report:
+    """Does the runs within a budget, where there is one, and draws the curves.
+
+    Args:
+      job: what is about to be run.
+
+    Returns:
+      What draws the curves, and does the runs at what they say.
+    """
+    options, setting = job.options, job.options.over.setting
+    methods = {
+        curves.method_of(each.fields, setting): curves.without_setting(
+            each.recipe.label, setting
+        )
+        for each in job.configurations
+    }
+    design = CurveDesign(
+        setting,
+        methods,
+        job.design.seeds,
+        margin=options.margin,
+        most_failed=options.most_failed,
+        reference=options.reference,
+    )
+    if options.runs or options.minutes:
+        options.budget = Budget(options.runs, options.minutes)
+        job.conduct = functools.partial(_spend, job, design)
+
+    def report(progress: Progress) -> None:
+        final = _after_budget(job, design) if options.budget else design
+        found = draw(progress.note, job.records, final)
+        if options.then_run:
+            for each in found:
+                _run_chosen(job, each, final, progress)
+
+    return report
+
+
+def draw_recorded(
+    say: Callable[[str], None], records: RunStore, options: argparse.Namespace
+) -> None:
+    """Draws the curves of whatever runs a folder has.
+
+    Args:
+      say: prints a line.
+      records: the folder.
+      options: of the curve.
+
+    Raises:
+      RecordsError: if there are none.
+    """
+    grid: Grid = options.over
+    runs = records.read()
+    # A study with a budget has curves of its own runs alone.
+    for saved in manifest.read(records.folder)["curves"].values():
+        if saved["setting"] == grid.setting and saved["asked"] and not grid.values:
+            draw(say, records, CurveDesign.from_json(saved))
+            return
+    values = set(grid.values)
+    runs = [
+        run
+        for run in runs
+        if not values or curves.value_of(run, grid.setting) in values
+    ]
+    design = CurveDesign.of_records(
+        runs,
+        grid.setting,
+        margin=options.margin,
+        most_failed=options.most_failed,
+        reference=options.reference,
+        values=tuple(sorted(values)) or None,
+    )
+    if not draw(say, records, design):
+        raise RecordsError(
+            f"{records.folder} has no runs of one method at several values of "
+            f"{grid.setting}"
+        )
+
+
+def draw(
+    say: Callable[[str], None], records: RunStore, design: CurveDesign
+) -> list[TaskCurves]:
+    """Prints curves and writes their files.
+
+    Args:
+      say: prints a line.
+      records: the folder.
+      design: of the curves.
+
+    Returns:
+      Those that have a range.
+    """
+    found = [each for each in curves.build(records.read(), design) if each.ranges]
+    for each in found:
+        for line in each.lines():
+            say(line)
+    # A shard may have nothing to do, and find nothing done.
+    if found:
+        for path in write.write_curves(records, found):
+            say(str(path))
+    return found
+
+
+def _spend(job: Job, design: CurveDesign, progress: Progress) -> None:
+    """Does the runs that a budget suffices for."""
+    options, records = job.options, job.records
+    values = collections.defaultdict(list)
+    for each in job.configurations:
+        values[_value(each, design.setting)].append(each)
+
+    def do(spending: Spending) -> tuple[int, float]:
+        started, done = time.monotonic(), 0
+        recorded = {run["run"] for run in records.read()}
+        by_seeds: dict[int, list[Configuration]] = collections.defaultdict(list)
+        for value, count in sorted(spending.seeds.items()):
+            seeds = _seeds(count)
+            by_seeds[count] += [
+                each
+                for each in values[value]
+                if any(each.run(seed) not in recorded for seed in seeds)
+            ]
+        for count, configurations in sorted(by_seeds.items()):
+            if configurations:
+                study = study_script.make_study(job, configurations, _seeds(count))
+                missing = study.runs_missing()
+                done += missing
+                progress.expect(missing)
+                study.run(progress)
+        return done, processes.agree(lambda: time.monotonic() - started)
+
+    def found(spending: Spending, correction: float = 1.0) -> TaskCurves:
+        asked = tuple(sorted(spending.seeds.items()))
+        final = dataclasses.replace(design, asked=asked, correction=correction)
+        [of_task] = curves.build(records.read(), final)
+        return of_task
+
+    def is_shown(look: Look) -> bool:
+        verdicts = found(spending, _ALPHA / look.level).verdicts.values()
+        widths = [verdict.widths for verdict in verdicts]
+        shown = bool(widths) and all(each and each.shown for each in widths)
+        runs = len(design.methods) * sum(spending.seeds.values())
+        verdict = "all that is asked is shown" if shown else "not all is shown"
+        progress.note(f"after {runs} runs {verdict} (level {look.level:.2g})")
+        return shown
+
+    key = _budget_key(design)
+    spending = _read_spending(records, key)
+    if spending.is_over:
+        progress.note(
+            "note: this study had its last look before; more runs cannot change its "
+            "verdict. For another one take another --output-dir, and other data or "
+            "methods"
+        )
+    spend(
+        options.budget,
+        spending,
+        sorted(values),
+        len(set(design.methods.values())),
+        margin=design.margin,
+        most_failed=design.most_failed,
+        do=do,
+        curves=lambda spending: [*found(spending).curves.values()],
+        is_shown=is_shown,
+        save=lambda spending: manifest.change(
+            records,
+            lambda content: content["budgets"].update({key: spending.to_json()}),
+        ),
+    )
+
+
+def _after_budget(job: Job, design: CurveDesign) -> CurveDesign:
+    """The design with the runs that a budget bought, and the level of its last look."""
+    spending = _read_spending(job.records, _budget_key(design))
+    asked = tuple(sorted(spending.seeds.items()))
+    level = spending.looks[-1].level if spending.looks else _ALPHA
+    return dataclasses.replace(
+        design,
+        seeds=None,
+        asked=asked,
+        correction=_ALPHA / level,
+        looks=len(spending.looks),
+    )
+
+
+def _budget_key(design: CurveDesign) -> str:
+    # What its verdict depends on.
+    limits = {"margin": design.margin, "most_failed": design.most_failed}
+    return identity({"methods": sorted(design.methods), **limits})
+
+
+def _read_spending(records: RunStore, key: str) -> Spending:
+    saved = processes.agree(lambda: manifest.read(records.folder)["budgets"].get(key))
+    return Spending.from_json(saved) if saved else Spending()
+
+
+def _value(configuration: Configuration, setting: str) -> float:
+    fields = configuration.fields
+    return curves.value_of(fields, setting) or 0.0
+
+
+def _seeds(count: int, first: int = 0) -> list[Seed]:
+    return [Seed(number, number) for number in range(first, first + count)]
+
+
+def _run_chosen(
+    job: Job, found: TaskCurves, design: CurveDesign, progress: Progress
+) -> None:
+    """Each method at its best value, on the evaluation examples, by fresh seeds."""
+    options = job.options
+    chosen = {name: best_value(found, name) for name in found.curves}
+    evaluated = argparse.Namespace(**vars(options) | {"held_out": None})
+    configurations: dict[str, Configuration] = {}
+    for each in job.configurations:
+        name = curves.without_setting(each.recipe.label, design.setting)
+        if _value(each, design.setting) != chosen.get(name):
+            continue
+        sizes = options.train_sizes and len(each.subject.train.lengths)
+        subject = study_script.load_subject(
+            evaluated, found.task, sizes or options.max_train_examples
+        )
+        if subject.fresh == each.subject.fresh:
+            subject = dataclasses.replace(subject, pretrained=each.subject.pretrained)
+        configurations[each.recipe.label] = dataclasses.replace(each, subject=subject)
+    used = [max(seed) for seed in job.design.seeds]
+    used += [count - 1 for _, count in design.asked or ()]
+    seeds = _seeds(options.then_run, first=max(used) + 1)
+    table = Design(
+        CHOSEN,
+        tuple(configurations),
+        (found.task,),
+        {(found.task, label): each.name for label, each in configurations.items()},
+        tuple(seeds),
+        choose_reference([*configurations]),
+    )
+    _run_table(job, table, [*configurations.values()], progress)
+
+
+def _run_table(
+    job: Job,
+    table: Design,
+    configurations: Sequence[Configuration],
+    progress: Progress,
+) -> None:
+    first, last = table.seeds[0].name, table.seeds[-1].name
+    progress.note(
+        f"\nchosen on examples held out: {', '.join(table.methods)}; now on the "
+        f"evaluation examples, by the seeds {first} to {last}"
+    )
+
+    def add(content: manifest.Config) -> None:
+        for each in configurations:
+            content["configurations"][each.name] = each.fields
+        content["tables"][table.name] = table.to_json()
+
+    manifest.change(job.records, add)
+    study = study_script.make_study(job, configurations, table.seeds)
+    progress.expect(study.runs_missing())
+    study.run(progress)
+    found = build(table, job.records.read())
+    if found.cells:
+        progress.note(formats.fill("table.txt", table=found))
+        for path in write.write(job.records, write.read(job.records)):
+            progress.note(str(path))
+
+
+def best_value(found: TaskCurves, method: str) -> float:
+    """The value that a method is best at: the best stable one, or else of all.
+
+    Args:
+      found: the curves.
+      method: one of them.
+
+    Returns:
+      The value.
+    """
+    curve, stable = found.curves[method], found.ranges.get(method)
+    if stable is not None and np.isfinite(stable.best):
+        return stable.best
+    return float(curve.values[np.argmax(curve.means)])
