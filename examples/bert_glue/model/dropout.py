@@ -130,10 +130,8 @@ def keep_mask(
     )
     # Without the barrier the compiler draws all numbers anew for each entry.
     packed = checkpoint_name(jax.lax.optimization_barrier(kept), SAVED)
-    blocks = jnp.expand_dims(packed, axis)
-    which = jax.lax.broadcasted_iota(jnp.uint8, (numbers, *counted[axis:]), 0)
-    mask = ((blocks >> which) & 1).astype(jnp.bool_)
-    mask = mask.reshape(*shape[:axis], numbers * counted[axis], *shape[axis + 1 :])
+    blocks = [((packed >> at) & 1).astype(jnp.bool_) for at in range(numbers)]
+    mask = jnp.concatenate(blocks, axis)
     return jax.lax.slice_in_dim(mask, 0, shape[axis], axis=axis)
 
 

@@ -15,11 +15,12 @@ Understanding", NAACL 2019.
 import functools
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
@@ -519,16 +520,20 @@ class Encoder(nnx.Module):
             graphdef, state = nnx.split(stack)
             if _is_used_once(self.config):
                 state = _rounded(state, self.dtype)
+            packed, unpack = _pack(state)
 
             def one(
-                hidden: Array, layer: tuple[Any, Array, Any], graphdef: Any = graphdef
+                hidden: Array,
+                layer: tuple[Any, Array, Any],
+                graphdef: Any = graphdef,
+                unpack: Callable[[Any], Any] = unpack,
             ) -> tuple[Array, None]:
-                state, number, key = layer
+                packed, number, key = layer
                 # On several devices each gets the whole layer for its share of the
                 # batch; the compiler might rather send activations around.
-                state = self.placement.everywhere(state)
+                packed = self.placement.everywhere(packed)
                 hidden = self.placement.examples(hidden)
-                module = nnx.merge(graphdef, state)
+                module = nnx.merge(graphdef, unpack(packed))
                 return module(hidden, context, number, key), None
 
             if self.remat != "none":
@@ -539,20 +544,20 @@ class Encoder(nnx.Module):
                 hidden: Array, layer: tuple[Any, Array, Any], one: Any = one
             ) -> tuple[Array, None]:
                 # One layer's parameters, used several times in a row.
-                state, *turns = layer
+                packed, *turns = layer
                 hidden, _ = jax.lax.scan(
-                    lambda hidden, turn: one(hidden, (state, *turn)), hidden, turns
+                    lambda hidden, turn: one(hidden, (packed, *turn)), hidden, turns
                 )
                 return hidden, None
 
-            count: int = jax.tree.leaves(state)[0].shape[0]
+            count: int = packed[0].shape[0]
             numbers = first * uses + jnp.arange(count * uses, dtype=jnp.uint32)
             turns = numbers, _layer_keys(key, numbers)
             step = one
             if uses > 1:
                 split = functools.partial(_split_axis, count, uses)
                 step, turns = several, jax.tree.map(split, turns)
-            xs = (state, *turns)
+            xs = (packed, *turns)
             hidden, _ = jax.lax.scan(step, hidden, xs, unroll=min(self.unroll, count))
             first += count
         return hidden
@@ -748,7 +753,7 @@ def initial_heads(
 
 
 def round_layers(config: EncoderConfig, dtype: Any, params: Any) -> Any:
-    """Parameters with those of the layers in the dtype that they are computed in.
+    """Parameters with the layers' kernels in the dtype that they are computed in.
 
     An encoder does so itself, before the scan over the layers rather than in it: the
     gradients of the stack are then kept in that dtype, too, which loses nothing where
@@ -821,13 +826,37 @@ def _layer_keys(key: Key | None, layers: Int[Array, " layers"]) -> Key | None:
 
 
 def _rounded(layers: Any, dtype: Any) -> Any:
-    """Parameters of layers in the compute dtype; norms compute in float32."""
+    """Layers whose kernels are in the compute dtype; vectors are no weight."""
 
     def rounded(path: tuple[Any, ...], leaf: Array) -> Array:
-        in_norm = any("norm" in str(part) for part in path)
-        return leaf if in_norm else leaf.astype(dtype)
+        is_kernel = any("kernel" in str(part) for part in path)
+        return leaf.astype(dtype) if is_kernel else leaf
 
     return jax.tree_util.tree_map_with_path(rounded, layers)
+
+
+def _pack(state: nnx.State) -> tuple[list[Array], Callable[[list[Array]], nnx.State]]:
+    """A stack's vectors side by side, then its matrices, and what takes a layer apart.
+
+    Biases and norms are a thousandth of the parameters and half of the leaves: one by
+    one, each would be cut out of its stack by a kernel in every layer and pass, and its
+    gradient be written into one by another.
+    """
+    leaves, structure = jax.tree.flatten(state)
+    vectors = [leaf.ndim == 2 for leaf in leaves]
+    flat = [leaf for leaf, is_vector in zip(leaves, vectors, strict=True) if is_vector]
+    edges = np.cumsum([leaf.shape[1] for leaf in flat])[:-1]
+
+    def unpack(layer: list[Array]) -> nnx.State:
+        flat = iter(jnp.split(layer[0], edges))
+        matrices = iter(layer[1:])
+        parts = [next(flat if is_vector else matrices) for is_vector in vectors]
+        return jax.tree.unflatten(structure, parts)
+
+    matrices = [
+        leaf for leaf, is_vector in zip(leaves, vectors, strict=True) if not is_vector
+    ]
+    return [jnp.concatenate(flat, axis=1), *matrices], unpack
 
 
 def _linear(
