@@ -70,20 +70,30 @@ def cause(kernel: hlo_counts.Kernel) -> str:
 
 
 def compile_step(
-    tree: pathlib.Path, shape: str, settings: dict[str, object]
+    tree: pathlib.Path, shape: str, settings: dict[str, object], folder: pathlib.Path
 ) -> tuple[str, float]:
-    """The optimised program of a checkout, and the bytes of memory that it takes."""
+    """The optimised program of a checkout, and the bytes of memory that it takes.
+
+    Args:
+      tree: the checkout.
+      shape: a model of ``tpu_aot.py``.
+      settings: of the method.
+      folder: where program and memory are written; if they are there, they are read.
+
+    Returns:
+      The program's text and the bytes.
+    """
     environment = os.environ | {
         "TPU_SKIP_MDS_QUERY": "1",
         "TPU_WORKER_HOSTNAMES": "localhost",
         "JAX_PLATFORMS": "cpu",
     }
-    with tempfile.TemporaryDirectory() as folder:
-        words = [str(tree), folder, shape, json.dumps(settings)]
+    if not (folder / "hlo").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        words = [str(tree), str(folder), shape, json.dumps(settings)]
         command = [sys.executable, "-c", _COMPILE, *words]
         subprocess.run(command, check=True, env=environment)
-        found = pathlib.Path(folder)
-        return (found / "hlo").read_text(), float((found / "memory").read_text())
+    return (folder / "hlo").read_text(), float((folder / "memory").read_text())
 
 
 def row(label: str, text: str, used: float) -> list[str]:
@@ -122,6 +132,11 @@ def main() -> None:
         metavar="SETTINGS",
         help="further rows: settings, such as unroll=2,dropout_bits=8",
     )
+    parser.add_argument(
+        "--programs",
+        type=pathlib.Path,
+        help="folder to keep compiled programs in, which are then not compiled again",
+    )
     parser.add_argument("--output", type=pathlib.Path, help="Markdown file to write")
     options = parser.parse_args()
     cases = [("before", options.before, "")] if options.before else []
@@ -129,14 +144,17 @@ def main() -> None:
     header = ["program", "GB a step", *CAUSES, "kernels", "GiB of memory"]
     title = f"### {options.shape}, TPU v5e, batch 16, length 128, bfloat16: GB a step\n"
     rows: list[list[str]] = []
-    for label, tree, words in cases:
-        text, used = compile_step(tree, options.shape, settings_of(words))
-        rows.append(row(label, text, used))
-        # A long compilation later on must not lose what is there.
-        table = reporting.markdown_table(header, rows)
-        reporting.write(
-            "\n".join([reporting.provenance(), "", title, table]), options.output
-        )
+    with tempfile.TemporaryDirectory() as temporary:
+        programs = options.programs or pathlib.Path(temporary)
+        for label, tree, words in cases:
+            settings, folder = settings_of(words), programs / label
+            text, used = compile_step(tree, options.shape, settings, folder)
+            rows.append(row(label, text, used))
+            # A long compilation later on must not lose what is there.
+            table = reporting.markdown_table(header, rows)
+            reporting.write(
+                "\n".join([reporting.provenance(), "", title, table]), options.output
+            )
 
 
 if __name__ == "__main__":
