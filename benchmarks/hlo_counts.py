@@ -249,7 +249,8 @@ def _read(
             user.operands[0] == parameter.name
         ):
             continue
-        elif user.opcode == "bitcast":
+        elif user.opcode == "bitcast" or "output_to_operand_aliasing" in user.rest:
+            # The same bytes, seen in another way: its users read them.
             read += _read(computations, inner, user)
         elif user.opcode == "fusion":
             nested = computations[user.called("calls")[0]]

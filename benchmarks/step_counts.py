@@ -64,7 +64,9 @@ def cause(kernel: hlo_counts.Kernel) -> str:
         return "rest"
     if "reduce_sum" in name:
         return "norms"
-    if instruction.shape.startswith("(f32") and name.endswith("/add"):
+    if instruction.shape.startswith("(") and name.endswith(
+        ("/add", "/convert_element_type")
+    ):
         return "AdamW"
     return "rounded weights" if instruction.shape.startswith("bf16[") else "rest"
 
