@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from bert_glue.data.batching import Data
 from bert_glue.model.config import EncoderConfig
-from bert_glue.model.encoder import initial_params
-from bert_glue.training.subjects import make_forward, make_init
+from bert_glue.model.encoder import initial_params, round_layers
+from bert_glue.training.subjects import DTYPES, make_forward, make_init
 from bert_glue.training.trainer import Workload
 
 LENGTH, EXAMPLES, LABELS = 128, 2490, 2
@@ -16,7 +16,11 @@ HEADS = ("pooler", "head", "classifier")
 
 
 def workload(
-    config: EncoderConfig, *, stacks: int | None = None, dtype: str = "bfloat16"
+    config: EncoderConfig,
+    *,
+    stacks: int | None = None,
+    dtype: str = "bfloat16",
+    **options: Any,
 ) -> Workload:
     """A task of RTE's size, all of one length, and shapes of a model.
 
@@ -24,6 +28,7 @@ def workload(
       config: sizes of the model.
       stacks: number of stacks of one layer each; None for a single stack of all.
       dtype: what is computed in.
+      **options: as for an encoder: how its layers are computed.
 
     Returns:
       The workload, whose parameters are shapes.
@@ -43,9 +48,10 @@ def workload(
         )
         pretrained["encoder"] = {"layers": dict.fromkeys(range(stacks), layer)}
     return Workload(
-        forward=make_forward(config, LABELS, dtype),
+        forward=make_forward(config, LABELS, dtype, **options),
         init=make_init(config, LABELS, heads),
         pretrained=pretrained,
         train=data,
         evaluation=data,
+        rounded=functools.partial(round_layers, config, DTYPES[dtype]),
     )

@@ -1,10 +1,12 @@
 """One fine-tuning step of an encoder, beside transformers and PyTorch.
 
 Both do the same: forward pass with dropout, backward pass, each parameter's gradient
-clipped on its own, AdamW; float32, on the CPU. They take turns.
+clipped on its own, AdamW; float32, on the CPU. They take turns, and so does another
+checkout of this project, where one is named.
 
     python benchmarks/finetune_step.py --torch-python python-with-torch
     python benchmarks/finetune_step.py --model path/to/checkpoint --lengths 32,128
+    python benchmarks/finetune_step.py --before ../old
 """
 
 import argparse
@@ -41,13 +43,21 @@ MINILM = EncoderConfig(
 
 
 class Training:
-    """Parameters and optimizer state, and a compiled step for each length."""
+    """Parameters and optimizer state, and a compiled step for each length.
 
-    def __init__(self, config: EncoderConfig, batch: int):
+    Args:
+      config: sizes of the model.
+      batch: number of examples.
+      **options: how the layers are computed, as for an encoder.
+    """
+
+    def __init__(self, config: EncoderConfig, batch: int, **options: Any):
         self.config = config
         self.batch = batch
         self.structure, _ = separate(
-            nnx.eval_shape(lambda: SequenceClassifier(config, 2, rngs=nnx.Rngs(0)))
+            nnx.eval_shape(
+                lambda: SequenceClassifier(config, 2, rngs=nnx.Rngs(0), **options)
+            )
         )
         self.optimizer = cwgnc_jax.cwgnc_adamw(
             2e-5, MAX_NORM, components=cwgnc_jax.stacked("encoder/layers/.*")
@@ -101,6 +111,9 @@ def main() -> None:
     parser.add_argument("--lengths", default="32,128", help="separated by commas")
     parser.add_argument("--rounds", type=int, default=11, help="timed rounds")
     parser.add_argument("--torch-python", help="a Python that has torch, transformers")
+    parser.add_argument(
+        "--before", type=pathlib.Path, help="another checkout, for MiniLM's sizes"
+    )
     parser.add_argument("--output", type=pathlib.Path, help="Markdown file to write")
     options = parser.parse_args()
     config = (
@@ -117,23 +130,33 @@ def main() -> None:
         "lengths": lengths,
         "max_norm": MAX_NORM,
     }
+    peers = []
     if options.torch_python:
+        peers.append("torch")
         torch = TorchPeer(options.torch_python, "torch_finetune_step.py", settings)
         for length in lengths:
             steps[f"torch {length}"] = functools.partial(torch.time, str(length))
+    if options.before:
+        peers.append("before")
+        older = TorchPeer(
+            sys.executable,
+            "older_finetune_step.py",
+            settings | {"tree": str(options.before.resolve())},
+        )
+        for length in lengths:
+            steps[f"before {length}"] = functools.partial(older.time, str(length))
     medians = reporting.interleave(steps, options.rounds)
     rows = []
     for length in lengths:
-        ours, theirs = medians[f"jax {length}"], medians.get(f"torch {length}")
-        rows.append(
-            [
-                str(length),
-                f"{1e3 * ours:.0f}",
-                f"{1e3 * theirs:.0f}" if theirs else "not measured",
-                f"{ours / theirs:.2f}" if theirs else "",
-            ]
-        )
-    header = ["length", "jax, ms", "transformers + PyTorch, ms", "ratio"]
+        row = [str(length), f"{1e3 * medians[f'jax {length}']:.0f}"]
+        for peer in peers:
+            seconds = medians[f"{peer} {length}"]
+            ratio = seconds / medians[f"jax {length}"]
+            row += [f"{1e3 * seconds:.0f}", f"{ratio:.2f}"]
+        rows.append(row)
+    header = ["length", "jax, ms"]
+    for peer in peers:
+        header += [f"{peer}, ms", "x ours"]
     title = f"### A step of batch {options.batch}, {options.rounds} rounds, medians\n"
     report = [reporting.provenance(), "", title]
     reporting.write(

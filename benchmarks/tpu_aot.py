@@ -119,7 +119,12 @@ def config_of(shape: str) -> EncoderConfig:
 
 
 def make_trainer(
-    case: Case, *, clipped: bool = True, layers: int | None = None
+    case: Case,
+    *,
+    clipped: bool = True,
+    layers: int | None = None,
+    remat: str = "cheap",
+    **settings: Any,
 ) -> Trainer:
     """The scripts' trainer of a case.
 
@@ -128,11 +133,13 @@ def make_trainer(
       clipped: whether the gradient is clipped at all.
       layers: number of layers, each a stack of its own; None for the model's, in one
         stack.
+      remat: what the backward pass computes anew.
+      **settings: of the method, other than its own.
 
     Returns:
       A trainer that can be lowered.
     """
-    recipe = METHODS[case.method]
+    recipe = METHODS[case.method].replace(**settings)
     if not clipped:
         recipe = recipe.replace(clipping="none")
     config = config_of(case.shape)
@@ -145,7 +152,10 @@ def make_trainer(
     placement = mesh.Placement(
         jax.sharding.Mesh(np.reshape(devices, list(sizes.values())), mesh.AXES)
     )
-    task = dataclasses.replace(workload(config, stacks=layers), placement=placement)
+    task = dataclasses.replace(
+        workload(config, stacks=layers, remat=remat, **recipe.computation),
+        placement=placement,
+    )
     stage = Stage()
     if layers is None:
         shapes = jax.eval_shape(task.init, task.pretrained, jax.random.key(0))

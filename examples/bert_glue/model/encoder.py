@@ -15,11 +15,12 @@ Understanding", NAACL 2019.
 import functools
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
@@ -28,7 +29,7 @@ from bert_glue.devices.mesh import SINGLE, Placement
 from bert_glue.model import checkpoint, positions
 from bert_glue.model.architectures import LAYERS
 from bert_glue.model.config import ACTIVATIONS, EncoderConfig
-from bert_glue.model.dropout import Key, dropout
+from bert_glue.model.dropout import BITS, SAVED, Key, dropout
 from bert_glue.model.dropout import fold as _fold
 
 Tokens = Int[Array, "batch length"]
@@ -36,19 +37,29 @@ Hidden = Float[Array, "batch length hidden"]
 
 REMAT = {
     "none": None,
-    "cheap": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "cheap": jax.checkpoint_policies.save_from_both_policies(
+        jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+        jax.checkpoint_policies.save_only_these_names(SAVED),
+    ),
     "full": jax.checkpoint_policies.nothing_saveable,
 }
 """What the backward pass computes anew rather than keeps (rematerialisation). ``none``
-keeps everything; ``cheap`` keeps the products with parameters, which on a CPU, where
-writing costs more than computing, takes even less time; ``full`` keeps a layer's input
-alone."""
+keeps everything; ``cheap`` keeps the products with parameters and the random bits of
+dropout, which on a CPU, where writing costs more than computing, takes even less time;
+``full`` keeps a layer's input alone."""
+
+ATTENTION = ("own", "xla", "cudnn")
+"""What computes attention whose weights are not dropped: this module, or
+``jax.nn.dot_product_attention`` by its implementation of that name (``cudnn``, of GPUs,
+in bfloat16). Dropped weights, and scores that depend on embeddings of distances, are
+this module's in any case."""
 
 # Where an encoder drops out, in the model and in a layer. A key is folded with the
 # site, and with the layer, not split: a mask then depends on neither the number of
 # sites nor on how the layers are stacked.
 _EMBEDDINGS, _LAYERS, _POOLED, _POOLER = range(4)
 _ATTENTION, _ATTENTION_OUTPUT, _FEED_FORWARD_OUTPUT, _FEED_FORWARD, _RELATIVE = range(5)
+_SITES = 5
 
 
 class Sight(NamedTuple):
@@ -182,7 +193,15 @@ class Layer(nnx.Module):
     They are normalised after the residual sum, or before it what comes in.
     """
 
-    def __init__(self, config: EncoderConfig, *, dtype: Any, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        config: EncoderConfig,
+        *,
+        dtype: Any,
+        attention: str,
+        dropout_bits: int,
+        rngs: nnx.Rngs,
+    ):
         hidden, wide = config.hidden_size, config.intermediate_size
         queries = config.num_attention_heads * config.head_size
         keys = config.key_value_heads * config.head_size
@@ -213,6 +232,8 @@ class Layer(nnx.Module):
         self.output = linear(wide, hidden, config.mlp_bias)
         self.output_norm = _norm(config, dtype, rngs)
         self.config = config
+        self.attention = attention
+        self.dropout_bits = dropout_bits
 
     def __call__(
         self,
@@ -227,7 +248,7 @@ class Layer(nnx.Module):
           hidden: those before it.
           context: what tokens see of each other.
           layer: number of the layer.
-          key: of the random numbers of dropout; None for none.
+          key: keys of the random numbers of dropout, one for each site; None for none.
         """
         if not self.config.pre_norm:
             attended = self._attend(hidden, context, layer, key)
@@ -251,13 +272,20 @@ class Layer(nnx.Module):
             inner = activate(gate) * passed
         else:
             inner = activate(self.gate(hidden)) * self.intermediate(hidden)
-        inner = dropout(
-            inner, config.dropout("intermediate"), _fold(key, _FEED_FORWARD)
-        )
-        output = self.output(inner)
-        return dropout(
-            output, config.dropout("output"), _fold(key, _FEED_FORWARD_OUTPUT)
-        )
+        inner = self._drop(inner, "intermediate", key, _FEED_FORWARD)
+        return self._drop(self.output(inner), "output", key, _FEED_FORWARD_OUTPUT)
+
+    def _drop(
+        self,
+        inputs: Array,
+        place: str,
+        key: Key | None,
+        site: int,
+        square: bool = False,
+    ) -> Array:
+        key = jax.tree.map(lambda keys: keys[site], key)
+        rate, bits = self.config.dropout(place), self.dropout_bits
+        return dropout(inputs, rate, key, square=square, bits=bits)
 
     def _attend(
         self, hidden: Hidden, context: Context, layer: Array, key: Key | None
@@ -272,30 +300,60 @@ class Layer(nnx.Module):
             # Each head of keys and values serves several of queries.
             uses = config.num_attention_heads // config.key_value_heads
             keys, value = (jnp.repeat(part, uses, axis=1) for part in (keys, value))
+        mixed = self._mix(query, keys, value, sight, context.relative, key)
+        mixed = mixed.transpose(0, 2, 1, 3).reshape(*hidden.shape[:2], -1)
+        return self._drop(
+            self.attention_output(mixed), "attention_output", key, _ATTENTION_OUTPUT
+        )
+
+    def _mix(
+        self,
+        query: Array,
+        keys: Array,
+        value: Array,
+        sight: Sight,
+        relative: Relative | None,
+        key: Key | None,
+    ) -> Float[Array, "batch heads length size"]:
+        """Values, weighted by how queries and keys of each head agree."""
+        dropped = key is not None and self.config.dropout("attention") > 0
+        if self.attention != "own" and relative is None and not dropped:
+            heads_last = (part.transpose(0, 2, 1, 3) for part in (query, keys, value))
+            length = query.shape[2]
+            bias = jnp.broadcast_to(
+                sight.mask, (*sight.mask.shape[:2], length, length)
+            ).astype(query.dtype)
+            implementation: Any = self.attention
+            mixed = jax.nn.dot_product_attention(
+                *heads_last, bias, implementation=implementation
+            )
+            return mixed.transpose(0, 2, 1, 3)
         scores = jnp.einsum("bhqd,bhkd->bhqk", query, keys)
         terms = 1
-        if context.relative is not None:
-            terms += len(config.pos_att_type)
-            scores = scores + self._distant(query, keys, context.relative, key)
+        if relative is not None:
+            terms += len(self.config.pos_att_type)
+            scores = scores + self._distant(query, keys, relative, key)
         # In float32: bfloat16 has 8 bits for scores whose differences are exponents.
-        scale = (config.head_size * terms) ** -0.5
+        scale = (self.config.head_size * terms) ** -0.5
         scores = scores.astype(jnp.float32) * scale + sight.mask
-        weights = jax.nn.softmax(scores, axis=-1).astype(hidden.dtype)
-        rate = config.dropout("attention")
-        weights = dropout(weights, rate, _fold(key, _ATTENTION), square=True)
-        mixed = jnp.einsum("bhqk,bhkd->bhqd", weights, value)
-        mixed = mixed.transpose(0, 2, 1, 3).reshape(*hidden.shape[:2], -1)
-        return dropout(
-            self.attention_output(mixed),
-            config.dropout("attention_output"),
-            _fold(key, _ATTENTION_OUTPUT),
-        )
+        weights = jax.nn.softmax(scores, axis=-1).astype(query.dtype)
+        weights = self._drop(weights, "attention", key, _ATTENTION, square=True)
+        return jnp.einsum("bhqk,bhkd->bhqd", weights, value)
 
     def _project(self, hidden: Hidden) -> Sequence[Array]:
         """Queries, keys and values of all heads side by side."""
         if self.config.fused:
             return jnp.split(self.query_key_value(hidden), 3, axis=-1)
-        return self.query(hidden), self.key(hidden), self.value(hidden)
+        parts = self.query, self.key, self.value
+        # One product for three, forward and backward: kernels of a third of the size
+        # take a small device as long to start as to run.
+        kernel = jnp.concatenate([part.kernel[...] for part in parts], axis=1)
+        projected = hidden @ kernel.astype(hidden.dtype)
+        if self.config.query_bias:
+            bias = jnp.concatenate([part.bias[...] for part in parts])
+            projected = projected + bias.astype(hidden.dtype)
+        edges = np.cumsum([part.kernel.shape[1] for part in parts])[:-1]
+        return jnp.split(projected, edges, axis=-1)
 
     def _split(self, projected: Float[Array, "batch length features"]) -> Array:
         # Heads before positions: each head's scores are one matrix product.
@@ -306,8 +364,7 @@ class Layer(nnx.Module):
         self, query: Array, keys: Array, relative: Relative, key: Key | None
     ) -> Float[Array, "batch heads length length"]:
         """What distances add to the scores: to a query's, and to a key's."""
-        rate = self.config.dropout("relative")
-        table = dropout(relative.embeddings[None], rate, _fold(key, _RELATIVE))
+        table = self._drop(relative.embeddings[None], "relative", key, _RELATIVE)
         shared = self.config.share_att_key
         added = jnp.zeros((), query.dtype)
 
@@ -338,12 +395,16 @@ class Encoder(nnx.Module):
       stacks: numbers of layers of the stacks that the encoder is cut into, from the
         bottom up; one uncut stack by default.
       remat: what the backward pass computes anew, a key of :data:`REMAT`.
+      unroll: layers that are compiled one after the other in a turn of the scan.
+      attention: what computes attention without dropout, one of :data:`ATTENTION`.
+      dropout_bits: random bits of an entry in the layers, one of
+        :data:`dropout.BITS`.
       placement: where parameters and batches lie.
       rngs: random numbers of the initial parameters (normal with the configured
         standard deviation; biases zero).
 
     Raises:
-      ValueError: if the stacks do not sum up, or ``remat`` is not known.
+      ValueError: if the stacks do not sum up, or one of the others is not known.
     """
 
     def __init__(
@@ -353,23 +414,39 @@ class Encoder(nnx.Module):
         dtype: Any = jnp.float32,
         stacks: Sequence[int] | None = None,
         remat: str = "cheap",
+        unroll: int = 1,
+        attention: str = "own",
+        dropout_bits: int = 16,
         placement: Placement = SINGLE,
         rngs: nnx.Rngs,
     ):
-        if remat not in REMAT:
-            raise ValueError(f"remat is {remat!r}; accepted are {', '.join(REMAT)}")
+        for name, value, accepted in (
+            ("remat", remat, REMAT),
+            ("attention", attention, ATTENTION),
+            ("dropout_bits", dropout_bits, BITS),
+        ):
+            if value not in accepted:
+                words = ", ".join(map(str, accepted))
+                raise ValueError(f"{name} is {value!r}; accepted are {words}")
 
         def stack(count: int) -> Layer:
             @nnx.split_rngs(splits=count)
             @nnx.vmap(in_axes=0, out_axes=0)
             def create(rngs: nnx.Rngs) -> Layer:
-                return Layer(config, dtype=dtype, rngs=rngs)
+                return Layer(
+                    config,
+                    dtype=dtype,
+                    attention=attention,
+                    dropout_bits=dropout_bits,
+                    rngs=rngs,
+                )
 
             return create(rngs)
 
         self.config = config
         self.dtype = dtype
         self.remat = remat
+        self.unroll = unroll
         self.placement = placement
         self.embeddings = Embeddings(config, dtype=dtype, rngs=rngs)
         if stacks is None:
@@ -450,37 +527,47 @@ class Encoder(nnx.Module):
         first = 0
         for stack in stacks:
             graphdef, state = nnx.split(stack)
+            if _is_used_once(self.config):
+                state = _rounded(state, self.dtype)
+            packed, unpack = _pack(state)
 
             def one(
-                hidden: Array, layer: tuple[Any, Array], graphdef: Any = graphdef
+                hidden: Array,
+                layer: tuple[Any, Array, Any],
+                graphdef: Any = graphdef,
+                unpack: Callable[[Any], Any] = unpack,
             ) -> tuple[Array, None]:
-                state, index = layer
+                packed, number, key = layer
                 # On several devices each gets the whole layer for its share of the
                 # batch; the compiler might rather send activations around.
-                state = self.placement.everywhere(state)
+                packed = self.placement.everywhere(packed)
                 hidden = self.placement.examples(hidden)
-                module = nnx.merge(graphdef, state)
-                return module(hidden, context, index, _fold(key, index)), None
+                module = nnx.merge(graphdef, unpack(packed))
+                return module(hidden, context, number, key), None
 
             if self.remat != "none":
                 policy = REMAT[self.remat]
                 one = jax.checkpoint(one, policy=policy, prevent_cse=False)
 
             def several(
-                hidden: Array, layer: tuple[Any, Array], one: Any = one
+                hidden: Array, layer: tuple[Any, Array, Any], one: Any = one
             ) -> tuple[Array, None]:
                 # One layer's parameters, used several times in a row.
-                state, index = layer
-                numbers = index * uses + jnp.arange(uses, dtype=jnp.uint32)
+                packed, *turns = layer
                 hidden, _ = jax.lax.scan(
-                    lambda hidden, number: one(hidden, (state, number)), hidden, numbers
+                    lambda hidden, turn: one(hidden, (packed, *turn)), hidden, turns
                 )
                 return hidden, None
 
-            count = jax.tree.leaves(state)[0].shape[0]
-            numbers = first + jnp.arange(count, dtype=jnp.uint32)
-            step = one if uses == 1 else several
-            hidden, _ = jax.lax.scan(step, hidden, (state, numbers))
+            count: int = packed[0].shape[0]
+            numbers = first * uses + jnp.arange(count * uses, dtype=jnp.uint32)
+            turns = numbers, _layer_keys(key, numbers)
+            step = one
+            if uses > 1:
+                split = functools.partial(_split_axis, count, uses)
+                step, turns = several, jax.tree.map(split, turns)
+            xs = (packed, *turns)
+            hidden, _ = jax.lax.scan(step, hidden, xs, unroll=min(self.unroll, count))
             first += count
         return hidden
 
@@ -672,6 +759,35 @@ def initial_heads(
     return {name: drawn[name] for name in names}
 
 
+def round_layers(config: EncoderConfig, dtype: Any, params: Any) -> Any:
+    """Parameters with the layers' kernels in the dtype that they are computed in.
+
+    An encoder does so itself, before the scan over the layers rather than in it: the
+    gradients of the stack are then kept in that dtype, too, which loses nothing where
+    each is that of one product. A training loop may do it once for a whole step.
+
+    Args:
+      config: sizes and settings.
+      dtype: what the encoder computes in.
+      params: nested dict of parameters, or a part of it.
+
+    Returns:
+      The parameters; as they were where a kernel is used several times in a pass, whose
+      gradients must be summed in float32.
+    """
+    encoder = params.get("encoder", {})
+    if "layers" not in encoder or not _is_used_once(config):
+        return params
+    layers = _rounded(encoder["layers"], dtype)
+    return {**params, "encoder": {**encoder, "layers": layers}}
+
+
+def _is_used_once(config: EncoderConfig) -> bool:
+    """Whether each kernel of a layer makes one product in a pass."""
+    repeated = config.num_hidden_layers > config.stacked_layers
+    return not (repeated or config.share_att_key)
+
+
 def layer_components(first_layer: int = 0) -> cwgnc_jax.ComponentMap:
     """The paper's components of an encoder: each matrix and bias of each layer.
 
@@ -700,6 +816,54 @@ _FUSED = {
     "query_key_value": ("query", "key", "value"),
     "gate_intermediate": ("gate", "intermediate"),
 }
+
+
+def _split_axis(count: int, parts: int, leaf: Array) -> Array:
+    return leaf.reshape(count, parts, *leaf.shape[1:])
+
+
+def _layer_keys(key: Key | None, layers: Int[Array, " layers"]) -> Key | None:
+    """Keys of all sites of each layer: one kernel, where a scan runs some in each."""
+
+    def sites(layer: Int[Array, ""]) -> Key | None:
+        own, numbers = _fold(key, layer), jnp.arange(_SITES)
+        return jax.vmap(lambda site: _fold(own, site))(numbers)
+
+    return None if key is None else jax.vmap(sites)(layers)
+
+
+def _rounded(layers: Any, dtype: Any) -> Any:
+    """Layers whose kernels are in the compute dtype; vectors are no weight."""
+
+    def rounded(path: tuple[Any, ...], leaf: Array) -> Array:
+        is_kernel = any("kernel" in str(part) for part in path)
+        return leaf.astype(dtype) if is_kernel else leaf
+
+    return jax.tree_util.tree_map_with_path(rounded, layers)
+
+
+def _pack(state: nnx.State) -> tuple[list[Array], Callable[[list[Array]], nnx.State]]:
+    """A stack's vectors side by side, then its matrices, and what takes a layer apart.
+
+    Biases and norms are a thousandth of the parameters and half of the leaves: one by
+    one, each would be cut out of its stack by a kernel in every layer and pass, and its
+    gradient be written into one by another.
+    """
+    leaves, structure = jax.tree.flatten(state)
+    vectors = [leaf.ndim == 2 for leaf in leaves]
+    flat = [leaf for leaf, is_vector in zip(leaves, vectors, strict=True) if is_vector]
+    edges = np.cumsum([leaf.shape[1] for leaf in flat])[:-1]
+
+    def unpack(layer: list[Array]) -> nnx.State:
+        flat = iter(jnp.split(layer[0], edges))
+        matrices = iter(layer[1:])
+        parts = [next(flat if is_vector else matrices) for is_vector in vectors]
+        return jax.tree.unflatten(structure, parts)
+
+    matrices = [
+        leaf for leaf, is_vector in zip(leaves, vectors, strict=True) if not is_vector
+    ]
+    return [jnp.concatenate(flat, axis=1), *matrices], unpack
 
 
 def _linear(

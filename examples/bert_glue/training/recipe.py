@@ -198,6 +198,18 @@ class Recipe:
     child_tuning: float = setting(
         1.0, "share of a gradient's entries that a step keeps", rules.ABOVE_ZERO
     )
+    dropout_bits: int = setting(
+        16,
+        "random bits an entry of dropout gets: 8 are drawn twice as fast as 16, know "
+        "the rate by 1/256 and draw other masks",
+        rules.BITS,
+    )
+    unroll: int = setting(1, "layers compiled one after the other in a turn of a scan")
+    attention: Literal["own", "xla", "cudnn"] = setting(
+        "own",
+        "what computes attention where its weights are not dropped: this program, or "
+        "jax.nn.dot_product_attention (cudnn on GPUs, in bfloat16)",
+    )
     changed: tuple[str, ...] = dataclasses.field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -253,6 +265,11 @@ class Recipe:
     def clips_components(self) -> bool:
         """Whether each component is clipped on its own."""
         return self.clipping not in ("global", "none")
+
+    @property
+    def computation(self) -> dict[str, Any]:
+        """How an encoder's layers are to be computed, as its arguments."""
+        return {name: getattr(self, name) for name in _COMPUTATION}
 
     def replace(self, **settings: Any) -> "Recipe":
         """A variant, whose label names what is different about it.
@@ -501,6 +518,9 @@ _RATES = ("dropout", "mixout", "label_smoothing")
 _RATES += ("layer_decay", "l2_sp", "child_tuning")
 # Settings of the loop around the programs.
 _LOOP = ("epochs", "max_steps", "evaluations_per_epoch", "keep", "patience")
+
+
+_COMPUTATION = ("dropout_bits", "unroll", "attention")
 
 
 def _decayed(params: "optax.Params", of_classifier: bool) -> "optax.Params":

@@ -95,6 +95,7 @@ POSITIVE = Rule(float, "a number above 0", lambda x: 0 < x < math.inf)
 BELOW_ONE = Rule(float, "a number of at least 0 and below 1", lambda x: 0 <= x < 1)
 SHARE = Rule(float, "a number of at least 0 and at most 1", lambda x: 0 <= x <= 1)
 ABOVE_ZERO = Rule(float, "a number above 0 and at most 1", lambda x: 0 < x <= 1)
+BITS = Rule(int, "8, 16 or 32", lambda x: x in (8, 16, 32))
 NORM = Rule(float, "a number above 0, or inf to clip nothing", lambda x: x > 0)
 BOOL = Rule(bool, "true or false", lambda x: isinstance(x, bool))
 _RULES = {int: WHOLE, bool: BOOL}

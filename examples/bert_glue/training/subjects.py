@@ -24,6 +24,7 @@ from bert_glue.model.encoder import (
     SequenceClassifier,
     initial_heads,
     initial_params,
+    round_layers,
     separate,
 )
 from bert_glue.training import outputs
@@ -109,13 +110,14 @@ class Subject:
             return placement.everywhere(data)
 
         return Workload(
-            forward=self.forward(recipe.dropout, placement),
+            forward=self.forward(recipe.dropout, placement, **recipe.computation),
             init=self.init(recipe),
             pretrained=placement.params(self.pretrained),
             train=lay(self.train),
             evaluation=lay(self.evaluation),
             placement=placement,
             loss=self.loss(recipe),
+            rounded=functools.partial(round_layers, self.config, DTYPES[self.dtype]),
         )
 
     def loss(self, recipe: Recipe) -> Loss:
@@ -138,13 +140,17 @@ class Subject:
         return Loss(problem, weights, recipe.label_smoothing)
 
     def forward(
-        self, dropout: float | None = None, placement: Placement = SINGLE
+        self,
+        dropout: float | None = None,
+        placement: Placement = SINGLE,
+        **options: Any,
     ) -> Forward:
         """The forward pass.
 
         Args:
           dropout: rate of dropout in all places; None for what the model says.
           placement: where parameters and batches lie.
+          **options: as for :class:`encoder.Encoder`.
 
         Returns:
           A function of parameters, batch and key.
@@ -153,7 +159,12 @@ class Subject:
         if dropout is not None:
             config = config.with_dropout(dropout)
         return make_forward(
-            config, self.task.num_labels, self.dtype, self.remat, placement
+            config,
+            self.task.num_labels,
+            self.dtype,
+            self.remat,
+            placement,
+            **options,
         )
 
     def init(self, recipe: Recipe | None = None) -> Init:
@@ -266,6 +277,7 @@ def make_forward(
     dtype: str,
     remat: str = "cheap",
     placement: Placement = SINGLE,
+    **options: Any,
 ) -> Forward:
     """The forward pass of the classifier as a pure function.
 
@@ -275,6 +287,7 @@ def make_forward(
       dtype: a key of :data:`DTYPES`.
       remat: a key of :data:`encoder.REMAT`.
       placement: where parameters and batches lie.
+      **options: as for :class:`encoder.Encoder`: how its layers are computed.
 
     Returns:
       A function of parameters, batch and dropout key. The parameters' layers may be
@@ -287,6 +300,7 @@ def make_forward(
         dtype=DTYPES[dtype],
         remat=remat,
         placement=placement,
+        **options,
     )
 
     @functools.cache

@@ -54,6 +54,8 @@ class Workload:
       evaluation: examples to be scored on, on the device.
       placement: where all of it lies, and what is trained is to lie.
       loss: of each example, from logits and labels.
+      rounded: the parameters as the forward pass computes with them, some in another
+        dtype. They are rounded once a step, and so are gradients kept.
     """
 
     forward: Forward
@@ -63,6 +65,7 @@ class Workload:
     evaluation: Data
     placement: Placement = SINGLE
     loss: Loss = dataclasses.field(default_factory=lambda: Loss(SINGLE_LABEL))
+    rounded: Callable[[Params], Params] = lambda params: params
 
 
 class TrainState(NamedTuple):
@@ -454,17 +457,26 @@ class Trainer:
         numbers: Numbers,
         data: Data,
     ) -> Carry:
-        def step(at: Int[Array, ""], carry: Carry) -> Carry:
+        def step(
+            at: Int[Array, ""], carry: tuple[TrainState, TrainLog, Params]
+        ) -> tuple[TrainState, TrainLog, Params]:
             def write(rows: Array, row: Array) -> Array:
                 return rows.at[:, at].set(row.astype(rows.dtype))
 
-            state, log = carry
+            state, log, low = carry
             rows = self.placement.batches(order[:, at])
             number = epoch * self.steps_per_epoch + at
             gradient = functools.partial(self._gradient, data, length, number)
             # The moments are no business of the loss.
-            state_of_loss = state._replace(opt_state=None)
-            losses, gradients = over_seeds(gradient, state_of_loss, keys, rows, numbers)
+            seen = state._replace(
+                params=_with_rounded(state.params, low), opt_state=None
+            )
+            losses, gradients = over_seeds(gradient, seen, keys, rows, numbers)
+            gradients = jax.tree.map(
+                lambda gradient, leaf: gradient.astype(leaf.dtype),
+                gradients,
+                state.params,
+            )
             gradients = self.placement.state(gradients)
             state = over_seeds(self._update, state, gradients, keys, numbers)
             state = self.placement.state(state)
@@ -472,11 +484,25 @@ class Trainer:
             if self.component_names:
                 clip = cwgnc_jax.get_clip_state(state.opt_state, self._recorded_by)
                 entry = TrainLog(losses, clip.norms, clip.scales)
-            return state, self.placement.rows(jax.tree.map(write, log, entry))
+            log = self.placement.rows(jax.tree.map(write, log, entry))
+            return state, log, self._rounded(state.params)
 
-        # The bounds are arguments: one program serves any segment of an epoch.
-        state, log = jax.lax.fori_loop(start, stop, step, (state, log))
+        # The bounds are arguments: one program serves any segment of an epoch. What is
+        # rounded is carried, so that the update writes it and no other pass must.
+        carry = state, log, self._rounded(state.params)
+        state, log, _ = jax.lax.fori_loop(start, stop, step, carry)
         return self.placement.state(state), self.placement.rows(log)
+
+    def _rounded(self, params: Params) -> Params:
+        """The leaves that the forward pass rounds, rounded; None for the others."""
+        if self._looks_back:
+            # They are mixed with the initial ones first.
+            return jax.tree.map(lambda leaf: None, params)
+        return jax.tree.map(
+            lambda leaf, low: None if low.dtype == leaf.dtype else low,
+            params,
+            self.workload.rounded(params),
+        )
 
     def _gradient(
         self,
@@ -511,7 +537,13 @@ class Trainer:
             return jax.tree.map(jnp.add, sums, own)
 
         shapes = jax.eval_shape(of_part, rows[0], dropout_key)
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        # Summed up in float32 at least, whatever a part's are kept in.
+        zeros = jax.tree.map(
+            lambda leaf: jnp.zeros(
+                leaf.shape, jnp.promote_types(leaf.dtype, "float32")
+            ),
+            shapes,
+        )
         return jax.lax.fori_loop(0, parts, add, zeros)
 
     def _loss(
@@ -558,3 +590,8 @@ class Trainer:
         )
         params = optax.apply_updates(state.params, updates)
         return state._replace(params=params, opt_state=opt_state)
+
+
+def _with_rounded(params: Params, rounded: Params) -> Params:
+    """The parameters with those in place that are rounded."""
+    return jax.tree.map(lambda leaf, low: leaf if low is None else low, params, rounded)

@@ -60,9 +60,42 @@ class TestDropout:
                     # deviation 1 / (4 sqrt(n)).
                     assert abs(product.mean()) < 5 * 0.25 / np.sqrt(mask.size)
 
+    @pytest.mark.parametrize("bits", [8, 32])
+    @pytest.mark.parametrize("square", [False, True])
+    def test_other_numbers_of_bits(self, bits, square):
+        rate, key = 0.1, jax.random.key(4)
+        ones = jnp.ones((16, 12, 32, 32) if square else (32, 64, 98))
+        dropped = dropout(ones, rate, key, square=square, bits=bits)
+        mask = np.asarray(dropped > 0, np.float64)
+        # With 8 bits it is the nearest of 256 rates that is dropped, and scaled for.
+        rate = round(rate * 256) / 256 if bits == 8 else rate
+        np.testing.assert_allclose(dropped[dropped > 0], 1 / (1 - rate), rtol=1e-6)
+        spread = np.sqrt(rate * (1 - rate) / ones.size)
+        assert abs(1 - mask.mean() - rate) < 5 * spread
+        # All numbers of a count are independent: they lie a block apart.
+        axis = 1 if square else 2
+        block = -(-ones.shape[axis] * bits // 64)
+        centred = np.moveaxis(mask, axis, 0) - (1 - rate)
+        for lag in range(block, len(centred), block):
+            product = centred[lag:] * centred[:-lag]
+            assert abs(product.mean()) < 5 * rate * (1 - rate) / np.sqrt(product.size)
+
+    def test_the_masks_of_16_bits_are_these(self):
+        """Recorded runs depend on them."""
+        key, steps = jax.random.key(5), 6554
+        expected = []
+        for position in range(3):
+            counts = jnp.arange(2 * 2, dtype=jnp.uint32).reshape(2, 2)
+            words = threefry(key, jnp.full_like(counts, position), counts)
+            halves = [part for word in words for part in (word & 0xFFFF, word >> 16)]
+            expected.append(np.concatenate(halves, 1)[:, :7] >= steps)
+        found = dropout(jnp.ones((2, 3, 7)), 0.1, key) > 0
+        np.testing.assert_array_equal(found, np.stack(expected, 1))
+
     def test_nothing_to_drop(self):
         ones = jnp.ones((2, 3, 4))
         assert dropout(ones, 0.0, jax.random.key(0)) is ones
+        assert dropout(ones, 0.001, jax.random.key(0), bits=8) is ones
         assert dropout(ones, 0.5, None) is ones
 
     @pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9])

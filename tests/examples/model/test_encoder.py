@@ -9,6 +9,7 @@ import pathlib
 import subprocess
 import sys
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,9 +22,12 @@ from bert_glue.model.encoder import (
     MaskedLM,
     SequenceClassifier,
     initial_params,
+    round_layers,
     separate,
 )
 from flax import nnx
+
+import cwgnc_jax
 
 DATA = pathlib.Path(__file__).parents[2] / "data"
 ORACLES = sorted((DATA / "bert").iterdir())
@@ -242,7 +246,7 @@ def test_dropout_is_where_bert_has_it(monkeypatch):
     batch, length, hidden, heads = 3, 8, config.hidden_size, config.num_attention_heads
     keys = []
 
-    def spy(inputs, rate, key, *, square=False):
+    def spy(inputs, rate, key, *, square=False, bits=16):
         # Other families drop out in more places; here their rate is 0.
         if rate:
             places.add((inputs.shape, rate, square))
@@ -340,6 +344,85 @@ def test_cutting_the_stack_changes_nothing(stacks):
         key=key,
     )
     np.testing.assert_allclose(whole, parts, rtol=0, atol=1e-6)
+
+
+def gradients_of(structure, params, key=None):
+    def loss(params):
+        model = nnx.merge(structure, params)
+        return jnp.sum(jnp.sin(model(*small_inputs(), dropout_key=key)))
+
+    return jax.jit(jax.grad(loss))(params)
+
+
+def test_unrolled_layers_are_the_same():
+    params, key = small_params(), jax.random.key(2)
+    expected = gradients_of(structure_of(SMALL), params, key)
+    # 2 does not divide the three layers, and 4 is more than there are.
+    for unroll in (2, 4):
+        found = gradients_of(structure_of(SMALL, unroll=unroll), params, key)
+        # What is computed side by side fuses, and rounds, otherwise.
+        chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "family", [{}, {"causal": True, "num_key_value_heads": 1}], ids=["bert", "grouped"]
+)
+def test_attention_of_jax_is_ours(family, monkeypatch):
+    config = dataclasses.replace(SMALL, **family)
+    params = jax.jit(functools.partial(initial_params, config, 2))(jax.random.key(1))
+    inputs = small_inputs()
+    inputs = *inputs[:2], inputs[2].at[0, 5:].set(0)
+    own = structure_of(config)
+    theirs = structure_of(config, attention="xla")
+    used, attention = [], jax.nn.dot_product_attention
+
+    def spy(*arguments, implementation):
+        used.append(implementation)
+        return attention(*arguments, implementation=implementation)
+
+    monkeypatch.setattr(jax.nn, "dot_product_attention", spy)
+    expected = logits_of(own, params, *inputs)
+    assert not used
+    # In float32, with scores that are scaled before they are summed or after.
+    np.testing.assert_allclose(
+        logits_of(theirs, params, *inputs), expected, rtol=0, atol=1e-6
+    )
+    assert set(used) == {"xla"}
+    chex.assert_trees_all_close(
+        gradients_of(theirs, params), gradients_of(own, params), rtol=1e-4, atol=1e-6
+    )
+    used.clear()
+    # Dropped weights are ours.
+    jax.eval_shape(
+        functools.partial(logits_of, theirs, key=jax.random.key(0)), params, *inputs
+    )
+    assert not used
+
+
+def test_gradients_of_a_stack_are_kept_as_they_are_computed():
+    structure, params = structure_of(SMALL, dtype=jnp.bfloat16), small_params()
+    rounded = round_layers(SMALL, jnp.bfloat16, params)
+    for path, leaf in cwgnc_jax.leaves_with_paths(rounded):
+        low = path.startswith("encoder/layers/") and path.endswith("kernel")
+        assert leaf.dtype == (jnp.bfloat16 if low else jnp.float32), path
+    # Rounded outside or inside, the model and its gradients are the same.
+    found = gradients_of(structure, rounded, jax.random.key(0))
+    expected = gradients_of(structure, params, jax.random.key(0))
+    jax.tree.map(
+        lambda low, wide: np.testing.assert_array_equal(low.astype(wide.dtype), wide),
+        found,
+        expected,
+    )
+
+
+@pytest.mark.parametrize(
+    "sharing", [{"num_hidden_groups": 1}, {"share_att_key": True}], ids=str
+)
+def test_kernels_that_are_used_again_are_not_rounded_before(sharing):
+    config = dataclasses.replace(SMALL, **sharing)
+    params = {"encoder": {"layers": {"query": {"kernel": jnp.ones((1, 2, 2))}}}}
+    assert round_layers(config, jnp.bfloat16, params) is params
+    assert round_layers(SMALL, jnp.bfloat16, heads := {"pooler": {}}) is heads
 
 
 def test_no_backward_loop_over_frozen_layers():

@@ -84,6 +84,9 @@ def test_only_what_was_set_is_recorded_of_later_settings():
         ({"max_norm": 1e39}, "a number above 0, or inf .*, but in float32 it is inf"),
         ({"epochs": None}, "epochs is None .* accepted is a whole number of at least"),
         ({"bias_correction": 1}, "bias_correction is 1 .* true or false"),
+        ({"dropout_bits": 12}, "dropout_bits is 12 .* accepted is 8, 16 or 32"),
+        ({"unroll": 0}, "unroll is 0 .* accepted is a whole number of at least 1"),
+        ({"attention": "flash"}, "attention is flash .* own or xla or cudnn"),
     ],
 )
 def test_settings_that_cannot_be(settings, message):
@@ -140,6 +143,7 @@ def test_rules_read_what_is_written():
         ("adamw", "cwgnc", False),
         ("adamw", "adamw:batch_size=8", False),
         ("adamw", "adamw:schedule=bert", False),
+        ("adamw", "adamw:unroll=2", False),
     ],
 )
 def test_recipes_of_one_structure_differ_in_numbers_alone(one, other, alike):
