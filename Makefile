@@ -10,7 +10,7 @@ WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 8 ] && echo $$n 
 PYTEST := -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup setup-oldest demo figures check test test-slow test-gpu test-oldest lint dist
+.PHONY: help setup setup-oldest demo figures check test test-slow test-gpu test-oldest lint docs dist
 # A virtual environment whose making was interrupted is made again.
 .DELETE_ON_ERROR:
 
@@ -24,6 +24,7 @@ help:
 	@echo "make test-oldest  run the library's tests on the oldest supported jax and optax"
 	@echo "make lint         check format, style, types and layers"
 	@echo "make dist         build sdist and wheel into dist/, and check them"
+	@echo "make docs         build the documentation's pages into site/"
 
 setup: $(VENV)/.installed
 
@@ -93,3 +94,12 @@ dist: | $(VENV)/bin/python
 	$(BIN)/python -m build --outdir dist
 	$(BIN)/python -m twine check --strict dist/*
 	$(BIN)/python .ci/check_dist.py dist
+
+# The notebooks of the gallery are executed; neither building nor reading needs network.
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+	@echo "Open site/index.html"
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --group docs
+	touch $@

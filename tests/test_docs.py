@@ -1,6 +1,11 @@
 """The documentation's pages run as they are written; their loops learn."""
 
+import argparse
+import contextlib
 import doctest
+import importlib
+import importlib.util
+import io
 import json
 import os
 import pathlib
@@ -10,14 +15,17 @@ import subprocess
 import sys
 
 import finetune_glue
+import numpy as np
 import pandas
 import pytest
 import tiny_bert
 from bert_glue.training.methods import METHODS
 
-from cwgnc_jax import contrib
+import cwgnc_jax
+from cwgnc_jax import contrib, plotting, stability
 
 PROJECT = pathlib.Path(__file__).parents[1]
+DOCS = PROJECT / "docs"
 # What the test reads of a page's names once its code has run.
 REPORT = """
 import json
@@ -118,3 +126,132 @@ def test_sessions_in_pages_give_what_they_show():
         str(PROJECT / "docs" / "stability_curve.md"), module_relative=False
     )
     assert found == (0, 5)
+
+
+# A heading, or a block of Python with what it prints.
+PARTS = re.compile(
+    r"^(?P<heading>#{2,} [^\n]*)$"
+    r"|^```python\n(?P<code>.*?)^```$(?:\n\n```text\n(?P<printed>.*?)^```$)?",
+    re.MULTILINE | re.DOTALL,
+)
+# By tests of their own.
+TESTED = {*FORWARD, "baselines", "trackers"}
+RUN = sorted(
+    page
+    for page in DOCS.glob("*.md")
+    if "```python" in page.read_text() and page.stem not in TESTED
+)
+COMMAND = re.compile(r"^ +(python examples/\w+\.py(?: *\\\n|[^\n])*)", re.MULTILINE)
+COMMANDING = sorted(
+    page for page in DOCS.glob("*.md") if COMMAND.search(page.read_text())
+)
+LINKING = sorted(
+    page
+    for page in (*DOCS.rglob("*.md"), *PROJECT.glob("[!R]*.md"))
+    if re.search(r"\]\((?!http)", page.read_text())
+)
+
+
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)
+def test_code_prints_what_the_page_says(page):
+    names: dict = {}
+    begin = None
+    for part in PARTS.finditer(page.read_text()):
+        if part["heading"]:
+            # Each answer stands on the page's beginning alone.
+            names = names if begin is None else dict(begin)
+            continue
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(part["code"], page.name, "exec"), names)
+        assert printed.getvalue() == (part["printed"] or ""), part["code"]
+        if begin is None and page.stem == "faq":
+            begin = dict(names)
+
+
+class Understood(Exception):
+    """Ends a script once it has read its command line."""
+
+
+@pytest.mark.parametrize("page", COMMANDING, ids=lambda page: page.stem)
+def test_commands_of_pages_are_understood(page, monkeypatch):
+    parse = argparse.ArgumentParser.parse_args
+
+    def parse_and_stop(parser, *arguments):
+        parse(parser, *arguments)
+        raise Understood
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_and_stop)
+    for command in COMMAND.findall(page.read_text()):
+        words = shlex.split(command.replace("\\\n", " "), comments=True)[1:]
+        if "..." in command:  # and so on
+            continue
+        script = importlib.import_module(pathlib.Path(words[0]).stem)
+        with pytest.raises(Understood):
+            script.main(words[1:])
+
+
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: page.stem)
+def test_what_pages_link_to_is_there(page):
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", page.read_text()):
+        name, _, anchor = link.partition("#")
+        file = page.parent / name if name else page
+        assert file.exists(), link
+        if anchor:
+            assert anchor in anchors(file), link
+
+
+def anchors(page):
+    """What a page's headings are called in links, there and on GitHub."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    kept = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
+    return [heading.replace(" ", "-") for heading in kept]
+
+
+def test_every_public_name_is_in_the_pages_of_the_interface():
+    names = load(DOCS / "hooks" / "names.py")
+    public = {
+        f"{module.__name__}.{name}"
+        for module in (cwgnc_jax, contrib, plotting, stability)
+        for name in module.__all__
+    }
+    assert names.public_names() == public
+    assert names.documented_names() == public
+
+
+def test_the_front_page_leads_to_every_answer():
+    questions = re.findall(r"^### (.*)$", (DOCS / "faq.md").read_text(), re.MULTILINE)
+    assert len(questions) > 20
+    links = re.findall(r"\]\(faq\.md#([^)]+)\)", (DOCS / "index.md").read_text())
+    # That each leads to a heading is tested above.
+    assert len({*links}) == len(questions)
+
+
+def test_pictures_show_what_clipping_does():
+    pictures = load(DOCS / "pictures" / "draw.py")
+    sizes = np.array([0.3, 0.7, 6.0, 0.4, 0.9, 1.6])  # in the order of their names
+    before, together, apart = (
+        np.array([bar.get_height() for bar in axes.patches])
+        for axes in pictures.clipping().axes
+    )
+    np.testing.assert_allclose(before, sizes, rtol=1e-6)
+    # In float32, as the rest.
+    np.testing.assert_allclose(together, sizes / np.linalg.norm(sizes), rtol=1e-6)
+    np.testing.assert_allclose(apart, np.minimum(sizes, 1.0), rtol=1e-6)
+    counts = [
+        text.get_text()
+        for axes in pictures.components().axes
+        for text in axes.texts
+        if "component" in text.get_text()
+    ]
+    # A kernel and a bias, of a stack and a head; of three layers and a head; a module
+    # for each of these four; all.
+    assert counts == ["4 components", "8 components", "4 components", "1 component"]
+
+
+def load(path):
+    """A module that is no part of a package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
