@@ -18,13 +18,14 @@ import tempfile
 import zipfile
 
 PROJECT = pathlib.Path(__file__).resolve().parents[1]
-# One update by what the README's first lines make.
+# And one update, whatever these do.
 UPDATE = """
 import jax.numpy as jnp
 params = {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)}
-updates, state = optimizer.update(params, optimizer.init(params), params)
+adamw = cwgnc_jax.cwgnc_adamw(1e-3, max_norm=0.05)
+updates, state = adamw.update(params, adamw.init(params), params)
 assert jnp.isfinite(updates["kernel"]).all(), updates
-record = cwgnc_jax.component_record(optimizer, params, state)
+record = cwgnc_jax.component_record(adamw, params, state)
 assert record.names == ("bias", "kernel"), record.names
 print(cwgnc_jax.__version__, cwgnc_jax.__file__)
 """
@@ -81,7 +82,7 @@ def check_install(file: pathlib.Path, version: str) -> None:
         said = subprocess.run(
             run, check=True, cwd=folder, stdout=subprocess.PIPE, text=True
         ).stdout
-        found, path = said.split()
+        found, path = said.splitlines()[-1].split()
         if found != version or not path.startswith(folder):
             raise ValueError(f"{file.name} is of {version}; imported was {said}")
 

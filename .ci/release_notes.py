@@ -27,7 +27,7 @@ def release_notes(tag: str, project: pathlib.Path = PROJECT) -> str:
     for section in sections[1:]:
         heading, _, body = section.partition("\n")
         if re.fullmatch(rf"\[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d", heading):
-            # Without the addresses of headings, which stand at the end of the file.
+            # Without addresses of headings, which often stand at the end of the file.
             return re.sub(r"^\[.+\]: .+\n?", "", body, flags=re.M).strip()
     raise ValueError(f"CHANGELOG.md has no section '## [{version}] - YYYY-MM-DD'")
 

@@ -51,7 +51,9 @@ NAMES = {
 }
 
 
-@pytest.mark.parametrize("page", FORWARD)
+@pytest.mark.parametrize(
+    "page", ["linen", "equinox", pytest.param("keras", marks=pytest.mark.slow)]
+)
 def test_a_loop_learns_and_names_its_norms(page, tmp_path):
     text = (PROJECT / "docs" / f"{page}.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)

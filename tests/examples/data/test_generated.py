@@ -307,7 +307,7 @@ def test_agreement_violations_are_violations():
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_train_and_evaluation_share_no_sentence(name: str, seed: int):
     data = generated.load(name, seed=seed)
     evaluation = {text for texts in data.evaluation.texts for text in texts}

@@ -167,6 +167,7 @@ class TestAgainstPyTorch:
         np.testing.assert_allclose(logits, expected["logits"], atol=0.1 * scale)
 
 
+@pytest.mark.slow
 def test_real_encoder_equals_pytorch(shared_dir, tmp_path):
     expected = np.load(DATA / "encoder.npz")
     config, loaded = load(shared_dir / "models" / "all-MiniLM-L6-v2", 3)
@@ -333,7 +334,14 @@ def test_padding_changes_nothing(key):
     np.testing.assert_allclose(run(*padded), run(*inputs), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("stacks", [(2, 1), (1, 1, 1), (3,)])
+@pytest.mark.parametrize(
+    "stacks",
+    [
+        (2, 1),
+        pytest.param((1, 1, 1), marks=pytest.mark.slow),
+        pytest.param((3,), marks=pytest.mark.slow),
+    ],
+)
 def test_cutting_the_stack_changes_nothing(stacks):
     params, key = small_params(), jax.random.key(2)
     whole = logits_of(structure_of(SMALL), params, *small_inputs(), key=key)
@@ -446,6 +454,7 @@ def test_no_backward_loop_over_frozen_layers():
     assert loops(jax.grad(loss, argnums=(0, 1)), upper, lower) == 4
 
 
+@pytest.mark.slow
 def test_seeds_side_by_side_equal_one_by_one():
     structure = structure_of(SMALL)
     keys = jax.random.split(jax.random.key(9), 3)

@@ -80,6 +80,7 @@ def moved(subject, result):
     return dict(zip(names, np.asarray(rmsd), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "family"), FAMILIES)
 def test_families_are_trained_and_saved(prepared, case, family, tmp_path):
     """Beside another seed as alone, all of it, and transformers gets it back."""

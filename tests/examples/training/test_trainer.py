@@ -123,7 +123,9 @@ def plain_gradient(subject):
     return value_and_grad
 
 
-@pytest.mark.parametrize("method", ["cwgnc", "adamw", "devlin"])
+@pytest.mark.parametrize(
+    "method", ["cwgnc", pytest.param("adamw", marks=pytest.mark.slow), "devlin"]
+)
 def test_equals_a_plain_loop_with_numpy_optimizer(subject, plain_gradient, method):
     recipe = METHODS[method].replace(
         learning_rate=5e-3,
