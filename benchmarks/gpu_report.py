@@ -82,14 +82,15 @@ def _clipping(tiny: bool, torch: str | None) -> list[Command]:
     if tiny:
         size = ("--shape", "tiny", "--steps", "2", "--rounds", "1")
     peer = ("--torch-python", torch) if torch else ()
+    # Hundreds of leaves take long to compile.
+    wanted = (
+        ("layers stacked", ("stacked",), 1),
+        ("layers one by one", ("separate", *peer), 2),
+        ("fewer kernels, an experiment", ("separate", "--experiments"), 2),
+    )
     return [
-        Command(
-            f"layers {layers}",
-            ("clipping.py", "--layers", layers, *size, *more),
-            # Hundreds of leaves take long to compile.
-            share=share,
-        )
-        for layers, more, share in (("stacked", (), 1), ("separate", peer, 2))
+        Command(title, ("clipping.py", *size, "--layers", *more), share=share)
+        for title, more, share in wanted
     ]
 
 
