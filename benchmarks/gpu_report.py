@@ -13,6 +13,7 @@ summary after each part.
 import argparse
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -196,8 +197,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if unknown := [name for name in chosen if name not in names]:
             sys.exit(f"--parts has {unknown[0]!r}; accepted are {', '.join(names)}")
         parts = [part for part in parts if part.name in chosen]
-    if options.tiny:
-        # Small programs take longer to be compiled than to run.
+    if options.tiny and shutil.which("nvidia-smi") is None:
+        # On a CPU small programs take longer to be compiled than to run.
         os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
     with tempfile.TemporaryDirectory() as folder:
         # Of this report alone: what others have compiled would be no measurement.
