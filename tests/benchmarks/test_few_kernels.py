@@ -1,5 +1,10 @@
 """Experiments clip as the library does."""
 
+import os
+import pathlib
+import subprocess
+import sys
+
 import chex
 import few_kernels
 import jax
@@ -33,3 +38,41 @@ def test_they_clip_as_the_library_does(gradients, squares, one_vector):
     chex.assert_trees_all_close(found, expected, rtol=2e-6)
     chex.assert_trees_all_close(norms, state.norms, rtol=2e-6)
     chex.assert_trees_all_close(scales, state.scales, rtol=2e-6)
+
+
+SHARDED = """
+import re
+import few_kernels, jax
+import jax.numpy as jnp
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+mesh = jax.make_mesh((4,), ("x",), axis_types=(AxisType.Auto,))
+sharding = NamedSharding(mesh, PartitionSpec("x", None))
+leaf = jax.ShapeDtypeStruct((64, 64), jnp.float32, sharding=sharding)
+for squares in (few_kernels.each, few_kernels.by_shape):
+    program = jax.jit(squares).lower([leaf, leaf]).compile().as_text()
+    found = re.findall(r" (all-[a-z]+)(?:-start)?[(]", program)
+    print(squares.__name__, *sorted(found))
+"""
+
+
+@pytest.mark.slow
+def test_why_the_library_does_not(tmp_path):
+    # Should this fail, the compiler has learnt to split such a reduction.
+    project = pathlib.Path(few_kernels.__file__).parents[1]
+    paths = os.pathsep.join([str(project), str(project / "benchmarks")])
+    done = subprocess.run(
+        [sys.executable, "-c", SHARDED],
+        env=os.environ
+        | {
+            "PYTHONPATH": paths,
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        },
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    each, by_shape = done.stdout.splitlines()
+    assert each == "each all-reduce"
+    assert by_shape == "by_shape all-gather all-gather"
