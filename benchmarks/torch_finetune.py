@@ -36,6 +36,8 @@ def main() -> None:
         **settings["config"],
         num_labels=settings["num_labels"],
         attn_implementation=settings.get("attention"),
+        # Else the first loss finds it out, and a compiled model is compiled again.
+        problem_type="single_label_classification",
     )
     model = transformers.BertForSequenceClassification(config).to(device).train()
     forward = model
