@@ -4,7 +4,7 @@ It runs in an environment that has both. See ``torch_peer.py`` for what it reads
 prints; a variant is a way to make batches, and a turn is some steps of it. Batches are
 padded to their own longest example; AdamW is fused; with bfloat16 the forward pass runs
 under autocast, the parameters are float32. With float32 a GPU multiplies in TF32, as it
-does by default under JAX. It may be compiled, and its attention be one that
+does by default under JAX. Its layers may be compiled, and its attention be one that
 transformers knows, such as ``sdpa``.
 """
 
@@ -40,10 +40,11 @@ def main() -> None:
         problem_type="single_label_classification",
     )
     model = transformers.BertForSequenceClassification(config).to(device).train()
-    forward = model
     if settings.get("compile"):
-        # One program for all lengths: batches are padded to their own longest example.
-        forward = torch.compile(model, dynamic=True)
+        # One program for all layers, which is soon compiled, and for all lengths, as
+        # batches are padded to their own longest example.
+        for layer in model.bert.encoder.layer:
+            layer.compile(dynamic=True)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=2e-5, weight_decay=0.01, fused=True
     )
@@ -63,7 +64,7 @@ def main() -> None:
             chosen = torch.from_numpy(rows.astype(np.int64)).to(device)
             optimizer.zero_grad(set_to_none=True)
             with half:
-                loss = forward(
+                loss = model(
                     input_ids=tokens[chosen, :length],
                     token_type_ids=types[chosen, :length],
                     attention_mask=torch.from_numpy(mask.astype(np.int64)).to(device),
