@@ -21,17 +21,8 @@ transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
 
-def main() -> None:
-    settings = json.loads(sys.stdin.readline())
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda":
-        torch.set_float32_matmul_precision("high")
-    with np.load(settings["data"]) as data:
-        tokens = torch.from_numpy(data["input_ids"].astype(np.int64)).to(device)
-        types = torch.from_numpy(data["token_type_ids"].astype(np.int64)).to(device)
-        labels = torch.from_numpy(data["labels"].astype(np.int64)).to(device)
-        lengths = data["lengths"]
-        orders = {name: data[f"order {name}"] for name in settings["variants"]}
+def make_model(settings: dict, device: str) -> torch.nn.Module:
+    """The classifier with random weights, compiled if that is asked for."""
     config = transformers.BertConfig(
         **settings["config"],
         num_labels=settings["num_labels"],
@@ -45,6 +36,21 @@ def main() -> None:
         # batches are padded to their own longest example.
         for layer in model.bert.encoder.layer:
             layer.compile(dynamic=True)
+    return model
+
+
+def main() -> None:
+    settings = json.loads(sys.stdin.readline())
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        torch.set_float32_matmul_precision("high")
+    with np.load(settings["data"]) as data:
+        tokens = torch.from_numpy(data["input_ids"].astype(np.int64)).to(device)
+        types = torch.from_numpy(data["token_type_ids"].astype(np.int64)).to(device)
+        labels = torch.from_numpy(data["labels"].astype(np.int64)).to(device)
+        lengths = data["lengths"]
+        orders = {name: data[f"order {name}"] for name in settings["variants"]}
+    model = make_model(settings, device)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=2e-5, weight_decay=0.01, fused=True
     )
