@@ -15,66 +15,30 @@ import pathlib
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import bert_shapes
+import few_kernels
 import jax
 import jax.numpy as jnp
 import optax
 import reporting
+from few_kernels import MAX_NORM, Variant
 from torch_peer import TorchPeer
 
 import cwgnc_jax
 
-MAX_NORM = 0.05
 ADAMW = optax.adamw(1e-5, weight_decay=0.01)
-
-
-class Variant(NamedTuple):
-    """A way to clip before AdamW.
-
-    Attributes:
-      clip: The transformation, or None for AdamW alone.
-      records: Whether the compiled step returns the clipping's own state, as a
-        training step does that keeps norms and scales.
-    """
-
-    clip: optax.GradientTransformation | None
-    records: bool = True
-
-
-def by_one_vector() -> optax.GradientTransformation:
-    """Clips leaves by scales that are all computed together, as one vector.
-
-    No leaf has a kernel for its scale, but each waits for all norms, and its loop has a
-    place in the vector of its own, so that no two leaves share a compiled one.
-    """
-
-    def init(params: Any) -> tuple[jax.Array, jax.Array]:
-        count = len(cwgnc_jax.component_names(params))
-        return jnp.zeros(count), jnp.ones(count)
-
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        del state, params
-        norms = cwgnc_jax.component_norms(updates)
-        scales = MAX_NORM / jnp.maximum(norms, MAX_NORM)
-        leaves, treedef = jax.tree.flatten(updates)
-        scaled = [leaf * scales[index] for index, leaf in enumerate(leaves)]
-        return treedef.unflatten(scaled), (norms, scales)
-
-    return optax.GradientTransformation(init, update)
 
 
 def variants(stacked: bool) -> dict[str, Variant]:
     """The ways to clip that are compared, by name."""
     components = cwgnc_jax.stacked("encoder/layers/.*") if stacked else None
     by_component = cwgnc_jax.clip_by_component_norm(MAX_NORM, components)
-    one_vector = {} if stacked else {"component, one vector": Variant(by_one_vector())}
     return {
         "bare": Variant(None),
         "component": Variant(by_component),
         "component, not recorded": Variant(by_component, records=False),
-        **one_vector,
         "global norm": Variant(optax.clip_by_global_norm(1.0)),
         "block RMS": Variant(optax.clip_by_block_rms(MAX_NORM)),
     }
@@ -154,6 +118,8 @@ def measure(name: str, stacked: bool, options: argparse.Namespace) -> str:
     steps, rounds = options.steps, options.rounds
     shapes = bert_shapes.parameters(bert_shapes.SHAPES[name], stacked)
     ways = variants(stacked)
+    if options.experiments:
+        ways = few_kernels.variants(ways)
     runner = Jax(shapes, ways, steps)
     size = bert_shapes.size_in_bytes(shapes)
     turns: dict[str, Callable[[], float]] = {
@@ -255,6 +221,11 @@ def main() -> None:
         default=1,
         help="steps that follow each other in a round; on a GPU 20, so that what is "
         "timed is not the launching of one",
+    )
+    parser.add_argument(
+        "--experiments",
+        action="store_true",
+        help="ways to launch fewer kernels for separate leaves",
     )
     parser.add_argument("--torch-python", help="a Python that has PyTorch")
     parser.add_argument(

@@ -23,6 +23,7 @@ import re
 import bert_shapes
 import clipping
 import clipping_tpu
+import few_kernels
 import jax
 import reporting
 from jax.experimental import topologies
@@ -71,8 +72,10 @@ def main() -> None:
             platform="tpu", topology_name="v5e:2x2"
         )
         devices = described.devices[:1]
+    library = clipping.variants(stacked=False)
+    ways = {**library, **few_kernels.variants(library)}
     rows = []
-    for name, way in clipping.variants(stacked=False).items():
+    for name, way in ways.items():
         compiled, seconds = clipping_tpu.compile_step(way, shapes, devices)
         large, small = kernels(compiled.as_text())
         rows.append(

@@ -13,6 +13,7 @@ summary after each part.
 import argparse
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -82,14 +83,15 @@ def _clipping(tiny: bool, torch: str | None) -> list[Command]:
     if tiny:
         size = ("--shape", "tiny", "--steps", "2", "--rounds", "1")
     peer = ("--torch-python", torch) if torch else ()
+    # Hundreds of leaves take long to compile.
+    wanted = (
+        ("layers stacked", ("stacked",), 1),
+        ("layers one by one", ("separate", *peer), 2),
+        ("fewer kernels, an experiment", ("separate", "--experiments"), 2),
+    )
     return [
-        Command(
-            f"layers {layers}",
-            ("clipping.py", "--layers", layers, *size, *more),
-            # Hundreds of leaves take long to compile.
-            share=share,
-        )
-        for layers, more, share in (("stacked", (), 1), ("separate", peer, 2))
+        Command(title, ("clipping.py", *size, "--layers", *more), share=share)
+        for title, more, share in wanted
     ]
 
 
@@ -195,8 +197,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if unknown := [name for name in chosen if name not in names]:
             sys.exit(f"--parts has {unknown[0]!r}; accepted are {', '.join(names)}")
         parts = [part for part in parts if part.name in chosen]
-    if options.tiny:
-        # Small programs take longer to be compiled than to run.
+    if options.tiny and shutil.which("nvidia-smi") is None:
+        # On a CPU small programs take longer to be compiled than to run.
         os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
     with tempfile.TemporaryDirectory() as folder:
         # Of this report alone: what others have compiled would be no measurement.

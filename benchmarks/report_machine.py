@@ -15,6 +15,7 @@ import reporting
 
 _SHOWN = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "torch")
 _SHOWN += ("transformers", "tokenizers", "triton", "jax-cuda13-plugin", "libtpu")
+_SHOWN += ("nvidia-cublas", "nvidia-cudnn-cu13", "nvidia-cuda-cupti")
 _VARIABLES = ("XLA_FLAGS", "JAX_", "CUDA_", "TPU_", "LIBTPU")
 _NVIDIA = "name,driver_version,memory.total,memory.used,clocks.max.sm,power.limit"
 
@@ -63,16 +64,11 @@ def card() -> str:
     return done.stdout.strip()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=pathlib.Path)
-    options = parser.parse_args()
+def page(found: list[str]) -> str:
+    """The report, with the devices that were found."""
     rows = [["Python", platform.python_version()]]
     rows += [[package, version(package)] for package in _SHOWN]
-    rows += [
-        ["devices", "; ".join(devices())],
-        ["processor cores", str(os.cpu_count())],
-    ]
+    rows += [["devices", "; ".join(found)], ["processor cores", str(os.cpu_count())]]
     rows += [
         [name, f"`{value}`"]
         for name, value in sorted(os.environ.items())
@@ -87,7 +83,16 @@ def main() -> None:
     ]
     if shown := card():
         lines += ["", "```", shown, "```"]
-    reporting.write("\n".join(lines), options.output)
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=pathlib.Path)
+    options = parser.parse_args()
+    # First without what may hang or fail.
+    reporting.write(page(["not asked yet"]), options.output)
+    reporting.write(page(devices()), options.output)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ It runs in an environment that has both. See ``torch_peer.py`` for what it reads
 prints; a variant is a way to make batches, and a turn is some steps of it. Batches are
 padded to their own longest example; AdamW is fused; with bfloat16 the forward pass runs
 under autocast, the parameters are float32. With float32 a GPU multiplies in TF32, as it
-does by default under JAX. It may be compiled, and its attention be one that
+does by default under JAX. Its layers may be compiled, and its attention be one that
 transformers knows, such as ``sdpa``.
 """
 
@@ -21,6 +21,24 @@ transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
 
+def make_model(settings: dict, device: str) -> torch.nn.Module:
+    """The classifier with random weights, compiled if that is asked for."""
+    config = transformers.BertConfig(
+        **settings["config"],
+        num_labels=settings["num_labels"],
+        attn_implementation=settings.get("attention"),
+        # Else the first loss finds it out, and a compiled model is compiled again.
+        problem_type="single_label_classification",
+    )
+    model = transformers.BertForSequenceClassification(config).to(device).train()
+    if settings.get("compile"):
+        # One program for all layers, which is soon compiled, and for all lengths, as
+        # batches are padded to their own longest example.
+        for layer in model.bert.encoder.layer:
+            layer.compile(dynamic=True)
+    return model
+
+
 def main() -> None:
     settings = json.loads(sys.stdin.readline())
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -32,16 +50,7 @@ def main() -> None:
         labels = torch.from_numpy(data["labels"].astype(np.int64)).to(device)
         lengths = data["lengths"]
         orders = {name: data[f"order {name}"] for name in settings["variants"]}
-    config = transformers.BertConfig(
-        **settings["config"],
-        num_labels=settings["num_labels"],
-        attn_implementation=settings.get("attention"),
-    )
-    model = transformers.BertForSequenceClassification(config).to(device).train()
-    forward = model
-    if settings.get("compile"):
-        # One program for all lengths: batches are padded to their own longest example.
-        forward = torch.compile(model, dynamic=True)
+    model = make_model(settings, device)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=2e-5, weight_decay=0.01, fused=True
     )
@@ -61,7 +70,7 @@ def main() -> None:
             chosen = torch.from_numpy(rows.astype(np.int64)).to(device)
             optimizer.zero_grad(set_to_none=True)
             with half:
-                loss = forward(
+                loss = model(
                     input_ids=tokens[chosen, :length],
                     token_type_ids=types[chosen, :length],
                     attention_mask=torch.from_numpy(mask.astype(np.int64)).to(device),

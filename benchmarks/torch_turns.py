@@ -101,9 +101,9 @@ class Peers:
                 )
                 continue
             notes.append(f"{way}: {start.peer.version}")
-            if way in {done for done, _ in self.seconds}:
-                continue
             for kind in training_speed.KINDS:
+                if (way, kind) in self.seconds:
+                    continue
                 turns = {way: functools.partial(start.peer.time, kind)}
                 medians = reporting.interleave(turns, self._options.rounds, warm_up=1)
                 self.keep(Case(1, kind), medians)

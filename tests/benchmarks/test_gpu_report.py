@@ -9,8 +9,8 @@ import gpu_report
 import pytest
 import report_tests
 
-# What a box without an installation is without, and what examples need not for this.
-BLOCKED = ("datasets", "haiku", "keras", "pandas", "hypothesis", "equinox", "torch")
+# What a box without an installation is without.
+BLOCKED = ("datasets", "haiku", "keras", "pandas", "equinox")
 
 
 def options(*arguments):

@@ -56,6 +56,18 @@ def test_settings_reach_the_trainer(subject):
     assert trainer.buckets == (32,)
 
 
+def test_batches_are_cut_to_a_few_lengths():
+    lengths = random_task.TASK_LENGTHS["rte"].draw()
+    alike = candidates.buckets(Case(4, "like length"), lengths)
+    assert 1 < len(alike) <= 4
+    assert alike[-1] == 128
+    # Among 64 random examples there is nearly always one of the longest.
+    assert candidates.buckets(Case(4), lengths) == (128,)
+    assert candidates.buckets(Case(4, "like length", one_length=True), lengths) == (
+        128,
+    )
+
+
 def test_what_made_steps_faster_is_put_together():
     def case(*settings):
         pairs = tuple(zip(settings[::2], settings[1::2], strict=True))
