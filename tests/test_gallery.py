@@ -49,6 +49,7 @@ def test_clip_a_network(run):
     assert names["accuracy"] > 0.85
 
 
+@pytest.mark.slow
 def test_scanned_stack(run):
     names = run("scanned_stack")
     layers = names["each_layer"]
@@ -130,4 +131,6 @@ def test_lora(run):
     assert np.all(norms[0, ~is_a] > 0)
     assert np.all(norms[-1, is_a] > 0)
     assert all(jax.tree.leaves(names["same"]))
-    assert names["accuracies"][-1] > 2 * names["accuracies"][0]
+    # A guess is right in one of twelve.
+    assert names["accuracies"][0] < 0.2
+    assert names["accuracies"][-1] > 0.9
