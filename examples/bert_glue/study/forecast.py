@@ -11,7 +11,7 @@ import numpy as np
 from bert_glue.study.configuration import Configuration
 from bert_glue.training.stages import make_stages
 
-_SECONDS = 1.0
+_SECONDS = 3.0
 """Steps that took less say little of those to come."""
 
 
