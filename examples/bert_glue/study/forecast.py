@@ -65,8 +65,8 @@ class Forecast:
         """
         seconds = self.clock()
         if self._first is None:
-            # The first steps also make what is made once.
-            self._first = seconds, done
+            # The first steps also make what is made once; an evaluation is no step.
+            self._first = None if is_last else (seconds, done)
             return None
         taken, steps = seconds - self._first[0], done - self._first[1]
         if self.is_made or not (is_last or taken >= _SECONDS):
