@@ -96,7 +96,7 @@ class TensorBoard:
         folder = run.folder / FOLDER / "tensorboard" / run.name
         # Events of an earlier process would stand beside the same steps of this one.
         shutil.rmtree(folder, ignore_errors=True)
-        # Hyperparameters go to a file of their own, whose name is else the same if it
+        # Hyperparameters go to a file of their own, whose name would be the same if it
         # is made in the same second.
         self._writer = writer(logdir=str(folder), filename_suffix=".scalars")
         self._settings = {

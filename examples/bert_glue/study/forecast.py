@@ -11,7 +11,7 @@ import numpy as np
 from bert_glue.study.configuration import Configuration
 from bert_glue.training.stages import make_stages
 
-_SECONDS = 1.0
+_SECONDS = 3.0
 """Steps that took less say little of those to come."""
 
 
@@ -65,8 +65,8 @@ class Forecast:
         """
         seconds = self.clock()
         if self._first is None:
-            # The first steps also make what is made once.
-            self._first = seconds, done
+            # The first steps also make what is made once; an evaluation is no step.
+            self._first = None if is_last else (seconds, done)
             return None
         taken, steps = seconds - self._first[0], done - self._first[1]
         if self.is_made or not (is_last or taken >= _SECONDS):

@@ -103,8 +103,8 @@ def train_group(
             tracking.resume(trainers, group)
     order = None
     finely = progress.shown or tracking is not None
-    begin_finely = progress.is_awaited
-    for segment in cut_run(trainers, finely=finely, begin_finely=begin_finely):
+    first = group.done if progress.is_awaited else None
+    for segment in cut_run(trainers, finely=finely, first=first):
         if segment.done <= group.done or group.is_over:
             continue
         trainer = trainers[segment.stage]

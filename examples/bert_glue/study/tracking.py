@@ -181,7 +181,9 @@ class GroupTracking:
             names = ["losses", f"norms/{last.stage}", f"scales/{last.stage}"]
             for name, rows in zip(names, log, strict=True):
                 parts.setdefault(name, []).append(rows)
-        arrays = {name: np.concatenate(rows, axis=1) for name, rows in parts.items()}
+        arrays: dict[str, Any] = {
+            name: np.concatenate(rows, axis=1) for name, rows in parts.items()
+        }
         before = [0] * len(trainers)
         for segment in segments:
             length = segment.stop - segment.start

@@ -31,14 +31,15 @@ class Segment(NamedTuple):
 
 
 def cut_run(
-    trainers: Sequence[Trainer], *, finely: bool, begin_finely: bool = False
+    trainers: Sequence[Trainer], *, finely: bool, first: int | None = None
 ) -> Iterator[Segment]:
     """All segments of a run, in their order.
 
     Args:
       trainers: one for each stage.
       finely: whether to look at the losses a few times an epoch, which costs a stop.
-      begin_finely: whether to do so in the first epoch, and after the first step.
+      first: number of a step at which an epoch begins or goes on: look at it alone, and
+        finely at the rest of the epoch; None for no such step.
 
     Yields:
       The segments.
@@ -49,10 +50,11 @@ def cut_run(
         evaluations = trainer.recipe.evaluations_per_epoch
         for epoch in range(trainer.epochs):
             steps = min(whole, trainer.steps - epoch * whole)
-            is_first = begin_finely and stage == epoch == 0
+            alone = None if first is None else first - before
+            is_first = alone is not None and 0 <= alone < steps
             longest = max(1, whole // 20) if finely or is_first else None
             parts = cut_epoch(whole, evaluations, longest, end=steps)
-            for part in _after_one_step(parts) if is_first else parts:
+            for part in _cut_after(alone, parts):
                 stop = part[1]
                 ends_epoch = stop == steps
                 ends_stage = ends_epoch and epoch == trainer.epochs - 1
@@ -92,12 +94,12 @@ def cut_epoch(
         start = stop
 
 
-def _after_one_step(
-    parts: Iterable[tuple[int, int, bool]],
+def _cut_after(
+    step: int | None, parts: Iterable[tuple[int, int, bool]]
 ) -> Iterator[tuple[int, int, bool]]:
-    """The parts of an epoch, of which the first is cut after its first step."""
+    """The parts of an epoch, of which one is cut after a step that it begins with."""
     for start, stop, is_evaluation in parts:
-        if start == 0 and stop > 1:
-            yield 0, 1, False
-            start = 1
+        if start == step and stop > start + 1:
+            yield start, start + 1, False
+            start += 1
         yield start, stop, is_evaluation

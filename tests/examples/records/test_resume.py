@@ -524,8 +524,7 @@ def test_interrupted_group_forms_again(subject, tmp_path, monkeypatch):
         with pytest.raises(Killed):
             study(4, 1)
     assert store.read() == []
-    # What comes after that is how long it will take.
-    assert "going on from" in lines[-2]
+    assert sum("going on from" in line for line in lines) == 1
     # Four seeds would be one group, but the interrupted one comes first.
     study(0, 1, 4, 7)
     assert sum("going on from" in line for line in lines) == 2

@@ -81,10 +81,15 @@ def test_each_group_has_its_first_step_alone():
     clock, only = Clock(), configuration("cwgnc", epochs=1)
     made = forecast({only: 2}, clock)
     made.start(only, 1)
-    made.look(1, is_last=True)
+    made.look(1, is_last=False)
     made.start(only, 1)
     clock.seconds += 1000
     assert made.look(1, is_last=True) is None
+    # An evaluation took time after that look: it is no beginning.
+    clock.seconds += 1000
+    assert made.look(2, is_last=False) is None
+    clock.seconds += 60
+    assert "some 2 minutes for 2 runs" in made.look(4, is_last=True)
 
 
 def test_stages_count():

@@ -40,12 +40,12 @@ def test_the_last_epoch_may_be_cut_short():
 
 
 @pytest.mark.parametrize("finely", [False, True])
-def test_an_epoch_that_begins_finely(finely):
+def test_an_epoch_that_begins_with_a_step_alone(finely):
     recipe = types.SimpleNamespace(evaluations_per_epoch=1)
     trainer = types.SimpleNamespace(
         steps_per_epoch=60, steps=120, epochs=2, recipe=recipe
     )
-    segments = list(cut_run([trainer], finely=finely, begin_finely=True))
+    segments = list(cut_run([trainer], finely=finely, first=0))
     spans = [(part.epoch, part.start, part.stop) for part in segments]
     # The first step alone, and from then on a twentieth of the epoch.
     assert spans[:3] == [(0, 0, 1), (0, 1, 3), (0, 3, 6)]
@@ -54,6 +54,11 @@ def test_an_epoch_that_begins_finely(finely):
         [(1, at, at + 3) for at in range(0, 60, 3)] if finely else [(1, 0, 60)]
     )
     assert [part.done for part in segments if part.is_evaluation] == [60, 120]
+    # It may go on from an evaluation.
+    recipe.evaluations_per_epoch = 2
+    spans = [part[1:4] for part in cut_run([trainer], finely=False, first=90)]
+    assert spans[:2] == [(0, 0, 30), (0, 30, 60)]
+    assert spans[11:15] == [(1, 27, 30), (1, 30, 31), (1, 31, 33), (1, 33, 36)]
     trainer.steps_per_epoch = trainer.steps = trainer.epochs = 1
-    (only,) = cut_run([trainer], finely=finely, begin_finely=True)
+    (only,) = cut_run([trainer], finely=finely, first=0)
     assert (only.start, only.stop, only.is_evaluation) == (0, 1, True)
