@@ -195,7 +195,7 @@ class Trainer:
             )
             for length in buckets
         }
-        self._needs: tuple[Array | None, NDArray[np.integer]] = None, np.empty(0)
+        self._needs: tuple[Array | None, NDArray[np.integer]] = None, np.empty(0, int)
         self._join = Program(self._join_seeds)
         numbers = self._set_recipes(recipe)
         # States are alike whatever the numbers: this optimizer makes the first ones.
