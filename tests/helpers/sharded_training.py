@@ -35,7 +35,8 @@ RECIPE = METHODS["cwgnc"].replace(
     keep="best",
 )
 # One of the runs has other numbers than those beside it.
-RECIPES = [RECIPE, RECIPE.replace(learning_rate=2e-3, weight_decay=0.1), RECIPE]
+OTHER = RECIPE.replace(learning_rate=2e-3, max_norm=0.02, weight_decay=0.1)
+RECIPES = [RECIPE, OTHER, RECIPE]
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,11 @@
 """Where arrays lie: seeds, batches and parameters over the devices of a mesh.
 
 A mesh has three axes. Along ``seed`` lie the seeds of a group: these devices need
-nothing from each other but the length that a batch is cut to. Along ``data`` lie parts
-of each batch, whose gradients are summed. Along ``model`` lie parts of the batch, too,
-and of each seed's parameters and moments as well (fully sharded data parallelism), for
-a model that is too large for one device. The compiler finds the communication: norms of
-gradients, among others, are those of the whole arrays wherever the parts lie.
+nothing from each other in a step. Along ``data`` lie parts of each batch, whose
+gradients are summed. Along ``model`` lie parts of the batch, too, and of each seed's
+parameters and moments as well (fully sharded data parallelism), for a model that is too
+large for one device. The compiler finds the communication: norms of gradients, among
+others, are those of the whole arrays wherever the parts lie.
 """
 
 import dataclasses

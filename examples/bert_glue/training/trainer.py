@@ -156,7 +156,8 @@ class Trainer:
 
     def __post_init__(self) -> None:
         workload, recipe, buckets = self.workload, self.recipe, self.buckets
-        longest, width = int(jnp.max(workload.train.lengths)), workload.train.width
+        lengths, width = np.asarray(workload.train.lengths), workload.train.width
+        longest = int(lengths.max())
         if not longest <= buckets[-1] <= width:
             raise ValueError(
                 f"buckets are {buckets}; the last one must hold the longest example, "
@@ -176,7 +177,7 @@ class Trainer:
 
         bucket_of = None
         if recipe.group_by_length:
-            bucket_of = np.searchsorted(buckets, np.asarray(workload.train.lengths))
+            bucket_of = np.searchsorted(buckets, lengths)
         self.order = Program(
             functools.partial(
                 epoch_order,
@@ -197,7 +198,7 @@ class Trainer:
             )
             for length in buckets
         }
-        self._needs: tuple[Array | None, NDArray[np.integer]] = None, np.empty(0)
+        self._needs: tuple[Array | None, NDArray[np.integer]] = None, np.empty(0, int)
         self._join = Program(self._join_seeds)
         numbers = self._set_recipes(recipe)
         # States are alike whatever the numbers: this optimizer makes the first ones.

@@ -3,7 +3,8 @@
 import chex
 import jax
 import jax.numpy as jnp
-from bert_glue.training.program import Program
+from bert_glue.training import program as module
+from bert_glue.training.program import Program, clock
 
 
 def test_compiled_once_before_or_at_its_first_call():
@@ -29,3 +30,22 @@ def test_an_argument_that_is_donated_is_used_up():
     x = jnp.zeros(4)
     assert program(x).tolist() == [1] * 4
     assert x.is_deleted()
+
+
+def test_the_clock_stands_while_a_program_is_compiled(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
+
+    def slow_to_trace(x):
+        now[0] += 100.0
+        return 2 * x
+
+    began = clock()
+    ahead, lazy = Program(slow_to_trace), Program(slow_to_trace)
+    ahead.compile(jax.ShapeDtypeStruct((3,), jnp.float32))
+    lazy(jnp.ones(3))
+    assert clock() == began
+    # But not while it runs, and whatever else is done.
+    lazy(jnp.ones(3))
+    now[0] += 5.0
+    assert clock() == began + 5.0
