@@ -5,7 +5,7 @@ import collections
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -62,8 +62,11 @@ def prepare(job: Job) -> Report:
         final = _after_budget(job, design) if options.budget else design
         found = draw(progress.note, job.records, final)
         if options.then_run:
+            seeds = [*job.design.seeds]
+            for _, count in final.asked or ():
+                seeds += _seeds(count)
             for each in found:
-                _run_chosen(job, each, final, progress)
+                run_chosen(job, _chosen(job, each, final), seeds, progress)
 
     return report
 
@@ -160,15 +163,14 @@ def _spend(job: Job, design: CurveDesign, progress: Progress) -> None:
                 study.run(progress)
         return done, processes.agree(lambda: time.monotonic() - started)
 
-    def found(spending: Spending, correction: float = 1.0) -> TaskCurves:
-        asked = tuple(sorted(spending.seeds.items()))
-        final = dataclasses.replace(design, asked=asked, correction=correction)
-        [of_task] = curves.build(records.read(), final)
-        return of_task
+    def asked(spending: Spending, correction: float = 1.0) -> CurveDesign:
+        runs = tuple(sorted(spending.seeds.items()))
+        return dataclasses.replace(design, asked=runs, correction=correction)
 
     def is_shown(look: Look) -> bool:
-        verdicts = found(spending, _ALPHA / look.level).verdicts.values()
-        widths = [verdict.widths for verdict in verdicts]
+        at_look = asked(spending, _ALPHA / look.level)
+        [found] = curves.build(records.read(), at_look)
+        widths = [verdict.widths for verdict in found.verdicts.values()]
         shown = bool(widths) and all(each and each.shown for each in widths)
         runs = len(design.methods) * sum(spending.seeds.values())
         verdict = "all that is asked is shown" if shown else "not all is shown"
@@ -191,7 +193,9 @@ def _spend(job: Job, design: CurveDesign, progress: Progress) -> None:
         margin=design.margin,
         most_failed=design.most_failed,
         do=do,
-        curves=lambda spending: [*found(spending).curves.values()],
+        curves=lambda spending: [
+            *curves.gather(records.read(), asked(spending)).values()
+        ],
         is_shown=is_shown,
         save=lambda spending: manifest.change(
             records,
@@ -234,58 +238,69 @@ def _seeds(count: int, first: int = 0) -> list[Seed]:
     return [Seed(number, number) for number in range(first, first + count)]
 
 
-def _run_chosen(
-    job: Job, found: TaskCurves, design: CurveDesign, progress: Progress
+def _chosen(
+    job: Job, found: TaskCurves, design: CurveDesign
+) -> dict[str, Configuration]:
+    """Each method at its best value."""
+    return {
+        each.recipe.label: each
+        for each in job.configurations
+        if (name := curves.without_setting(each.recipe.label, design.setting))
+        in found.curves
+        and _value(each, design.setting) == best_value(found, name)
+    }
+
+
+def run_chosen(
+    job: Job,
+    chosen: Mapping[str, Configuration],
+    seeds: Sequence[Seed],
+    progress: Progress,
 ) -> None:
-    """Each method at its best value, on the evaluation examples, by fresh seeds."""
+    """Does runs of chosen settings on the evaluation examples, by fresh seeds.
+
+    Args:
+      job: in which they were chosen, on examples held out.
+      chosen: the configuration of each row of the table that is made of them.
+      seeds: that they were chosen by.
+      progress: where to show how far it is.
+    """
     options = job.options
-    chosen = {name: best_value(found, name) for name in found.curves}
     evaluated = argparse.Namespace(**vars(options) | {"held_out": None})
     configurations: dict[str, Configuration] = {}
-    for each in job.configurations:
-        name = curves.without_setting(each.recipe.label, design.setting)
-        if _value(each, design.setting) != chosen.get(name):
-            continue
-        sizes = options.train_sizes and len(each.subject.train.lengths)
-        subject = study_script.load_subject(
-            evaluated, found.task, sizes or options.max_train_examples
-        )
+    for label, each in chosen.items():
+        task = each.subject.task.name
+        size = len(each.subject.train.lengths) if options.train_sizes else None
+        size = size or options.max_train_examples
+        subject = study_script.load_subject(evaluated, task, size)
         if subject.fresh == each.subject.fresh:
             subject = dataclasses.replace(subject, pretrained=each.subject.pretrained)
-        configurations[each.recipe.label] = dataclasses.replace(each, subject=subject)
-    used = [max(seed) for seed in job.design.seeds]
-    used += [count - 1 for _, count in design.asked or ()]
-    seeds = _seeds(options.then_run, first=max(used) + 1)
+        configurations[label] = dataclasses.replace(each, subject=subject)
+    first = 1 + max(max(seed) for seed in seeds)
+    tasks = dict.fromkeys(each.subject.task.name for each in configurations.values())
     table = Design(
         CHOSEN,
         tuple(configurations),
-        (found.task,),
-        {(found.task, label): each.name for label, each in configurations.items()},
-        tuple(seeds),
+        tuple(tasks),
+        {
+            (each.subject.task.name, label): each.name
+            for label, each in configurations.items()
+        },
+        tuple(_seeds(options.then_run, first)),
         choose_reference([*configurations]),
     )
-    _run_table(job, table, [*configurations.values()], progress)
-
-
-def _run_table(
-    job: Job,
-    table: Design,
-    configurations: Sequence[Configuration],
-    progress: Progress,
-) -> None:
-    first, last = table.seeds[0].name, table.seeds[-1].name
     progress.note(
         f"\nchosen on examples held out: {', '.join(table.methods)}; now on the "
-        f"evaluation examples, by the seeds {first} to {last}"
+        f"evaluation examples, by the seeds {first} to {table.seeds[-1].name}"
     )
 
     def add(content: manifest.Config) -> None:
-        for each in configurations:
+        for each in configurations.values():
             content["configurations"][each.name] = each.fields
         content["tables"][table.name] = table.to_json()
 
     manifest.change(job.records, add)
-    study = study_script.make_study(job, configurations, table.seeds)
+    study = study_script.make_study(job, [*configurations.values()], table.seeds)
     progress.expect(study.runs_missing())
     study.run(progress)
     found = build(table, job.records.read())
