@@ -94,19 +94,8 @@ def _search(
         found = dataclasses.replace(base, recipe=base.recipe.replace(**values))
         return tried.setdefault(found.name, found)
 
-    ended, stopped = [], []
-    for trial in study.get_trials(deepcopy=False):
-        if trial.params:
-            configure(_rounded(trial.params))
-        if trial.state == TrialState.RUNNING:
-            study.tell(trial.number, state=TrialState.FAIL)
-        is_stopped = trial.state in (TrialState.RUNNING, TrialState.FAIL)
-        (stopped if is_stopped else ended).append(trial.params)
-    # Their process was stopped. What it did is recorded, and not done again.
-    for values in stopped:
-        if values and values not in ended:
-            study.enqueue_trial(values, skip_if_exists=False)
-            ended.append(values)
+    for values in _go_on(study):
+        configure(values)
 
     def one(trial: optuna.Trial) -> float:
         configuration = configure(_rounded(_draw(trial, grids)))
@@ -139,10 +128,28 @@ def _search(
         for grid in grids
     )
     progress.note(
-        f"{base.recipe.label}: best of {len(study.trials)} trials, {len(whole)} of them "
-        f"by all seeds: {words} (mean minus failed runs {study.best_value:.1f})"
+        f"{base.recipe.label}: best of {len(study.trials)} trials, {len(whole)} of "
+        f"them by all seeds: {words} (mean minus failed runs {study.best_value:.1f})"
     )
     return best
+
+
+def _go_on(study: optuna.Study) -> list[dict[str, float]]:
+    """Puts trials whose process was stopped before all others; the values of all.
+
+    What such a trial did is recorded, and not done again.
+    """
+    trials = study.get_trials()
+    drawn = [trial for trial in trials if trial.params]
+    stopped = (TrialState.RUNNING, TrialState.FAIL)
+    ended = [trial.params for trial in drawn if trial.state not in stopped]
+    for trial in trials:
+        if trial.state == TrialState.RUNNING:
+            study.tell(trial.number, state=TrialState.FAIL)
+        if trial in drawn and trial.params not in ended:
+            study.enqueue_trial(trial.params)
+            ended.append(trial.params)
+    return [_rounded(trial.params) for trial in drawn]
 
 
 def _draw(trial: optuna.Trial, grids: Sequence[Grid]) -> dict[str, float]:
