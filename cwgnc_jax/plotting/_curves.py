@@ -5,10 +5,12 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, PercentFormatter
+from matplotlib.ticker import NullLocator, PercentFormatter
 
 from cwgnc_jax.plotting._drawing import COLORS, DASHES, MARKERS
 from cwgnc_jax.stability import Curve, StableRange, failed_intervals
+
+_MOST_VALUES = 8
 
 
 def plot_stability(
@@ -97,7 +99,7 @@ def plot_stability(
         ends[name] = float(curve.means[-1]), color
     _name_lines(above, ends)
     _draw_ranges(above, ranges or {}, [*curves])
-    below.xaxis.set_minor_formatter(NullFormatter())
+    _label_values(below, curves)
     below.set_xlabel(xlabel)
     below.set_ylabel("failed runs")
     below.set_ylim(-0.03, 1.03)
@@ -106,6 +108,14 @@ def plot_stability(
     if title is not None:
         figure.suptitle(title, fontsize="large")
     return figure
+
+
+def _label_values(axes: Axes, curves: Mapping[str, Curve]) -> None:
+    """Writes the values below the axis: all, or every second one, and so on."""
+    values = sorted({float(v) for curve in curves.values() for v in curve.values})
+    step = -(-len(values) // _MOST_VALUES)
+    axes.set_xticks(values[::step], [f"{value:g}" for value in values[::step]])
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _name_lines(axes: Axes, ends: Mapping[str, tuple[float, str]]) -> None:
