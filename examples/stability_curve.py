@@ -95,11 +95,13 @@ def expand(options: argparse.Namespace) -> None:
     """Makes of each method one for each value of the grid."""
     options.grids = options.over or [parse_grid(_GRID)]
     options.over = grid = options.grids[0]
-    if not options.report_only:
-        check(options)
+    if options.report_only:
+        if options.sampler:
+            raise ValueError("--report-only draws curves; leave out --sampler")
+        return
+    check(options)
     if options.sampler:
         options.over = None
-    if options.report_only or options.sampler:
         return
     if grid.setting == EXAMPLES:
         options.train_sizes = tuple(map(int, grid.values))
@@ -131,6 +133,8 @@ def check(options: argparse.Namespace) -> None:
             "--then-run reports on other examples than those that a value is chosen "
             "by; it needs --held-out, such as --held-out 0.2"
         )
+    if options.then_run and options.over.setting == EXAMPLES:
+        raise ValueError(f"--then-run chooses a setting, and {EXAMPLES} is none")
     if options.then_run and options.shard:
         raise ValueError("--then-run needs all runs; use it once the shards are done")
     if options.sampler:

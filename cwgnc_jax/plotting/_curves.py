@@ -10,7 +10,8 @@ from matplotlib.ticker import NullLocator, PercentFormatter
 from cwgnc_jax.plotting._drawing import COLORS, DASHES, MARKERS
 from cwgnc_jax.stability import Curve, StableRange, failed_intervals
 
-_MOST_VALUES = 8
+# Share of the axis that the label of a value takes.
+_ROOM = 0.12
 
 
 def plot_stability(
@@ -111,10 +112,14 @@ def plot_stability(
 
 
 def _label_values(axes: Axes, curves: Mapping[str, Curve]) -> None:
-    """Writes the values below the axis: all, or every second one, and so on."""
-    values = sorted({float(v) for curve in curves.values() for v in curve.values})
-    step = -(-len(values) // _MOST_VALUES)
-    axes.set_xticks(values[::step], [f"{value:g}" for value in values[::step]])
+    """Writes the values below the axis, but those for which there is no room."""
+    values = np.unique(np.concatenate([curve.values for curve in curves.values()]))
+    least, last, shown = _ROOM * np.log(values[-1] / values[0]), -np.inf, []
+    for value in values.tolist():
+        if np.log(value) - last >= least:
+            last = np.log(value)
+            shown.append(value)
+    axes.set_xticks(shown, [f"{value:g}" for value in shown], fontsize="small")
     axes.xaxis.set_minor_locator(NullLocator())
 
 

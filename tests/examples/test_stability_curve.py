@@ -249,6 +249,18 @@ def test_several_numbers_at_once(options, tmp_path, monkeypatch):
             ["--over", "learning_rate=1,2", "--over", "epochs=1,2"],
             "several numbers take --sampler optuna",
         ),
+        (
+            [
+                "--over",
+                "max_train_examples=9,19",
+                "--then-run",
+                "3",
+                "--held-out",
+                ".2",
+            ],
+            "--then-run chooses a setting",
+        ),
+        (["--report-only", "--sampler", "optuna"], "leave out --sampler"),
         (["--over", "learning_rate"], "learning_rate without values; it needs some"),
         (["--then-run", "3"], "it needs --held-out, such as"),
         (["--runs", "9", "--minutes", "3"], "two budgets; give one"),

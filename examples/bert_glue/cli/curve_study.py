@@ -23,6 +23,7 @@ from bert_glue.report.tables import CHOSEN, build
 from bert_glue.study.configuration import Configuration
 from bert_glue.study.progress import Progress
 from bert_glue.study.spending import Budget, Spending, spend
+from bert_glue.training.recipe import SETTINGS
 from bert_glue.training.seeds import Seed
 from cwgnc_jax.stability import Look
 
@@ -86,25 +87,22 @@ def draw_recorded(
     """
     grid: Grid = options.over
     runs = records.read()
-    # A study with a budget has curves of its own runs alone.
-    for saved in manifest.read(records.folder)["curves"].values():
-        if saved["setting"] == grid.setting and saved["asked"] and not grid.values:
-            draw(say, records, CurveDesign.from_json(saved))
-            return
-    values = set(grid.values)
-    runs = [
-        run
-        for run in runs
-        if not values or curves.value_of(run, grid.setting) in values
-    ]
-    design = CurveDesign.of_records(
-        runs,
-        grid.setting,
-        margin=options.margin,
-        most_failed=options.most_failed,
-        reference=options.reference,
-        values=tuple(sorted(values)) or None,
-    )
+    limits = {
+        "margin": options.margin,
+        "most_failed": options.most_failed,
+        "reference": options.reference,
+        "values": grid.values or None,
+    }
+    saved = manifest.read(records.folder)["curves"].get(grid.setting)
+    if saved and saved["asked"]:
+        # A study with a budget has curves of its own runs alone, and had its looks.
+        design = dataclasses.replace(CurveDesign.from_json(saved), **limits)
+    else:
+        if grid.values:
+            runs = [
+                run for run in runs if curves.value_of(run, grid.setting) in grid.values
+            ]
+        design = CurveDesign.of_records(runs, grid.setting, **limits)
     if not draw(say, records, design):
         raise RecordsError(
             f"{records.folder} has no runs of one method at several values of "
@@ -230,8 +228,7 @@ def _read_spending(records: RunStore, key: str) -> Spending:
 
 
 def _value(configuration: Configuration, setting: str) -> float:
-    fields = configuration.fields
-    return curves.value_of(fields, setting) or 0.0
+    return curves.value_of(configuration.fields, setting) or 0.0
 
 
 def _seeds(count: int, first: int = 0) -> list[Seed]:
@@ -241,14 +238,16 @@ def _seeds(count: int, first: int = 0) -> list[Seed]:
 def _chosen(
     job: Job, found: TaskCurves, design: CurveDesign
 ) -> dict[str, Configuration]:
-    """Each method at its best value."""
-    return {
-        each.recipe.label: each
-        for each in job.configurations
-        if (name := curves.without_setting(each.recipe.label, design.setting))
-        in found.curves
-        and _value(each, design.setting) == best_value(found, name)
-    }
+    """Each method at its best value, which may be one of another grid."""
+    chosen = {}
+    for each in job.configurations:
+        name = curves.without_setting(each.recipe.label, design.setting)
+        if name in found.curves:
+            kind = SETTINGS[design.setting].rule.kind
+            value = {design.setting: kind(best_value(found, name))}
+            recipe = each.recipe.replace(**value)
+            chosen[recipe.label] = dataclasses.replace(each, recipe=recipe)
+    return chosen
 
 
 def run_chosen(
@@ -270,9 +269,7 @@ def run_chosen(
     configurations: dict[str, Configuration] = {}
     for label, each in chosen.items():
         task = each.subject.task.name
-        size = len(each.subject.train.lengths) if options.train_sizes else None
-        size = size or options.max_train_examples
-        subject = study_script.load_subject(evaluated, task, size)
+        subject = study_script.load_subject(evaluated, task, options.max_train_examples)
         if subject.fresh == each.subject.fresh:
             subject = dataclasses.replace(subject, pretrained=each.subject.pretrained)
         configurations[label] = dataclasses.replace(each, subject=subject)

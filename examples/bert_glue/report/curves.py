@@ -49,6 +49,9 @@ class CurveDesign:
         with a budget chose them; None for all.
       correction: factor of all p-values, where a study is looked at several times.
       looks: how often it was, if it is.
+
+    Raises:
+      ValueError: if the reference is none of the methods.
     """
 
     setting: str
@@ -61,6 +64,11 @@ class CurveDesign:
     asked: Sequence[tuple[float, int]] | None = None
     correction: float = 1.0
     looks: int = 0
+
+    def __post_init__(self) -> None:
+        if self.reference is not None:
+            reference = choose_reference([*self.methods.values()], self.reference)
+            object.__setattr__(self, "reference", reference)
 
     def has(self, run: Record) -> bool:
         """Whether a run counts."""
@@ -99,10 +107,13 @@ class CurveDesign:
           RecordsError: if it is none.
         """
         try:
-            seeds, asked = saved["seeds"], saved["asked"]
-            seeds = seeds and tuple(Seed(init, data) for init, data in seeds)
-            asked = asked and tuple((value, count) for value, count in asked)
-            return cls(**{**saved, "seeds": seeds, "asked": asked})
+            seeds, asked, values = (saved[n] for n in ("seeds", "asked", "values"))
+            tuples = {
+                "seeds": seeds and tuple(Seed(init, data) for init, data in seeds),
+                "asked": asked and tuple((value, count) for value, count in asked),
+                "values": values and tuple(values),
+            }
+            return cls(**{**saved, **tuples})
         except (KeyError, TypeError, ValueError):
             raise RecordsError(
                 "a curve in config.json is not one of this version"
