@@ -36,6 +36,7 @@ WIDER = (0.0, 1.0, 2.0)
 NAMES = ("cwgnc", "adamw")
 _MOST_SEEDS = 200
 _METHODS = len(NAMES)
+_FEW = 999
 # Where the test is asked for its p-value alone.
 _NONE = StableRange(1.0, 1.0, 1.0, 0.0, Interval(0.0, 0.0, 0.95), False, False)
 _NO_RANGES = (_NONE, _NONE)
@@ -106,9 +107,10 @@ def is_wider(curves: Sequence[Curve], level: float) -> bool:
     Returns:
       Whether it is shown, among all that is tested.
     """
-    # Among other tests its p-value is no smaller: mostly this decides at once.
-    quick = compare_ranges(*curves, margin=MARGIN, ranges=_NO_RANGES)
-    if quick.p_value > level:
+    # Among other tests its p-value is no smaller: mostly a few exchanges decide, which
+    # err by five standard deviations once in a million studies.
+    quick = compare_ranges(*curves, margin=MARGIN, ranges=_NO_RANGES, resamples=_FEW)
+    if quick.p_value > level + 5 * (level / _FEW) ** 0.5:
         return False
     widths = judge(curves, 0.05 / level).verdicts[NAMES[1]].widths
     return widths is not None and widths.shown
