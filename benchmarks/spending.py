@@ -93,7 +93,7 @@ def judge(curves: Sequence[Curve], correction: float = 1.0) -> TaskCurves:
       Ranges and verdicts.
     """
     design = CurveDesign("learning_rate", {}, correction=correction)
-    by_name = dict(zip(NAMES, curves, strict=True))
+    by_name: dict[str, Curve] = dict(zip(NAMES, curves, strict=True))
     return reporting_curves.judge("simulated", "score", by_name, design)
 
 
@@ -144,9 +144,8 @@ def study(
             for row, value in rows:
                 here[row, spending.seeds[value] :] = np.nan
             at = [row for row, _ in rows]
-            found.append(
-                Curve([GRID[row] for row in at], here[at], failed[at, : there.size])
-            )
+            values = np.array([GRID[row] for row in at])
+            found.append(Curve(values, here[at], failed[at, : there.size]))
         return found
 
     def look(look: Look) -> bool:
@@ -172,7 +171,7 @@ def whole_grid(number: int, wider: float) -> Outcome:
     """One study by all seeds at all values, as :func:`study`."""
     rng = np.random.default_rng([number, 1])
     drawn = [draw_runs(rng, high, SEEDS) for high in (HIGH, HIGH * 2**wider)]
-    curves = [Curve(GRID, scores, failed) for scores, failed in drawn]
+    curves = [Curve(np.array(GRID), scores, failed) for scores, failed in drawn]
     return Outcome(is_wider(curves, 0.05), RUNS)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import optuna
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from bert_glue.cli import curve_study, study_script
@@ -76,9 +77,7 @@ def _search(
 ) -> Configuration:
     """The best of what is tried of a method; what was tried before counts."""
     grids: Sequence[Grid] = job.options.grids
-    backend = optuna.storages.journal.JournalFileBackend(
-        str(job.records.folder / JOURNAL)
-    )
+    backend = JournalFileBackend(str(job.records.folder / JOURNAL))
     study = optuna.create_study(
         study_name=base.name,
         storage=optuna.storages.JournalStorage(backend),
