@@ -61,11 +61,6 @@ class Progress:
                 target=_say_now_and_then, args=(self._closed, *bars), daemon=True
             ).start()
 
-    def expect(self, runs: int) -> None:
-        """There are more runs to do."""
-        self._runs.total = (self._runs.total or 0) + runs
-        self._runs.refresh()
-
     def start(self, recipe: Recipe, seeds: list[Seed], steps: int) -> None:
         """A group of seeds begins."""
         names = ", ".join(seed.name for seed in seeds[:6])
@@ -93,6 +88,11 @@ class Progress:
     def finish(self, runs: int) -> None:
         """A group of seeds is done."""
         self._runs.update(runs)
+
+    def expect(self, runs: int) -> None:
+        """There are more runs to do."""
+        self._runs.total = (self._runs.total or 0) + runs
+        self._runs.refresh()
 
     def note(self, text: str) -> None:
         """Prints a line above the bars."""
