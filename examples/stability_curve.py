@@ -9,11 +9,12 @@ with the project.
 """
 
 import argparse
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from bert_glue.cli import choices, script
 from bert_glue.cli.options import add_group, add_options, report_only
-from bert_glue.cli.parser import Grid, make_parser, parse_grid
+from bert_glue.cli.parser import make_parser, parse_grid
 from bert_glue.training.settings import EXAMPLES
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ _EXAMPLES = """\
       over numbers of examples
   %(prog)s --model DIR --task cola --data-dir GLUE --held-out 0.2 --then-run 25
       on training examples that are held out; then the best of each method on others
+  %(prog)s --sampler optuna --over learning_rate=1e-5..1e-3 --over max_norm=0.01..1 \\
+      --method cwgnc --held-out 0.2 --runs 100 --then-run 25
+      the best of two numbers
   %(prog)s --report-only --over learning_rate --output-dir runs/cola
       the curves of runs that there are, such as those of finetune_glue.py
 """
@@ -47,6 +51,9 @@ OWN = {
     "--minutes X": "the same for X minutes of runs",
     "--then-run N": "with --held-out: then run each method at its best value, on the "
     "examples otherwise scored, by N fresh seeds, and make the table of that",
+    "--sampler optuna": "search for several numbers at once, each given by --over, "
+    "with Optuna: on --held-out examples, by N --runs in all, of which each method has "
+    "its share; a trial that does badly by its first seeds gets no more",
     "--reference METHOD": "method that the others are compared with, as it is called "
     "in the curves (default cwgnc, or else the first)",
     "--margin X": "how far below the best mean of its method a mean may be where it is "
@@ -69,10 +76,14 @@ def main(arguments: list[str] | None = None) -> int:
     add_group(parser, "the curve", OWN | report_only("draw the curves"))
     folder = "runs/stability_curve/TASK"
     add_options(parser, methods="cwgnc,adamw", seeds=5, folder=folder)
-    parser.set_defaults(over=parse_grid(_GRID), margin=_MARGIN)
-    parser.set_defaults(most_failed=_MOST_FAILED, budget=None)
+    parser.set_defaults(margin=_MARGIN, most_failed=_MOST_FAILED, budget=None)
     options = choices.parse(parser, arguments, expand)
     from bert_glue.cli import curve_study, study_script
+
+    if options.sampler:
+        from bert_glue.cli import search
+
+        return study_script.run(parser, options, search.prepare)
 
     def draw(records: "RunStore") -> None:
         curve_study.draw_recorded(study_script.say, records, options)
@@ -82,15 +93,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 def expand(options: argparse.Namespace) -> None:
     """Makes of each method one for each value of the grid."""
+    options.grids = options.over or [parse_grid(_GRID)]
+    options.over = grid = options.grids[0]
     if options.report_only:
+        if options.sampler:
+            raise ValueError("--report-only draws curves; leave out --sampler")
         return
-    grid: Grid = options.over
-    if not grid.values:
-        raise ValueError(
-            f"--over is {grid.setting} without values; it needs some, such as {_GRID}, "
-            "but for --report-only"
-        )
     check(options)
+    if options.sampler:
+        options.over = None
+        return
     if grid.setting == EXAMPLES:
         options.train_sizes = tuple(map(int, grid.values))
         return
@@ -108,6 +120,12 @@ def expand(options: argparse.Namespace) -> None:
 
 def check(options: argparse.Namespace) -> None:
     """Refuses what does not go together."""
+    for grid in options.grids:
+        if not grid.values:
+            raise ValueError(
+                f"--over is {grid.setting} without values; it needs some, such as "
+                f"{_GRID}, but for --report-only"
+            )
     if options.over.setting == EXAMPLES and options.max_train_examples:
         raise ValueError(f"--over varies {EXAMPLES}; leave out --max-train-examples")
     if options.then_run and not options.held_out:
@@ -115,9 +133,21 @@ def check(options: argparse.Namespace) -> None:
             "--then-run reports on other examples than those that a value is chosen "
             "by; it needs --held-out, such as --held-out 0.2"
         )
+    if options.then_run and options.over.setting == EXAMPLES:
+        raise ValueError(f"--then-run chooses a setting, and {EXAMPLES} is none")
     if options.then_run and options.shard:
         raise ValueError("--then-run needs all runs; use it once the shards are done")
-    given = [flag for flag in ("runs", "minutes") if vars(options)[flag] is not None]
+    if options.sampler:
+        check_search(options)
+    elif len(options.grids) > 1:
+        raise ValueError("--over is there twice; several numbers take --sampler optuna")
+    else:
+        check_budget(options)
+
+
+def check_budget(options: argparse.Namespace) -> None:
+    """Refuses what does not go with a budget, if there is one."""
+    given = [name for name in ("runs", "minutes") if vars(options)[name] is not None]
     if not given:
         return
     if len(given) > 1 or options.minutes == 0:
@@ -129,6 +159,27 @@ def check(options: argparse.Namespace) -> None:
                 f"--{name.replace('_', '-')}"
             )
     options.default_seeds = (0,)
+
+
+def check_search(options: argparse.Namespace) -> None:
+    """Refuses what does not go with a search for several numbers."""
+    if importlib.util.find_spec("optuna") is None:
+        raise ValueError("--sampler optuna needs optuna: pip install cwgnc-jax[optuna]")
+    if not options.runs or options.minutes or options.shard:
+        raise ValueError("--sampler optuna takes --runs N, and no --minutes or --shard")
+    if not options.held_out:
+        raise ValueError(
+            "--sampler optuna searches on training examples that are held out; it "
+            "needs --held-out, such as --held-out 0.2"
+        )
+    names = [grid.setting for grid in options.grids]
+    for name in names:
+        own = [each.label for each in options.method if name in each.changed]
+        if own or name in choices.settings(options) or names.count(name) > 1:
+            where = own[0] if own else "another option"
+            raise ValueError(f"{name} is what --over varies, but {where} sets it, too")
+        if name == EXAMPLES:
+            raise ValueError(f"{name} is no setting of a method to search for")
 
 
 if __name__ == "__main__":

@@ -5,10 +5,13 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, PercentFormatter
+from matplotlib.ticker import NullLocator, PercentFormatter
 
 from cwgnc_jax.plotting._drawing import COLORS, DASHES, MARKERS
 from cwgnc_jax.stability import Curve, StableRange, failed_intervals
+
+# Share of the axis that the label of a value takes.
+_ROOM = 0.12
 
 
 def plot_stability(
@@ -97,7 +100,7 @@ def plot_stability(
         ends[name] = float(curve.means[-1]), color
     _name_lines(above, ends)
     _draw_ranges(above, ranges or {}, [*curves])
-    below.xaxis.set_minor_formatter(NullFormatter())
+    _label_values(below, curves)
     below.set_xlabel(xlabel)
     below.set_ylabel("failed runs")
     below.set_ylim(-0.03, 1.03)
@@ -106,6 +109,18 @@ def plot_stability(
     if title is not None:
         figure.suptitle(title, fontsize="large")
     return figure
+
+
+def _label_values(axes: Axes, curves: Mapping[str, Curve]) -> None:
+    """Writes the values below the axis, but those for which there is no room."""
+    values = np.unique(np.concatenate([curve.values for curve in curves.values()]))
+    least, last, shown = _ROOM * np.log(values[-1] / values[0]), -np.inf, []
+    for value in values.tolist():
+        if np.log(value) - last >= least:
+            last = np.log(value)
+            shown.append(value)
+    axes.set_xticks(shown, [f"{value:g}" for value in shown], fontsize="small")
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _name_lines(axes: Axes, ends: Mapping[str, tuple[float, str]]) -> None:

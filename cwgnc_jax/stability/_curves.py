@@ -428,6 +428,8 @@ def find_borders(
         for _ in range(len(places) - 1):
             following = np.clip(at + step, 0, len(places) - 1)
             is_new = (following != at) & ~ended
+            if not np.any(is_new):
+                break
             goes_on = is_new & stable[rows, following]
             here, there = (
                 (means[rows, index], shares[rows, index]) for index in (at, following)

@@ -265,8 +265,8 @@ def _gains(curve: Curve, margin: float, most_failed: float, seeds: int) -> Matri
     widths = find_borders(
         curve, means.reshape(rows), shares.reshape(rows), margin, most_failed
     ).octaves
-    # What hardly ever happens, such as that a sound value is not, would outweigh all else
-    # in a variance.
+    # What hardly ever happens, such as that a sound value is not, would outweigh all
+    # else in a variance.
     low, high = np.quantile(widths.reshape(points, _DRAWS), _MOST, axis=1)
     return (high - low) ** 2 * seeds / (count + seeds)
 

@@ -3,11 +3,15 @@
 import contextlib
 import io
 import json
+import re
 
+import finetune_glue
+import numpy as np
 import pandas
 import pytest
 import stability_curve
 import tiny_bert
+from fake_training import replace_training
 
 pytestmark = pytest.mark.usefixtures("kept_programs")
 
@@ -22,6 +26,21 @@ def options(tmp_path_factory):
         *("--model", str(model), "--train-file", train, "--eval-file", dev),
         *("--epochs", "1", "--batch-size", "8", "--seeds", "2"),
     ]
+
+
+def score(configuration, seed):
+    """One method works up to 1e-3, the other two octaves further."""
+    recipe = configuration.recipe
+    high = 4e-3 if recipe.name == "cwgnc" else 1e-3
+    above = max(0.0, np.log2(recipe.learning_rate / high))
+    enough = len(configuration.subject.train.lengths) >= 20
+    rng = np.random.default_rng([*configuration.run(seed).encode()])
+    return (80 if enough else 60) - 12 * above + rng.normal(0, 1)
+
+
+@pytest.fixture
+def done(monkeypatch):
+    return replace_training(monkeypatch, score)
 
 
 def run(options, folder, *more):
@@ -42,7 +61,7 @@ def test_a_curve_and_a_finer_one_in_the_same_folder(options, tmp_path, compiled)
     # Learning rates are numbers: each method is one program, whatever they are.
     assert sum("_train_steps" in name for name in compiled) == 2
     finer = run(options, tmp_path, "--over", "learning_rate=0.0001,0.001,0.003,0.01")
-    assert "2 of 2 runs are recorded" in finer
+    assert "12 of 16 runs are recorded, 4 missing" in finer
     records = (tmp_path / "runs.jsonl").read_text().splitlines()
     assert len(records) == 2 * 4 * 2
     assert len({json.loads(line)["run"] for line in records}) == len(records)
@@ -54,11 +73,210 @@ def test_a_curve_and_a_finer_one_in_the_same_folder(options, tmp_path, compiled)
     assert "<svg" in (tmp_path / "curve_custom.svg").read_text()
 
 
+_GRID = ("--over", "learning_rate=1e-4..1.28e-2:8")
+
+
+def test_a_line_is_said_of_each_method_before(options, tmp_path, done):
+    said = run(options, tmp_path, *_GRID).partition("custom, accuracy: mean")[0]
+    assert len(said.splitlines()) < 12
+    [line] = re.findall("^cwgnc: .*", said, re.M)
+    assert ", learning rate 0.0001, 0.0002, 0.0004, 0.0008, 0.0016, " in line
+    # Of the ranges and of the scores at eight values.
+    assert (
+        "9 comparisons with cwgnc (of ranges and of means at 8 values) take 9" in said
+    )
+    assert len(done) == 2 * 2 * 8
+
+
+def test_the_page_has_the_curve_with_a_text_in_its_place(options, tmp_path, done):
+    run(options, tmp_path, *_GRID)
+    page = (tmp_path / "index.html").read_text()
+    assert "<h2>custom over learning rate</h2>" in page
+    [image] = re.findall("<img .*?>", page)
+    assert 'src="data:image/svg+xml;base64,' in image
+    assert (
+        'alt="accuracy and share of failed runs on custom over learning rate' in image
+    )
+    assert '<th scope="row">0.013</th>' in page
+    assert "adamw: stable from" in page
+    # What another script makes of the folder keeps it.
+    import reproduce_tables
+
+    again = ["--report-only", "--table", "runs", "--output-dir", str(tmp_path)]
+    assert reproduce_tables.main(again) == 0
+    page = (tmp_path / "index.html").read_text()
+    assert "<h2>custom over learning rate</h2>" in page
+    assert "<h2>Runs</h2>" in page
+
+
+def test_curves_of_another_scripts_runs(options, tmp_path, done, capsys):
+    methods = "cwgnc:learning_rate=1e-3,cwgnc:learning_rate=4e-3"
+    methods += ",adamw:learning_rate=1e-3,adamw:learning_rate=4e-3"
+    methods += ",adamw:clipping=none:learning_rate=4e-3"
+    arguments = [*options, "--method", methods, "--output-dir", str(tmp_path)]
+    assert finetune_glue.main(arguments) == 0
+    recorded = (tmp_path / "runs.jsonl").read_bytes()
+    drawn = run([], tmp_path, "--report-only", "--over", "learning_rate")
+    assert "cwgnc: stable from at most 0.001" in drawn
+    assert "adamw:clipping=none: at 0.004 alone" in drawn
+    assert (tmp_path / "runs.jsonl").read_bytes() == recorded
+    # One of two values is no curve.
+    arguments = ["--report-only", "--over", "learning_rate=1e-3,9"]
+    with pytest.raises(SystemExit):
+        stability_curve.main([*arguments, "--output-dir", str(tmp_path)])
+    assert "no runs of one method at several values" in capsys.readouterr().err
+
+
+def test_a_budget_killed_goes_on_where_it_was(options, tmp_path, monkeypatch, done):
+    options = options[:-2]  # without seeds, which the budget chooses
+    budget = (*_GRID, "--runs", "130")
+    said = run(options, tmp_path / "whole", *budget)
+    assert "at most 130 runs in all" in said
+    assert re.search(r"p-values allow for \d looks? at the results", said)
+    assert "that the range of cwgnc is wider is shown" in said
+    whole = sorted(done)
+    assert 40 <= len(whole) <= 130
+    per_value = pandas.read_csv(tmp_path / "whole" / "curve_custom.csv")["runs"]
+    assert max(per_value) > 2 * min(per_value)
+
+    first = []
+
+    def killed(configuration, seed):
+        if len(first) >= 21:
+            raise KeyboardInterrupt
+        first.append(configuration.run(seed))
+        return score(configuration, seed)
+
+    with monkeypatch.context() as patch:
+        replace_training(patch, killed)
+        arguments = [*options, *budget, "--output-dir", str(tmp_path / "broken")]
+        assert stability_curve.main(arguments) == 130
+    rest = replace_training(monkeypatch, score)
+    again = run(options, tmp_path / "broken", *budget)
+    assert sorted(first + rest) == whole
+    assert [line for line in again.splitlines() if "wider is shown" in line] == [
+        line for line in said.splitlines() if "wider is shown" in line
+    ]
+    # All is done: nothing more is run, and the verdict stays.
+    rest.clear()
+    assert "had its last look before" in run(options, tmp_path / "broken", *budget)
+    assert rest == []
+
+
+def test_the_best_of_each_method_on_other_examples_by_fresh_seeds(
+    options, tmp_path, done
+):
+    more = ("--held-out", "0.2", "--seeds", "3", *_GRID)
+    said = run(options, tmp_path, *more, "--then-run", "8")
+    assert "chosen on examples held out: cwgnc:learning_rate=" in said
+    assert "by the seeds 3 to 10" in said
+    assert "Chosen settings" in (tmp_path / "index.html").read_text()
+    assert (tmp_path / "table_chosen.csv").exists()
+    lines = (tmp_path / "runs.jsonl").read_text().splitlines()
+    runs = [json.loads(line) for line in lines]
+    chosen = [line for line in runs if "held_out" not in line]
+    assert len(chosen) == 2 * 8
+    assert {line["init_seed"] for line in chosen} == {*range(3, 11)}
+    assert {line["init_seed"] for line in runs if "held_out" in line} == {0, 1, 2}
+    # 40 examples, of which a fifth is held out first, and 21 others.
+    assert {(line["train_examples"], line["eval_examples"]) for line in runs} == {
+        (32, 8),
+        (40, 21),
+    }
+
+
+def test_numbers_of_examples(options, tmp_path, done):
+    grid = ("--over", "max_train_examples=10,20,40", "--learning-rate", "1e-3")
+    said = run(options, tmp_path, *grid)
+    assert "of the examples to train on 10, 20 or 40, always the same" in said
+    assert re.search(r"cwgnc works from \d+ examples on, adamw works from", said)
+    table = pandas.read_csv(tmp_path / "curve_custom.csv")
+    assert table["value"].tolist() == [10, 20, 40] * 2
+    assert {*table["setting"]} == {"max_train_examples"}
+
+
+_SEARCH = (
+    *("--sampler", "optuna", "--over", "learning_rate=1e-4..1e-1"),
+    *("--over", "epochs=1,5", "--runs", "40", "--seeds", "3", "--method", "cwgnc"),
+    *("--held-out", "0.2"),
+)
+
+
+def search_score(configuration, seed):
+    recipe = configuration.recipe
+    off = abs(np.log2(recipe.learning_rate / 2e-3)) + abs(recipe.epochs - 3)
+    return 90 - 4 * off + seed.init
+
+
+def test_several_numbers_at_once(options, tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    options = [*options[:6], "--batch-size", "8", "--then-run", "8"]
+    first: list = []
+
+    def killed(configuration, seed):
+        if len(first) >= 12:
+            raise KeyboardInterrupt
+        first.append(configuration.run(seed))
+        return search_score(configuration, seed)
+
+    with monkeypatch.context() as patch:
+        replace_training(patch, killed)
+        arguments = [*options, *_SEARCH, "--output-dir", str(tmp_path)]
+        assert stability_curve.main(arguments) == 130
+    rest = replace_training(monkeypatch, search_score)
+    said = run(options, tmp_path, *_SEARCH)
+    [best] = re.findall(r"^cwgnc: best of .*", said, re.M)
+    rate, epochs = re.search(r"learning rate (\S+), epochs (\d)", best).groups()
+    assert 5e-4 < float(rate) < 8e-3
+    assert 2 <= int(epochs) <= 4
+    chosen = 8
+    searched = len(first) + len(rest) - chosen
+    # The last trial may go on for all its seeds.
+    assert 40 <= searched < 40 + 3
+    assert len({*first, *rest}) == len(first) + len(rest)
+    # Some trials were not worth all seeds.
+    trials, whole = re.search(r"best of (\d+) trials, (\d+) of them", best).groups()
+    assert int(whole) < int(trials)
+    assert "by the seeds 3 to 10" in said
+    assert (tmp_path / "optuna.log").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--sampler", "optuna"], "--sampler optuna takes --runs N, and no --minutes"),
+        (["--sampler", "optuna", "--runs", "9"], "it needs --held-out, such as"),
+        (
+            ["--over", "learning_rate=1,2", "--over", "epochs=1,2"],
+            "several numbers take --sampler optuna",
+        ),
+        (
+            [
+                "--over",
+                "max_train_examples=9,19",
+                "--then-run",
+                "3",
+                "--held-out",
+                ".2",
+            ],
+            "--then-run chooses a setting",
+        ),
+        (["--report-only", "--sampler", "optuna"], "leave out --sampler"),
+        (["--over", "learning_rate"], "learning_rate without values; it needs some"),
+        (["--then-run", "3"], "it needs --held-out, such as"),
+        (["--runs", "9", "--minutes", "3"], "two budgets; give one"),
+        (["--minutes", "0"], "give one, above 0"),
+        (["--runs", "9", "--seeds", "3"], "which seeds run where; leave out --seeds"),
+        (
+            ["--over", "max_train_examples=9,19", "--max-train-examples", "9"],
+            "leave out --max-train-examples",
+        ),
         (["--over", "speed=1,2"], "accepted are values of max_norm, learning_rate"),
         (["--over", "learning_rate=1"], "two values above 0 at least"),
+        (
+            [*_SEARCH[:4], *_SEARCH[2:4], "--runs", "9", "--held-out", "0.2"],
+            "learning_rate is what --over varies, but another option sets it",
+        ),
         (["--over", "learning_rate=3..1:4"], "accepted is name=LOW..HIGH:COUNT"),
         (["--learning-rate", "1e-3"], "learning_rate is what --over varies"),
         (["--method", "cwgnc:learning_rate=1e-3"], "sets learning_rate, which --over"),

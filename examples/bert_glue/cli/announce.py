@@ -188,12 +188,13 @@ def _about_curves(options: argparse.Namespace, study: Study) -> Iterator[str]:
         methods.setdefault(base.label, base)
     for recipe in methods.values():
         yield from _about_recipe(options, recipe, {setting: words})
-    plans = [study.plan(each) for each in study.configurations]
-    for plan in dict.fromkeys(filter(None, plans)):
-        yield f"seeds side by side: {plan.group_size} ({plan.reason})"
     if options.budget is not None:
         yield f"at most {options.budget.words} in all, where they tell most"
         return
+    plans = filter(None, (study.plan(each) for each in study.configurations))
+    # How much memory is free is not the same from one to the next.
+    for plan in {plan.group_size: plan for plan in plans}.values():
+        yield f"seeds side by side: {plan.group_size} ({plan.reason})"
     runs = sum(len(study.seeds_of(each)) for each in study.configurations)
     if (missing := study.runs_missing()) < runs:
         yield f"{runs - missing} of {runs} runs are recorded, {missing} missing"

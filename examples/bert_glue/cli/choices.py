@@ -273,7 +273,9 @@ def _check_own_data(options: argparse.Namespace) -> None:
     shares = [
         name for name in ("held_out", "eval_share") if vars(options)[name] is not None
     ]
-    if options.eval_file and shares:
+    # With this option both kinds of examples are scored.
+    both = shares == ["held_out"] and vars(options).get("then_run")
+    if options.eval_file and shares and not both:
         raise ValueError(
             f"{flag(shares[0])} scores training examples; leave out --eval-file"
         )

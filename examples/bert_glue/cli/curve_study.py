@@ -5,7 +5,7 @@ import collections
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from bert_glue.report.tables import CHOSEN, build
 from bert_glue.study.configuration import Configuration
 from bert_glue.study.progress import Progress
 from bert_glue.study.spending import Budget, Spending, spend
+from bert_glue.training.recipe import SETTINGS
 from bert_glue.training.seeds import Seed
 from cwgnc_jax.stability import Look
 
@@ -62,8 +63,11 @@ def prepare(job: Job) -> Report:
         final = _after_budget(job, design) if options.budget else design
         found = draw(progress.note, job.records, final)
         if options.then_run:
+            seeds = [*job.design.seeds]
+            for _, count in final.asked or ():
+                seeds += _seeds(count)
             for each in found:
-                _run_chosen(job, each, final, progress)
+                run_chosen(job, _chosen(job, each, final), seeds, progress)
 
     return report
 
@@ -83,25 +87,22 @@ def draw_recorded(
     """
     grid: Grid = options.over
     runs = records.read()
-    # A study with a budget has curves of its own runs alone.
-    for saved in manifest.read(records.folder)["curves"].values():
-        if saved["setting"] == grid.setting and saved["asked"] and not grid.values:
-            draw(say, records, CurveDesign.from_json(saved))
-            return
-    values = set(grid.values)
-    runs = [
-        run
-        for run in runs
-        if not values or curves.value_of(run, grid.setting) in values
-    ]
-    design = CurveDesign.of_records(
-        runs,
-        grid.setting,
-        margin=options.margin,
-        most_failed=options.most_failed,
-        reference=options.reference,
-        values=tuple(sorted(values)) or None,
-    )
+    limits = {
+        "margin": options.margin,
+        "most_failed": options.most_failed,
+        "reference": options.reference,
+        "values": grid.values or None,
+    }
+    saved = manifest.read(records.folder)["curves"].get(grid.setting)
+    if saved and saved["asked"]:
+        # A study with a budget has curves of its own runs alone, and had its looks.
+        design = dataclasses.replace(CurveDesign.from_json(saved), **limits)
+    else:
+        if grid.values:
+            runs = [
+                run for run in runs if curves.value_of(run, grid.setting) in grid.values
+            ]
+        design = CurveDesign.of_records(runs, grid.setting, **limits)
     if not draw(say, records, design):
         raise RecordsError(
             f"{records.folder} has no runs of one method at several values of "
@@ -160,15 +161,14 @@ def _spend(job: Job, design: CurveDesign, progress: Progress) -> None:
                 study.run(progress)
         return done, processes.agree(lambda: time.monotonic() - started)
 
-    def found(spending: Spending, correction: float = 1.0) -> TaskCurves:
-        asked = tuple(sorted(spending.seeds.items()))
-        final = dataclasses.replace(design, asked=asked, correction=correction)
-        [of_task] = curves.build(records.read(), final)
-        return of_task
+    def asked(spending: Spending, correction: float = 1.0) -> CurveDesign:
+        runs = tuple(sorted(spending.seeds.items()))
+        return dataclasses.replace(design, asked=runs, correction=correction)
 
     def is_shown(look: Look) -> bool:
-        verdicts = found(spending, _ALPHA / look.level).verdicts.values()
-        widths = [verdict.widths for verdict in verdicts]
+        at_look = asked(spending, _ALPHA / look.level)
+        [found] = curves.build(records.read(), at_look)
+        widths = [verdict.widths for verdict in found.verdicts.values()]
         shown = bool(widths) and all(each and each.shown for each in widths)
         runs = len(design.methods) * sum(spending.seeds.values())
         verdict = "all that is asked is shown" if shown else "not all is shown"
@@ -191,7 +191,9 @@ def _spend(job: Job, design: CurveDesign, progress: Progress) -> None:
         margin=design.margin,
         most_failed=design.most_failed,
         do=do,
-        curves=lambda spending: [*found(spending).curves.values()],
+        curves=lambda spending: [
+            *curves.gather(records.read(), asked(spending)).values()
+        ],
         is_shown=is_shown,
         save=lambda spending: manifest.change(
             records,
@@ -226,66 +228,76 @@ def _read_spending(records: RunStore, key: str) -> Spending:
 
 
 def _value(configuration: Configuration, setting: str) -> float:
-    fields = configuration.fields
-    return curves.value_of(fields, setting) or 0.0
+    return curves.value_of(configuration.fields, setting) or 0.0
 
 
 def _seeds(count: int, first: int = 0) -> list[Seed]:
     return [Seed(number, number) for number in range(first, first + count)]
 
 
-def _run_chosen(
-    job: Job, found: TaskCurves, design: CurveDesign, progress: Progress
-) -> None:
-    """Each method at its best value, on the evaluation examples, by fresh seeds."""
-    options = job.options
-    chosen = {name: best_value(found, name) for name in found.curves}
-    evaluated = argparse.Namespace(**vars(options) | {"held_out": None})
-    configurations: dict[str, Configuration] = {}
+def _chosen(
+    job: Job, found: TaskCurves, design: CurveDesign
+) -> dict[str, Configuration]:
+    """Each method at its best value, which may be one of another grid."""
+    chosen = {}
     for each in job.configurations:
         name = curves.without_setting(each.recipe.label, design.setting)
-        if _value(each, design.setting) != chosen.get(name):
-            continue
-        sizes = options.train_sizes and len(each.subject.train.lengths)
-        subject = study_script.load_subject(
-            evaluated, found.task, sizes or options.max_train_examples
-        )
+        if name in found.curves:
+            kind = SETTINGS[design.setting].rule.kind
+            value = {design.setting: kind(best_value(found, name))}
+            recipe = each.recipe.replace(**value)
+            chosen[recipe.label] = dataclasses.replace(each, recipe=recipe)
+    return chosen
+
+
+def run_chosen(
+    job: Job,
+    chosen: Mapping[str, Configuration],
+    seeds: Sequence[Seed],
+    progress: Progress,
+) -> None:
+    """Does runs of chosen settings on the evaluation examples, by fresh seeds.
+
+    Args:
+      job: in which they were chosen, on examples held out.
+      chosen: the configuration of each row of the table that is made of them.
+      seeds: that they were chosen by.
+      progress: where to show how far it is.
+    """
+    options = job.options
+    evaluated = argparse.Namespace(**vars(options) | {"held_out": None})
+    configurations: dict[str, Configuration] = {}
+    for label, each in chosen.items():
+        task = each.subject.task.name
+        subject = study_script.load_subject(evaluated, task, options.max_train_examples)
         if subject.fresh == each.subject.fresh:
             subject = dataclasses.replace(subject, pretrained=each.subject.pretrained)
-        configurations[each.recipe.label] = dataclasses.replace(each, subject=subject)
-    used = [max(seed) for seed in job.design.seeds]
-    used += [count - 1 for _, count in design.asked or ()]
-    seeds = _seeds(options.then_run, first=max(used) + 1)
+        configurations[label] = dataclasses.replace(each, subject=subject)
+    first = 1 + max(max(seed) for seed in seeds)
+    tasks = dict.fromkeys(each.subject.task.name for each in configurations.values())
     table = Design(
         CHOSEN,
         tuple(configurations),
-        (found.task,),
-        {(found.task, label): each.name for label, each in configurations.items()},
-        tuple(seeds),
+        tuple(tasks),
+        {
+            (each.subject.task.name, label): each.name
+            for label, each in configurations.items()
+        },
+        tuple(_seeds(options.then_run, first)),
         choose_reference([*configurations]),
     )
-    _run_table(job, table, [*configurations.values()], progress)
-
-
-def _run_table(
-    job: Job,
-    table: Design,
-    configurations: Sequence[Configuration],
-    progress: Progress,
-) -> None:
-    first, last = table.seeds[0].name, table.seeds[-1].name
     progress.note(
         f"\nchosen on examples held out: {', '.join(table.methods)}; now on the "
-        f"evaluation examples, by the seeds {first} to {last}"
+        f"evaluation examples, by the seeds {first} to {table.seeds[-1].name}"
     )
 
     def add(content: manifest.Config) -> None:
-        for each in configurations:
+        for each in configurations.values():
             content["configurations"][each.name] = each.fields
         content["tables"][table.name] = table.to_json()
 
     manifest.change(job.records, add)
-    study = study_script.make_study(job, configurations, table.seeds)
+    study = study_script.make_study(job, [*configurations.values()], table.seeds)
     progress.expect(study.runs_missing())
     study.run(progress)
     found = build(table, job.records.read())

@@ -209,6 +209,8 @@ def add_group(
             kind = {"action": "store_true"}
         elif value.islower():
             kind = {"choices": value.split("|")}
+        elif value == "GRID":
+            kind |= {"action": "append"}
         elif value == "DIR...":
             kind |= {"metavar": "DIR", "nargs": "+"}
         option = group.add_argument(name, help=text, **kind)

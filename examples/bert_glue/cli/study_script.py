@@ -58,7 +58,7 @@ class Job:
     configurations: Sequence[Configuration]
     design: Design
     keep: dict[str, Any] = dataclasses.field(default_factory=dict)
-    conduct: "Callable[[Progress], None] | None" = None
+    conduct: Callable[[Progress], None] | None = None
 
     def table(self) -> Table:
         """The table of those of its runs that are recorded."""

@@ -1,6 +1,8 @@
 """Scores over a setting, stable ranges, and whether one is wider than another."""
 
 import dataclasses
+import functools
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +13,7 @@ from bert_glue.records import manifest, run_store
 from bert_glue.records.designs import choose_reference
 from bert_glue.records.files import RecordsError, identity, plain
 from bert_glue.records.run_store import Record, RunStore, settings_of
+from bert_glue.report import plots
 from bert_glue.report.headings import metric_name
 from bert_glue.report.render import render
 from bert_glue.training.recipe import SETTINGS
@@ -46,6 +49,9 @@ class CurveDesign:
         with a budget chose them; None for all.
       correction: factor of all p-values, where a study is looked at several times.
       looks: how often it was, if it is.
+
+    Raises:
+      ValueError: if the reference is none of the methods.
     """
 
     setting: str
@@ -58,6 +64,11 @@ class CurveDesign:
     asked: Sequence[tuple[float, int]] | None = None
     correction: float = 1.0
     looks: int = 0
+
+    def __post_init__(self) -> None:
+        if self.reference is not None:
+            reference = choose_reference([*self.methods.values()], self.reference)
+            object.__setattr__(self, "reference", reference)
 
     def has(self, run: Record) -> bool:
         """Whether a run counts."""
@@ -96,10 +107,13 @@ class CurveDesign:
           RecordsError: if it is none.
         """
         try:
-            seeds, asked = saved["seeds"], saved["asked"]
-            seeds = seeds and tuple(Seed(init, data) for init, data in seeds)
-            asked = asked and tuple((value, count) for value, count in asked)
-            return cls(**{**saved, "seeds": seeds, "asked": asked})
+            seeds, asked, values = (saved[n] for n in ("seeds", "asked", "values"))
+            tuples = {
+                "seeds": seeds and tuple(Seed(init, data) for init, data in seeds),
+                "asked": asked and tuple((value, count) for value, count in asked),
+                "values": values and tuple(values),
+            }
+            return cls(**{**saved, **tuples})
         except (KeyError, TypeError, ValueError):
             raise RecordsError(
                 "a curve in config.json is not one of this version"
@@ -260,7 +274,7 @@ class TaskCurves:
         for other, verdict in self.verdicts.items():
             prefix = "" if verdict.widths else f"{other} and {reference}: "
             lines += [f"{prefix}{verdict}", f"  {verdict.points}"]
-        if self.design.looks:
+        if self.design.correction > 1:
             many = "look" if self.design.looks == 1 else "looks"
             lines.append(
                 f"p-values allow for {self.design.looks} {many} at the results: those "
@@ -284,6 +298,11 @@ class TaskCurves:
             f"{self.design.words}, on a logarithmic axis. {'. '.join(self.sentences)}."
         )
 
+    @functools.cached_property
+    def svg(self) -> bytes:
+        """The figure as SVG."""
+        return plots.content(self.figure(), "svg")
+
     def figure(self) -> Figure:
         """Means with their bands, failed runs and stable ranges over the values."""
         return plot_stability(
@@ -299,11 +318,12 @@ class TaskCurves:
         return render("curve.csv", curves=self, intervals=stability.failed_intervals)
 
 
-def read(records: RunStore) -> list[TaskCurves]:
+def read(records: RunStore, found: Sequence[TaskCurves] = ()) -> list[TaskCurves]:
     """All curves of a folder of which its ``config.json`` knows.
 
     Args:
       records: the folder.
+      found: those of a setting, if they are made already.
 
     Returns:
       The curves of each setting and task.
@@ -311,13 +331,12 @@ def read(records: RunStore) -> list[TaskCurves]:
     Raises:
       RecordsError: if what is known cannot be read.
     """
-    designs = manifest.read(records.folder)["curves"].values()
-    runs = records.read()
-    return [
-        found
-        for design in map(CurveDesign.from_json, designs)
-        for found in build(runs, design)
-    ]
+    saved = manifest.read(records.folder)["curves"].values()
+    made = {each.design.setting for each in found}
+    designs = [each for each in saved if each["setting"] not in made]
+    runs = records.read() if designs else []
+    others = (build(runs, CurveDesign.from_json(each)) for each in designs)
+    return [*found, *itertools.chain.from_iterable(others)]
 
 
 def build(runs: Iterable[Record], design: CurveDesign) -> list[TaskCurves]:
@@ -331,23 +350,33 @@ def build(runs: Iterable[Record], design: CurveDesign) -> list[TaskCurves]:
       Curves of each task that has runs.
     """
     by_task: dict[str, list[Record]] = {}
-    for run in runs:
-        if design.has(run):
-            by_task.setdefault(run["task"], []).append(run)
-    return [_build_task(task, of, design) for task, of in by_task.items()]
+    for run in filter(design.has, runs):
+        by_task.setdefault(run["task"], []).append(run)
+    return [
+        judge(task, metric_name(of_task[0]), gather(of_task, design), design)
+        for task, of_task in by_task.items()
+    ]
 
 
-def _build_task(task: str, runs: Sequence[Record], design: CurveDesign) -> TaskCurves:
+def gather(runs: Iterable[Record], design: CurveDesign) -> dict[str, Curve]:
+    """The curves of a task, by the labels of their methods.
+
+    Args:
+      runs: records of the task, and perhaps others.
+      design: which of them count.
+
+    Returns:
+      Curves with the same seeds in their columns; none of a method without runs.
+    """
     cells: dict[str, dict[tuple[float, Seed], Record]] = {}
-    # The order is that of the methods, not that in which runs ended.
-    labels = dict.fromkeys(design.methods.values())
-    for run in runs:
+    for run in filter(design.has, runs):
         label = design.methods[method_of(run, design.setting)]
         value = value_of(run, design.setting) or 0.0
         cells.setdefault(label, {})[value, _seed(run)] = run
     seeds = sorted({seed for of in cells.values() for _, seed in of})
-    curves = {label: _curve(cells[label], seeds) for label in labels if label in cells}
-    return judge(task, metric_name(runs[0]), curves, design)
+    # The order is that of the methods, not that in which runs ended.
+    labels = dict.fromkeys(design.methods.values())
+    return {label: _curve(cells[label], seeds) for label in labels if label in cells}
 
 
 def judge(

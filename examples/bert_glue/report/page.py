@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from bert_glue.records.failures import failure
 from bert_glue.records.manifest import Config
-from bert_glue.report import charts, formats, plots
+from bert_glue.report import charts, formats
 from bert_glue.report.curves import TaskCurves
 from bert_glue.report.headings import metric_name
 from bert_glue.report.tables import Table
@@ -44,8 +44,7 @@ def page(
 
 def _picture(found: TaskCurves) -> str:
     """The figure as the address of an image that is its own content."""
-    content = base64.b64encode(plots.content(found.figure(), "svg")).decode()
-    return f"data:image/svg+xml;base64,{content}"
+    return f"data:image/svg+xml;base64,{base64.b64encode(found.svg).decode()}"
 
 
 def _sureness_lines(table: Table) -> list[dict[str, str]]:

@@ -118,25 +118,26 @@ def write_curves(records: RunStore, found: Sequence[TaskCurves]) -> list[pathlib
     Raises:
       RecordsError: if one cannot be written.
     """
-    design, paths = found[0].design, []
+    design = found[0].design
+    paths: list[pathlib.Path] = []
     manifest.change(
         records,
         lambda content: content["curves"].update({design.setting: design.to_json()}),
     )
     for each in found:
-        path = records.folder / f"curve_{plots.file_name(each.task)}"
-        figure = each.figure()
-        paths += [
-            plots.save(figure, path.with_name(f"{path.name}.{kind}"))
-            for kind in ("png", "svg")
-        ]
-        paths.append(path.with_name(f"{path.name}.csv"))
-        replace_file(paths[-1], each.csv().encode())
+        name = f"curve_{plots.file_name(each.task)}"
+        content = {
+            f"{name}.png": plots.content(each.figure(), "png"),
+            f"{name}.svg": each.svg,
+            f"{name}.csv": each.csv().encode(),
+        }
+        for file, data in content.items():
+            replace_file(records.folder / file, data)
+            paths.append(records.folder / file)
     # The page has all that the folder has; of its tables those that were asked for.
     known = manifest.read(records.folder)
-    text = page.page(
-        read(records) if known["tables"] else [], known, curves.read(records)
-    )
+    tables = read(records) if known["tables"] else []
+    text = page.page(tables, known, curves.read(records, found))
     replace_file(records.folder / PAGE, text.encode())
     return [*paths, records.folder / PAGE]
 

@@ -124,6 +124,11 @@ class Progress:
         """A group of seeds is done."""
         self._runs.update(runs)
 
+    def expect(self, runs: int) -> None:
+        """There are more runs to do."""
+        self._runs.total = (self._runs.total or 0) + runs
+        self._runs.refresh()
+
     def note(self, text: str) -> None:
         """Prints a line above the bars."""
         if self._speaks:

@@ -179,7 +179,7 @@ class Subject:
             return init
         return lambda pretrained, key: init(start(pretrained, key), key)
 
-    @property
+    @functools.cached_property
     def shapes(self) -> Params:
         """Shapes and dtypes of a run's parameters."""
         return jax.eval_shape(self.init(), self.pretrained, root_key(0))

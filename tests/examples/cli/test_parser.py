@@ -47,6 +47,10 @@ def test_grids_are_even_on_a_logarithmic_axis():
         *(1e-5, 3.2e-5, 1e-4, 3.2e-4, 1e-3),
     )
     assert len(parse_grid("learning-rate=1e-5..1e-3").values) == 8
+    # Of the data, and no setting of a method; and a name without values.
+    examples = parse_grid("max-train-examples=50,250,100")
+    assert (examples.setting, examples.values) == ("max_train_examples", (50, 100, 250))
+    assert parse_grid("epochs").values == ()
     found = parse_grid("batch_size=4..64:5")
     assert (found.setting, found.values) == ("batch_size", (4, 8, 16, 32, 64))
     assert parse_grid("max_norm=1,0.1").values == (0.1, 1)

@@ -202,6 +202,14 @@ def test_designs_are_kept():
         curves.CurveDesign.from_json({"setting": "learning_rate"})
 
 
+def test_any_method_may_be_the_reference():
+    [found] = build(records(), reference="adamw")
+    assert [*found.curves] == ["adamw", "cwgnc"]
+    assert [*found.verdicts] == ["cwgnc"]
+    with pytest.raises(ValueError, match="the reference is 'sgd'; accepted are cwgnc"):
+        design(reference="sgd")
+
+
 def test_a_figure_has_a_text_in_its_place():
     [found] = build(records())
     assert "share of failed runs on cola over learning rate" in found.alternative

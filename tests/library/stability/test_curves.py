@@ -125,6 +125,35 @@ def test_the_sentence_says_what_is_shown():
     assert str(same).endswith(": one is as wide as the other")
 
 
+def test_numbers_of_something_have_no_upper_end():
+    counts = [50, 100, 250, 500, 1000]
+    one = curve_of([40, 60, 69, 70, 70], [0] * 5, values=counts)
+    two = curve_of([60, 70, 70, 70, 40], [0] * 5, values=counts)
+    found = stable_range(one, margin=2)
+    # 68 = 70 - 2 lies at eight ninths of the step from 60 to 69.
+    assert found.low == pytest.approx(100 * 2.5 ** (8 / 9))
+    assert found.span == "from 230 to at least 1000"
+    assert found.span_of("examples") == "from 230 examples on"
+    narrow = stable_range(two, margin=2)
+    assert narrow.span_of("examples") == "from 87 to 520 examples"
+    said = str(compare_ranges(one, two, margin=2, unit="examples"))
+    assert said.startswith("first works from 230 examples on, second works from 87 to")
+
+
+def test_ranges_that_are_known_are_not_sought_again():
+    rng = np.random.default_rng(0)
+    pair = noisy(rng, high=4e-4), noisy(rng, high=6e-5)
+    known = tuple(stable_range(curve, margin=2, resamples=9) for curve in pair)
+    again, anew = (
+        compare_ranges(*pair, margin=2, ranges=some) for some in (known, None)
+    )
+    assert again.ranges is known
+    assert again.p_value == anew.p_value
+    assert [found.octaves for found in anew.ranges] == [
+        found.octaves for found in known
+    ]
+
+
 def test_more_looks_ask_for_more():
     rng = np.random.default_rng(0)
     pair = noisy(rng, high=4e-4), noisy(rng, high=6e-5)

@@ -1,0 +1,177 @@
+"""Several numbers of a method at once: Optuna draws them, seeds are its steps."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from bert_glue.cli import curve_study, study_script
+from bert_glue.cli.parser import Grid
+from bert_glue.cli.study_script import Job, Report
+from bert_glue.records.run_store import Record
+from bert_glue.study.configuration import Configuration, runs_of
+from bert_glue.study.progress import Progress
+from bert_glue.training.recipe import SETTINGS
+from bert_glue.training.seeds import Seed
+from bert_glue.training.settings import written
+
+JOURNAL = "optuna.log"
+"""Optuna's file in the output directory, with all that it has drawn."""
+
+
+def prepare(job: Job) -> Report:
+    """Searches for the best numbers of each method, within a budget of runs.
+
+    Args:
+      job: what is about to be run: each method as it is.
+
+    Returns:
+      What says which are best, and does the runs at them.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    best: dict[str, Configuration] = {}
+
+    def search(progress: Progress) -> None:
+        each = job.options.runs // len(job.configurations)
+        between = ", ".join(
+            f"{grid.setting.replace('_', ' ')} from {written(grid.values[0])} to "
+            f"{written(grid.values[-1])}"
+            for grid in job.options.grids
+        )
+        progress.note(f"searched instead: {between}, by {each} runs of each method")
+        for configuration in job.configurations:
+            label = configuration.recipe.label
+            best[label] = _search(job, configuration, each, progress)
+
+    def report(progress: Progress) -> None:
+        if job.options.then_run:
+            chosen = {found.recipe.label: found for found in best.values()}
+            curve_study.run_chosen(job, chosen, job.design.seeds, progress)
+
+    job.conduct = search
+    return report
+
+
+def objective(runs: Sequence[Record]) -> float:
+    """What is to be as high as can be: mean score minus the share of failed runs.
+
+    Args:
+      runs: of one configuration.
+
+    Returns:
+      Both in per cent.
+
+    Examples:
+      >>> objective([{"score": 70.0, "failed": False}, {"score": 50.0, "failed": True}])
+      10.0
+    """
+    failed = sum(run["failed"] for run in runs) / len(runs)
+    return sum(run["score"] for run in runs) / len(runs) - 100 * failed
+
+
+def _search(
+    job: Job, base: Configuration, runs: int, progress: Progress
+) -> Configuration:
+    """The best of what is tried of a method; what was tried before counts."""
+    grids: Sequence[Grid] = job.options.grids
+    backend = JournalFileBackend(str(job.records.folder / JOURNAL))
+    study = optuna.create_study(
+        study_name=base.name,
+        storage=optuna.storages.JournalStorage(backend),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
+        direction="maximize",
+        load_if_exists=True,
+    )
+    # Of the same seed each start would draw the same again.
+    study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))
+    tried: dict[str, Configuration] = {}
+
+    def configure(values: Mapping[str, Any]) -> Configuration:
+        found = dataclasses.replace(base, recipe=base.recipe.replace(**values))
+        return tried.setdefault(found.name, found)
+
+    for values in _go_on(study):
+        configure(values)
+
+    def one(trial: optuna.Trial) -> float:
+        configuration = configure(_rounded(_draw(trial, grids)))
+        seeds, value = job.design.seeds, 0.0
+        for step, _ in enumerate(seeds, 1):
+            part = study_script.make_study(job, [configuration], seeds[:step])
+            progress.expect(part.runs_missing())
+            part.run(progress)
+            value = objective(_runs(job, [configuration], seeds[:step]))
+            trial.report(value, step)
+            if step < len(seeds) and trial.should_prune():
+                raise optuna.TrialPruned
+        return value
+
+    # A trial of values that are rounded to those of another takes no runs.
+    for _ in range(runs):
+        if len(_runs(job, tried.values(), job.design.seeds)) >= runs:
+            break
+        study.optimize(one, n_trials=1)
+    whole = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
+    if not whole:
+        raise study_script.StudyStopped(
+            f"{base.recipe.label}: {runs} runs are not enough for all seeds of one "
+            "trial; give more --runs or fewer --seeds"
+        )
+    best = configure(_rounded(study.best_trial.params))
+    words = ", ".join(
+        f"{grid.setting.replace('_', ' ')} "
+        f"{written(getattr(best.recipe, grid.setting))}"
+        for grid in grids
+    )
+    progress.note(
+        f"{base.recipe.label}: best of {len(study.trials)} trials, {len(whole)} of "
+        f"them by all seeds: {words} (mean minus failed runs {study.best_value:.1f})"
+    )
+    return best
+
+
+def _go_on(study: optuna.Study) -> list[dict[str, float]]:
+    """Puts trials whose process was stopped before all others; the values of all.
+
+    What such a trial did is recorded, and not done again.
+    """
+    trials = study.get_trials()
+    drawn = [trial for trial in trials if trial.params]
+    stopped = (TrialState.RUNNING, TrialState.FAIL)
+    ended = [trial.params for trial in drawn if trial.state not in stopped]
+    for trial in trials:
+        if trial.state == TrialState.RUNNING:
+            study.tell(trial.number, state=TrialState.FAIL)
+        if trial in drawn and trial.params not in ended:
+            study.enqueue_trial(trial.params)
+            ended.append(trial.params)
+    return [_rounded(trial.params) for trial in drawn]
+
+
+def _draw(trial: optuna.Trial, grids: Sequence[Grid]) -> dict[str, float]:
+    drawn: dict[str, float] = {}
+    for grid in grids:
+        low, high = grid.values[0], grid.values[-1]
+        if SETTINGS[grid.setting].rule.kind is int:
+            ends = int(low), int(high)
+            drawn[grid.setting] = trial.suggest_int(grid.setting, *ends, log=True)
+        else:
+            drawn[grid.setting] = trial.suggest_float(grid.setting, low, high, log=True)
+    return drawn
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, float]:
+    """Values of two digits, as grids have them."""
+    return {
+        name: value if isinstance(value, int) else float(f"{value:.2g}")
+        for name, value in values.items()
+    }
+
+
+def _runs(
+    job: Job, configurations: Iterable[Configuration], seeds: Sequence[Seed]
+) -> list[Record]:
+    return runs_of(job.records.read(), [*configurations], seeds)
