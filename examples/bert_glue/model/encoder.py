@@ -345,16 +345,7 @@ class Layer(nnx.Module):
         """Queries, keys and values of all heads side by side."""
         if self.config.fused:
             return jnp.split(self.query_key_value(hidden), 3, axis=-1)
-        parts = self.query, self.key, self.value
-        # One product for three, forward and backward: kernels of a third of the size
-        # take a small device as long to start as to run.
-        kernel = jnp.concatenate([part.kernel[...] for part in parts], axis=1)
-        projected = hidden @ kernel.astype(hidden.dtype)
-        biases = [part.bias[...] for part in parts if part.bias is not None]
-        if biases:
-            projected = projected + jnp.concatenate(biases).astype(hidden.dtype)
-        edges = np.cumsum([part.kernel.shape[1] for part in parts])[:-1]
-        return jnp.split(projected, edges, axis=-1)
+        return self.query(hidden), self.key(hidden), self.value(hidden)
 
     def _split(self, projected: Float[Array, "batch length features"]) -> Array:
         # Heads before positions: each head's scores are one matrix product.
