@@ -129,14 +129,8 @@ def keep_mask(
         (part >= threshold).astype(jnp.uint8) << at for at, part in enumerate(parts)
     )
     packed = checkpoint_name(_computed_once(kept, key), SAVED)
-    if square:
-        # Heads are a leading axis: to reshape blocks of them is no copy.
-        which = jnp.arange(numbers, dtype=jnp.uint8)[:, None, None, None]
-        blocks = (packed[:, None] >> which) & 1
-        mask = blocks.reshape(shape[0], numbers * counted[1], *shape[2:])
-    else:
-        mask = jnp.concatenate([(packed >> at) & 1 for at in range(numbers)], axis)
-    mask = mask.astype(jnp.bool_)
+    blocks = [((packed >> at) & 1).astype(jnp.bool_) for at in range(numbers)]
+    mask = jnp.concatenate(blocks, axis)
     return jax.lax.slice_in_dim(mask, 0, shape[axis], axis=axis)
 
 
