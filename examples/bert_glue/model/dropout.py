@@ -129,8 +129,20 @@ def keep_mask(
         (part >= threshold).astype(jnp.uint8) << at for at, part in enumerate(parts)
     )
     packed = checkpoint_name(_computed_once(kept, key), SAVED)
-    blocks = [((packed >> at) & 1).astype(jnp.bool_) for at in range(numbers)]
-    mask = jnp.concatenate(blocks, axis)
+
+    def concatenated(packed: Array) -> Array:
+        return jnp.concatenate([(packed >> at) & 1 for at in range(numbers)], axis)
+
+    def repeated(packed: Array) -> Array:
+        at = jax.lax.broadcasted_iota(jnp.uint8, (numbers, *counted[axis:]), 0)
+        blocks = (jnp.expand_dims(packed, axis) >> at) & 1
+        return blocks.reshape(
+            *shape[:axis], numbers * counted[axis], *shape[axis + 1 :]
+        )
+
+    # The same; the one is fewer kernels on a TPU, the other draws once on a CPU.
+    mask = jax.lax.platform_dependent(packed, cpu=repeated, default=concatenated)
+    mask = mask.astype(jnp.bool_)
     return jax.lax.slice_in_dim(mask, 0, shape[axis], axis=axis)
 
 
