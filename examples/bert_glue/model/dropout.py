@@ -128,11 +128,40 @@ def keep_mask(
     kept = sum(
         (part >= threshold).astype(jnp.uint8) << at for at, part in enumerate(parts)
     )
-    # Without the barrier the compiler draws all numbers anew for each entry.
-    packed = checkpoint_name(jax.lax.optimization_barrier(kept), SAVED)
-    blocks = [((packed >> at) & 1).astype(jnp.bool_) for at in range(numbers)]
-    mask = jnp.concatenate(blocks, axis)
+    packed = checkpoint_name(_computed_once(kept, key), SAVED)
+
+    def concatenated(packed: Array) -> Array:
+        return jnp.concatenate([(packed >> at) & 1 for at in range(numbers)], axis)
+
+    def repeated(packed: Array) -> Array:
+        at = jax.lax.broadcasted_iota(jnp.uint8, (numbers, *counted[axis:]), 0)
+        blocks = (jnp.expand_dims(packed, axis) >> at) & 1
+        return blocks.reshape(
+            *shape[:axis], numbers * counted[axis], *shape[axis + 1 :]
+        )
+
+    # The same; the one is fewer kernels on a TPU, the other draws once on a CPU.
+    mask = jax.lax.platform_dependent(packed, cpu=repeated, default=concatenated)
+    mask = mask.astype(jnp.bool_)
     return jax.lax.slice_in_dim(mask, 0, shape[axis], axis=axis)
+
+
+def _computed_once(kept: UInt[Array, "..."], key: Array) -> UInt[Array, "..."]:
+    """The same bytes, which a compiler does not compute anew for each that reads them.
+
+    For GPUs and TPUs a barrier is enough. The compiler for CPUs takes it away before it
+    fuses, but never repeats a division: here by 1, which it cannot know.
+    """
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = jax.random.key_data(key)
+
+    def divided(kept: Array, word: Array) -> Array:
+        return (kept.astype(jnp.uint32) // (((word >> 1) >> 31) + 1)).astype(jnp.uint8)
+
+    once = jax.lax.platform_dependent(
+        kept, key[0], cpu=divided, default=lambda kept, word: kept
+    )
+    return jax.lax.optimization_barrier(once)
 
 
 def threefry(

@@ -318,14 +318,15 @@ class Layer(nnx.Module):
         """Values, weighted by how queries and keys of each head agree."""
         dropped = key is not None and self.config.dropout("attention") > 0
         if self.attention != "own" and relative is None and not dropped:
-            heads_last = (part.transpose(0, 2, 1, 3) for part in (query, keys, value))
             length = query.shape[2]
-            bias = jnp.broadcast_to(
-                sight.mask, (*sight.mask.shape[:2], length, length)
-            ).astype(query.dtype)
+            mask = jnp.broadcast_to(sight.mask, (*sight.mask.shape[:2], length, length))
             implementation: Any = self.attention
             mixed = jax.nn.dot_product_attention(
-                *heads_last, bias, implementation=implementation
+                query.transpose(0, 2, 1, 3),
+                keys.transpose(0, 2, 1, 3),
+                value.transpose(0, 2, 1, 3),
+                mask.astype(query.dtype),
+                implementation=implementation,
             )
             return mixed.transpose(0, 2, 1, 3)
         scores = jnp.einsum("bhqd,bhkd->bhqk", query, keys)
@@ -344,16 +345,7 @@ class Layer(nnx.Module):
         """Queries, keys and values of all heads side by side."""
         if self.config.fused:
             return jnp.split(self.query_key_value(hidden), 3, axis=-1)
-        parts = self.query, self.key, self.value
-        # One product for three, forward and backward: kernels of a third of the size
-        # take a small device as long to start as to run.
-        kernel = jnp.concatenate([part.kernel[...] for part in parts], axis=1)
-        projected = hidden @ kernel.astype(hidden.dtype)
-        if self.config.query_bias:
-            bias = jnp.concatenate([part.bias[...] for part in parts])
-            projected = projected + bias.astype(hidden.dtype)
-        edges = np.cumsum([part.kernel.shape[1] for part in parts])[:-1]
-        return jnp.split(projected, edges, axis=-1)
+        return self.query(hidden), self.key(hidden), self.value(hidden)
 
     def _split(self, projected: Float[Array, "batch length features"]) -> Array:
         # Heads before positions: each head's scores are one matrix product.
@@ -566,8 +558,12 @@ class Encoder(nnx.Module):
             if uses > 1:
                 split = functools.partial(_split_axis, count, uses)
                 step, turns = several, jax.tree.map(split, turns)
-            xs = (packed, *turns)
-            hidden, _ = jax.lax.scan(step, hidden, xs, unroll=min(self.unroll, count))
+            hidden, _ = jax.lax.scan(
+                step,
+                hidden,
+                (packed, turns[0], turns[1]),
+                unroll=min(self.unroll, count),
+            )
             first += count
         return hidden
 

@@ -12,6 +12,9 @@ from bert_glue.training.subjects import DTYPES
 
 # For each setting what a user writes, and what it means.
 WRITTEN = {
+    "dropout_bits": ("8", 8),
+    "unroll": ("2", 2),
+    "attention": ("xla", "xla"),
     "clipping": ("none", "none"),
     "max_norm": ("inf", float("inf")),
     "learning_rate": ("1e-3", 1e-3),
