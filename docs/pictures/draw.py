@@ -5,6 +5,7 @@ python docs/pictures/draw.py [FOLDER]
 
 import pathlib
 import sys
+from typing import Any
 
 import jax.numpy as jnp
 import matplotlib
@@ -18,7 +19,7 @@ import cwgnc_jax
 # Colours that the colour-blind can tell apart (Okabe and Ito).
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#e69f00", "#009e73", "#b0b0b0"
 MANY = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "cwgnc_jax",
     "font.size": 11,
@@ -37,7 +38,7 @@ def clipping() -> Figure:
     titles = ("before", "by global norm", "by component")
     by_component = cwgnc_jax.clip_by_component_norm(limit)
     by_global_norm = optax.clip_by_global_norm(limit)
-    trees = [gradients]
+    trees: list[Any] = [gradients]
     for tx in (by_global_norm, by_component):
         trees.append(tx.update(gradients, tx.init(gradients))[0])
     names = cwgnc_jax.component_names(gradients)
@@ -77,7 +78,7 @@ def spike() -> Figure:
         left_over = []
         for one, other in zip(wild, calm, strict=True):
             gradients = {"jumps": jnp.array([one]), "calm": jnp.array([other])}
-            clipped, _ = tx.update(gradients, tx.init(gradients))
+            clipped: Any = tx.update(gradients, tx.init(gradients))[0]
             left_over.append(float(clipped["calm"][0]))
         right.plot(steps, left_over, color=colour, label=label)
     right.set_ylim(0, 0.75)
@@ -135,7 +136,7 @@ def components() -> Figure:
 def unfreezing() -> Figure:
     """What each stage of gradual unfreezing trains."""
     leaf = {"kernel": jnp.zeros((2, 2))}
-    params = {"embeddings": leaf, "classifier": leaf}
+    params: dict[str, Any] = {"embeddings": leaf, "classifier": leaf}
     params["layers"] = {str(number): leaf for number in range(4)}
     groups = cwgnc_jax.unfreezing_groups(params)
     figure = Figure(figsize=(8, 2.7), layout="constrained")
