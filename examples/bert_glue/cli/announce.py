@@ -40,6 +40,7 @@ def announcement(
         yield f"note: {advice}"
     if options.over is not None:
         yield from _about_curves(options, study)
+        yield from _about_tracking(study)
         yield from (f"note: {note}" for note in study.records.notes)
         return
     shown = None

@@ -65,11 +65,6 @@ class Progress:
                 target=_say_now_and_then, args=(self._closed, *bars), daemon=True
             ).start()
 
-    def expect(self, runs: int) -> None:
-        """There are more runs to do."""
-        self._runs.total = (self._runs.total or 0) + runs
-        self._runs.refresh()
-
     def start(
         self, recipe: Recipe, seeds: list[Seed], steps: int, settings: int = 1
     ) -> None:
