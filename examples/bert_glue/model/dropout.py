@@ -125,9 +125,9 @@ def keep_mask(
         for word in words
         for shift in range(0, 32, bits)
     ]
-    kept = sum(
-        (part >= threshold).astype(jnp.uint8) << at for at, part in enumerate(parts)
-    )
+    kept = jnp.zeros(counted, jnp.uint8)
+    for at, part in enumerate(parts):
+        kept = kept + ((part >= threshold).astype(jnp.uint8) << at)
     packed = checkpoint_name(_computed_once(kept, key), SAVED)
 
     def concatenated(packed: Array) -> Array:
