@@ -3,6 +3,9 @@
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from bert_glue.records.files import identity
 from bert_glue.training.methods import METHODS, parse_methods
@@ -156,3 +159,35 @@ def test_recipes_are_read_without_jax():
     code = "import bert_glue.training.methods, sys; print('jax' in sys.modules)"
     command = [sys.executable, "-c", f"import sys; sys.path = {sys.path}; {code}"]
     assert subprocess.check_output(command, text=True) == "False\n"
+
+
+def test_rates_of_the_optimizer_may_be_traced():
+    rates = {"layer_decay": 0.5, "l2_sp": 0.5, "child_tuning": 0.5}
+    recipe = METHODS["cwgnc"].replace(**rates)
+    shared = METHODS["cwgnc"].replace(layer_decay=0.9, l2_sp=0.1, child_tuning=0.9)
+    assert recipe.structure == shared.structure
+    kernel = jnp.ones((2, 2))
+    params = {
+        "embeddings": {"word": kernel},
+        "encoder": {"layers": {"mlp": {"kernel": jnp.ones((2, 2, 2))}}},
+        "classifier": {"kernel": kernel},
+    }
+    gradients, moved = (
+        jax.tree.map(lambda x, by=by: by * x, params) for by in (0.3, 9)
+    )
+
+    def updates(made_by, numbers):
+        tx = made_by.make_optimizer(numbers)
+        key = jax.random.key(3)
+        return tx.update(gradients, tx.init(params), moved, key=key)[0]
+
+    numbers = recipe.numbers(10)._replace(warmup_steps=0)
+    expected = updates(recipe, numbers)
+    found = jax.jit(lambda numbers: updates(shared, numbers))(numbers)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5), found, expected
+    )
+    for name in rates:
+        other = updates(recipe, numbers._replace(**{name: 0.6}))
+        differing = jax.tree.map(lambda a, b: jnp.any(a != b), other, expected)
+        assert any(jax.tree.leaves(differing)), name

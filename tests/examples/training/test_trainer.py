@@ -201,7 +201,6 @@ OTHERS = {
     "mixout": 0.3,
     "label_smoothing": 0.3,
     "layer_decay": 0.5,
-    "l2_sp": 0.5,
     "child_tuning": 0.5,
 }
 # Those that are no rate at all would be another structure.
@@ -210,7 +209,6 @@ RATES = {
     "mixout": 0.7,
     "label_smoothing": 0.1,
     "layer_decay": 0.9,
-    "l2_sp": 0.1,
     "child_tuning": 0.9,
 }
 
