@@ -3,12 +3,12 @@
 import dataclasses
 import datetime
 import math
-import time
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from bert_glue.study.configuration import Configuration
+from bert_glue.training.program import clock
 from bert_glue.training.stages import make_stages
 
 _SECONDS = 3.0
@@ -33,7 +33,7 @@ class Forecast:
     """
 
     runs: Mapping[Configuration, int]
-    clock: Callable[[], float] = time.perf_counter
+    clock: Callable[[], float] = clock
     now: Callable[[], datetime.datetime] = datetime.datetime.now
 
     def __post_init__(self) -> None:

@@ -51,24 +51,14 @@ class Tracking:
         """Tracks a group of runs.
 
         Args:
-          group: the runs, whose configurations differ in numbers alone.
+          group: the runs.
           note: tells the user something, in a line.
 
         Yields:
           What is to be told of the runs; interrupted is what is not finished in the
           end.
         """
-        runs = [
-            TrackedRun(
-                run.name,
-                f"{configuration.subject.task.name} {configuration.recipe.label}",
-                self.folder,
-                configuration.fields
-                | {"seed": seed.name, "init_seed": seed.init, "data_seed": seed.data},
-            )
-            for run in group
-            for configuration, seed in [run]
-        ]
+        runs = [self._about(run) for run in group]
         started = [self._start(run, note) for run in runs]
 
         def send(row: int, method: str, *arguments: Any) -> None:
@@ -80,6 +70,13 @@ class Tracking:
             yield tracking
         finally:
             tracking.finish([None] * len(runs))
+
+    def _about(self, run: Run) -> TrackedRun:
+        configuration, seed = run
+        task, label = configuration.subject.task.name, configuration.recipe.label
+        seeds = {"seed": seed.name, "init_seed": seed.init, "data_seed": seed.data}
+        fields = configuration.fields | seeds
+        return TrackedRun(run.name, f"{task} {label}", self.folder, fields)
 
     def _start(self, run: TrackedRun, note: Note) -> dict[str, Tracker]:
         started = {}
