@@ -98,6 +98,7 @@ class Bench:
         trainer, subject = candidates.make_trainer(case, subject)
         keys = seed_keys([Seed(seed, seed) for seed in range(case.seeds)])
         began = time.perf_counter()
+        trainer.compile()
         training = Training(subject, trainer, keys, self.options.steps)
         training.turn()
         compiling = time.perf_counter() - began
