@@ -51,6 +51,9 @@ ADAMW = {
     "patience": None,
     "class_weights": None,
     "label_smoothing": 0.0,
+    "dropout_bits": 16,
+    "unroll": 1,
+    "attention": "own",
 }
 DIFFERENT = {
     "cwgnc": {"clipping": "component", "max_norm": 0.05, "epochs": 5},

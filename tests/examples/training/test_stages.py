@@ -1,6 +1,7 @@
 """Training in stages, and what is recorded of it, on a BERT of a few parameters."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -349,14 +350,11 @@ def test_recorded_scales_are_those_of_the_clipping(unfrozen, restarted):
 
 
 def test_no_backward_loop_over_frozen_layers(subject):
-    keys = seed_keys(SEEDS)
-
     def backward(trainer):
         """Layers of each loop that the gradient adds to the forward pass."""
-        order = trainer.order(keys.order, 0)
-        state, log = trainer.start(keys.init), trainer.new_log()
-        arguments = (state, log, keys.noise, order)
-        traced = jax.make_jaxpr(lambda *them: trainer.train(*them, 0, 0, 1))(*arguments)
+        arguments, named = trainer._train_shapes()
+        step = functools.partial(trainer._train_steps, trainer.buckets[-1])
+        traced = jax.make_jaxpr(step)(*arguments, **named)
         return [layers for layers, reverse in scans_of(traced.jaxpr) if reverse]
 
     first, *_, last = trainers_of(subject, UNFREEZING)
