@@ -308,7 +308,7 @@ def test_of_several_processes_the_first_alone_touches_the_folder(tmp_path):
     assert (first["due"], first["none"], first["facts"]) == (True, None, {"x": 1.0})
     values = np.array([1.0, -0.0, np.nan], np.float32)
     assert first["bytes"] == [values.tobytes().hex(), np.arange(3).tobytes().hex()]
-    assert first["interrupted"] == [[[0, 0]]]
+    assert first["interrupted"] == [[["adamw", [0, 0]]]]
     assert {path.name for path in folder.iterdir()} == {
         *("runs.jsonl", "runs.jsonl.truncated", ".lock", "config.json", "checkpoints")
     }
