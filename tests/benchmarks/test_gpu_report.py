@@ -1,16 +1,11 @@
-"""The report's options and parts, and all of it on a tiny model, as on a bare box."""
+"""The report's options and parts; all of it on a tiny model is in test_report.py."""
 
-import os
 import pathlib
-import subprocess
 import sys
 
 import gpu_report
 import pytest
 import report_tests
-
-# What a box without an installation is without.
-BLOCKED = ("datasets", "haiku", "keras", "pandas", "equinox")
 
 
 def options(*arguments):
@@ -89,38 +84,3 @@ def test_results_are_counted_and_failures_shown():
     text = report_tests.report([OUTPUT, ""], ["failed: exit code 1", "passed"], 3.0)
     assert "| all | 1 | 1 | 0 | 1 | 3 s |" in text
     assert "E   assert 1 == 2" in text
-
-
-@pytest.mark.slow
-def test_all_of_it_on_a_bare_box(tmp_path):
-    blocked = tmp_path / "blocked"
-    blocked.mkdir()
-    for name in BLOCKED:
-        (blocked / f"{name}.py").write_text(f"raise ImportError('no {name} here')\n")
-    output = tmp_path / "report"
-    project = pathlib.Path(gpu_report.__file__).parents[1]
-    paths = [blocked, project, project / "examples"]
-    line = [sys.executable, project / "benchmarks" / "gpu_report.py", "--tiny"]
-    done = subprocess.run(
-        [*line, "--output", output, "--minutes", "30", "--torch-python", "none"],
-        env=os.environ
-        | {"PYTHONPATH": os.pathsep.join(map(str, paths)), "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    summary = (output / "summary.md").read_text()
-    assert done.returncode == 0, summary + done.stdout[-3000:]
-    rows = [line.split("|") for line in summary.splitlines() if line.startswith("| ")]
-    states = {row[2].strip(): row[3].strip() for row in rows[2:] if len(row) > 5}
-    assert set(states.values()) == {"ok"}
-    files = {path.name for path in output.iterdir()}
-    assert len(files) <= 8
-    causes = (output / "step.md").read_text()
-    assert "| matrix products |" in causes
-    assert "| dropout's random bits |" in causes
-    throughput = (output / "throughput.md").read_text()
-    assert "Error" not in throughput
-    assert "| tiny, rte | 4 | like length |" in throughput
-    assert "remat none" in throughput
-    assert "Table 1's 375 runs" in summary
