@@ -1,7 +1,7 @@
 """All of the report on a tiny model, as on a bare box.
 
-It starts many processes, for minutes: here, away from those tests of processes that run one
-program together, which wait for each other for half a minute at most.
+It starts many processes, for minutes: here, away from the tests of processes that run
+one program together, which wait for each other for half a minute at most.
 """
 
 import os

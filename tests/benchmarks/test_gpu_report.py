@@ -1,7 +1,6 @@
 """The report's options and parts; all of it on a tiny model is in test_report.py."""
 
 import pathlib
-import sys
 
 import gpu_report
 import pytest
