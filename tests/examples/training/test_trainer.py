@@ -194,7 +194,8 @@ OTHERS = {
     "warmup_ratio": 0.5,
     "weight_decay": 0.3,
     "b1": 0.5,
-    "b2": 0.9,
+    # Corrected for its start, an average of four gradients is much as one of any decay.
+    "b2": 0.0,
     "eps": 1e-2,
     "epochs": 1,
     "dropout": 0.4,
@@ -225,8 +226,7 @@ def test_recipes_that_differ_in_numbers_share_their_programs(subject, compiled):
     for name, value in OTHERS.items():
         moved = shared.with_recipe(recipe.replace(**{name: value}))
         _, losses = trained(moved, seeds_of(3), epochs=1)
-        # The same program: what differs at all comes from the number.
-        assert (losses != first[1]).any(), name
+        assert np.abs(losses - first[1]).max() > 1e-5, name
     other = shared.with_recipe(recipe.replace(**OTHERS))
     assert (shared.steps, other.steps) == (8, 4)
     found, losses = trained(other, seeds_of(3), epochs=1)
