@@ -150,7 +150,11 @@ COMMANDING = sorted(
 )
 LINKING = sorted(
     page
-    for page in (*DOCS.rglob("*.md"), *PROJECT.glob("[!R]*.md"))
+    for page in (
+        *DOCS.rglob("*.md"),
+        *PROJECT.glob("*.md"),
+        *PROJECT.glob("results/*.md"),
+    )
     if re.search(r"\]\((?!http)", page.read_text())
 )
 
@@ -194,7 +198,9 @@ def test_commands_of_pages_are_understood(page, monkeypatch):
             script.main(words[1:])
 
 
-@pytest.mark.parametrize("page", LINKING, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", LINKING, ids=lambda page: str(page.relative_to(PROJECT))
+)
 def test_what_pages_link_to_is_there(page):
     for link in re.findall(r"\]\((?!http)([^)]+)\)", page.read_text()):
         name, _, anchor = link.partition("#")

@@ -184,29 +184,3 @@ def test_the_demonstration_prints_what_is_shown(tmp_path):
     verdict = re.search(r"^    (Of 2 .*)\n    (.*)", README, re.MULTILINE)
     assert f"{verdict[1]} {verdict[2]}" in found
     assert (tmp_path / "runs.png").exists()
-
-
-@pytest.mark.parametrize(
-    "page",
-    [
-        *("README.md", "results/README.md", "docs/clipping.md", "docs/devices.md"),
-        *("docs/own_data.md", "docs/saved_models.md"),
-    ],
-)
-def test_what_is_linked_exists(page):
-    path = PROJECT / page
-    links = re.findall(r"\]\((?!http)([^)]+)\)", path.read_text())
-    assert links
-    for link in links:
-        name, _, anchor = link.partition("#")
-        file = path.parent / name if name else path
-        assert file.exists(), link
-        if anchor:
-            assert anchor in anchors(file), link
-
-
-def anchors(page):
-    """What a page's headings are called in links, by GitHub's rule."""
-    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
-    kept = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
-    return [heading.replace(" ", "-") for heading in kept]
