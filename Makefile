@@ -28,17 +28,24 @@ help:
 	@echo "make docs         build the documentation's pages into site/"
 	@echo "make dist         build sdist and wheel into dist/, and check them"
 
-setup: $(VENV)/.installed
+setup: $(VENV)/.installed-tests
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 
-# Done when all of it is: without network once, it is tried anew from the top.
+# Done when all of it is: without network once, it is tried anew from the top. Python
+# compiles what is imported, which is a small part of what is installed.
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile
+
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	@echo "Installing the examples' and tests' packages into $(VENV) (1.5 GB, some minutes)"
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable ".[examples]" --group test
+	@echo "Installing the examples' packages into $(VENV) (1.2 GB, a minute or two)"
+	$(INSTALL) --upgrade "pip>=25.1"
+	$(INSTALL) --editable ".[examples]"
+	touch $@
+
+$(VENV)/.installed-tests: $(VENV)/.installed
+	$(INSTALL) --group test
 	touch $@
 
 demo: $(VENV)/.installed
@@ -48,14 +55,14 @@ figures: $(VENV)/.installed
 	$(BIN)/python examples/gradual_unfreezing.py --epochs 3 --seeds $(SEEDS) --output-dir runs/figures/gradual_unfreezing
 	$(BIN)/python examples/gradient_norms.py --epochs 3 --seeds $(SEEDS) --output-dir runs/figures/gradient_norms
 
-check: $(VENV)/.installed
+check: $(VENV)/.installed-tests
 	$(BIN)/python $(PYTEST) -m "not slow" tests/library/test_clip.py tests/library/components cwgnc_jax
 
-test: $(VENV)/.installed
+test: $(VENV)/.installed-tests
 	$(BIN)/python $(PYTEST) -m "not slow"
 
 # Processes that die, meshes of eight devices, pretraining.
-test-slow: $(VENV)/.installed
+test-slow: $(VENV)/.installed-tests
 	$(BIN)/python $(PYTEST) -m slow tests
 
 # On a GPU: one process, that leaves memory for those it starts; products in float32 and
@@ -63,7 +70,7 @@ test-slow: $(VENV)/.installed
 test-gpu: export JAX_DEFAULT_MATMUL_PRECISION := highest
 test-gpu: export XLA_PYTHON_CLIENT_PREALLOCATE := false
 test-gpu: export XLA_FLAGS := --xla_gpu_deterministic_ops=true
-test-gpu: $(VENV)/.installed
+test-gpu: $(VENV)/.installed-tests
 	$(BIN)/python -c 'import jax; jax.default_backend() == "gpu" or exit("jax sees no GPU: $(BIN)/pip install .[cuda13]")'
 	$(BIN)/python -m pytest -m "not slow"
 
@@ -74,8 +81,8 @@ setup-oldest: $(OLDEST)/.installed
 
 $(OLDEST)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(OLDEST)
-	$(OLDEST)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(OLDEST)/bin/python -m pip install --quiet --editable . --group oldest
+	$(OLDEST)/bin/python -m pip install --quiet --no-compile --upgrade "pip>=25.1"
+	$(OLDEST)/bin/python -m pip install --quiet --no-compile --editable . --group oldest
 	touch $@
 
 test-oldest: $(OLDEST)/.installed
@@ -91,8 +98,8 @@ gpu-report:
 tpu-report:
 	$(REPORT) --accelerator tpu $(ARGS)
 
-lint: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --group tools
+lint: $(VENV)/.installed-tests
+	$(INSTALL) --group tools
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	PYTHONPATH=examples $(BIN)/lint-imports
@@ -103,13 +110,13 @@ docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 	@echo "Open site/index.html"
 
-$(VENV)/.installed-docs: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --group docs
+$(VENV)/.installed-docs: $(VENV)/.installed-tests
+	$(INSTALL) --group docs
 	touch $@
 
 dist: | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --group release
+	$(INSTALL) --upgrade "pip>=25.1"
+	$(INSTALL) --group release
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist
 	$(BIN)/python -m twine check --strict dist/*

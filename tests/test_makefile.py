@@ -9,6 +9,12 @@ import sys
 import pytest
 
 PROJECT = pathlib.Path(__file__).parents[1]
+# Without what a make that runs these tests hands on to the ones it starts.
+ENVIRONMENT = {
+    name: value
+    for name, value in os.environ.items()
+    if name not in {"MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"}
+}
 
 
 @pytest.mark.slow
@@ -22,7 +28,7 @@ def test_a_setup_that_failed_is_begun_anew(tmp_path):
             ["make", f"PYTHON={sys.executable}", *words],
             cwd=tmp_path,
             # An index that nobody listens at, as without network.
-            env=os.environ
+            env=ENVIRONMENT
             | {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0"},
             capture_output=True,
             text=True,
@@ -42,6 +48,7 @@ def test_a_report_needs_no_installation(target):
     done = subprocess.run(
         ["make", "--dry-run", "PYTHON=some-python", "ARGS=--tiny", target],
         cwd=PROJECT,
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         check=True,
