@@ -193,6 +193,11 @@ def test_numbers_of_examples(options, tmp_path, done):
     table = pandas.read_csv(tmp_path / "curve_custom.csv")
     assert table["value"].tolist() == [10, 20, 40] * 2
     assert {*table["setting"]} == {"max_train_examples"}
+    # Another setting's curves in the same folder leave these files alone.
+    run(options, tmp_path, "--over", "learning_rate=1e-3,2e-3")
+    other = pandas.read_csv(tmp_path / "curve_custom_learning_rate.csv")
+    assert {*other["setting"]} == {"learning_rate"}
+    assert pandas.read_csv(tmp_path / "curve_custom.csv").equals(table)
 
 
 _SEARCH = (

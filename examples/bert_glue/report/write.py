@@ -124,8 +124,13 @@ def write_curves(records: RunStore, found: Sequence[TaskCurves]) -> list[pathlib
         records,
         lambda content: content["curves"].update({design.setting: design.to_json()}),
     )
+    known = manifest.read(records.folder)
+    # Another setting's curves in the folder keep their files.
+    first = next(iter(known["curves"])) == design.setting
     for each in found:
         name = f"curve_{plots.file_name(each.task)}"
+        if not first:
+            name += f"_{design.setting}"
         content = {
             f"{name}.png": plots.content(each.figure(), "png"),
             f"{name}.svg": each.svg,
@@ -135,7 +140,6 @@ def write_curves(records: RunStore, found: Sequence[TaskCurves]) -> list[pathlib
             replace_file(records.folder / file, data)
             paths.append(records.folder / file)
     # The page has all that the folder has; of its tables those that were asked for.
-    known = manifest.read(records.folder)
     tables = read(records) if known["tables"] else []
     text = page.page(tables, known, curves.read(records, found))
     replace_file(records.folder / PAGE, text.encode())
