@@ -9,6 +9,8 @@ WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 8 ] && echo $$n 
 # Files in their order, of which the last ones are short: no worker ends long after others.
 PYTEST := -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 export HF_HUB_DISABLE_TELEMETRY := 1
+# What is imported is compiled once, into the environments and __pycache__.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo figures check test test-slow test-gpu test-oldest lint docs gpu-report tpu-report dist setup-oldest
 # A virtual environment whose making was interrupted is made again.
@@ -35,7 +37,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 # Done when all of it is: without network once, it is tried anew from the top. Python
-# compiles what is imported, which is a small part of what is installed.
+# compiles what it imports, which is a small part of what is installed here.
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
