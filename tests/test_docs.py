@@ -52,7 +52,11 @@ NAMES = {
 
 
 @pytest.mark.parametrize(
-    "page", ["linen", "equinox", pytest.param("keras", marks=pytest.mark.slow)]
+    "page",
+    [
+        "equinox",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("linen", "keras")),
+    ],
 )
 def test_a_loop_learns_and_names_its_norms(page, tmp_path):
     text = (PROJECT / "docs" / f"{page}.md").read_text()
@@ -79,6 +83,7 @@ def test_a_loop_learns_and_names_its_norms(page, tmp_path):
     assert all(0 < norm < 1 for norm in norms.values())
 
 
+@pytest.mark.slow
 def test_answers_to_own_texts_take_two_commands(tmp_path, monkeypatch):
     page = (PROJECT / "docs" / "saved_models.md").read_text().replace("\\\n", " ")
     commands = re.findall(r"^    python examples/finetune_glue.py (.*)", page, re.M)
@@ -139,11 +144,12 @@ PARTS = re.compile(
 )
 # By tests of their own.
 TESTED = {*FORWARD, "baselines", "trackers"}
-RUN = sorted(
-    page
-    for page in DOCS.glob("*.md")
+RUN = [
+    # Of all these the questions take longest, being of everything.
+    pytest.param(page, marks=[pytest.mark.slow] * (page.stem == "faq"))
+    for page in sorted(DOCS.glob("*.md"))
     if "```python" in page.read_text() and page.stem not in TESTED
-)
+]
 COMMAND = re.compile(r"^ +(python examples/\w+\.py(?: *\\\n|[^\n])*)", re.MULTILINE)
 COMMANDING = sorted(
     page for page in DOCS.glob("*.md") if COMMAND.search(page.read_text())

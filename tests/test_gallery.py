@@ -34,6 +34,7 @@ def test_each_notebook_is_tested():
         assert title.startswith("# # ")
 
 
+@pytest.mark.slow
 def test_clip_a_network(run):
     names = run("clip_a_network")
     norms, scales = np.asarray(names["norms"]), np.asarray(names["scales"])

@@ -242,6 +242,7 @@ class TestUnfreezing:
                 in_their_layout(params), expected, rtol=0, atol=RATE / 50
             )
 
+    @pytest.mark.slow
     def test_a_stage_leaves_every_bit_of_what_is_frozen(self, by_labels):
         before, *stages = by_labels
         for stage, after in enumerate(stages):

@@ -362,6 +362,7 @@ def gradients_of(structure, params, key=None):
     return jax.jit(jax.grad(loss))(params)
 
 
+@pytest.mark.slow
 def test_unrolled_layers_are_the_same():
     params, key = small_params(), jax.random.key(2)
     expected = gradients_of(structure_of(SMALL), params, key)
@@ -373,7 +374,15 @@ def test_unrolled_layers_are_the_same():
 
 
 @pytest.mark.parametrize(
-    "family", [{}, {"causal": True, "num_key_value_heads": 1}], ids=["bert", "grouped"]
+    "family",
+    [
+        pytest.param({}, id="bert"),
+        pytest.param(
+            {"causal": True, "num_key_value_heads": 1},
+            id="grouped",
+            marks=pytest.mark.slow,
+        ),
+    ],
 )
 def test_attention_of_jax_is_ours(family, monkeypatch):
     config = dataclasses.replace(SMALL, **family)

@@ -12,6 +12,9 @@ from bert_glue.training import subjects
 from bert_glue.training.methods import METHODS
 from bert_glue.training.seeds import Seed
 
+# Whole runs, each of which compiles its own program.
+pytestmark = pytest.mark.slow
+
 RECIPE = METHODS["cwgnc"].replace(
     batch_size=8, epochs=2, learning_rate=5e-3, max_norm=1.0, dropout=0.1
 )

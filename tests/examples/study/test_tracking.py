@@ -21,6 +21,9 @@ from bert_glue.training.seeds import Seed
 from bert_glue.training.segments import Segment
 from bert_glue.training.trainer import TrainLog
 
+# Whole runs, each of which compiles its own program.
+pytestmark = pytest.mark.slow
+
 SEEDS = [Seed(3, 3), Seed(0, 5)]
 EVERY = 4
 

@@ -201,6 +201,7 @@ def test_weights_are_drawn_back_and_the_classifier_decays(subject):
         recipe.replace(unfreeze="gu")
 
 
+@pytest.mark.slow
 def test_pretrained_weights_change_before_a_run_and_new_ones_do_not(subject):
     key = jax.random.key(0)
     init = jax.jit(subject.init())(subject.pretrained, key)

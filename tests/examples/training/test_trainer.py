@@ -124,7 +124,11 @@ def plain_gradient(subject):
 
 
 @pytest.mark.parametrize(
-    "method", ["cwgnc", pytest.param("adamw", marks=pytest.mark.slow), "devlin"]
+    "method",
+    [
+        "cwgnc",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("adamw", "devlin")),
+    ],
 )
 def test_equals_a_plain_loop_with_numpy_optimizer(subject, plain_gradient, method):
     recipe = METHODS[method].replace(
@@ -250,7 +254,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(subject):
     assert_close(parts, whole)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("accumulate", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_parameters_rounded_once_a_step_learn_the_same(subject, accumulate):
     low = dataclasses.replace(subject, dtype="bfloat16")
     recipe = RECIPE.replace(accumulate=accumulate)
@@ -361,6 +365,7 @@ def test_regression(tmp_path, subject):
     assert losses[0, 0] > 0.3
 
 
+@pytest.mark.slow
 def test_batches_of_like_length_save_padding_and_learn_the_same_examples(subject):
     lengths = np.asarray(subject.train.lengths)
     buckets = batching.choose_groups(lengths, subject.train.width)
