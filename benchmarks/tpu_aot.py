@@ -113,6 +113,8 @@ def config_of(shape: str) -> EncoderConfig:
 
     sizes = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4}
     config = AutoConfig.for_model(shape, **sizes)
+    if hasattr(config, "num_key_value_heads"):  # Qwen2's default is 32.
+        config.num_key_value_heads = 2
     return dataclasses.replace(
         EncoderConfig.from_dict(config.to_dict()), intermediate_size=1024
     )
