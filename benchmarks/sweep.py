@@ -1,8 +1,8 @@
 """What settings that differ in numbers alone cost: compilations and seconds of sweeps.
 
-Two sweeps of the embedded model on one task, each a command of the examples in a process
-of its own: Table 2 (seven thresholds), and eight learning rates of one method. With another
-checkout, such as one of an older commit, both take turns, sweep by sweep:
+Two sweeps of the embedded model on one task, each a command of the examples in a
+process of its own: Table 2 (seven thresholds), and eight learning rates of one method.
+With another checkout, such as one of an older commit, both take turns, sweep by sweep:
 
     python benchmarks/sweep.py --against OLD --output results/sweep.md
 
