@@ -38,16 +38,16 @@ $(VENV)/bin/python:
 
 # Done when all of it is: without network once, it is tried anew from the top. Python
 # compiles what it imports, which is a small part of what is installed here.
-INSTALL := $(BIN)/python -m pip install --quiet --no-compile
+PIP_INSTALL := -m pip install --quiet --no-compile
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing the examples' packages into $(VENV) (1.2 GB, a minute or two)"
-	$(INSTALL) --upgrade "pip>=25.1"
-	$(INSTALL) --editable ".[examples]"
+	$(BIN)/python $(PIP_INSTALL) --upgrade "pip>=25.1"
+	$(BIN)/python $(PIP_INSTALL) --editable ".[examples]"
 	touch $@
 
 $(VENV)/.installed-tests: $(VENV)/.installed
-	$(INSTALL) --group test
+	$(BIN)/python $(PIP_INSTALL) --group test
 	touch $@
 
 demo: $(VENV)/.installed
@@ -83,8 +83,8 @@ setup-oldest: $(OLDEST)/.installed
 
 $(OLDEST)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(OLDEST)
-	$(OLDEST)/bin/python -m pip install --quiet --no-compile --upgrade "pip>=25.1"
-	$(OLDEST)/bin/python -m pip install --quiet --no-compile --editable . --group oldest
+	$(OLDEST)/bin/python $(PIP_INSTALL) --upgrade "pip>=25.1"
+	$(OLDEST)/bin/python $(PIP_INSTALL) --editable . --group oldest
 	touch $@
 
 test-oldest: $(OLDEST)/.installed
@@ -101,7 +101,7 @@ tpu-report:
 	$(REPORT) --accelerator tpu $(ARGS)
 
 lint: $(VENV)/.installed-tests
-	$(INSTALL) --group tools
+	$(BIN)/python $(PIP_INSTALL) --group tools
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	PYTHONPATH=examples $(BIN)/lint-imports
@@ -113,12 +113,12 @@ docs: $(VENV)/.installed-docs
 	@echo "Open site/index.html"
 
 $(VENV)/.installed-docs: $(VENV)/.installed-tests
-	$(INSTALL) --group docs
+	$(BIN)/python $(PIP_INSTALL) --group docs
 	touch $@
 
 dist: | $(VENV)/bin/python
-	$(INSTALL) --upgrade "pip>=25.1"
-	$(INSTALL) --group release
+	$(BIN)/python $(PIP_INSTALL) --upgrade "pip>=25.1"
+	$(BIN)/python $(PIP_INSTALL) --group release
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist
 	$(BIN)/python -m twine check --strict dist/*

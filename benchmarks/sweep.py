@@ -28,11 +28,9 @@ EXAMPLES = pathlib.Path(__file__).resolve().parents[1] / "examples"
 
 _RATES = ("1e-4", "1.5e-4", "2e-4", "3e-4", "5e-4", "7e-4", "1e-3", "1.5e-3")
 SWEEPS = {
-    "Table 2, 7 thresholds": (
-        *("reproduce_tables.py", "--table", "2", "--task", "acceptability"),
-    ),
+    "Table 2, 7 thresholds": ("reproduce_tables.py", "--table", "2"),
     "8 learning rates": (
-        *("finetune_glue.py", "--task", "acceptability", "--method"),
+        *("finetune_glue.py", "--method"),
         ",".join(f"cwgnc:learning_rate={rate}" for rate in _RATES),
     ),
 }
@@ -122,7 +120,7 @@ def main() -> None:
     """Runs the sweeps and writes the table."""
     options = parse()
     origin = reporting.provenance()
-    more = ["--seeds", str(options.seeds)]
+    more = ["--task", "acceptability", "--seeds", str(options.seeds)]
     if options.tiny:
         more += ["--max-train-examples", "64", "--epochs", "1"]
     checkouts = {"this": EXAMPLES}
