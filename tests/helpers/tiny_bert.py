@@ -5,9 +5,12 @@ from typing import Any
 
 import jax
 import numpy as np
+from bert_glue.data import load
 from bert_glue.model import checkpoint
 from bert_glue.model.config import EncoderConfig
 from bert_glue.model.encoder import SequenceClassifier
+from bert_glue.training import subjects
+from bert_glue.training.subjects import Subject
 from flax import nnx
 
 _WORDS = "the a cat dog bird sees hears likes runs sleeps small big red old never"
@@ -71,3 +74,14 @@ def write_tsv(path: pathlib.Path, count: int, seed: int, labels: bool = True) ->
     lines += [f"{text}\t{label}" if labels else text for text, label in rows]
     path.write_text("\n".join(lines) + "\n")
     return str(path)
+
+
+def prepare(
+    folder: pathlib.Path, train: int, dev: int, config: EncoderConfig = CONFIG
+) -> Subject:
+    """The model in a folder, and so many sentences to train on and to score."""
+    data = load.load_files(
+        write_tsv(folder / "train.tsv", train, seed=0),
+        write_tsv(folder / "dev.tsv", dev, seed=1),
+    )
+    return subjects.prepare(data, save(folder / "model", config))

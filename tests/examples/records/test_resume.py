@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 import tiny_bert
-from bert_glue.data import load, metrics
+from bert_glue.data import metrics
 from bert_glue.records import resume
 from bert_glue.records.resume import Checkpoints
 from bert_glue.records.run_store import RunStore
@@ -20,7 +20,6 @@ from bert_glue.study.progress import Progress
 from bert_glue.study.run_group import train_group
 from bert_glue.study.study import Study
 from bert_glue.study.tracking import GroupTracking
-from bert_glue.training import subjects
 from bert_glue.training.group_state import GroupState
 from bert_glue.training.methods import METHODS
 from bert_glue.training.seeds import Seed
@@ -38,10 +37,7 @@ class Killed(BaseException):
 @pytest.fixture(scope="module")
 def subject(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
-    model = tiny_bert.save(folder / "model")
-    train = tiny_bert.write_tsv(folder / "train.tsv", 50, seed=0)
-    dev = tiny_bert.write_tsv(folder / "dev.tsv", 20, seed=1)
-    return subjects.prepare(load.load_files(train, dev), model)
+    return tiny_bert.prepare(folder, 50, 20)
 
 
 def trainers_of(subject, recipe):

@@ -4,9 +4,7 @@ import dataclasses
 
 import pytest
 import tiny_bert
-from bert_glue.data import load
 from bert_glue.study.plan import Plan, bytes_per_seed, largest_group, plan_groups
-from bert_glue.training import subjects
 from bert_glue.training.methods import METHODS
 from bert_glue.training.subjects import Subject
 from bert_glue.training.trainer import Trainer
@@ -17,10 +15,7 @@ GIB = 1 << 30
 @pytest.fixture(scope="module")
 def subject(tmp_path_factory) -> Subject:
     folder = tmp_path_factory.mktemp("tiny")
-    model = tiny_bert.save(folder / "model")
-    train = tiny_bert.write_tsv(folder / "train.tsv", 100, seed=0)
-    dev = tiny_bert.write_tsv(folder / "dev.tsv", 41, seed=1)
-    return subjects.prepare(load.load_files(train, dev), model)
+    return tiny_bert.prepare(folder, 100, 41)
 
 
 def plan(seeds, **changes):

@@ -7,10 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_bert
-from bert_glue.data import load, metrics
+from bert_glue.data import metrics
 from bert_glue.study.progress import Progress
 from bert_glue.study.run_group import Outcome, train_group
-from bert_glue.training import subjects
 from bert_glue.training.journal import has_stopped
 from bert_glue.training.methods import METHODS
 from bert_glue.training.seeds import Seed
@@ -25,10 +24,7 @@ RECIPE = METHODS["cwgnc"].replace(
 @pytest.fixture(scope="module")
 def subject(tmp_path_factory) -> Subject:
     folder = tmp_path_factory.mktemp("tiny")
-    model = tiny_bert.save(folder / "model")
-    train = tiny_bert.write_tsv(folder / "train.tsv", 100, seed=0)
-    dev = tiny_bert.write_tsv(folder / "dev.tsv", 41, seed=1)
-    return subjects.prepare(load.load_files(train, dev), model)
+    return tiny_bert.prepare(folder, 100, 41)
 
 
 @pytest.fixture(scope="module")

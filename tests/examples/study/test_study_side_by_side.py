@@ -2,13 +2,11 @@
 
 import pytest
 import tiny_bert
-from bert_glue.data import load
 from bert_glue.devices import mesh
 from bert_glue.records.run_store import RunStore
 from bert_glue.study.configuration import Configuration, families
 from bert_glue.study.progress import Progress
 from bert_glue.study.study import Study
-from bert_glue.training import subjects
 from bert_glue.training.methods import METHODS
 from bert_glue.training.seeds import Seed
 
@@ -25,10 +23,7 @@ SEEDS = [Seed(0, 0), Seed(3, 1)]
 @pytest.fixture(scope="module")
 def subject(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
-    model = tiny_bert.save(folder / "model")
-    train = tiny_bert.write_tsv(folder / "train.tsv", 44, seed=0)
-    dev = tiny_bert.write_tsv(folder / "dev.tsv", 41, seed=1)
-    return subjects.prepare(load.load_files(train, dev), model)
+    return tiny_bert.prepare(folder, 44, 41)
 
 
 @pytest.fixture(scope="module")

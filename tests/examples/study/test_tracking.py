@@ -6,7 +6,6 @@ import types
 import numpy as np
 import pytest
 import tiny_bert
-from bert_glue.data import load
 from bert_glue.records import trackers
 from bert_glue.records.component_logs import ComponentLogs
 from bert_glue.records.run_store import RunStore
@@ -15,7 +14,6 @@ from bert_glue.study.configuration import Configuration, Run
 from bert_glue.study.progress import Progress
 from bert_glue.study.study import Study
 from bert_glue.study.tracking import GroupTracking, Tracking
-from bert_glue.training import subjects
 from bert_glue.training.methods import METHODS
 from bert_glue.training.seeds import Seed
 from bert_glue.training.segments import Segment
@@ -31,10 +29,7 @@ EVERY = 4
 @pytest.fixture(scope="module")
 def subject(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
-    model = tiny_bert.save(folder / "model")
-    train = tiny_bert.write_tsv(folder / "train.tsv", 50, seed=0)
-    dev = tiny_bert.write_tsv(folder / "dev.tsv", 20, seed=1)
-    return subjects.prepare(load.load_files(train, dev), model)
+    return tiny_bert.prepare(folder, 50, 20)
 
 
 class Dead:

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_bert
-from bert_glue.data import batching, load
-from bert_glue.training import evaluation, subjects
+from bert_glue.data import batching
+from bert_glue.training import evaluation
 from bert_glue.training.seeds import root_key
 from bert_glue.training.subjects import Subject
 
@@ -14,10 +14,7 @@ from bert_glue.training.subjects import Subject
 @pytest.fixture(scope="module")
 def subject(tmp_path_factory) -> Subject:
     folder = tmp_path_factory.mktemp("tiny")
-    model = tiny_bert.save(folder / "model")
-    train = tiny_bert.write_tsv(folder / "train.tsv", 100, seed=0)
-    dev = tiny_bert.write_tsv(folder / "dev.tsv", 41, seed=1)
-    return subjects.prepare(load.load_files(train, dev), model)
+    return tiny_bert.prepare(folder, 100, 41)
 
 
 def test_evaluation_equals_the_plain_forward_pass(subject):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_bert
-from bert_glue.data import batching, load, metrics
+from bert_glue.data import batching, metrics
 from bert_glue.model.config import EncoderConfig
 from bert_glue.model.encoder import initial_params, layer_components
 from bert_glue.study.progress import Progress
@@ -38,12 +38,9 @@ ROUNDING = {"rtol": 2e-4, "atol": 1e-4}
 
 @pytest.fixture(scope="module")
 def subject(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
     config = dataclasses.replace(tiny_bert.CONFIG, num_hidden_layers=LAYERS)
-    model = tiny_bert.save(folder / "model", config)
-    train = tiny_bert.write_tsv(folder / "train.tsv", 40, seed=0)
-    dev = tiny_bert.write_tsv(folder / "dev.tsv", 21, seed=1)
-    return subjects.prepare(load.load_files(train, dev), model)
+    folder = tmp_path_factory.mktemp("tiny")
+    return tiny_bert.prepare(folder, 40, 21, config)
 
 
 def trainers_of(subject, recipe, stages=None, **options):

@@ -24,10 +24,7 @@ ROUNDING = {"rtol": 2e-4, "atol": 1e-4}
 @pytest.fixture(scope="module")
 def subject(tmp_path_factory) -> Subject:
     folder = tmp_path_factory.mktemp("tiny")
-    model = tiny_bert.save(folder / "model")
-    train = tiny_bert.write_tsv(folder / "train.tsv", 100, seed=0)
-    dev = tiny_bert.write_tsv(folder / "dev.tsv", 41, seed=1)
-    return subjects.prepare(load.load_files(train, dev), model)
+    return tiny_bert.prepare(folder, 100, 41)
 
 
 RECIPE = METHODS["cwgnc"].replace(
