@@ -8,6 +8,7 @@ again, does what is missing.
 """
 
 import functools
+import itertools
 import pickle
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
@@ -15,6 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 
 HEARTBEAT_SECONDS = 30
@@ -28,6 +30,7 @@ T = TypeVar("T")
 _PIECE = 1 << 26
 # Whether the first process is finding an answer: the others do not hear of its parts.
 _is_deciding = False
+_opened: set[Mesh] = set()
 
 
 def connect(
@@ -61,6 +64,7 @@ def connect(
             "or --distributed alone where a TPU slice, SLURM, Open MPI or Kubernetes "
             "says the same"
         ) from error
+    _broadcast(b"")  # So that what agree sends finds its connections open.
 
 
 class Gone(Exception):
@@ -145,6 +149,43 @@ def what_happened(error: BaseException) -> str:
         f"process {jax.process_index()} of {count()} cannot go on: {advice}. Finished "
         f"runs are recorded; start the same command everywhere again. ({reason})"
     )
+
+
+def open_connections(mesh: Mesh | None) -> None:
+    """Opens what the processes send each other along the axes of a mesh through.
+
+    JAX does so when a group of devices first computes together, and on CPUs gives up
+    after half a minute, for which one process may well compile longer than another.
+    For a sum over an open connection it waits as long as the other process lives.
+
+    Args:
+      mesh: devices of all processes, which all of them must call this with; None, or
+        one whose connections are open, for nothing to do.
+
+    Raises:
+      Gone: if another process does not answer.
+    """
+    if count() == 1 or mesh is None or mesh in _opened:
+        return
+    _opened.add(mesh)
+    axes = [axis for axis, size in mesh.shape.items() if size > 1]
+    groups = itertools.chain.from_iterable(
+        itertools.combinations(axes, size) for size in range(1, len(axes) + 1)
+    )
+    lying = NamedSharding(mesh, PartitionSpec(axes))
+    ones = jax.make_array_from_callback((mesh.size,), lying, lambda at: np.ones(1))
+    sums = []
+    for group in groups:
+        add = functools.partial(jax.lax.psum, axis_name=group)
+        along = PartitionSpec([axis for axis in axes if axis not in group])
+        add_all = jax.shard_map(add, mesh=mesh, in_specs=lying.spec, out_specs=along)
+        sums.append(jax.jit(add_all).lower(ones).compile())
+    _broadcast(b"")  # Waits for the last of them to be here.
+    try:
+        for add_all in sums:
+            jax.block_until_ready(add_all(ones))
+    except (ValueError, RuntimeError) as error:
+        raise Gone(what_happened(error)) from error
 
 
 def check_same(what: str, value: Any) -> None:

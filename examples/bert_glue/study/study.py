@@ -196,6 +196,7 @@ class Study:
                 # Unless the last of them has just been finished elsewhere.
                 return bool(self._missing(family))
             placement = programs.placement(len(runs))
+            processes.open_connections(placement.mesh)
             # Each of these may change the rounding.
             layout = {
                 "mesh": placement.name,

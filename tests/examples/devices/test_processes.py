@@ -14,6 +14,7 @@ import gradual_unfreezing
 import numpy as np
 import pytest
 import tiny_bert
+import two_processes
 from bert_glue.records.component_logs import ComponentLogs
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("kept_programs")]
@@ -59,10 +60,11 @@ class Pair:
 
     def finish(self):
         """What the first printed, once both have ended well."""
-        (printed, errors), (followers, _) = (
+        (printed, errors), (followers, others) = (
             self.wait(index, seconds=240) for index in range(2)
         )
-        assert [each.returncode for each in self.processes] == [0, 0], errors
+        codes = [each.returncode for each in self.processes]
+        assert codes == [0, 0], errors + others
         # The second process neither wrote nor talked.
         # Gloo's threads print there too, and tear each other's lines.
         ours = [line for line in printed.splitlines() if "ranks" not in line]
@@ -199,6 +201,34 @@ def test_two_processes_one_dies_and_the_study_goes_on(options, tmp_path):
         assert ours["run"] == theirs["run"]
         assert ours["score"] == pytest.approx(theirs["score"])
         assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-4)
+
+
+def test_one_may_compile_longer_than_connections_take(tmp_path, monkeypatch):
+    """Half a minute, on CPUs, after which a connection is not opened any more."""
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+    code = """
+    import time
+    import numpy as np
+    from bert_glue.devices import mesh
+
+    def slow():
+        time.sleep(35)
+        return 1
+
+    answer["decided"] = processes.agree(slow)
+    placement = mesh.choose({"data": 4}, seeds=1, batch_size=4)
+    processes.open_connections(placement.mesh)
+
+    def add(values):
+        if index == 0:
+            time.sleep(35)  # As if it were compiled for so long.
+        return placement.everywhere(values.sum())
+
+    values = placement.batches(np.arange(4, dtype=np.float32)[None])
+    answer["sum"] = float(jax.jit(add)(values))
+    """
+    for answer in two_processes.run(code, tmp_path, tmp_path):
+        assert answer == {"decided": 1, "sum": 6}
 
 
 def test_case_study_of_two_processes(options, tmp_path):
