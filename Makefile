@@ -12,7 +12,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 # What is imported is compiled once, into the environments and __pycache__.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo figures check test test-slow test-gpu test-oldest lint docs gpu-report tpu-report dist setup-oldest
+.PHONY: help setup demo figures check test test-medium test-slow test-gpu test-oldest lint docs gpu-report tpu-report dist setup-oldest
 # A virtual environment whose making was interrupted is made again.
 .DELETE_ON_ERROR:
 
@@ -20,8 +20,9 @@ help:
 	@echo "make demo         fine-tune the embedded BERT with two methods, $(SEEDS) seeds each"
 	@echo "make figures      draw the paper's figures from runs of the embedded BERT"
 	@echo "make check        run the examples of docstrings and the tests of the clip"
-	@echo "make test         run the tests, but for the slow ones"
-	@echo "make test-slow    run the slow tests"
+	@echo "make test         run the tests that are quick, some 3,000"
+	@echo "make test-medium  run those that take seconds each"
+	@echo "make test-slow    run those that take longer"
 	@echo "make test-gpu     run the tests on a GPU, but for those of the CPU's compiler"
 	@echo "make test-oldest  run the library's tests on the oldest supported jax and optax"
 	@echo "make gpu-report   measure everything on a GPU, with $(PYTHON) as it is"
@@ -61,7 +62,11 @@ check: $(VENV)/.installed-tests
 	$(BIN)/python $(PYTEST) -m "not slow" tests/library/test_clip.py tests/library/components cwgnc_jax
 
 test: $(VENV)/.installed-tests
-	$(BIN)/python $(PYTEST) -m "not slow"
+	$(BIN)/python $(PYTEST) -m "not slow and not medium"
+
+# Whole runs, programs of all of a model.
+test-medium: $(VENV)/.installed-tests
+	$(BIN)/python $(PYTEST) -m "medium and not slow" tests
 
 # Processes that die, meshes of eight devices, pretraining.
 test-slow: $(VENV)/.installed-tests

@@ -51,6 +51,7 @@ NAMES = {
 }
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "page",
     [
@@ -112,6 +113,7 @@ def test_answers_to_own_texts_take_two_commands(tmp_path, monkeypatch):
     assert most.tolist() == found["prediction"].tolist()
 
 
+@pytest.mark.medium
 def test_methods_to_compare_with_fit_together_and_are_there():
     text = (PROJECT / "docs" / "baselines.md").read_text()
     names: dict = {}
@@ -165,6 +167,7 @@ LINKING = sorted(
 )
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)
 def test_code_prints_what_the_page_says(page):
     names: dict = {}
@@ -272,6 +275,7 @@ def load(path):
     return module
 
 
+@pytest.mark.medium
 def test_scalars_for_a_logger():
     """The loop of the page on trackers, and the trackers that it lists."""
     page = (PROJECT / "docs" / "trackers.md").read_text()

@@ -80,6 +80,7 @@ def test_unfreeze_bert(run):
     assert names["moments"] == sorted(names["moments"])
 
 
+@pytest.mark.medium
 def test_five_seeds(run):
     names = run("five_seeds")
     assert names["won_all"].p_value == 2 / 32

@@ -47,6 +47,7 @@ def gradients_of(weights, inputs, targets):
     return {"kernel": inputs.T @ error, "bias": error.sum(axis=0)}
 
 
+@pytest.mark.medium
 def test_python_blocks_run(capsys):
     loop, with_nnx, unfreezing = BLOCKS
     names = {}

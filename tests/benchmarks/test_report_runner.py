@@ -28,6 +28,7 @@ def test_what_is_printed_and_written_comes_back(tmp_path):
     assert outcome.log == "figure: speed = 3\n"
 
 
+@pytest.mark.medium
 def test_a_process_that_hangs_ends_with_all_that_it_started(tmp_path):
     pid_file = tmp_path / "pid"
     code = (
@@ -119,6 +120,7 @@ def test_time_that_is_left_over_goes_to_what_follows(tmp_path):
     assert 150 < second <= 195
 
 
+@pytest.mark.medium
 def test_a_report_is_written_while_its_part_runs(tmp_path):
     code = (
         f"import time; {WRITE}('half'); time.sleep(2); {WRITE.split('; ')[-1]}('all')"
@@ -128,6 +130,7 @@ def test_a_report_is_written_while_its_part_runs(tmp_path):
     assert seen[0] == "half"
 
 
+@pytest.mark.medium
 def test_all_processes_find_the_project(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "mine")
     paths = report_runner.environment()["PYTHONPATH"].split(os.pathsep)

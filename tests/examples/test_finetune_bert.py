@@ -98,6 +98,7 @@ def pairs(length=12, batch=6, vocabulary=20):
 
 
 class TestModel:
+    @pytest.mark.medium
     @pytest.mark.parametrize(
         "name",
         ["tiny", "embedded", pytest.param("all-MiniLM-L6-v2", marks=pytest.mark.slow)],
@@ -271,6 +272,7 @@ def lines_of(printed):
 class TestScript:
     OPTIONS = ("--learning-rate", "5e-3", "--epochs")
 
+    @pytest.mark.medium
     @pytest.mark.parametrize("seed", ["0", pytest.param("1", marks=pytest.mark.slow)])
     def test_it_learns(self, folders, seed, capsys):
         model, data = folders

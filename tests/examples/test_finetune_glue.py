@@ -70,6 +70,7 @@ def finished(options, tmp_path_factory):
     return folder, printed.getvalue()
 
 
+@pytest.mark.medium
 def test_records(finished):
     folder, _ = finished
     runs = records_of(folder)
@@ -208,6 +209,7 @@ def test_best_model_is_saved_and_predicts(finished, options):
     assert list(written["prediction"]) == list(answers(subject.encode(examples)))
 
 
+@pytest.mark.medium
 def test_same_command_does_only_what_is_missing(
     finished, options, tmp_path, capsys, monkeypatch
 ):

@@ -26,6 +26,7 @@ def methods_of(folder):
     return gather(RunStore(folder).read(), ComponentLogs(folder).load)
 
 
+@pytest.mark.medium
 def test_every_run_failed(tmp_path, capsys):
     recorded_runs.write(tmp_path, [0, 0])
     assert report(tmp_path) == 0

@@ -48,6 +48,7 @@ def finished(options, tmp_path_factory):
     return folder
 
 
+@pytest.mark.medium
 def test_table_1(finished):
     rows = list(csv.DictReader((finished / "table1.csv").read_text().splitlines()))
     assert [row["method"] for row in rows] == ["cwgnc", "adamw"]
@@ -169,6 +170,7 @@ def test_parts_made_apart_are_merged(options, finished, tmp_path, capsys):
     assert scores_of(rest) == found[0]
 
 
+@pytest.mark.medium
 def test_crossed_seeds(options, tmp_path):
     make(
         *(*options, "--method", "cwgnc", "--init-seeds", 2, "--data-seeds", "0,7"),

@@ -88,6 +88,7 @@ def test_a_line_is_said_of_each_method_before(options, tmp_path, done):
     assert len(done) == 2 * 2 * 8
 
 
+@pytest.mark.medium
 def test_the_page_has_the_curve_with_a_text_in_its_place(options, tmp_path, done):
     run(options, tmp_path, *_GRID)
     page = (tmp_path / "index.html").read_text()
@@ -127,6 +128,7 @@ def test_curves_of_another_scripts_runs(options, tmp_path, done, capsys):
     assert "no runs of one method at several values" in capsys.readouterr().err
 
 
+@pytest.mark.medium
 def test_a_budget_killed_goes_on_where_it_was(options, tmp_path, monkeypatch, done):
     options = options[:-2]  # without seeds, which the budget chooses
     budget = (*_GRID, "--runs", "130")
@@ -163,6 +165,7 @@ def test_a_budget_killed_goes_on_where_it_was(options, tmp_path, monkeypatch, do
     assert rest == []
 
 
+@pytest.mark.medium
 def test_the_best_of_each_method_on_other_examples_by_fresh_seeds(
     options, tmp_path, done
 ):
@@ -185,6 +188,7 @@ def test_the_best_of_each_method_on_other_examples_by_fresh_seeds(
     }
 
 
+@pytest.mark.medium
 def test_numbers_of_examples(options, tmp_path, done):
     grid = ("--over", "max_train_examples=10,20,40", "--learning-rate", "1e-3")
     said = run(options, tmp_path, *grid)
@@ -213,6 +217,7 @@ def search_score(configuration, seed):
     return 90 - 4 * off + seed.init
 
 
+@pytest.mark.medium
 def test_several_numbers_at_once(options, tmp_path, monkeypatch):
     pytest.importorskip("optuna")
     options = [*options[:6], "--batch-size", "8", "--then-run", "8"]

@@ -52,6 +52,7 @@ def test_the_log_has_the_norm_of_every_component(finished):
     assert all(norm >= 0 for norm in lines[-1]["norms"].values())
 
 
+@pytest.mark.medium
 def test_a_rule_decides_each_components_threshold():
     """Gradients of norm 1 show the thresholds, which a loop reads off the rules."""
     model = train_with_nnx.Transformer(nnx.Rngs(0))

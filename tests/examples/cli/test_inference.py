@@ -37,6 +37,7 @@ def run(folder, *arguments):
     assert finetune_glue.main([str(word) for word in words]) == 0
 
 
+@pytest.mark.medium
 def test_predictions_and_scores_of_one_command(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     dev = folder / "dev.tsv"

@@ -26,6 +26,7 @@ def said(monkeypatch, capsys, folder, *arguments):
     return capsys.readouterr().out
 
 
+@pytest.mark.medium
 def test_what_a_user_gave_is_not_called_the_models(tmp_path, monkeypatch, capsys):
     embedded = ["--max-train-examples", "16", "--max-eval-examples", "16"]
     own = "of these the embedded model's own: "

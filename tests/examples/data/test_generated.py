@@ -318,6 +318,7 @@ def test_train_and_evaluation_share_no_sentence(name: str, seed: int):
     assert len(set(data.evaluation.texts)) == len(data.evaluation.texts)
 
 
+@pytest.mark.medium
 def test_text_to_pretrain_on_has_no_evaluation_sentence():
     held_out = set().union(*(generated.held_out(n, s) for n in NAMES for s in (0, 1)))
     stream = generated.corpus(0)

@@ -281,6 +281,7 @@ def test_majority_of_several_labels_is_the_commonest_set():
     assert majority_score("roc_auc", train, labels) == 50
 
 
+@pytest.mark.medium
 @settings(quick, max_examples=15)
 @given(label_sets(1))
 def test_no_constant_set_of_labels_scores_better_than_the_best(matrices):

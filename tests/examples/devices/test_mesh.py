@@ -35,6 +35,7 @@ def test_a_single_device_needs_no_mesh():
     assert mesh.SINGLE.state(tree) is tree
 
 
+@pytest.mark.medium
 def test_surroundings_that_tell_nothing():
     # In a process of its own, as JAX takes no such call once a device is in use.
     code = "from bert_glue.devices import processes; processes.connect()"

@@ -78,6 +78,7 @@ def folder(request):
     return request.param
 
 
+@pytest.mark.medium
 def test_hidden_states_logits_loss_and_gradients(folder, tmp_path):
     """A few units of 1e-7 of values around 1, through at most four layers."""
     expected, config, params = load(folder)

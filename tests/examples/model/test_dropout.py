@@ -37,6 +37,7 @@ class TestDropout:
             count = ones.size // shape[axis]
             assert np.abs(means - rate).max() < 6 * np.sqrt(rate / count)
 
+    @pytest.mark.medium
     @pytest.mark.parametrize("square", [False, True])
     def test_a_mask_is_part_of_a_longer_ones(self, square):
         key = jax.random.key(1)

@@ -102,6 +102,7 @@ def _masked_lm():
     return separate(nnx.eval_shape(lambda: MaskedLM(config, rngs=nnx.Rngs(0))))
 
 
+@pytest.mark.medium
 def test_the_model_knows_agreement():
     """Asked for a masked 'is' or 'are' in new sentences, it knows which."""
     structure, shapes = _masked_lm()

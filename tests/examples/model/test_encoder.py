@@ -202,6 +202,7 @@ def test_real_encoder_equals_pytorch(shared_dir, tmp_path):
         np.testing.assert_allclose(mine, norm, rtol=1e-4, atol=atol, err_msg=name)
 
 
+@pytest.mark.medium
 def test_importing_the_model_imports_little():
     """Neither records nor what reads tokenizers, configurations and data."""
     code = """if True:
@@ -223,6 +224,7 @@ def test_importing_the_model_imports_little():
     assert ran.stdout.strip() == "[]"
 
 
+@pytest.mark.medium
 def test_without_key_nothing_is_dropped_and_with_one_the_same_each_time():
     run = functools.partial(
         logits_of, structure_of(SMALL), small_params(), *small_inputs()
@@ -236,6 +238,7 @@ def test_without_key_nothing_is_dropped_and_with_one_the_same_each_time():
     assert jnp.abs(first - other).max() > 1e-4
 
 
+@pytest.mark.medium
 def test_dropout_is_where_bert_has_it(monkeypatch):
     """Each place and layer has a key of its own, wherever the stack is cut."""
     config = dataclasses.replace(
@@ -282,6 +285,7 @@ def test_equal_rows_are_dropped_out_differently():
     assert len(np.unique(logits[:, 0])) == 4
 
 
+@pytest.mark.medium
 def test_bfloat16_is_of_the_forward_pass_alone():
     structure, params = structure_of(SMALL, dtype=jnp.bfloat16), small_params()
     labels = jnp.array([0, 1, 0])
@@ -373,6 +377,7 @@ def test_unrolled_layers_are_the_same():
         chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "family",
     [
@@ -416,6 +421,7 @@ def test_attention_of_jax_is_ours(family, monkeypatch):
     assert not used
 
 
+@pytest.mark.medium
 def test_gradients_of_a_stack_are_kept_as_they_are_computed():
     structure, params = structure_of(SMALL, dtype=jnp.bfloat16), small_params()
     rounded = round_layers(SMALL, jnp.bfloat16, params)

@@ -144,6 +144,7 @@ def undisturbed(trainers, subject):
 
 
 # Evaluations: 1, 2 in an epoch, 3 at its end, 6 at the end of the first stage.
+@pytest.mark.medium
 @pytest.mark.parametrize("breaks", [[1], [3], [6], [2, 5, 3]])
 def test_to_the_last_bit_the_same_as_without_the_break(
     trainers, subject, undisturbed, tmp_path, breaks

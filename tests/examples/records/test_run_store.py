@@ -180,6 +180,7 @@ def test_only_one_may_claim_and_nobody_a_finished_run(tmp_path):
     assert not (tmp_path / ".claims").exists()
 
 
+@pytest.mark.medium
 def test_claims_end_with_a_killed_process(tmp_path):
     script = textwrap.dedent(
         f"""

@@ -52,6 +52,7 @@ def test_the_worst_failed_run_stands_beside_the_best_successful(folder):
     )
 
 
+@pytest.mark.medium
 def test_what_is_said_and_drawn(folder, monkeypatch):
     methods = methods_of(folder)
     _, *lines = gradient_figures.describe(methods).splitlines()

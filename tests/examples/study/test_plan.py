@@ -46,6 +46,7 @@ def test_more_than_the_memory_is_refused():
         plan(1, bytes_per_seed=200 << 20)
 
 
+@pytest.mark.medium
 @pytest.mark.cpu
 @pytest.mark.parametrize("seeds", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_memory_is_estimated_before_it_is_compiled(subject, seeds):

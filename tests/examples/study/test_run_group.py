@@ -50,6 +50,7 @@ def group_of(trainer, subject, seeds):
     return train_group([trainer], seeds, score, progress)
 
 
+@pytest.mark.medium
 def test_a_diverged_seed_leaves_its_neighbours_alone(subject, triple):
     def sick_start(keys, *_):
         state = triple.start(keys)

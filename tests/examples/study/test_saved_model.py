@@ -40,6 +40,7 @@ def folder(tmp_path_factory):
     return save(tmp_path_factory.mktemp("saved"), about=about)
 
 
+@pytest.mark.medium
 def test_the_task_is_that_of_the_files(folder):
     model = saved_model.read(folder)
     task = model.task(USUAL)

@@ -17,6 +17,7 @@ def subject(tmp_path_factory) -> Subject:
     return tiny_bert.prepare(folder, 100, 41)
 
 
+@pytest.mark.medium
 def test_evaluation_equals_the_plain_forward_pass(subject):
     keys = jax.random.split(root_key(0), 3)
     params = jax.vmap(subject.init(), (None, 0))(subject.pretrained, keys)

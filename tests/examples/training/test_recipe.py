@@ -161,6 +161,7 @@ def test_recipes_are_read_without_jax():
     assert subprocess.check_output(command, text=True) == "False\n"
 
 
+@pytest.mark.medium
 def test_rates_of_the_optimizer_may_be_traced():
     rates = {"layer_decay": 0.5, "l2_sp": 0.5, "child_tuning": 0.5}
     recipe = METHODS["cwgnc"].replace(**rates)

@@ -123,6 +123,7 @@ def initial(unfrozen):
     return leaves_of(trainer.whole(trainer.start(seed_keys(SEEDS).init)))
 
 
+@pytest.mark.medium
 def test_last_stage_of_restart_is_full_fine_tuning(restarted, full):
     # Recorded or not: the gradients are those that they were.
     losses = full[1].recorded["losses"]
@@ -132,6 +133,7 @@ def test_last_stage_of_restart_is_full_fine_tuning(restarted, full):
         np.testing.assert_allclose(found, leaf, **ROUNDING, err_msg=path)
 
 
+@pytest.mark.medium
 def test_frozen_leaves_keep_every_bit(unfrozen, initial):
     trainers, keys = unfrozen[0], seed_keys(SEEDS)
     for number, trainer in enumerate(trainers[:-1]):

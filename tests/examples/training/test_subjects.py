@@ -81,6 +81,7 @@ def test_what_is_cut_and_noted_comes_with_the_subject(tiny_folder):
     assert subject.notes == ("odd",)
 
 
+@pytest.mark.medium
 def test_a_new_head_is_drawn_from_the_seed(tmp_path):
     folder = tiny_bert.save(tmp_path)
     params = initial_params(tiny_bert.CONFIG, 2, jax.random.key(0))

@@ -120,6 +120,7 @@ def plain_gradient(subject):
     return value_and_grad
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "method",
     [
@@ -180,6 +181,7 @@ def test_equals_a_plain_loop_with_numpy_optimizer(subject, plain_gradient, metho
     )
 
 
+@pytest.mark.medium
 def test_a_seed_is_the_same_alone_and_in_a_group(single, triple):
     group, losses = trained(triple, seeds_of(4, 1, 2))
     alone, loss = trained(single, seeds_of(1))
@@ -251,6 +253,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(subject):
     assert_close(parts, whole)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("accumulate", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_parameters_rounded_once_a_step_learn_the_same(subject, accumulate):
     low = dataclasses.replace(subject, dtype="bfloat16")
@@ -329,6 +332,7 @@ def test_data_seed_moves_the_order_and_init_seed_the_head(triple):
     assert np.all(np.abs(losses[0] - losses[1:]).max(axis=1) > 1e-3)
 
 
+@pytest.mark.medium
 def test_transform_sees_the_initial_parameters_and_a_new_key_each_step(
     subject, monkeypatch
 ):
@@ -348,6 +352,7 @@ def test_transform_sees_the_initial_parameters_and_a_new_key_each_step(
     assert len(np.unique(losses)) == 8
 
 
+@pytest.mark.medium
 def test_regression(tmp_path, subject):
     rows = [f"the dog\t{0.5 * (number % 3)}" for number in range(12)]
     for name in ("train", "dev"):
