@@ -41,6 +41,7 @@ def test_settings_that_the_project_has_are_candidates():
     assert len(set(found)) == len(found)
 
 
+@pytest.mark.medium
 def test_a_setting_that_the_project_does_not_have(subject):
     case = dataclasses.replace(BASE, settings=(("no_such_setting", 1),))
     with pytest.raises(candidates.Absent, match="no setting no_such_setting"):

@@ -143,6 +143,7 @@ class TestModel:
             finetune_bert.load_model(str(tmp_path), 2, 0)
 
 
+@pytest.mark.medium
 def test_the_task_beside_it_is_the_generated_one():
     task = generated.load("acceptability")
     for name, examples in (("train", task.train), ("dev", task.evaluation)):

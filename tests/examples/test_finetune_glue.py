@@ -31,7 +31,7 @@ SETTINGS = [
 ]
 
 
-pytestmark = pytest.mark.usefixtures("kept_programs")
+pytestmark = [pytest.mark.medium, pytest.mark.usefixtures("kept_programs")]
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,6 @@ def finished(options, tmp_path_factory):
     return folder, printed.getvalue()
 
 
-@pytest.mark.medium
 def test_records(finished):
     folder, _ = finished
     runs = records_of(folder)
@@ -209,7 +208,6 @@ def test_best_model_is_saved_and_predicts(finished, options):
     assert list(written["prediction"]) == list(answers(subject.encode(examples)))
 
 
-@pytest.mark.medium
 def test_same_command_does_only_what_is_missing(
     finished, options, tmp_path, capsys, monkeypatch
 ):

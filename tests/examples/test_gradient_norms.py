@@ -43,6 +43,7 @@ def test_layers(tmp_path, capsys):
     assert "int" in refusal(capsys, "--layer", "top")
 
 
+@pytest.mark.medium
 def test_a_layer_is_refused_before_anything_is_trained(tmp_path, capsys):
     model = tiny_bert.save(tmp_path / "model")
     train = tiny_bert.write_tsv(tmp_path / "train.tsv", 16, seed=0)

@@ -13,7 +13,7 @@ METHODS = "cwgnc,adamw"
 SETTINGS = ["--metric", "matthews", "--learning-rate", "5e-3", "--batch-size", "8"]
 
 
-pytestmark = pytest.mark.usefixtures("kept_programs")
+pytestmark = [pytest.mark.medium, pytest.mark.usefixtures("kept_programs")]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,6 @@ def finished(options, tmp_path_factory):
     return folder
 
 
-@pytest.mark.medium
 def test_table_1(finished):
     rows = list(csv.DictReader((finished / "table1.csv").read_text().splitlines()))
     assert [row["method"] for row in rows] == ["cwgnc", "adamw"]
@@ -170,7 +169,6 @@ def test_parts_made_apart_are_merged(options, finished, tmp_path, capsys):
     assert scores_of(rest) == found[0]
 
 
-@pytest.mark.medium
 def test_crossed_seeds(options, tmp_path):
     make(
         *(*options, "--method", "cwgnc", "--init-seeds", 2, "--data-seeds", "0,7"),

@@ -107,6 +107,7 @@ def own_data(folder):
     return ["--train-file", folder / "train.tsv", "--eval-file", folder / "dev.tsv"]
 
 
+@pytest.mark.medium
 def test_model_folders_are_checked(capsys, folder, tmp_path):
     out = ["--output-dir", tmp_path / "new"]
     text = refusal(capsys, "--model", folder / "empty", *own_data(folder), *out)
@@ -148,6 +149,7 @@ def test_one_class_cannot_be_learnt(capsys, folder, tmp_path):
     assert "all 2 examples left to train on are of one class" in text
 
 
+@pytest.mark.medium
 def test_seeds_that_draw_nothing(capsys, folder, tmp_path):
     # The saved model of another run has a classifier already.
     shutil.copytree(folder / "model", tmp_path / "whole")

@@ -14,7 +14,7 @@ from bert_glue.model.encoder import initial_params
 from bert_glue.training import subjects
 from bert_glue.training.evaluation import Evaluator
 
-pytestmark = pytest.mark.usefixtures("kept_programs")
+pytestmark = [pytest.mark.medium, pytest.mark.usefixtures("kept_programs")]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,6 @@ def run(folder, *arguments):
     assert finetune_glue.main([str(word) for word in words]) == 0
 
 
-@pytest.mark.medium
 def test_predictions_and_scores_of_one_command(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     dev = folder / "dev.tsv"

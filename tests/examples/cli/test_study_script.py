@@ -53,6 +53,7 @@ def test_what_holds_for_some_methods_is_said(own_data, tmp_path, monkeypatch, ca
     assert sum("no effect" in line for line in lines) == 3
 
 
+@pytest.mark.medium
 def test_what_labels_are_is_said(own_data, tmp_path, monkeypatch, capsys):
     import datasets
 
@@ -72,6 +73,7 @@ def test_what_labels_are_is_said(own_data, tmp_path, monkeypatch, capsys):
     assert "no split to score; --eval-share 0.2" in capsys.readouterr().err
 
 
+@pytest.mark.medium
 def test_seeds_that_can_show_nothing_are_said_before(
     own_data, tmp_path, monkeypatch, capsys
 ):

@@ -211,6 +211,7 @@ def test_dice_are_fair():
         assert abs(found - share * count) < 6 * (count * share * (1 - share)) ** 0.5
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("edit", SAME)
 def test_each_rewording_keeps_the_meaning(edit: str):
     dice, tried = Dice("same", edit), 0
@@ -254,6 +255,7 @@ def _is_plain(clause: Clause) -> bool:
     return known and simple and clause.verb != "be" and clause.recipient is None
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", ["monotone", "quantity", "polarity"])
 def test_entailments_hold_in_all_worlds_and_the_others_fail_in_some(kind: str):
     dice, taste = Dice("worlds", kind), Taste(quantified=0.35)
@@ -306,6 +308,7 @@ def test_agreement_violations_are_violations():
         assert verb.text in (("is", "was") if plural else ("are", "were"))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_train_and_evaluation_share_no_sentence(name: str, seed: int):
@@ -343,6 +346,7 @@ def test_shares_of_labels_are_those_of_the_models(name: str):
     assert len(data.evaluation) == generated.EVALUATION_SIZE
 
 
+@pytest.mark.medium
 def test_labels_mean_what_the_task_says():
     rows = generated.rows("entailment", "evaluation", generated.EVALUATION_SIZE)
     index = tasks.GENERATED["entailment"].labels.index("entailment")
@@ -405,6 +409,7 @@ def test_wrong_arguments_are_named(call, message: str):
         call()
 
 
+@pytest.mark.medium
 def test_every_word_of_the_grammar_is_a_piece_or_a_stem_with_an_ending():
     pieces = set(vocabulary())
     stream = generated.corpus(0)

@@ -99,6 +99,7 @@ three_classes = st.lists(
 )
 
 
+@pytest.mark.medium
 @quick
 @given(three_classes)
 def test_metrics_of_three_classes(pairs):
@@ -135,6 +136,7 @@ def label_sets(draw, matrices=2):
     return np.array(draws, int).reshape(matrices, *shape)
 
 
+@pytest.mark.medium
 @quick
 @given(label_sets())
 def test_metrics_of_several_labels_an_example(pair):

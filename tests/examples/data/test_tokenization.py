@@ -302,6 +302,7 @@ def real_folder(shared_dir):
 
 
 # Facts about the official data, counted once with another program.
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("name", "tokens"), [("rte", 165_740), ("mrpc", 195_290), ("cola", 96_859)]
 )

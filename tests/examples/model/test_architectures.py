@@ -43,7 +43,7 @@ FAMILIES = {
 CASES = sorted(ENCODERS.iterdir())
 INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*torch.*")
+pytestmark = [pytest.mark.medium, pytest.mark.filterwarnings("ignore:.*torch.*")]
 
 
 @functools.cache
@@ -78,7 +78,6 @@ def folder(request):
     return request.param
 
 
-@pytest.mark.medium
 def test_hidden_states_logits_loss_and_gradients(folder, tmp_path):
     """A few units of 1e-7 of values around 1, through at most four layers."""
     expected, config, params = load(folder)

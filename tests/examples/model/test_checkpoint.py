@@ -558,6 +558,7 @@ def test_labels_and_kind_are_saved(tmp_path, folder, params):
     assert config["problem_type"] == several
 
 
+@pytest.mark.medium
 def test_real_encoder_is_used_whole(shared_dir):
     name = shared_dir / "models" / "all-MiniLM-L6-v2"
     read = checkpoint.read(name)

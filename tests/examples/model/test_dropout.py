@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from bert_glue.model.dropout import DropoutKey, dropout, fold, threefry
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_dropout_keeps_the_expectation(dtype):
@@ -37,7 +39,6 @@ class TestDropout:
             count = ones.size // shape[axis]
             assert np.abs(means - rate).max() < 6 * np.sqrt(rate / count)
 
-    @pytest.mark.medium
     @pytest.mark.parametrize("square", [False, True])
     def test_a_mask_is_part_of_a_longer_ones(self, square):
         key = jax.random.key(1)

@@ -56,6 +56,7 @@ def test_the_tokenizer_is_that_of_the_grammar(tmp_path: pathlib.Path):
     assert checkpoint.read_config(FOLDER).vocab_size == len(vocabulary())
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", NAMES)
 def test_the_tasks_are_spelt_in_whole_pieces(name: str):
     data = generated.load(name)
@@ -202,6 +203,7 @@ def test_pretraining_helps():
     assert scores[0] > scores[1] + 20
 
 
+@pytest.mark.medium
 def test_corruption_hides_the_share_asked_for():
     special, mask = pretrain_embedded.ORDINARY, pretrain_embedded.MASK
     rng = np.random.default_rng(0)

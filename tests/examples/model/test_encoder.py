@@ -119,6 +119,7 @@ class TestAgainstPyTorch:
             inputs,
         )
 
+    @pytest.mark.medium
     def test_hidden_states_and_logits(self, folder):
         expected, structure, loaded, inputs = self.case(folder)
 
@@ -134,6 +135,7 @@ class TestAgainstPyTorch:
         )
         np.testing.assert_allclose(logits, expected["logits"], rtol=0, atol=2e-5)
 
+    @pytest.mark.medium
     def test_gradients_of_the_loss(self, folder, tmp_path):
         expected, structure, loaded, inputs = self.case(folder)
 
@@ -155,6 +157,7 @@ class TestAgainstPyTorch:
                 mine, theirs, rtol=0, atol=2e-5 * max(1, np.abs(theirs).max())
             )
 
+    @pytest.mark.medium
     def test_bfloat16_compute(self, folder):
         expected, _, loaded, inputs = self.case(folder)
         config = checkpoint.read(folder).config
@@ -277,6 +280,7 @@ def test_dropout_is_where_bert_has_it(monkeypatch):
     assert found[0] == found[1]
 
 
+@pytest.mark.medium
 def test_equal_rows_are_dropped_out_differently():
     inputs = [jnp.repeat(array[:1], 4, axis=0) for array in small_inputs()]
     logits = logits_of(
@@ -307,6 +311,7 @@ def test_bfloat16_is_of_the_forward_pass_alone():
         assert {leaf.dtype for leaf in jax.tree.leaves(tree)} == {np.dtype(np.float32)}
 
 
+@pytest.mark.medium
 def test_gradients_of_a_frequent_token_are_summed_in_float32():
     # 256 times 1 and once more is 256 in bfloat16; here there are 1,024.
     ids = jnp.full((64, 16), 3)
@@ -328,6 +333,7 @@ def test_gradients_of_a_frequent_token_are_summed_in_float32():
     assert jnp.abs(word).max() > 100
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("key", [None, 3], ids=["no dropout", "dropout"])
 def test_padding_changes_nothing(key):
     key = None if key is None else jax.random.key(key)
@@ -338,6 +344,7 @@ def test_padding_changes_nothing(key):
     np.testing.assert_allclose(run(*padded), run(*inputs), rtol=0, atol=1e-6)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "stacks",
     [
@@ -448,6 +455,7 @@ def test_kernels_that_are_used_again_are_not_rounded_before(sharing):
     assert round_layers(SMALL, jnp.bfloat16, heads := {"pooler": {}}) is heads
 
 
+@pytest.mark.medium
 def test_no_backward_loop_over_frozen_layers():
     structure = structure_of(SMALL, stacks=(2, 1))
     params = small_params()
@@ -487,6 +495,7 @@ def test_seeds_side_by_side_equal_one_by_one():
         np.testing.assert_allclose(together[seed], alone, rtol=0, atol=1e-6)
 
 
+@pytest.mark.medium
 def test_masked_language_model_shares_the_word_embedding():
     model = nnx.eval_shape(lambda: MaskedLM(SMALL, rngs=nnx.Rngs(0)))
     structure, shapes = separate(model)
@@ -521,6 +530,7 @@ def test_initial_parameters():
     assert jnp.abs(layers[0] - layers[1]).max() > 0.01
 
 
+@pytest.mark.medium
 def test_what_does_not_fit_the_model_is_refused():
     model = nnx.merge(structure_of(SMALL), small_params())
     with pytest.raises(ValueError, match="length 25; the model has 24 positions"):

@@ -26,6 +26,8 @@ from bert_glue.training.seeds import Seed
 from bert_glue.training.stages import make_stages
 from bert_glue.training.trainer import Trainer
 
+pytestmark = pytest.mark.medium
+
 SEEDS = [Seed(3, 3), Seed(0, 5)]
 QUICK = {"learning_rate": 5e-3, "max_norm": 0.05, "batch_size": 8, "dropout": 0.0}
 
@@ -144,7 +146,6 @@ def undisturbed(trainers, subject):
 
 
 # Evaluations: 1, 2 in an epoch, 3 at its end, 6 at the end of the first stage.
-@pytest.mark.medium
 @pytest.mark.parametrize("breaks", [[1], [3], [6], [2, 5, 3]])
 def test_to_the_last_bit_the_same_as_without_the_break(
     trainers, subject, undisturbed, tmp_path, breaks

@@ -80,6 +80,7 @@ def test_what_was_scored_on_held_out_examples_is_told_apart(order):
     assert any("scored on 0.4% held out" in note for note in notes.notes(alone))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "path",
     sorted((pathlib.Path(__file__).parents[3] / "results").glob("*/table*.md")),

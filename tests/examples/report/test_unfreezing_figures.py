@@ -40,6 +40,7 @@ def made_up(tmp_path):
     return gather(RunStore(tmp_path).read(), ComponentLogs(tmp_path).load)
 
 
+@pytest.mark.medium
 def test_what_the_figures_show(made_up):
     gu, full = made_up
     np.testing.assert_array_equal(
@@ -91,6 +92,7 @@ def test_what_was_zeros_at_first_hides_nothing(made_up):
         assert max(map(max, turned.values())) == 0.5
 
 
+@pytest.mark.medium
 def test_tables_and_figures(made_up, tmp_path):
     lines = unfreezing_figures.describe(made_up).splitlines()
     assert lines[0].startswith("Matthews' correlation in % after each stage")
@@ -115,6 +117,7 @@ def test_tables_and_figures(made_up, tmp_path):
     assert all(path.stat().st_size > 5000 for path in written)
 
 
+@pytest.mark.medium
 def test_stages_that_restart_are_not_compared_with_the_stage_before(made_up, tmp_path):
     gu, full = made_up
     settings = gu.settings | {"unfreeze": "restart"}

@@ -227,6 +227,7 @@ def test_shares_of_crossed_seeds():
     assert any(note.endswith(text) for note in remarks)
 
 
+@pytest.mark.medium
 def test_shares_by_chance_are_those_of_scores_in_all_orders():
     seen = [
         verdicts.shares(

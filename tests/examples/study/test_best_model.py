@@ -22,6 +22,8 @@ from bert_glue.training.evaluation import Evaluator
 from bert_glue.training.methods import METHODS
 from bert_glue.training.seeds import Seed
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.fixture(scope="module")
 def subject(tmp_path_factory):
@@ -106,7 +108,6 @@ def test_a_model_without_segments_answers_as_it_was_scored(subject, finished, ca
     )
 
 
-@pytest.mark.medium
 def test_a_run_that_failed_is_not_better_than_one_that_did_not(finished, subject):
     best = BestModel(finished.records, subject, saved=False)
     [run], trainers, result = finished.offer

@@ -83,6 +83,7 @@ def test_planned_by_the_programs_that_are_run(configuration, monkeypatch):
     assert (size, len(lengths)) == (2, 1)
 
 
+@pytest.mark.medium
 def test_programs_are_kept_for_recipes_that_differ_in_numbers(
     configuration, monkeypatch
 ):

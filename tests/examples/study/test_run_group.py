@@ -16,6 +16,8 @@ from bert_glue.training.seeds import Seed
 from bert_glue.training.subjects import Subject
 from bert_glue.training.trainer import Trainer
 
+pytestmark = pytest.mark.medium
+
 RECIPE = METHODS["cwgnc"].replace(
     learning_rate=5e-3, max_norm=1.0, batch_size=8, epochs=2, warmup_ratio=0.0
 )
@@ -50,7 +52,6 @@ def group_of(trainer, subject, seeds):
     return train_group([trainer], seeds, score, progress)
 
 
-@pytest.mark.medium
 def test_a_diverged_seed_leaves_its_neighbours_alone(subject, triple):
     def sick_start(keys, *_):
         state = triple.start(keys)

@@ -13,6 +13,8 @@ from bert_glue.model.encoder import initial_params
 from bert_glue.study import saved_model
 from transformers import AutoConfig
 
+pytestmark = pytest.mark.medium
+
 EXAMPLES = Examples([("the cat sees a dog",), ("a bird",), ("never often",)], None)
 USUAL = Reading()
 
@@ -40,7 +42,6 @@ def folder(tmp_path_factory):
     return save(tmp_path_factory.mktemp("saved"), about=about)
 
 
-@pytest.mark.medium
 def test_the_task_is_that_of_the_files(folder):
     model = saved_model.read(folder)
     task = model.task(USUAL)

@@ -22,6 +22,8 @@ from jaxprs import scans_of
 
 import cwgnc_jax
 
+pytestmark = pytest.mark.medium
+
 LAYERS = 3
 SEEDS = [Seed(3, 3)]
 SETTINGS = {
@@ -123,7 +125,6 @@ def initial(unfrozen):
     return leaves_of(trainer.whole(trainer.start(seed_keys(SEEDS).init)))
 
 
-@pytest.mark.medium
 def test_last_stage_of_restart_is_full_fine_tuning(restarted, full):
     # Recorded or not: the gradients are those that they were.
     losses = full[1].recorded["losses"]
@@ -133,7 +134,6 @@ def test_last_stage_of_restart_is_full_fine_tuning(restarted, full):
         np.testing.assert_allclose(found, leaf, **ROUNDING, err_msg=path)
 
 
-@pytest.mark.medium
 def test_frozen_leaves_keep_every_bit(unfrozen, initial):
     trainers, keys = unfrozen[0], seed_keys(SEEDS)
     for number, trainer in enumerate(trainers[:-1]):

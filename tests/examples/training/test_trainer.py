@@ -289,6 +289,7 @@ def test_numbers_of_structure_cannot_be_shared(single):
         single.with_recipe(RECIPE, RECIPE.replace(epochs=1))
 
 
+@pytest.mark.medium
 def test_settings_may_lie_beside_each_other(single, triple):
     """Each seed of a group may have numbers of its own."""
     recipes = [
