@@ -15,6 +15,8 @@ from bert_glue.training.seeds import Seed, epoch_order, seed_keys
 from bert_glue.training.subjects import Subject
 from bert_glue.training.trainer import Trainer
 
+pytestmark = pytest.mark.medium
+
 # In float32, sums of another order differ by some 1e-7 relative, and Adam, which
 # divides by the root of the second moment, passes that on times the learning rate:
 # parameters moved by up to 0.1 in the 26 steps of 5e-3 here agree far better than 1e-4.
@@ -120,7 +122,6 @@ def plain_gradient(subject):
     return value_and_grad
 
 
-@pytest.mark.medium
 @pytest.mark.parametrize(
     "method",
     [
@@ -181,7 +182,6 @@ def test_equals_a_plain_loop_with_numpy_optimizer(subject, plain_gradient, metho
     )
 
 
-@pytest.mark.medium
 def test_a_seed_is_the_same_alone_and_in_a_group(single, triple):
     group, losses = trained(triple, seeds_of(4, 1, 2))
     alone, loss = trained(single, seeds_of(1))
@@ -253,7 +253,6 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(subject):
     assert_close(parts, whole)
 
 
-@pytest.mark.medium
 @pytest.mark.parametrize("accumulate", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_parameters_rounded_once_a_step_learn_the_same(subject, accumulate):
     low = dataclasses.replace(subject, dtype="bfloat16")
@@ -289,7 +288,6 @@ def test_numbers_of_structure_cannot_be_shared(single):
         single.with_recipe(RECIPE, RECIPE.replace(epochs=1))
 
 
-@pytest.mark.medium
 def test_settings_may_lie_beside_each_other(single, triple):
     """Each seed of a group may have numbers of its own."""
     recipes = [
@@ -333,7 +331,6 @@ def test_data_seed_moves_the_order_and_init_seed_the_head(triple):
     assert np.all(np.abs(losses[0] - losses[1:]).max(axis=1) > 1e-3)
 
 
-@pytest.mark.medium
 def test_transform_sees_the_initial_parameters_and_a_new_key_each_step(
     subject, monkeypatch
 ):
@@ -353,7 +350,6 @@ def test_transform_sees_the_initial_parameters_and_a_new_key_each_step(
     assert len(np.unique(losses)) == 8
 
 
-@pytest.mark.medium
 def test_regression(tmp_path, subject):
     rows = [f"the dog\t{0.5 * (number % 3)}" for number in range(12)]
     for name in ("train", "dev"):

@@ -308,6 +308,7 @@ def test_rare_failures_mislead_means_as_often_as_documented(test):
     assert favoured.count("second") / studies < 0.01
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("compare", "test", "shift", "scale"),
     [

@@ -9,6 +9,8 @@ import pytest
 import cwgnc_jax
 from cwgnc_jax import join_params, split_params, unfreezing_groups, unfreezing_labels
 
+pytestmark = pytest.mark.medium
+
 X = jnp.linspace(-1.0, 1.0, 12).reshape(4, 3)
 
 
