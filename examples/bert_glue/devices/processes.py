@@ -168,16 +168,18 @@ def open_connections(mesh: Mesh | None) -> None:
     if count() == 1 or mesh is None or mesh in _opened:
         return
     _opened.add(mesh)
-    axes = [axis for axis, size in mesh.shape.items() if size > 1]
+    axes = tuple(axis for axis, size in mesh.shape.items() if size > 1)
     groups = itertools.chain.from_iterable(
         itertools.combinations(axes, size) for size in range(1, len(axes) + 1)
     )
     lying = NamedSharding(mesh, PartitionSpec(axes))
-    ones = jax.make_array_from_callback((mesh.size,), lying, lambda at: np.ones(1))
+    ones = jax.make_array_from_callback(
+        (mesh.size,), lying, lambda at: np.ones(1, np.float32)
+    )
     sums = []
     for group in groups:
         add = functools.partial(jax.lax.psum, axis_name=group)
-        along = PartitionSpec([axis for axis in axes if axis not in group])
+        along = PartitionSpec(tuple(axis for axis in axes if axis not in group))
         add_all = jax.shard_map(add, mesh=mesh, in_specs=lying.spec, out_specs=along)
         sums.append(jax.jit(add_all).lower(ones).compile())
     _broadcast(b"")  # Waits for the last of them to be here.
