@@ -223,7 +223,7 @@ def _budget_key(design: CurveDesign) -> str:
 
 
 def _read_spending(records: RunStore, key: str) -> Spending:
-    saved = processes.agree(lambda: manifest.read(records.folder)["budgets"].get(key))
+    saved = manifest.read(records.folder)["budgets"].get(key)
     return Spending.from_json(saved) if saved else Spending()
 
 

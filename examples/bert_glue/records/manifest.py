@@ -17,6 +17,7 @@ Config = dict[str, Any]
 is varied, ``budgets`` by what they are spent on."""
 
 
+@decided_by_first
 def read(folder: pathlib.Path) -> Config:
     """What is known of a folder; nothing if it has no such file.
 

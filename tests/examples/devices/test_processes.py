@@ -13,6 +13,8 @@ import finetune_glue
 import gradual_unfreezing
 import numpy as np
 import pytest
+import reproduce_tables
+import stability_curve
 import tiny_bert
 import two_processes
 from bert_glue.records.component_logs import ComponentLogs
@@ -229,6 +231,33 @@ def test_one_may_compile_longer_than_connections_take(tmp_path, monkeypatch):
     """
     for answer in two_processes.run(code, tmp_path, tmp_path):
         assert answer == {"decided": 1, "sum": 6}
+
+
+@pytest.mark.parametrize(
+    ("script", "more", "last"),
+    [
+        (reproduce_tables, "--method cwgnc --seeds 2", "index.html"),
+        (
+            stability_curve,
+            "--method cwgnc --over learning_rate=1e-3,5e-3 --runs 8",
+            "index.html",
+        ),
+        (finetune_glue, "--method cwgnc --seeds 2 --save-model", "runs.png"),
+    ],
+)
+def test_both_of_two_processes_end_when_the_report_is_made(
+    script, more, last, options, tmp_path
+):
+    """The second has none of the first's files to make it of."""
+    folder, words = tmp_path / "runs", more.split()
+    if "--over" in words:
+        at = options.index("--learning-rate")
+        options = options[:at] + options[at + 2 :]
+    with pair(script, folder, *options, *words) as processes:
+        printed = processes.finish()
+    assert str(folder / last) in printed
+    assert (folder / last).stat().st_size > 1000
+    assert (folder / "model").is_dir() == ("--save-model" in words)
 
 
 def test_case_study_of_two_processes(options, tmp_path):
