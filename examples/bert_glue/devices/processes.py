@@ -30,6 +30,7 @@ T = TypeVar("T")
 _PIECE = 1 << 26
 # Whether the first process is finding an answer: the others do not hear of its parts.
 _is_deciding = False
+# Meshes whose connections are open.
 _opened: set[Mesh] = set()
 
 
@@ -152,7 +153,7 @@ def what_happened(error: BaseException) -> str:
 
 
 def open_connections(mesh: Mesh | None) -> None:
-    """Opens what the processes send each other along the axes of a mesh through.
+    """Connects the processes along the axes of a mesh, before a program needs it.
 
     JAX does so when a group of devices first computes together, and on CPUs gives up
     after half a minute, for which one process may well compile longer than another.
