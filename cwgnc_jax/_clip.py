@@ -29,6 +29,7 @@ from cwgnc_jax.components._norms import (
     scale_blocks,
     select,
     stack_blocks,
+    unstack_blocks,
     widest_dtype,
 )
 from cwgnc_jax.components._paths import leaves_with_paths, list_offenders
@@ -171,8 +172,8 @@ def clip_by_component_norm(
         del params
         gradients = measure(updates, components, specs)
         dtypes = [square.dtype for square in gradients.squares]
-        limits = limits_at(rules, gradients.layout, state.count, dtypes)
-        return clip(gradients, limits, state)
+        limits, together = limits_at(rules, gradients.layout, state.count, dtypes)
+        return clip(gradients, limits, state, together)
 
     return optax.GradientTransformation(init_fn, update_fn)
 
@@ -308,7 +309,7 @@ def initial_state(params: optax.Params, layout: Layout) -> ClipByComponentNormSt
 
 def clip(
     gradients: Measured,
-    limits: Sequence[Limit],
+    limits: Sequence[Limit] | None,
     state: Any,
     together: Limit | None = None,
 ) -> tuple[optax.Updates, ClipByComponentNormState]:
@@ -316,7 +317,8 @@ def clip(
 
     Args:
       gradients: the updates and their squared norms.
-      limits: the limits of each block.
+      limits: the limits of each block; None where every leaf waits for all norms
+        anyway, so that the scales of all can be had in one vector.
       state: the state before, or one with its fields and more.
       together: limits of all components, in the order of their names, where they are
         at hand.
@@ -326,25 +328,28 @@ def clip(
     """
     layout, leaves, treedef, squares = gradients
     check_state(state, layout)
-    # Block by block, each of its own shape and dtype, so that the norm of a component
-    # is all that its leaves wait for.
-    scales = [
-        None if limit.fixed is True else scales_of(square, limit)
-        for square, limit in zip(squares, limits, strict=True)
-    ]
-    leaves = scale_blocks(leaves, layout, scales)
-    # Once more, all in one vector, for the state alone: leaves' scales that are indexed
-    # back out of that vector make each leaf wait for all norms, cost a kernel for each,
-    # and compile slowly.
-    square = stack_blocks(squares)
     if together is None:
-        together = stack_limits(limits, layout)
+        together = stack_limits(limits or [], layout)
+    # All in one vector, for the state. Leaves take their scales out of it only where
+    # they must: each would wait for all norms.
+    square = stack_blocks(squares)
+    recorded = scales_of(square, together)
+    if limits is None:
+        scales = unstack_blocks(recorded, layout)
+    else:
+        # Block by block, each of its own shape and dtype, so that the norm of a
+        # component is all that its leaves wait for.
+        scales = [
+            None if limit.fixed is True else scales_of(of_block, limit)
+            for of_block, limit in zip(squares, limits, strict=True)
+        ]
+    leaves = scale_blocks(leaves, layout, scales)
     return jax.tree.unflatten(treedef, leaves), ClipByComponentNormState(
         # Stops at the largest integer instead of going on with the smallest.
         count=jnp.asarray(optax.safe_increment(state.count)),
         # In the state's dtypes, so that a scan can carry it whatever the gradients are.
         norms=safe_sqrt(square).astype(state.norms.dtype),
-        scales=scales_of(square, together).astype(state.scales.dtype),
+        scales=recorded.astype(state.scales.dtype),
     )
 
 

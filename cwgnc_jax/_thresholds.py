@@ -12,7 +12,7 @@ import optax
 
 from cwgnc_jax._numbers import check_number, known_number
 from cwgnc_jax.components._layout import Layout
-from cwgnc_jax.components._norms import widest_dtype
+from cwgnc_jax.components._norms import unstack_rows, widest_dtype
 from cwgnc_jax.components._paths import (
     compile_rules,
     list_offenders,
@@ -164,8 +164,8 @@ def check_rules(rules: Sequence[Rule], layout: Layout, whole: Layout) -> None:
 
 def limits_at(
     rules: Sequence[Rule], layout: Layout, count: jax.Array, dtypes: Sequence[Any]
-) -> list[Limit]:
-    """The thresholds of every block at a step.
+) -> tuple[list[Limit], Limit]:
+    """The thresholds at a step, of every block and of all components together.
 
     Args:
       rules: what :func:`read_max_norm` returned.
@@ -175,24 +175,57 @@ def limits_at(
         small or too large to have a square depends on it.
 
     Returns:
-      Limits of at least 0 (or NaN), one for each block.
+      Limits of at least 0 (or NaN), one for each block, and those of all components,
+      in the order of their names.
     """
-    limits = {
-        dtype: [_evaluate(rule, count, dtype) for rule in rules]
-        for dtype in set(dtypes)
-    }
-    return [
-        _of_block(limits[dtype], numbers, block.shape)
-        for block, dtype, numbers in zip(
-            layout.blocks, dtypes, match_thresholds(rules, layout), strict=True
-        )
+    numbers = match_thresholds(rules, layout)
+    values, fixed = zip(*(_evaluate(rule, count) for rule in rules), strict=True)
+    widths = list(dict.fromkeys(dtypes))
+    if len(rules) == 1 or not widths:
+        # A scalar, which is the same in all kernels.
+        only = {
+            dtype: Limit.of(at_least_zero(values[0], dtype), fixed[0])
+            for dtype in widths
+        }
+        limits = [only[dtype] for dtype in dtypes]
+        return limits, stack_limits(limits, layout)
+    # A table of all rules in each dtype, from which all components take their rows at
+    # once. Rules take theirs as operands: kernels are shared by leaves, whatever their
+    # rules.
+    tables = [Limit.of(_at_least_zeros(values, dtype)) for dtype in widths]
+    widest = widest_dtype(widths)
+    table = jnp.concatenate(
+        [
+            jnp.stack([column.astype(widest) for column in limit[:3]], axis=1)
+            for limit in tables
+        ]
+    )
+    is_fixed = np.tile(fixed, len(widths))
+    first = {dtype: i * len(rules) for i, dtype in enumerate(widths)}
+    rows = [
+        np.add(own, first[dtype]).reshape(block.shape)
+        for own, dtype, block in zip(numbers, dtypes, layout.blocks, strict=True)
     ]
+
+    def of_rows(own: np.ndarray) -> Limit:
+        return Limit(*jnp.moveaxis(table[own], -1, 0), fixed=is_fixed[own])
+
+    of_rule = [
+        Limit(*(jax.lax.index_in_dim(row, i, keepdims=False) for i in range(3)), alone)
+        for row, alone in zip(unstack_rows(table), is_fixed.tolist(), strict=True)
+    ]
+    limits = [
+        of_rule[own.flat[0]] if len(set(own.flat)) == 1 else of_rows(own)
+        for own in rows
+    ]
+    return limits, of_rows(np.concatenate([own.ravel() for own in rows]))
 
 
 def at_least_zero(value: jax.typing.ArrayLike, dtype: Any) -> jax.Array:
-    """A number as an array; below 0, where only a traced one can be, it acts as 0."""
-    if isinstance(value, int | float) and value > float(jnp.finfo(dtype).max):
-        value = math.inf  # Which casting makes of it, too, but with a warning.
+    """Numbers as an array; below 0, where only a traced one can be, it acts as 0."""
+    if isinstance(value, int | float | np.ndarray):
+        # Which casting makes of it, too, but with a warning.
+        value = np.where(value > float(jnp.finfo(dtype).max), math.inf, value)
     return jnp.maximum(jnp.asarray(value, dtype), jnp.zeros((), dtype))
 
 
@@ -226,31 +259,22 @@ def stack_limits(limits: Sequence[Limit], layout: Layout) -> Limit:
     )
 
 
-def _of_block(
-    limits: Sequence[Limit], rules: Sequence[int], shape: tuple[int, ...]
-) -> Limit:
-    """The limit of a block whose components have these rules."""
-    if len(set(rules)) == 1:
-        return limits[rules[0]]
-    # Rules are known while tracing, thresholds need not be: one gather of a constant
-    # index out of as many numbers as there are rules.
-    index = np.array(rules, dtype=np.int32).reshape(shape)
-    values, squares, inside, fixed = zip(*limits, strict=True)
-    return Limit(
-        jnp.stack(values)[index],
-        jnp.stack(squares)[index],
-        jnp.stack(inside)[index],
-        np.array(fixed)[index],
-    )
-
-
-def _evaluate(rule: Rule, count: jax.Array, dtype: Any) -> Limit:
+def _evaluate(rule: Rule, count: jax.Array) -> tuple[Any, bool]:
+    """The threshold of a rule at a step, and whether it lets everything pass."""
     value = rule.threshold
-    if callable(value):
+    if value is None:
+        return math.inf, True
+    scheduled = callable(value)
+    if scheduled:
         value = value(count)
-        known_number(f"what {rule.argument} returns", value)
-    elif value is None or known_number(rule.argument, value) == math.inf:
-        # Infinite for the state's scales; `fixed` lets even a NaN pass.
-        return Limit.of(jnp.asarray(math.inf, dtype), fixed=True)
+    name = f"what {rule.argument} returns" if scheduled else rule.argument
+    number = known_number(name, value)
     # NaN passes through: it shows.
-    return Limit.of(at_least_zero(value, dtype))
+    return value if number is None else number, number == math.inf and not scheduled
+
+
+def _at_least_zeros(values: Sequence[Any], dtype: Any) -> jax.Array:
+    """Several numbers in one array, likewise."""
+    if all(isinstance(value, float) for value in values):
+        return at_least_zero(np.array(values), dtype)
+    return jnp.stack([at_least_zero(value, dtype) for value in values])

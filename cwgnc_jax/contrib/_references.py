@@ -9,7 +9,7 @@ import optax
 
 from cwgnc_jax._clip import ClipByComponentNormState, check_state, clip
 from cwgnc_jax._thresholds import Limit, at_least_zero
-from cwgnc_jax.components._norms import Measured, unstack_blocks
+from cwgnc_jax.components._norms import Measured
 
 
 def clip_by_references(
@@ -31,15 +31,11 @@ def clip_by_references(
     Returns:
       The clipped updates, and norms and scales.
     """
+    # Before numbers of other components can be taken for references.
     check_state(state, gradients.layout)
-
-    def limit_of(reference: jax.Array) -> Limit:
-        unknown = jnp.isinf(reference)
-        # Twice, so that neither a ratio of 0 nor its derivative meets infinity.
-        known = jnp.where(unknown, jnp.ones_like(reference), reference)
-        value = at_least_zero(ratio, reference.dtype) * known
-        return complete(Limit.of(jnp.where(unknown, reference, value)))
-
-    together = limit_of(references)
-    blocks = unstack_blocks(references, gradients.layout)
-    return clip(gradients, [limit_of(block) for block in blocks], state, together)
+    unknown = jnp.isinf(references)
+    # Twice, so that neither a ratio of 0 nor its derivative meets infinity.
+    known = jnp.where(unknown, jnp.ones_like(references), references)
+    value = at_least_zero(ratio, references.dtype) * known
+    limit = Limit.of(jnp.where(unknown, references, value))
+    return clip(gradients, None, state, complete(limit))
