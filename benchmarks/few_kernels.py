@@ -1,10 +1,11 @@
 """Ways to clip separate leaves by component that launch fewer kernels; experiments.
 
 The norms of leaves of one shape can be taken by one reduction of several operands, and
-all scales can be computed in one vector. The library does neither: sharded by the
+all scales can be computed in one vector. The library does not: sharded by the
 compiler, operands of one reduction must be sharded alike, or gradients are sent around
 (a query's and an output's kernel have one shape, and are sharded along different axes);
-and a leaf whose scale has a place in a vector has a loop of its own to be compiled.
+and a leaf that takes its scale out of a vector waits for all norms, so that all
+gradients are in memory at once. Only AdaGC, whose leaves wait anyway, does the latter.
 """
 
 import collections
@@ -14,6 +15,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+
+from cwgnc_jax.components._layout import make_layout
+from cwgnc_jax.components._norms import unstack_blocks
 
 MAX_NORM = 0.05
 
@@ -97,7 +101,7 @@ def clip(squares: Squares, one_vector: bool) -> optax.GradientTransformation:
         norms = jnp.sqrt(jnp.stack(found))
         scales = scale(norms)
         if one_vector:
-            own = [scales[index] for index in range(len(leaves))]
+            own = unstack_blocks(scales, make_layout(updates))
         else:
             own = [scale(jnp.sqrt(square)) for square in found]
         clipped = [leaf * each for leaf, each in zip(leaves, own, strict=True)]

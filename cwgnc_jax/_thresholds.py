@@ -12,7 +12,7 @@ import optax
 
 from cwgnc_jax._numbers import check_number, known_number
 from cwgnc_jax.components._layout import Layout
-from cwgnc_jax.components._norms import unstack_rows, widest_dtype
+from cwgnc_jax.components._norms import widest_dtype
 from cwgnc_jax.components._paths import (
     compile_rules,
     list_offenders,
@@ -190,8 +190,7 @@ def limits_at(
         limits = [only[dtype] for dtype in dtypes]
         return limits, stack_limits(limits, layout)
     # A table of all rules in each dtype, from which all components take their rows at
-    # once. Rules take theirs as operands: kernels are shared by leaves, whatever their
-    # rules.
+    # once.
     tables = [Limit.of(_at_least_zeros(values, dtype)) for dtype in widths]
     widest = widest_dtype(widths)
     table = jnp.concatenate(
@@ -210,9 +209,13 @@ def limits_at(
     def of_rows(own: np.ndarray) -> Limit:
         return Limit(*jnp.moveaxis(table[own], -1, 0), fixed=is_fixed[own])
 
+    # Behind a barrier, through which the compiler does not look: a leaf's kernel is
+    # called with its row instead of containing it, and compiled once for all rules.
     of_rule = [
-        Limit(*(jax.lax.index_in_dim(row, i, keepdims=False) for i in range(3)), alone)
-        for row, alone in zip(unstack_rows(table), is_fixed.tolist(), strict=True)
+        Limit(*row, fixed=alone)
+        for row, alone in zip(
+            jax.lax.optimization_barrier(list(table)), is_fixed.tolist(), strict=True
+        )
     ]
     limits = [
         of_rule[own.flat[0]] if len(set(own.flat)) == 1 else of_rows(own)

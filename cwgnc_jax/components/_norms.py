@@ -166,31 +166,18 @@ def stack_blocks(blocks: Sequence[jax.Array]) -> jax.Array:
 
 
 def unstack_blocks(vector: jax.Array, layout: Layout) -> list[jax.Array]:
-    """The blocks of such a vector, each in its own shape."""
-    parts = _slices(vector, [block.size for block in layout.blocks])
-    return [
-        part.reshape(block.shape)
-        for part, block in zip(parts, layout.blocks, strict=True)
-    ]
+    """The blocks of such a vector, each in its own shape.
 
-
-def unstack_rows(table: jax.Array) -> list[jax.Array]:
-    """The rows of a table."""
-    return [row.reshape(row.shape[1:]) for row in _slices(table, [1] * len(table))]
-
-
-def _slices(array: jax.Array, sizes: Sequence[int]) -> list[jax.Array]:
-    """Parts of an array along its first axis, of these sizes, one after the other.
-
-    Where a part begins is what the kernel of its reader is called with, not a part of
+    Where a block begins is what the kernel of its reader is called with, not a part of
     that kernel's code: kernels for hundreds of leaves that differ in nothing else are
     compiled once, instead of in some 15 ms each.
     """
+    sizes = [block.size for block in layout.blocks]
     # Without a sign, so that jax does not look for negative ones.
     ends = np.cumsum(sizes, dtype=np.uint32)
     # The compiler computes with what it knows, but does not look through a barrier. A
     # number alone, one that is repeated, and 0, 1, ... would be written into the code
-    # as well: hence ends, and these before the starts.
+    # all the same: hence ends, and these before the starts.
     spans = jax.lax.optimization_barrier(
         [
             jnp.asarray(np.array([end, end - size], np.uint32))
@@ -199,9 +186,9 @@ def _slices(array: jax.Array, sizes: Sequence[int]) -> list[jax.Array]:
     )
     return [
         jax.lax.dynamic_slice_in_dim(
-            array, jax.lax.index_in_dim(span, 1, keepdims=False), size
-        )
-        for span, size in zip(spans, sizes, strict=True)
+            vector, jax.lax.index_in_dim(span, 1, keepdims=False), block.size
+        ).reshape(block.shape)
+        for span, block in zip(spans, layout.blocks, strict=True)
     ]
 
 
