@@ -164,6 +164,8 @@ class RangeComparison:
         of tests made together.
       alpha: accepted chance of a wrong verdict in the whole study.
       unit: what values are numbers of, for the text; empty for bare numbers.
+      complete: whether each run has a partner; ranges that were found here are those
+        of the runs that have one.
     """
 
     names: tuple[str, str]
@@ -172,6 +174,7 @@ class RangeComparison:
     p_adjusted: float
     alpha: float = 0.05
     unit: str = ""
+    complete: bool = True
 
     @property
     def shown(self) -> bool:
@@ -185,6 +188,8 @@ class RangeComparison:
             else f"{name} works {found.span_of(self.unit)}"
             for name, found in zip(self.names, self.ranges, strict=True)
         ]
+        if not self.complete:
+            words[0] = f"by the runs that both have, {words[0]}"
         first, second = (found.octaves for found in self.ranges)
         if first == second:
             return f"{', '.join(words)}: one is as wide as the other"
@@ -342,7 +347,13 @@ def compare_ranges(
         )
         ranges = one, two
     return RangeComparison(
-        names, ranges, p_value, min(1.0, p_value * looks), alpha, unit
+        names,
+        ranges,
+        p_value,
+        min(1.0, p_value * looks),
+        alpha,
+        unit,
+        complete=bool(np.all(np.isnan(first.scores) == np.isnan(second.scores))),
     )
 
 

@@ -79,9 +79,11 @@ class Forecast:
     def _line(self, seconds: float) -> str:
         runs = sum(self.runs.values())
         of = [each for each, count in self.runs.items() if count]
-        methods = len({each.recipe.label for each in of})
+        settings = len({each.recipe.label for each in of})
+        methods = len({each.recipe.name for each in of})
+        kind = "settings" if settings > methods else "methods"
         tasks = len({each.subject.task.name for each in of})
-        what = _many(runs, "run") + (f" of {methods} methods" if methods > 1 else "")
+        what = _many(runs, "run") + (f" of {settings} {kind}" if settings > 1 else "")
         what += f" on {tasks} tasks" if tasks > 1 else ""
         now = self.now()
         end = now + datetime.timedelta(seconds=seconds)

@@ -67,6 +67,16 @@ def test_all_runs_from_the_rate_of_some_steps():
     assert made.look(9, is_last=True) is None
 
 
+def test_settings_of_a_method_are_no_methods():
+    runs = {configuration("adamw", learning_rate=rate): 2 for rate in (1e-5, 2e-5)}
+    clock = Clock()
+    made = forecast(runs, clock)
+    made.start(next(iter(runs)), 2)
+    made.look(1, is_last=False)
+    clock.seconds += 9
+    assert "for 4 runs of 2 settings, done" in made.look(4, is_last=False)
+
+
 def test_an_evaluation_ends_the_wait():
     clock, only = Clock(), configuration("cwgnc", epochs=1)
     made = forecast({only: 1}, clock)

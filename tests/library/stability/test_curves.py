@@ -123,6 +123,13 @@ def test_the_sentence_says_what_is_shown():
     same = compare_ranges(wide, wide, margin=2)
     assert same.p_value == 1
     assert str(same).endswith(": one is as wide as the other")
+    # A run less, whose partner is then left out as well: the sentence says of what it is.
+    scores = wide.scores.copy()
+    scores[0, 0] = np.nan
+    fewer = Curve(wide.values, scores, wide.failed)
+    assert compare_ranges(fewer, fewer, margin=2).complete
+    partial = compare_ranges(fewer, narrow, margin=2, names=("cwgnc", "adamw"))
+    assert str(partial).startswith("by the runs that both have, cwgnc works from ")
 
 
 def test_numbers_of_something_have_no_upper_end():
