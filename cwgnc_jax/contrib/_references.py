@@ -9,7 +9,7 @@ import optax
 
 from cwgnc_jax._clip import ClipByComponentNormState, check_state, clip
 from cwgnc_jax._thresholds import Limit, at_least_zero
-from cwgnc_jax.components._norms import Measured
+from cwgnc_jax.components._norms import Measured, unstack_blocks
 
 
 def clip_by_references(
@@ -17,7 +17,7 @@ def clip_by_references(
     references: jax.Array,
     ratio: jax.typing.ArrayLike,
     state: Any,
-    complete: Callable[[Limit], Limit] = lambda limit: limit,
+    complete: Callable[[Limit], Limit] | None = None,
 ) -> tuple[optax.Updates, ClipByComponentNormState]:
     """Clips each component to ``ratio`` times its reference.
 
@@ -26,16 +26,24 @@ def clip_by_references(
       references: norms, shape (components,); infinite where none is known yet.
       ratio: largest norm relative to the reference.
       state: the state before, with the fields of a ClipByComponentNormState and more.
-      complete: what else is to become of the limits.
+      complete: what else is to become of the limits, where that depends on all norms,
+        so that every leaf waits for them.
 
     Returns:
       The clipped updates, and norms and scales.
     """
     # Before numbers of other components can be taken for references.
     check_state(state, gradients.layout)
-    unknown = jnp.isinf(references)
-    # Twice, so that neither a ratio of 0 nor its derivative meets infinity.
-    known = jnp.where(unknown, jnp.ones_like(references), references)
-    value = at_least_zero(ratio, references.dtype) * known
-    limit = Limit.of(jnp.where(unknown, references, value))
-    return clip(gradients, None, state, complete(limit))
+
+    def limit_of(reference: jax.Array) -> Limit:
+        unknown = jnp.isinf(reference)
+        # Twice, so that neither a ratio of 0 nor its derivative meets infinity.
+        known = jnp.where(unknown, jnp.ones_like(reference), reference)
+        value = at_least_zero(ratio, reference.dtype) * known
+        return Limit.of(jnp.where(unknown, reference, value))
+
+    together = limit_of(references)
+    if complete is not None:
+        return clip(gradients, None, state, complete(together))
+    blocks = unstack_blocks(references, gradients.layout)
+    return clip(gradients, [limit_of(block) for block in blocks], state, together)

@@ -110,18 +110,22 @@ def test_no_branches_and_no_more_kernels_than_the_global_norm():
 
 
 def loops_over_leaves(tx, leaves):
-    """Size of a compiled update, and the texts of its loops over whole leaves."""
+    """Size of a compiled update, texts of its loops over leaves, and of its kernels."""
     params = {
         f"p{i:02d}": jax.ShapeDtypeStruct((8, 16), jnp.float32) for i in range(leaves)
     }
     state = jax.eval_shape(tx.init, params)
     text = jax.jit(tx.update).lower(params, state, params).compile().as_text()
     text = re.sub(r",? metadata=\{[^}]*\}", "", text)
-    bodies = re.findall(
-        r"^%\w+[.\w]* \([^)]*\) -> f32\[8,16\]\S* \{(.*?)^\}", text, re.M | re.S
+    found = re.findall(
+        r"^%\w+[.\w]* \([^)]*\) -> (\S+) \{(.*?)^\}", text, re.M | re.S
     )
     # Names are numbered through.
-    return len(text), [re.sub(r"(%\w+?)[.\d_]*\b", r"\1", body) for body in bodies]
+    bodies = [
+        (shape, re.sub(r"(%\w+?)[.\d_]*\b", r"\1", body)) for shape, body in found
+    ]
+    loops = [body for shape, body in bodies if shape.startswith("f32[8,16]")]
+    return len(text), loops, {body for _, body in bodies}
 
 
 @needs_recent_compiler
@@ -133,8 +137,9 @@ def loops_over_leaves(tx, leaves):
             [(f"p{i:02d}", 0.01 * (i + 1)) for i in range(leaves)]
         ),
         lambda _: contrib.adagc(),
+        lambda _: contrib.autoclip_by_component_norm(),
     ],
-    ids=["one threshold", "different thresholds", "adagc"],
+    ids=["one threshold", "different thresholds", "adagc", "autoclip"],
 )
 def test_programs_grow_with_the_leaves_and_not_faster(make):
     few, some, many = (loops_over_leaves(make(n), n) for n in (4, 8, 16))
@@ -144,6 +149,8 @@ def test_programs_grow_with_the_leaves_and_not_faster(make):
     # Loops that are alike are compiled once: limits must not be constants in them.
     assert len(many[1]) == 16
     assert len(set(many[1])) == 1
+    # So are the kernels that compute a leaf's scale.
+    assert len(many[2]) <= len(some[2]) + 2
 
 
 def test_frozen_layers_cost_no_backward_pass():
