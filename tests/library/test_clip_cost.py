@@ -117,9 +117,7 @@ def loops_over_leaves(tx, leaves):
     state = jax.eval_shape(tx.init, params)
     text = jax.jit(tx.update).lower(params, state, params).compile().as_text()
     text = re.sub(r",? metadata=\{[^}]*\}", "", text)
-    found = re.findall(
-        r"^%\w+[.\w]* \([^)]*\) -> (\S+) \{(.*?)^\}", text, re.M | re.S
-    )
+    found = re.findall(r"^%\w+[.\w]* \([^)]*\) -> (\S+) \{(.*?)^\}", text, re.M | re.S)
     # Names are numbered through.
     bodies = [
         (shape, re.sub(r"(%\w+?)[.\d_]*\b", r"\1", body)) for shape, body in found

@@ -123,7 +123,7 @@ def test_the_sentence_says_what_is_shown():
     same = compare_ranges(wide, wide, margin=2)
     assert same.p_value == 1
     assert str(same).endswith(": one is as wide as the other")
-    # A run less, whose partner is then left out as well: the sentence says of what it is.
+    # A run less, whose partner is then left out as well: the sentence says so.
     scores = wide.scores.copy()
     scores[0, 0] = np.nan
     fewer = Curve(wide.values, scores, wide.failed)
