@@ -16,7 +16,6 @@ from cwgnc_jax._thresholds import (
     limits_at,
     match_thresholds,
     read_max_norm,
-    stack_limits,
 )
 from cwgnc_jax.components._component import ComponentMap
 from cwgnc_jax.components._layout import Layout, make_layout
@@ -173,7 +172,7 @@ def clip_by_component_norm(
         gradients = measure(updates, components, specs)
         dtypes = [square.dtype for square in gradients.squares]
         limits, together = limits_at(rules, gradients.layout, state.count, dtypes)
-        return clip(gradients, limits, state, together)
+        return clip(gradients, together, state, limits)
 
     return optax.GradientTransformation(init_fn, update_fn)
 
@@ -309,27 +308,24 @@ def initial_state(params: optax.Params, layout: Layout) -> ClipByComponentNormSt
 
 def clip(
     gradients: Measured,
-    limits: Sequence[Limit] | None,
+    together: Limit,
     state: Any,
-    together: Limit | None = None,
+    limits: Sequence[Limit] | None = None,
 ) -> tuple[optax.Updates, ClipByComponentNormState]:
     """Scales components down to their limits; all that clips by component ends here.
 
     Args:
       gradients: the updates and their squared norms.
-      limits: the limits of each block; None where every leaf waits for all norms
-        anyway, so that the scales of all can be had in one vector.
+      together: limits of all components, in the order of their names.
       state: the state before, or one with its fields and more.
-      together: limits of all components, in the order of their names, where they are
-        at hand.
+      limits: the same for each block; None where every leaf waits for all norms
+        anyway, so that the scales of all can be had in one vector.
 
     Returns:
       The clipped updates, and the state after.
     """
     layout, leaves, treedef, squares = gradients
     check_state(state, layout)
-    if together is None:
-        together = stack_limits(limits or [], layout)
     # All in one vector, for the state. Leaves take their scales out of it only where
     # they must: each would wait for all norms.
     square = stack_blocks(squares)

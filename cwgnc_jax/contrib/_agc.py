@@ -8,7 +8,7 @@ import optax
 
 from cwgnc_jax._clip import ClipByComponentNormState, clip, initial_state
 from cwgnc_jax._numbers import check_number
-from cwgnc_jax._thresholds import Limit, at_least_zero
+from cwgnc_jax._thresholds import Limit, at_least_zero, stack_limits
 from cwgnc_jax.components._component import ComponentMap
 from cwgnc_jax.components._norms import block_squares, measure, resolve, safe_sqrt
 from cwgnc_jax.components._paths import leaves_with_paths, list_offenders
@@ -83,7 +83,8 @@ def adaptive_clip_by_component_norm(
             norm = safe_sqrt(square).astype(of_gradient.dtype)
             ratio, smallest = (at_least_zero(x, norm.dtype) for x in (clipping, eps))
             limits.append(Limit.of(ratio * jnp.maximum(norm, smallest)))
-        return clip(gradients, limits, state)
+        together = stack_limits(limits, gradients.layout)
+        return clip(gradients, together, state, limits)
 
     return optax.GradientTransformation(init_fn, update_fn)
 

@@ -44,6 +44,6 @@ def clip_by_references(
 
     together = limit_of(references)
     if complete is not None:
-        return clip(gradients, None, state, complete(together))
+        return clip(gradients, complete(together), state)
     blocks = unstack_blocks(references, gradients.layout)
-    return clip(gradients, [limit_of(block) for block in blocks], state, together)
+    return clip(gradients, together, state, [limit_of(block) for block in blocks])
