@@ -9,10 +9,13 @@ import tiny_bert
 from bert_glue.data import load
 from bert_glue.devices import mesh
 from bert_glue.model.encoder import layer_components
+from bert_glue.records.run_store import RunStore
 from bert_glue.study.configuration import Configuration
+from bert_glue.study.plan import Plan
 from bert_glue.study.programs import make_trainers
 from bert_glue.study.progress import Progress
 from bert_glue.study.run_group import train_group
+from bert_glue.study.study import Study
 from bert_glue.training import subjects
 from bert_glue.training.methods import METHODS
 from bert_glue.training.seeds import Seed
@@ -174,3 +177,14 @@ def test_meshes_that_do_not_fit(axes, batch, message):
 )
 def test_choice_of_a_mesh(seeds, batch, chosen):
     assert mesh.choose(None, seeds, batch).name == chosen
+
+
+def test_each_core_has_a_run_of_its_own(configuration, tmp_path):
+    """Ten runs of two settings share eight devices of a CPU, one on each."""
+    other = Configuration(configuration.subject, "tiny", OTHER)
+    seeds = [Seed(seed, seed) for seed in range(5)]
+    study = Study([configuration, other], seeds, RunStore(tmp_path))
+    for each in (configuration, other):
+        assert study.plan(each) == Plan(
+            8, "one on each device, which gains nothing from more"
+        )

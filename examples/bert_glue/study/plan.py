@@ -72,6 +72,8 @@ def plan_groups(
         return as_wanted(wanted, seeds)
     if not gain:
         reason = "on this device a model of this size gains nothing from more"
+        if places > 1:
+            reason = "one on each device, which gains nothing from more"
         return Plan(min(places, seeds), reason)
     return largest_group(
         bytes_of,

@@ -158,7 +158,8 @@ class Programs:
                 self.seeds,
                 bytes_per_seed=bytes_per_seed(self._subject, self._recipe),
                 bytes_available=memory.free_bytes_each(jax.local_devices()),
-                gain=_is_small(self._subject),
+                # Cores that are devices have enough to do with one each.
+                gain=_is_small(self._subject) and places == 1,
                 wanted=self.wanted,
                 places=places,
             )

@@ -98,9 +98,10 @@ class Study:
                     f"patience is set in the method {configuration.recipe.label}; "
                     "where components are recorded, all runs end together"
                 )
-        # On a CPU, where the axis gains little, settings lie beside each other only if
-        # the user says how many runs do.
-        apart = mesh.on_cpu() and self.parallel_seeds is None
+        # On one CPU device, where the axis gains little, settings lie beside each other
+        # only if the user says how many runs do.
+        alone = mesh.on_cpu() and jax.device_count() == 1
+        apart = alone and self.parallel_seeds is None
         self._families = families(configurations, apart=apart)
         self._programs = {
             family[0].name: Programs(

@@ -33,6 +33,9 @@ def test_groups_fill_the_memory_evenly():
     assert plan(10).group_size == 5
     assert plan(25).group_size == 9
     assert plan(25, gain=False).group_size == 1
+    assert plan(25, gain=False, places=4) == Plan(
+        4, "one on each device, which gains nothing from more"
+    )
     assert plan(25, wanted=4) == Plan(4, "as asked for")
     assert plan(3, wanted=4) == Plan(3, "all there are to do; 4 were asked for")
 
