@@ -113,7 +113,8 @@ def _work(configuration: Configuration) -> float:
     lengths = np.asarray(subject.train.lengths)
     whole = math.ceil(len(lengths) / recipe.batch_size)
     steps = recipe.steps(whole)
-    evaluations = math.ceil(steps / whole) * recipe.evaluations_per_epoch
+    evaluated = math.ceil(math.ceil(steps / whole) / recipe.epochs_per_evaluation)
+    evaluations = evaluated * recipe.evaluations_per_epoch
     scored = float(np.sum(np.asarray(subject.evaluation.lengths)))
     stages = len(make_stages(recipe, subject.shapes))
     trained = steps * recipe.batch_size * float(lengths.mean())

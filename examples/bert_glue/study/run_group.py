@@ -109,10 +109,7 @@ def train_group(
             continue
         trainer = trainers[segment.stage]
         epoch = trainer.epochs_before + segment.epoch
-        if segment.epoch == segment.start == 0:
-            group.start_stage(trainer, keys.init)
-        if segment.start == 0:
-            group.log, group.since = trainer.new_log(), 0
+        group.start(segment, keys.init)
         if segment.start == 0 or order is None:
             order = trainer.order(keys.order, epoch)
         steps_to_take = epoch, segment.start, segment.stop
@@ -127,6 +124,8 @@ def train_group(
                 facts, arrays = group.save(segment, clock() - began)
                 arrays = trainer.placement.gather(arrays)
                 checkpoint.save(segment.done, facts, arrays)
+        elif segment.ends_epoch:
+            group.end_epoch(segment)
     progress.finish(len(seeds))
     return _result(group, seeds, trainers[-1], began)
 

@@ -40,7 +40,7 @@ class GroupState:
       diverged: number of the first step of each run that was not finite, or None.
       best: parameters of their best evaluations, if the recipe keeps those.
       done: number of steps that are done.
-      since: step of the epoch of the last evaluation.
+      since: number of steps that were done at the last evaluation.
       state: of the stage, from its start on.
       log: of the epoch, likewise.
       before: all parameters before the stage, if they are measured against; once it is
@@ -65,13 +65,20 @@ class GroupState:
         self.recorded: dict[str, list[NDArray[Any]]] = {}
         self.seconds = 0.0
 
-    def start_stage(self, trainer: Trainer, keys: Key[Array, "seeds"]) -> None:
-        """Makes the state before the first step of a stage.
+    def start(self, segment: Segment, keys: Key[Array, "seeds"]) -> None:
+        """Makes what a segment takes up: a new stage's state, a new epoch's log.
 
         Args:
-          trainer: of the stage.
+          segment: what is to be trained.
           keys: of the initial parameters.
         """
+        trainer = self._trainers[segment.stage]
+        if segment.epoch == segment.start == 0:
+            self._start_stage(trainer, keys)
+        if segment.start == 0:
+            self.log = trainer.new_log()
+
+    def _start_stage(self, trainer: Trainer, keys: Key[Array, "seeds"]) -> None:
         before = None if trainer.stage.restarts else self.before
         opt_state = None
         if self.done and trainer.recipe.carry_optimizer:
@@ -103,9 +110,9 @@ class GroupState:
         if trainer.recipe.keep == "best":
             self._keep_better(scores, running, params)
         self._enter(segment, logits, scores, running)
-        self.since = segment.stop
+        self.since = segment.done
         if segment.ends_epoch or self.is_over:
-            self._end_epoch(trainer, segment.stop)
+            self.end_epoch(segment)
         if segment.ends_stage or self.is_over:
             self.end_stage(trainer, params)
         return scores
@@ -144,7 +151,9 @@ class GroupState:
         running: NDArray[np.bool_],
     ) -> None:
         trainer = self._trainers[segment.stage]
-        losses = trainer.placement.fetch(self.log.losses)[:, : segment.stop]
+        of_epoch = trainer.placement.fetch(self.log.losses)[:, : segment.stop]
+        before = self.recorded.get("losses", [])
+        losses = np.concatenate([*before, of_epoch], axis=1)[:, self.since :]
         epochs = segment.stage * trainer.epochs + segment.epoch
         for run in np.flatnonzero(running):
             entry = {
@@ -152,7 +161,7 @@ class GroupState:
                 "epoch": epochs + segment.stop / trainer.steps_per_epoch,
                 "score": scores[run],
                 "predicted": count_answers(trainer.workload.loss.problem, logits[run]),
-                "train_loss": float(losses[run, self.since :].mean()),
+                "train_loss": float(losses[run].mean()),
             }
             if len(self._trainers) > 1:
                 entry["stage"] = segment.stage
@@ -161,14 +170,21 @@ class GroupState:
                 bad = first_bad_step(losses[run], logits[run], segment.done)
                 self.diverged[run] = bad
 
-    def _end_epoch(self, trainer: Trainer, steps: int) -> None:
-        """Adds the log of an epoch's steps to those of the epochs before."""
+    def end_epoch(self, segment: Segment) -> None:
+        """Adds the log of an epoch's steps to those of the epochs before.
+
+        Args:
+          segment: the last one of the epoch.
+        """
+        trainer = self._trainers[segment.stage]
         log, stage = trainer.placement.fetch(self.log), trainer.stage.index
         arrays = {"losses": log.losses}
         if log.norms is not None:
             arrays |= {f"norms/{stage}": log.norms, f"scales/{stage}": log.scales}
         for name, values in arrays.items():
-            self.recorded.setdefault(name, []).append(np.asarray(values)[:, :steps])
+            self.recorded.setdefault(name, []).append(
+                np.asarray(values)[:, : segment.stop]
+            )
 
     def end_stage(self, trainer: Trainer, params: Params) -> None:
         """Measures what a stage did.

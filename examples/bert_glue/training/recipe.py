@@ -176,6 +176,9 @@ class Recipe:
         "with --held-out they are of examples held out",
         needs="keep",
     )
+    epochs_per_evaluation: int = setting(
+        1, "epochs from one that is evaluated to the next; the last one is in any case"
+    )
     layer_decay: float = setting(
         1.0,
         "factor of the learning rate from a layer to the one below",
@@ -517,7 +520,8 @@ _NUMBERS += ("weight_decay", "b1", "b2", "eps")
 _RATES = ("dropout", "mixout", "label_smoothing")
 _RATES += ("layer_decay", "l2_sp", "child_tuning")
 # Settings of the loop around the programs.
-_LOOP = ("epochs", "max_steps", "evaluations_per_epoch", "keep", "patience")
+_LOOP = ("epochs", "max_steps", "evaluations_per_epoch", "epochs_per_evaluation")
+_LOOP += ("keep", "patience")
 
 
 _COMPUTATION = ("dropout_bits", "unroll", "attention")

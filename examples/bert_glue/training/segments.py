@@ -47,8 +47,11 @@ def cut_run(
     before = 0
     for stage, trainer in enumerate(trainers):
         whole = trainer.steps_per_epoch
-        evaluations = trainer.recipe.evaluations_per_epoch
+        recipe = trainer.recipe
         for epoch in range(trainer.epochs):
+            is_last = epoch == trainer.epochs - 1
+            is_evaluated = is_last or not (epoch + 1) % recipe.epochs_per_evaluation
+            evaluations = recipe.evaluations_per_epoch if is_evaluated else 0
             steps = min(whole, trainer.steps - epoch * whole)
             alone = None if first is None else first - before
             is_first = alone is not None and 0 <= alone < steps
@@ -57,7 +60,7 @@ def cut_run(
             for part in _cut_after(alone, parts):
                 stop = part[1]
                 ends_epoch = stop == steps
-                ends_stage = ends_epoch and epoch == trainer.epochs - 1
+                ends_stage = ends_epoch and is_last
                 done = before + stop
                 yield Segment(stage, epoch, *part, done, ends_epoch, ends_stage)
             before += steps
@@ -70,9 +73,10 @@ def cut_epoch(
 
     Args:
       steps: steps of the epoch.
-      evaluations: evaluations in it, evenly spread, the last one at its end.
+      evaluations: evaluations in it, evenly spread, the last one at its end; or 0.
       longest: most steps of a segment; None for no limit.
-      end: where the training ends before the epoch does; an evaluation follows.
+      end: where the training ends before the epoch does; an evaluation follows, if
+        there are any.
 
     Yields:
       First step, last step (exclusive), and whether an evaluation follows.
@@ -90,7 +94,7 @@ def cut_epoch(
         while longest is not None and stop - start > longest:
             yield start, start + longest, False
             start += longest
-        yield start, stop, True
+        yield start, stop, evaluations > 0
         start = stop
 
 

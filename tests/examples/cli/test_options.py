@@ -45,6 +45,7 @@ WRITTEN = {
     "warmup_steps": ("0", 0),
     "accumulate": ("4", 4),
     "patience": ("2", 2),
+    "epochs_per_evaluation": ("10", 10),
     "layer_decay": ("0.95", 0.95),
     "reinit_layers": ("2", 2),
     "noisytune": ("0.1", 0.1),

@@ -87,6 +87,21 @@ def test_an_evaluation_ends_the_wait():
     assert made.look(4, is_last=True) == "some 10 seconds for 1 run, done at 14:05"
 
 
+def test_epochs_without_an_evaluation_take_less():
+    def line(**settings):
+        clock, only = Clock(), configuration("cwgnc", epochs=5, **settings)
+        made = forecast({only: 30}, clock)
+        made.start(only, 1)
+        made.look(1, is_last=False)
+        clock.seconds += 48
+        return made.look(3, is_last=False)
+
+    # Two steps of 8 texts of 30 tokens took 48 s: 10 tokens a second. Of 30 times five
+    # epochs of 960 and five evaluations of 120, or three, all but 720 are left.
+    assert "some 4.5 hours for 30 runs" in line()
+    assert "some 4.3 hours for 30 runs" in line(epochs_per_evaluation=2)
+
+
 def test_each_group_has_its_first_step_alone():
     clock, only = Clock(), configuration("cwgnc", epochs=1)
     made = forecast({only: 2}, clock)

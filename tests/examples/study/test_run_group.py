@@ -122,6 +122,35 @@ def test_steps_may_end_within_an_epoch(subject, triple):
     assert (group.recorded["losses"] > 0).all()
 
 
+def test_epochs_without_an_evaluation_change_nothing_else(subject, triple):
+    """Five epochs, of which the second, the fourth and the last are evaluated."""
+    each = RECIPE.replace(epochs=5)
+    some = each.replace(epochs_per_evaluation=2)
+    seeds = seeds_of(0, 1, 2)
+    every = group_of(triple.with_recipe(each), subject, seeds)
+    fewer = group_of(triple.with_recipe(some), subject, seeds)
+    for ours, theirs in zip(fewer.outcomes, every.outcomes, strict=True):
+        assert [entry["step"] for entry in ours.history] == [26, 52, 65]
+        assert (ours.score, ours.train_loss) == (theirs.score, theirs.train_loss)
+        for entry, at in zip(ours.history, (1, 3, 4), strict=True):
+            assert entry["score"] == theirs.history[at]["score"]
+    losses = fewer.recorded["losses"]
+    np.testing.assert_array_equal(losses, every.recorded["losses"])
+    for row, outcome in enumerate(fewer.outcomes):
+        means = [part.mean() for part in np.split(losses[row], [26, 52])]
+        found = [entry["train_loss"] for entry in outcome.history]
+        assert found == pytest.approx(means)
+
+
+def test_a_run_that_diverges_between_evaluations_is_dated(subject, triple):
+    recipe = RECIPE.replace(epochs=4, epochs_per_evaluation=4, learning_rate=1e30)
+    outcomes = outcomes_of(triple.with_recipe(recipe), subject, seeds_of(0, 1, 2))
+    for outcome in outcomes:
+        assert len(outcome.history) == 1
+        assert outcome.diverged_at is not None
+        assert 1 < outcome.diverged_at < 26
+
+
 def test_last_evaluation_is_kept_by_default(subject, triple):
     group = group_of(triple, subject, seeds_of(0, 1, 2))
     for outcome in group.outcomes:

@@ -64,8 +64,7 @@ def trainers():
 def run_to(trainers, segment):
     """A group after an evaluation that followed a segment of its first stage."""
     group = GroupState(trainers)
-    group.start_stage(trainers[0], None)
-    group.log = trainers[0].new_log()
+    group.start(MIDDLE, None)
     trained = params_of(1.5)
     # As a step does, it uses up what the stage began with.
     jax.tree.map(lambda leaf: leaf.delete(), group.state.params)
@@ -96,8 +95,7 @@ def test_what_is_saved_is_taken_up_again(trainers, segment):
 
 def test_the_best_evaluation_is_each_seeds_own(trainers):
     group = GroupState(trainers)
-    group.start_stage(trainers[0], None)
-    group.log = trainers[0].new_log()
+    group.start(MIDDLE, None)
     for scores, value in (([50, 60], 1.0), ([70, 60], 2.0), ([60, 80], 3.0)):
         group.since, left = 0, iter(scores)
         group.state = group.state._replace(params=params_of(value))
@@ -114,8 +112,7 @@ def test_a_run_that_gets_no_better_stops_for_itself(trainers):
     recipe = METHODS["adamw"].replace(keep="best", patience=2)
     trainer.recipe = recipe
     group = GroupState([trainer])
-    group.start_stage(trainer, None)
-    group.log = trainer.new_log()
+    group.start(MIDDLE, None)
     ends = []
     # The first seed stops after its third evaluation, whatever it does beside the
     # second, which stops after its fourth.
@@ -142,7 +139,7 @@ def test_a_run_that_gets_no_better_stops_for_itself(trainers):
 def test_movement_is_measured_from_what_the_stage_began_with(trainers):
     group = run_to(trainers, END)
     np.testing.assert_allclose(group.joined()["rmsd_from_before/0"], 0.5)
-    group.start_stage(trainers[1], None)
+    group.start(MIDDLE._replace(stage=1), None)
     # The second stage goes on where the first stopped; the run began before.
     chex.assert_trees_all_equal(group.before, params_of(1.5))
     group.end_stage(trainers[1], params_of(1.75))

@@ -49,6 +49,7 @@ ADAMW = {
     "warmup_steps": None,
     "accumulate": 1,
     "patience": None,
+    "epochs_per_evaluation": 1,
     "class_weights": None,
     "label_smoothing": 0.0,
     "dropout_bits": 16,

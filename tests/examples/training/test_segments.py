@@ -21,7 +21,7 @@ def test_segments_cover_an_epoch(steps, evaluations, longest):
 
 
 def test_the_last_epoch_may_be_cut_short():
-    recipe = types.SimpleNamespace(evaluations_per_epoch=2)
+    recipe = types.SimpleNamespace(evaluations_per_epoch=2, epochs_per_evaluation=1)
     trainer = types.SimpleNamespace(
         steps_per_epoch=10, steps=17, epochs=2, recipe=recipe
     )
@@ -41,7 +41,7 @@ def test_the_last_epoch_may_be_cut_short():
 
 @pytest.mark.parametrize("finely", [False, True])
 def test_an_epoch_that_begins_with_a_step_alone(finely):
-    recipe = types.SimpleNamespace(evaluations_per_epoch=1)
+    recipe = types.SimpleNamespace(evaluations_per_epoch=1, epochs_per_evaluation=1)
     trainer = types.SimpleNamespace(
         steps_per_epoch=60, steps=120, epochs=2, recipe=recipe
     )
@@ -62,3 +62,17 @@ def test_an_epoch_that_begins_with_a_step_alone(finely):
     trainer.steps_per_epoch = trainer.steps = trainer.epochs = 1
     (only,) = cut_run([trainer], finely=finely, first=0)
     assert (only.start, only.stop, only.is_evaluation) == (0, 1, True)
+
+
+@pytest.mark.parametrize("finely", [False, True])
+def test_short_epochs_need_no_evaluation_each(finely):
+    recipe = types.SimpleNamespace(evaluations_per_epoch=1, epochs_per_evaluation=3)
+    trainer = types.SimpleNamespace(
+        steps_per_epoch=4, steps=31, epochs=8, recipe=recipe
+    )
+    segments = list(cut_run([trainer, trainer], finely=finely))
+    assert segments[-1].done == 62
+    # After each third epoch, and at the end of a stage, cut short as it is.
+    evaluated = [part.done for part in segments if part.is_evaluation]
+    assert evaluated == [12, 24, 31, 43, 55, 62]
+    assert sum(part.ends_epoch for part in segments) == 16
