@@ -251,14 +251,21 @@ def stable_range(
     if best < 0:
         nothing = float("nan")
         return StableRange(nothing, nothing, nothing, 0.0, interval, False, False)
+    places = np.log(curve.values)
+
+    def value(place: float) -> float:
+        # One of the grid is itself, not what rounding makes of it.
+        exact = curve.values[places == place]
+        return float(exact[0] if exact.size else np.exp(place))
+
     return StableRange(
-        float(np.exp(low)),
-        float(np.exp(high)),
+        value(low),
+        value(high),
         float(curve.values[best]),
         float(border.octaves[0]),
         interval,
-        bool(low <= np.log(curve.values[0])),
-        bool(high >= np.log(curve.values[-1])),
+        bool(low <= places[0]),
+        bool(high >= places[-1]),
     )
 
 

@@ -38,6 +38,15 @@ def test_ends_lie_between_values_where_mean_or_failures_cross():
     assert str(found).startswith("stable from 2.8e-05 to 0.0002 (2.8 octaves; 95% int")
 
 
+def test_values_of_the_grid_are_themselves():
+    counts = [50, 100, 250, 500, 1000]
+    failed = [[True] * 4, [True] * 4, [True, False] * 2, [False] * 4, [False] * 4]
+    curve = Curve(counts, [[0] * 4, [0] * 4, [1] * 4, [5] * 4, [5] * 4], failed)
+    found = stable_range(curve, margin=0.5)
+    ends = stable_range(Curve(counts[:4], curve.scores[:4], failed[:4]), margin=9)
+    assert (found.best, found.high, ends.high) == (500, 1000, 500)
+
+
 def test_a_hole_ends_the_range():
     curve = curve_of([70, 70, 70, 20, 70, 71, 70, 20], [0] * 8)
     found = stable_range(curve, margin=2)
