@@ -193,11 +193,14 @@ class RangeComparison:
         first, second = (found.octaves for found in self.ranges)
         if first == second:
             return f"{', '.join(words)}: one is as wide as the other"
-        wider = self.names[0 if first > second else 1]
+        wider, narrower = self.names[first < second], self.ranges[first > second]
+        # Beyond them it may go on farther than the other. More of a unit has no end.
+        is_open = narrower.open_below or (narrower.open_above and not self.unit)
+        tried = " among the values tried" if is_open else ""
         verdict = "is" if self.shown else "is not"
         return (
-            f"{', '.join(words)}; that the range of {wider} is wider {verdict} shown "
-            f"(p = {self.p_adjusted:.2g})"
+            f"{', '.join(words)}; that the range of {wider} is wider{tried} {verdict} "
+            f"shown (p = {self.p_adjusted:.2g})"
         )
 
 

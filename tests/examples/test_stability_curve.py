@@ -135,7 +135,7 @@ def test_a_budget_killed_goes_on_where_it_was(options, tmp_path, monkeypatch, do
     said = run(options, tmp_path / "whole", *budget)
     assert "at most 130 runs in all" in said
     assert re.search(r"p-values allow for \d looks? at the results", said)
-    assert "that the range of cwgnc is wider is shown" in said
+    assert "that the range of cwgnc is wider among the values tried is shown" in said
     whole = sorted(done)
     assert 40 <= len(whole) <= 130
     per_value = pandas.read_csv(tmp_path / "whole" / "curve_custom.csv")["runs"]

@@ -129,6 +129,16 @@ def test_the_sentence_says_what_is_shown():
     assert str(found).endswith(
         f"that the range of cwgnc is wider is shown (p = {found.p_value:.2g})"
     )
+    # The narrower one may begin anywhere below, and so be the wider one.
+    flat = curve_of([70, 70, 70, 20, 20, 20, 20, 20], [0] * 8)
+    longer = curve_of([70, 70, 70, 70, 70, 20, 20, 20], [0] * 8)
+    cut = str(compare_ranges(longer, flat, margin=2, names=("cwgnc", "adamw")))
+    assert "cwgnc works from at most 1e-05 to" in cut
+    assert "that the range of cwgnc is wider among the values tried is shown" in cut
+    # If it is the wider one that does, it is all the wider.
+    inner = curve_of([20, 70, 70, 20, 20, 20, 20, 20], [0] * 8)
+    closed = str(compare_ranges(longer, inner, margin=2, names=("cwgnc", "adamw")))
+    assert "that the range of cwgnc is wider is shown" in closed
     same = compare_ranges(wide, wide, margin=2)
     assert same.p_value == 1
     assert str(same).endswith(": one is as wide as the other")
