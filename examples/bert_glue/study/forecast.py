@@ -113,7 +113,7 @@ def _work(configuration: Configuration) -> float:
     lengths = np.asarray(subject.train.lengths)
     whole = math.ceil(len(lengths) / recipe.batch_size)
     steps = recipe.steps(whole)
-    evaluated = math.ceil(math.ceil(steps / whole) / recipe.epochs_per_evaluation)
+    evaluated = math.ceil(steps / (whole * recipe.epochs_per_evaluation))
     evaluations = evaluated * recipe.evaluations_per_epoch
     scored = float(np.sum(np.asarray(subject.evaluation.lengths)))
     stages = len(make_stages(recipe, subject.shapes))
