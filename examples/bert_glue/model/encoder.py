@@ -200,6 +200,7 @@ class Layer(nnx.Module):
         dtype: Any,
         attention: str,
         dropout_bits: int,
+        flat: bool,
         rngs: nnx.Rngs,
     ):
         hidden, wide = config.hidden_size, config.intermediate_size
@@ -207,7 +208,7 @@ class Layer(nnx.Module):
         keys = config.key_value_heads * config.head_size
 
         def linear(inputs: int, outputs: int, bias: bool) -> nnx.Linear:
-            return _linear(inputs, outputs, config, dtype, rngs, bias)
+            return _linear(inputs, outputs, config, dtype, rngs, bias, flat)
 
         if config.fused:
             parts = queries + 2 * keys
@@ -391,6 +392,10 @@ class Encoder(nnx.Module):
       attention: what computes attention without dropout, one of :data:`ATTENTION`.
       dropout_bits: random bits of an entry in the layers, one of
         :data:`dropout.BITS`.
+      flat: whether the layers' kernels are multiplied with all tokens of a batch in one
+        axis. Their gradients are then one product each for XLA on CPUs, which
+        transposes those of two axes and takes twice to four times as long; on TPUs it
+        costs copies.
       placement: where parameters and batches lie.
       rngs: random numbers of the initial parameters (normal with the configured
         standard deviation; biases zero).
@@ -409,6 +414,7 @@ class Encoder(nnx.Module):
         unroll: int = 1,
         attention: str = "own",
         dropout_bits: int = 16,
+        flat: bool = False,
         placement: Placement = SINGLE,
         rngs: nnx.Rngs,
     ):
@@ -430,6 +436,7 @@ class Encoder(nnx.Module):
                     dtype=dtype,
                     attention=attention,
                     dropout_bits=dropout_bits,
+                    flat=flat,
                     rngs=rngs,
                 )
 
@@ -869,6 +876,7 @@ def _linear(
     dtype: Any,
     rngs: nnx.Rngs,
     bias: bool = True,
+    flat: bool = False,
 ) -> nnx.Linear:
     return nnx.Linear(
         inputs,
@@ -876,8 +884,16 @@ def _linear(
         use_bias=bias,
         dtype=dtype,
         kernel_init=nnx.initializers.normal(config.initializer_range),
+        dot_general=_flat_product if flat else jax.lax.dot_general,
         rngs=rngs,
     )
+
+
+def _flat_product(inputs: Array, kernel: Array, _: Any, **options: Any) -> Array:
+    """``inputs @ kernel``, with all axes of the inputs but the last in one."""
+    rows = inputs.reshape(-1, inputs.shape[-1])
+    product = jax.lax.dot(rows, kernel, **options)
+    return product.reshape(*inputs.shape[:-1], -1)
 
 
 def _norm(

@@ -1,18 +1,20 @@
 """Logits of all examples of a split, for a group of seeds, as a compiled program."""
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Key
 from numpy.typing import NDArray
 
 from bert_glue.data import batching
 from bert_glue.data.batching import Batch, Data
-from bert_glue.devices.mesh import SINGLE, Placement
+from bert_glue.devices.mesh import SEED, SINGLE, Placement
 from bert_glue.model.dropout import DropoutKey
 from bert_glue.training.program import Program
 
@@ -81,7 +83,12 @@ class Evaluator:
             def score(indices: Array, length: int = length) -> Array:
                 indices = self.placement.examples(indices)
                 batch = batching.take_batch(data, indices, length)
-                return over_seeds(lambda seed: self.forward(seed, batch, None), params)
+                return over_seeds(
+                    lambda batch, seed: self.forward(seed, batch, None),
+                    params,
+                    common=[batch],
+                    placement=self.placement,
+                )
 
             batches = jax.lax.map(score, jnp.asarray(indices))
             # (batches, seeds, batch, labels) to (seeds, examples, labels)
@@ -131,18 +138,39 @@ def sort_batches(data: Data, batch_size: int, parts: int = 1) -> SortedBatches:
     return SortedBatches(by_length, positions)
 
 
-def over_seeds(function: Callable[..., Tree], *arguments: Any) -> Tree:
+def over_seeds(
+    function: Callable[..., Tree],
+    *arguments: Any,
+    common: Sequence[Any] = (),
+    placement: Placement = SINGLE,
+) -> Tree:
     """Maps over the leading seed axis of all arguments; one seed pays no vmap.
 
     Args:
       function: what to do for one seed.
       *arguments: pytrees of arrays, each with a leading seed axis.
+      common: the function's first arguments, without that axis: all seeds have them.
+      placement: where they lie. Where no seed lies on several devices, each device
+        runs a program of its own seeds.
 
     Returns:
       The function's results, stacked on a leading seed axis.
     """
-    leaves = jax.tree.leaves(arguments)
-    if leaves[0].shape[0] > 1:
-        return jax.vmap(function)(*arguments)
-    result = function(*jax.tree.map(lambda leaf: leaf[0], arguments))
+    if placement.mesh is not None and placement.parts == 1:
+
+        def own(common: Sequence[Any], arguments: Sequence[Any]) -> Tree:
+            return over_seeds(function, *arguments, common=common)
+
+        seeds = PartitionSpec(SEED)
+        run = jax.shard_map(
+            own,
+            mesh=placement.mesh,
+            in_specs=(PartitionSpec(), seeds),
+            out_specs=seeds,
+            check_vma=False,
+        )
+        return run(common, arguments)
+    if jax.tree.leaves(arguments)[0].shape[0] > 1:
+        return jax.vmap(functools.partial(function, *common))(*arguments)
+    result = function(*common, *jax.tree.map(lambda leaf: leaf[0], arguments))
     return jax.tree.map(lambda leaf: leaf[None], result)

@@ -207,7 +207,11 @@ class Recipe:
         "the rate by 1/256 and draw other masks",
         rules.BITS,
     )
-    unroll: int = setting(1, "layers compiled one after the other in a turn of a scan")
+    unroll: int | None = setting(
+        None,
+        "layers compiled one after the other in a turn of a scan; none for six on a "
+        "CPU, one elsewhere",
+    )
     attention: Literal["own", "xla", "cudnn"] = setting(
         "own",
         "what computes attention where its weights are not dropped: this program, or "
@@ -272,7 +276,8 @@ class Recipe:
     @property
     def computation(self) -> dict[str, Any]:
         """How an encoder's layers are to be computed, as its arguments."""
-        return {name: getattr(self, name) for name in _COMPUTATION}
+        found = {name: getattr(self, name) for name in _COMPUTATION}
+        return {name: value for name, value in found.items() if value is not None}
 
     def replace(self, **settings: Any) -> "Recipe":
         """A variant, whose label names what is different about it.

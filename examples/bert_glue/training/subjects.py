@@ -16,7 +16,7 @@ from bert_glue.data import metrics, tokenization
 from bert_glue.data.batching import Batch, Data
 from bert_glue.data.examples import Examples, Task, TaskData
 from bert_glue.data.tokenization import Encoded
-from bert_glue.devices.mesh import SINGLE, Placement
+from bert_glue.devices.mesh import SINGLE, Placement, on_cpu
 from bert_glue.model import checkpoint as checkpoints
 from bert_glue.model.config import EncoderConfig
 from bert_glue.model.dropout import DropoutKey
@@ -36,6 +36,9 @@ from bert_glue.training.trainer import Init, Workload
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+_ON_CPU = {"unroll": 6, "flat": True}
+"""How layers are computed on a CPU: each takes some tenth off a step there."""
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 """What the forward and backward pass can compute in."""
@@ -109,8 +112,13 @@ class Subject:
                 data = data._replace(token_type_ids=jnp.zeros_like(data.token_type_ids))
             return placement.everywhere(data)
 
+        computation = recipe.computation
+        if on_cpu():
+            computation = {**_ON_CPU, **computation}
+        # Where a device has whole seeds, an encoder is on that device alone.
+        within = placement if placement.parts > 1 else SINGLE
         return Workload(
-            forward=self.forward(recipe.dropout, placement, **recipe.computation),
+            forward=self.forward(recipe.dropout, within, **computation),
             init=self.init(recipe),
             pretrained=placement.params(self.pretrained),
             train=lay(self.train),

@@ -419,7 +419,9 @@ class Trainer:
         return self.placement.rows(log)
 
     def _join_seeds(self, params: Params, frozen: Params) -> Params:
-        return self.placement.state(over_seeds(self.stage.join, params, frozen))
+        return self.placement.state(
+            over_seeds(self.stage.join, params, frozen, placement=self.placement)
+        )
 
     def _start_stage(
         self,
@@ -467,19 +469,34 @@ class Trainer:
             state, log, low = carry
             rows = self.placement.batches(order[:, at])
             number = epoch * self.steps_per_epoch + at
-            gradient = functools.partial(self._gradient, data, length, number)
+            gradient = functools.partial(self._gradient, length)
             # The moments are no business of the loss.
             seen = state._replace(
                 params=_with_rounded(state.params, low), opt_state=None
             )
-            losses, gradients = over_seeds(gradient, seen, keys, rows, numbers)
+            losses, gradients = over_seeds(
+                gradient,
+                seen,
+                keys,
+                rows,
+                numbers,
+                common=[data, number],
+                placement=self.placement,
+            )
             gradients = jax.tree.map(
                 lambda gradient, leaf: gradient.astype(leaf.dtype),
                 gradients,
                 state.params,
             )
             gradients = self.placement.state(gradients)
-            state = over_seeds(self._update, state, gradients, keys, numbers)
+            state = over_seeds(
+                self._update,
+                state,
+                gradients,
+                keys,
+                numbers,
+                placement=self.placement,
+            )
             state = self.placement.state(state)
             entry = TrainLog(losses)
             if self.component_names:
@@ -507,8 +524,8 @@ class Trainer:
 
     def _gradient(
         self,
-        data: Data,
         length: int,
+        data: Data,
         step: Int[Array, ""],
         state: TrainState,
         key: Key[Array, ""],

@@ -374,12 +374,12 @@ def gradients_of(structure, params, key=None):
 
 
 @pytest.mark.slow
-def test_unrolled_layers_are_the_same():
+def test_layers_are_the_same_however_they_are_computed():
     params, key = small_params(), jax.random.key(2)
     expected = gradients_of(structure_of(SMALL), params, key)
     # 2 does not divide the three layers, and 4 is more than there are.
-    for unroll in (2, 4):
-        found = gradients_of(structure_of(SMALL, unroll=unroll), params, key)
+    for computation in ({"unroll": 2}, {"unroll": 4}, {"flat": True}):
+        found = gradients_of(structure_of(SMALL, **computation), params, key)
         # What is computed side by side fuses, and rounds, otherwise.
         chex.assert_trees_all_close(found, expected, rtol=1e-4, atol=1e-6)
 

@@ -53,7 +53,7 @@ ADAMW = {
     "class_weights": None,
     "label_smoothing": 0.0,
     "dropout_bits": 16,
-    "unroll": 1,
+    "unroll": None,
     "attention": "own",
 }
 DIFFERENT = {
