@@ -52,6 +52,11 @@ class Placement:
         return self._size(DATA) * self._size(MODEL)
 
     @property
+    def has_whole_seeds(self) -> bool:
+        """Whether there is a mesh, and no seed lies on several of its devices."""
+        return self.mesh is not None and self.parts == 1
+
+    @property
     def name(self) -> str | None:
         """As a user writes it; None without a mesh."""
         if self.mesh is None:

@@ -156,7 +156,7 @@ def over_seeds(
     Returns:
       The function's results, stacked on a leading seed axis.
     """
-    if placement.mesh is not None and placement.parts == 1:
+    if placement.has_whole_seeds:
 
         def own(common: Sequence[Any], arguments: Sequence[Any]) -> Tree:
             return over_seeds(function, *arguments, common=common)

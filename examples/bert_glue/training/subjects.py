@@ -116,7 +116,7 @@ class Subject:
         if on_cpu():
             computation = {**_ON_CPU, **computation}
         # Where a device has whole seeds, an encoder is on that device alone.
-        within = placement if placement.parts > 1 else SINGLE
+        within = SINGLE if placement.has_whole_seeds else placement
         return Workload(
             forward=self.forward(recipe.dropout, within, **computation),
             init=self.init(recipe),

@@ -164,6 +164,7 @@ class Trainer:
                 f"of {longest} tokens, and not exceed the {width} that there are"
             )
         self.placement = workload.placement
+        self._over_seeds = functools.partial(over_seeds, placement=self.placement)
         examples = len(workload.train.lengths)
         self.steps_per_epoch = math.ceil(examples / recipe.batch_size)
         self.bytes_used = 0
@@ -419,9 +420,7 @@ class Trainer:
         return self.placement.rows(log)
 
     def _join_seeds(self, params: Params, frozen: Params) -> Params:
-        return self.placement.state(
-            over_seeds(self.stage.join, params, frozen, placement=self.placement)
-        )
+        return self.placement.state(self._over_seeds(self.stage.join, params, frozen))
 
     def _start_stage(
         self,
@@ -474,14 +473,8 @@ class Trainer:
             seen = state._replace(
                 params=_with_rounded(state.params, low), opt_state=None
             )
-            losses, gradients = over_seeds(
-                gradient,
-                seen,
-                keys,
-                rows,
-                numbers,
-                common=[data, number],
-                placement=self.placement,
+            losses, gradients = self._over_seeds(
+                gradient, seen, keys, rows, numbers, common=[data, number]
             )
             gradients = jax.tree.map(
                 lambda gradient, leaf: gradient.astype(leaf.dtype),
@@ -489,14 +482,7 @@ class Trainer:
                 state.params,
             )
             gradients = self.placement.state(gradients)
-            state = over_seeds(
-                self._update,
-                state,
-                gradients,
-                keys,
-                numbers,
-                placement=self.placement,
-            )
+            state = self._over_seeds(self._update, state, gradients, keys, numbers)
             state = self.placement.state(state)
             entry = TrainLog(losses)
             if self.component_names:
