@@ -415,18 +415,61 @@ class TestStability:
         curves = self.curves()
         ranges = {name: stable_range(each, margin=3) for name, each in curves.items()}
         figure = plotting.plot_stability(curves, ranges, title="cola")
-        above, below = figure.axes
+        above, between, below = figure.axes
         assert above.get_xscale() == "log"
-        lines = [line for line in above.lines if len(line.get_xdata()) == 3]
-        for line, curve in zip(lines, curves.values(), strict=True):
+        for line, curve in zip(above.lines, curves.values(), strict=True):
             np.testing.assert_allclose(line.get_ydata(), curve.means)
-        assert {text.get_text() for text in above.texts} == {"cwgnc", "adamw"}
-        bars = [line for line in above.lines if len(line.get_xdata()) == 2]
+        bars = [line for line in between.lines if len(line.get_xdata()) == 2]
         for line, found in zip(bars, ranges.values(), strict=True):
             np.testing.assert_allclose(line.get_xdata(), [found.low, found.high])
+        # Lines and bars have names, in the same colours.
+        for axes, lines in ((above, above.lines), (between, bars)):
+            names = {text.get_text(): text.get_color() for text in axes.texts}
+            assert names == dict(
+                zip(curves, (line.get_color() for line in lines), strict=True)
+            )
         shares = [container.lines[0].get_ydata() for container in below.containers]
         np.testing.assert_allclose(shares, [[0, 0, 0], [0, 0, 0.75]])
         assert drawn(figure)
+
+    @pytest.mark.parametrize("count", [9, 10, 13])
+    def test_more_methods_than_colours_have_axes_of_their_own(self, count):
+        first, second = self.curves().values()
+        curves = {"cwgnc": first} | {f"method {n}": second for n in range(1, count)}
+        ranges = {name: stable_range(each, margin=3) for name, each in curves.items()}
+        figure = plotting.plot_stability(curves, ranges, ylabel="accuracy (%)")
+        titled = [axes for axes in figure.axes if axes.get_title()]
+        assert [axes.get_title() for axes in titled] == [*curves]
+        assert len(figure.axes) == 2 * count
+        for axes, (name, curve) in zip(titled, curves.items(), strict=True):
+            grey, own = axes.lines
+            np.testing.assert_allclose(grey.get_ydata(), first.means)
+            np.testing.assert_allclose(own.get_ydata(), curve.means)
+            [tint] = axes.patches
+            low, high = tint.get_x(), tint.get_x() + tint.get_width()
+            found = ranges[name]
+            # It reaches the ends where it may go on.
+            least, most = axes.get_xlim()
+            assert low == pytest.approx(least if found.open_below else found.low)
+            assert high == pytest.approx(most if found.open_above else found.high)
+        assert legend_of(figure) == ["the method", "cwgnc", "its stable range"]
+        drawn(figure)
+        # Every column says its values below its last axes.
+        below = [axes for axes in figure.axes if axes.get_xlabel()]
+        assert len(below) == min(count, 5)
+        for axes in below:
+            assert any(label.get_visible() for label in axes.get_xticklabels())
+
+    def test_a_range_that_is_empty_has_no_bar(self):
+        curve = Curve([1, 2], [[0, 0], [0, 0]], np.ones((2, 2), bool))
+        for count in (1, 9):
+            names = [f"m{number}" for number in range(count)]
+            curves = dict.fromkeys(names, curve)
+            ranges = dict.fromkeys(names, stable_range(curve, margin=1))
+            figure = plotting.plot_stability(curves, ranges)
+            assert not any(axes.patches for axes in figure.axes)
+            assert count > 1 or not figure.axes[1].lines
+            assert drawn(figure)
 
     def test_a_single_seed_has_no_band(self):
         curve = Curve([1, 2], [[1], [2]], [[False], [True]])
