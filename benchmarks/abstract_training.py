@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from bert_glue.data.batching import Data
 from bert_glue.model.config import EncoderConfig
-from bert_glue.model.encoder import initial_params, round_layers
+from bert_glue.model.encoder import initial_params
+from bert_glue.model.stack import round_layers
 from bert_glue.training.subjects import DTYPES, make_forward, make_init
 from bert_glue.training.trainer import Workload
 

@@ -4,7 +4,7 @@ import pathlib
 
 import jax.numpy as jnp
 import numpy as np
-from bert_glue.model.encoder import layer_components
+from bert_glue.model.components import layer_components
 from bert_glue.records.component_logs import ComponentLogs
 from bert_glue.records.run_store import RunStore
 

@@ -8,7 +8,7 @@ import pytest
 import tiny_bert
 from bert_glue.data import load
 from bert_glue.devices import mesh
-from bert_glue.model.encoder import layer_components
+from bert_glue.model.components import layer_components
 from bert_glue.records.run_store import RunStore
 from bert_glue.study.configuration import Configuration
 from bert_glue.study.plan import Plan

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import cwgnc_jax
-from bert_glue.model.encoder import layer_components
+from bert_glue.model.components import layer_components
 from bert_glue.records.component_logs import ComponentLogs
 from bert_glue.records.failures import failure
 from bert_glue.records.run_store import Record

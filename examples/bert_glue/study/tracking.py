@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import cwgnc_jax
 from bert_glue.devices import processes
-from bert_glue.model.encoder import layer_components
+from bert_glue.model.components import layer_components
 from bert_glue.records import trackers
 from bert_glue.records.run_store import Record
 from bert_glue.records.trackers import TrackedRun, Tracker

@@ -10,7 +10,7 @@ from jaxtyping import Array, Key
 from numpy.typing import NDArray
 
 import cwgnc_jax
-from bert_glue.model.encoder import layer_components
+from bert_glue.model.components import layer_components
 from bert_glue.training.evaluation import Params
 from bert_glue.training.journal import Evaluation, choose, first_bad_step, has_stopped
 from bert_glue.training.outputs import count_answers

@@ -395,7 +395,7 @@ class Recipe:
         import optax
 
         import cwgnc_jax
-        from bert_glue.model.encoder import layer_components
+        from bert_glue.model.components import layer_components
         from cwgnc_jax import contrib
 
         schedule = contrib.warmup_linear_decay_schedule
@@ -475,7 +475,7 @@ class Recipe:
             return None
 
         def start(params: "optax.Params", key: "jax.Array") -> "optax.Params":
-            from bert_glue.model.encoder import layer_components
+            from bert_glue.model.components import layer_components
             from cwgnc_jax import contrib
 
             if self.noisytune:

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import optax
 
 import cwgnc_jax
-from bert_glue.model.encoder import LAYERS, layer_components
+from bert_glue.model.architectures import LAYERS
+from bert_glue.model.components import layer_components
 from bert_glue.training.evaluation import Params
 from bert_glue.training.recipe import Recipe
 

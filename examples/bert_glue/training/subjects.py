@@ -24,9 +24,9 @@ from bert_glue.model.encoder import (
     SequenceClassifier,
     initial_heads,
     initial_params,
-    round_layers,
     separate,
 )
+from bert_glue.model.stack import round_layers
 from bert_glue.training import outputs
 from bert_glue.training.evaluation import Forward, Params
 from bert_glue.training.losses import Loss, balanced_weights

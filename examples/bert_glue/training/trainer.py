@@ -27,8 +27,8 @@ from bert_glue.data.batching import Batch, Data
 from bert_glue.data.examples import SINGLE_LABEL
 from bert_glue.devices import memory
 from bert_glue.devices.mesh import SINGLE, Placement
+from bert_glue.model.components import layer_components
 from bert_glue.model.dropout import DropoutKey
-from bert_glue.model.encoder import layer_components
 from bert_glue.training.evaluation import Evaluator, Forward, Params, over_seeds
 from bert_glue.training.losses import Loss
 from bert_glue.training.program import Program

@@ -15,12 +15,8 @@ import optax
 import pytest
 from bert_glue.model import checkpoint, positions
 from bert_glue.model.architectures import ARCHITECTURES
-from bert_glue.model.encoder import (
-    SequenceClassifier,
-    initial_params,
-    layer_components,
-    separate,
-)
+from bert_glue.model.components import layer_components
+from bert_glue.model.encoder import SequenceClassifier, initial_params, separate
 from flax import nnx
 from safetensors.numpy import load_file
 from transformers import AutoConfig

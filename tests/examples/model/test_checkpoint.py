@@ -13,11 +13,7 @@ import pytest
 from bert_glue.model import checkpoint
 from bert_glue.model.checkpoint import CheckpointError
 from bert_glue.model.config import EncoderConfig
-from bert_glue.model.encoder import (
-    MaskedLM,
-    SequenceClassifier,
-    separate,
-)
+from bert_glue.model.encoder import MaskedLM, SequenceClassifier, separate
 from flax import nnx
 from safetensors.numpy import load_file, save_file
 

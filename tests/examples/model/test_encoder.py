@@ -17,14 +17,14 @@ import optax
 import pytest
 from bert_glue.model import checkpoint
 from bert_glue.model.config import EncoderConfig
+from bert_glue.model.embeddings import Embeddings
 from bert_glue.model.encoder import (
-    Embeddings,
     MaskedLM,
     SequenceClassifier,
     initial_params,
-    round_layers,
     separate,
 )
+from bert_glue.model.stack import round_layers
 from flax import nnx
 
 import cwgnc_jax
@@ -260,7 +260,8 @@ def test_dropout_is_where_bert_has_it(monkeypatch):
             jax.debug.callback(lambda words: keys.append(tuple(words.tolist())), key)
         return inputs
 
-    monkeypatch.setattr("bert_glue.model.encoder.dropout", spy)
+    for module in ("embeddings", "layer", "encoder"):
+        monkeypatch.setattr(f"bert_glue.model.{module}.dropout", spy)
     found = []
     for stacks in (None, (2, 1)):
         places: set[tuple] = set()

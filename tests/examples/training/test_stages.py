@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import tiny_bert
 from bert_glue.data import batching, metrics
+from bert_glue.model.components import layer_components
 from bert_glue.model.config import EncoderConfig
-from bert_glue.model.encoder import initial_params, layer_components
+from bert_glue.model.encoder import initial_params
 from bert_glue.study.progress import Progress
 from bert_glue.study.run_group import train_group
 from bert_glue.training import subjects

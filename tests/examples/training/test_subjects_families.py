@@ -9,7 +9,7 @@ import tiny_bert
 import tiny_families
 from bert_glue.data import load, metrics
 from bert_glue.model import checkpoint
-from bert_glue.model.encoder import layer_components
+from bert_glue.model.components import layer_components
 from bert_glue.study.progress import Progress
 from bert_glue.study.run_group import train_group
 from bert_glue.training import subjects
