@@ -128,6 +128,10 @@ def check(options: argparse.Namespace) -> None:
             )
     if options.over.setting == EXAMPLES and options.max_train_examples:
         raise ValueError(f"--over varies {EXAMPLES}; leave out --max-train-examples")
+    if options.runs and options.runs < (methods := len(options.method)):
+        raise ValueError(
+            f"--runs is {options.runs}: not one for each of {methods} methods"
+        )
     if options.then_run and not options.held_out:
         raise ValueError(
             "--then-run reports on other examples than those that a value is chosen "

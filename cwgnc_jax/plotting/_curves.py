@@ -19,6 +19,8 @@ from cwgnc_jax.stability import Curve, StableRange, failed_intervals
 
 # Share of the axis that the label of a value takes, where it is as wide as the figure.
 _ROOM = 0.12
+# Letters of a line of a method's name, and how wide one is in inches.
+_LETTERS, _LETTER = 24, 0.075
 # More methods than colours have a panel each, so many in a row.
 _COLUMNS = 5
 _GREY = "0.6"
@@ -53,7 +55,7 @@ def plot_stability(
       tinted.
 
     Raises:
-      ValueError: if there are no curves.
+      ValueError: if there are no curves, or a range is of none of them.
 
     Examples:
       >>> from cwgnc_jax.plotting import plot_stability
@@ -66,6 +68,8 @@ def plot_stability(
     """
     if not curves:
         raise ValueError("curves must have at least one method, got none")
+    if unknown := [*(ranges or {}).keys() - curves.keys()]:
+        raise ValueError(f"ranges must be of the curves {[*curves]}, got {unknown}")
     draw = _draw_together if len(curves) <= len(COLORS) else _draw_apart
     figure = draw(curves, ranges or {}, xlabel, ylabel)
     if title is not None:
@@ -80,23 +84,28 @@ def _draw_together(
     ylabel: str,
 ) -> Figure:
     """All methods on the same axes."""
-    figure = Figure(figsize=(6.4, 5.2 + 0.2 * len(ranges)), layout="constrained")
-    between = [0.15 * (len(ranges) + 0.5)] if ranges else []
+    names = {name: textwrap.fill(name, _LETTERS) for name in curves}
+    longest = max(len(line) for name in names.values() for line in name.split("\n"))
+    rows = sum(names[name].count("\n") + 1 for name in ranges)
+    size = (5.2 + _LETTER * longest, 5.2 + 0.2 * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    between = [0.15 * (rows + 0.5)] if ranges else []
     ratios = [_HEIGHTS[0], *between, _HEIGHTS[1]]
     all_axes = figure.subplots(len(ratios), sharex=True, height_ratios=ratios)
     above, below = all_axes[0], all_axes[-1]
-    ends = {}
+    ends, step = {}, _step_aside(curves)
     for number, (name, curve) in enumerate(curves.items()):
         look = _look(number)
         _draw_means(above, curve, look)
         # Beside each other, so that no bar hides another.
-        _draw_shares(below, curve, look, 1.03 ** (number - (len(curves) - 1) / 2))
-        ends[name] = float(curve.means[-1]), look["color"]
+        _draw_shares(below, curve, look, step ** (number - (len(curves) - 1) / 2))
+        ends[names[name]] = float(curve.means[-1]), look["color"]
     for axes in all_axes:
         _style(axes)
     _name_lines(above, ends)
     if ranges:
-        _draw_ranges(all_axes[1], ranges, {name: ends[name][1] for name in ranges})
+        shown = {names[name]: found for name, found in ranges.items()}
+        _draw_ranges(all_axes[1], shown, {name: ends[name][1] for name in shown})
     _label_values(below, curves, _ROOM)
     above.set_ylabel(ylabel)
     below.set_xlabel(xlabel)
@@ -127,7 +136,7 @@ def _draw_apart(
         below.plot(curves[first].values, curves[first].failed_shares, **grey)
         _draw_means(above, curve, look)
         _draw_shares(below, curve, look)
-        above.set_title(textwrap.fill(name, 32), fontsize="small")
+        above.set_title(textwrap.fill(name, _LETTERS), fontsize="small")
         for axes in (above, below):
             _style(axes)
             axes.tick_params(labelsize="small", labelleft=False)
@@ -145,7 +154,9 @@ def _draw_apart(
         Line2D([], [], label=first, **grey),
     ]
     if ranges:
-        _tint_ranges(dict(zip(curves, pairs, strict=False)), ranges, look["color"])
+        for name, axes in zip(curves, pairs, strict=False):
+            if name in ranges:
+                _tint(axes, ranges[name], curves[name].values, look["color"])
         shown.append(Patch(color=look["color"], alpha=0.15, label="its stable range"))
     figure.legend(
         handles=shown, loc="outside lower center", ncols=len(shown), frameon=False
@@ -178,7 +189,7 @@ def _draw_means(axes: Axes, curve: Curve, look: Mapping[str, Any]) -> None:
     with np.errstate(invalid="ignore", divide="ignore"):
         deviations = np.nanstd(curve.scores, axis=1) * np.sqrt(count / (count - 1))
         error = stats.t.isf(0.025, count - 1) * deviations / np.sqrt(count)
-    error = np.nan_to_num(error)
+    # Of a single seed there is no band.
     axes.fill_between(
         curve.values,
         curve.means - error,
@@ -200,6 +211,13 @@ def _draw_shares(
     axes.yaxis.set_major_formatter(PercentFormatter(1))
 
 
+def _step_aside(curves: Mapping[str, Curve]) -> float:
+    """By which factor shares stand apart, no method's beyond half way to the next."""
+    values = np.unique(np.concatenate([curve.values for curve in curves.values()]))
+    nearest = np.min(values[1:] / values[:-1], initial=np.inf)
+    return float(min(1.03, nearest ** (0.5 / len(curves))))
+
+
 def _label_values(axes: Axes, curves: Mapping[str, Curve], room: float) -> None:
     """Writes the values below the axis, but those for which there is no room."""
     values = np.unique(np.concatenate([curve.values for curve in curves.values()]))
@@ -210,14 +228,18 @@ def _label_values(axes: Axes, curves: Mapping[str, Curve], room: float) -> None:
             shown.append(value)
     axes.set_xticks(shown, [f"{value:g}" for value in shown], fontsize="small")
     axes.xaxis.set_minor_locator(NullLocator())
+    if len(values) == 1:
+        axes.set_xlim(values[0] / 2, values[0] * 2)
 
 
 def _name_lines(axes: Axes, ends: Mapping[str, tuple[float, str]]) -> None:
     """Writes names behind the ends of lines, as far apart as letters are high."""
     low, high = axes.get_ylim()
-    least, place = 0.055 * (high - low), -np.inf
+    line, free = 0.055 * (high - low), -np.inf
     for name, (height, color) in sorted(ends.items(), key=lambda item: item[1][0]):
-        place = max(height, place + least)
+        half = line * (name.count("\n") + 1) / 2
+        place = max(height, free + half)
+        free = place + half
         _name(axes, name, place, color)
 
 
@@ -253,18 +275,16 @@ def _draw_ranges(
     axes.set_ylabel("stable")
 
 
-def _tint_ranges(
-    pairs: Mapping[str, tuple[Axes, Axes]],
-    ranges: Mapping[str, StableRange],
-    color: str,
+def _tint(
+    pair: tuple[Axes, Axes], found: StableRange, values: np.ndarray, color: str
 ) -> None:
-    """Tints stable ranges, which reach the axes' ends where they are open."""
-    least, most = next(iter(pairs.values()))[0].get_xlim()
-    for name, found in ranges.items():
-        if np.isnan(found.best):
-            continue
-        low = least if found.open_below else found.low
-        high = most if found.open_above else found.high
-        for axes in pairs[name]:
-            axes.axvspan(low, high, color=color, alpha=0.15, linewidth=0, zorder=0)
-            axes.set_xlim(least, most)
+    """Tints a stable range, a little beyond the values tried where it is open."""
+    if np.isnan(found.best):
+        return
+    beyond = (values[-1] / values[0]) ** 0.05
+    low = found.low / (beyond if found.open_below else 1)
+    high = found.high * (beyond if found.open_above else 1)
+    for axes in pair:
+        limits = axes.get_xlim()
+        axes.axvspan(low, high, color=color, alpha=0.15, linewidth=0, zorder=0)
+        axes.set_xlim(limits)

@@ -199,7 +199,7 @@ def _in_order(curves: Sequence[Curve]) -> list[Curve]:
     # A run that failed is worse than one that did not, whatever its score.
     order = np.lexsort((scores, ~failed), axis=0)
     scores, failed = (np.take_along_axis(each, order, 0) for each in (scores, failed))
-    scores[:, lacking] = np.nan
+    scores[:, lacking], failed[:, lacking] = np.nan, False
     there = ~np.all(lacking, axis=1)
     return [
         Curve(first.values[there], some[there], bad[there])

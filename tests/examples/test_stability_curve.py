@@ -166,6 +166,34 @@ def test_a_budget_killed_goes_on_where_it_was(options, tmp_path, monkeypatch, do
 
 
 @pytest.mark.medium
+def test_looks_are_allowed_for_whatever_is_asked_later(options, tmp_path, done):
+    options = options[:-2]  # without seeds, which the budget chooses
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    said = run(options, whole, *_GRID, "--runs", "130")
+    [looks] = re.findall("p-values allow for .*", said)
+
+    def curves_of(printed):
+        lines = printed[printed.index("custom, accuracy: mean") :].splitlines()
+        return [line for line in lines if not line.startswith(str(tmp_path))]
+
+    # Drawn again, and of a study that was stopped before it drew any.
+    config = json.loads((whole / "config.json").read_text())
+    broken.mkdir()
+    (broken / "runs.jsonl").write_bytes((whole / "runs.jsonl").read_bytes())
+    (broken / "config.json").write_text(json.dumps(config | {"curves": {}}))
+    over = ("--report-only", "--over", "learning_rate")
+    for folder in (whole, broken):
+        again = curves_of(run([], folder, *over))
+        assert again == curves_of(said)
+    # Asked as if there had been none.
+    done.clear()
+    for folder in (whole, broken):
+        assert looks in run(options, folder, *_GRID, "--seeds", "4")
+        values = ("--report-only", "--over", "learning_rate=1e-4,4e-4,1.6e-3,6.4e-3")
+        assert looks in run([], folder, *values)
+
+
+@pytest.mark.medium
 def test_the_best_of_each_method_on_other_examples_by_fresh_seeds(
     options, tmp_path, done
 ):
@@ -276,6 +304,7 @@ def test_several_numbers_at_once(options, tmp_path, monkeypatch):
         (["--then-run", "3"], "it needs --held-out, such as"),
         (["--runs", "9", "--minutes", "3"], "two budgets; give one"),
         (["--minutes", "0"], "give one, above 0"),
+        (["--runs", "1"], "--runs is 1: not one for each of 2 methods"),
         (["--runs", "9", "--seeds", "3"], "which seeds run where; leave out --seeds"),
         (
             ["--over", "max_train_examples=9,19", "--max-train-examples", "9"],

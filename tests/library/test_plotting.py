@@ -449,9 +449,10 @@ class TestStability:
             low, high = tint.get_x(), tint.get_x() + tint.get_width()
             found = ranges[name]
             # It reaches the ends where it may go on.
-            least, most = axes.get_xlim()
-            assert low == pytest.approx(least if found.open_below else found.low)
-            assert high == pytest.approx(most if found.open_above else found.high)
+            assert (low < found.low) == found.open_below
+            assert (high > found.high * (1 + 1e-9)) == found.open_above
+            assert low == pytest.approx(found.low, rel=0.3)
+            assert high == pytest.approx(found.high, rel=0.3)
         assert legend_of(figure) == ["the method", "cwgnc", "its stable range"]
         drawn(figure)
         # Every column says its values below its last axes.
@@ -474,6 +475,61 @@ class TestStability:
     def test_a_single_seed_has_no_band(self):
         curve = Curve([1, 2], [[1], [2]], [[False], [True]])
         assert drawn(plotting.plot_stability({"a": curve}))
+        scores = [[60, 62], [61, np.nan], [60, 64]]
+        curve = Curve([1, 2, 4], scores, np.zeros((3, 2), bool))
+        figure = plotting.plot_stability({"a": curve})
+        [band] = figure.axes[0].collections
+        corners = np.concatenate([path.vertices for path in band.get_paths()])
+        assert 2 not in corners[:, 0]
+
+    @pytest.mark.parametrize("count", [3, 9])
+    def test_a_single_value_stands_in_the_middle(self, count):
+        curve = Curve([1e-3], [[1, 2]], [[False, False]])
+        figure = plotting.plot_stability(dict.fromkeys(map(str, range(count)), curve))
+        assert figure.axes[0].get_xlim() == pytest.approx((5e-4, 2e-3))
+        assert drawn(figure)
+
+    @pytest.mark.parametrize("count", [3, 10])
+    def test_long_names_leave_the_axes_their_place(self, count):
+        label = "adamw:clipping=none:group_by_length=true:epochs=3:warmup_ratio=0.1"
+        curves = {f"{label}:{n}": self.curves()["cwgnc"] for n in range(count)}
+        ranges = {name: stable_range(each, margin=3) for name, each in curves.items()}
+        figure = plotting.plot_stability(curves, ranges)
+        drawn(figure)
+        axes = figure.axes[0]
+        inches = figure.get_figwidth() * axes.get_position().width
+        assert inches > (4 if count == 3 else 1.4)
+        if count == 10:
+            boxes = [
+                each.title.get_window_extent() for each in figure.axes if each.title
+            ]
+            widths = [box.width / figure.dpi for box in boxes]
+            assert max(widths) < figure.get_figwidth() / 5
+
+    def test_near_values_keep_their_shares(self):
+        curve = Curve([900, 1000], [[1, 2], [2, 3]], np.zeros((2, 2), bool))
+        figure = plotting.plot_stability(dict.fromkeys("abcdefgh", curve))
+        places = [bars.lines[0].get_xdata() for bars in figure.axes[-1].containers]
+        first, second = np.transpose(places)
+        assert max(first) < 950 < min(second)
+
+    def test_nothing_is_tinted_where_a_method_was_not_run(self):
+        first = self.curves()["cwgnc"]
+        late = Curve(10 * first.values, first.scores, first.failed)
+        curves = dict.fromkeys("abcdefgh", first) | {"late": late}
+        ranges = {name: stable_range(each, margin=9) for name, each in curves.items()}
+        figure = plotting.plot_stability(curves, ranges)
+        [tint] = next(a for a in figure.axes if a.get_title() == "late").patches
+        assert 0.7 * late.values[0] < tint.get_x() < late.values[0]
+        end = tint.get_x() + tint.get_width()
+        assert late.values[-1] < end < 1.5 * late.values[-1]
+
+    def test_ranges_of_no_curve(self):
+        found = stable_range(self.curves()["cwgnc"], margin=3)
+        for count in (1, 9):
+            curves = dict.fromkeys(map(str, range(count)), self.curves()["cwgnc"])
+            with pytest.raises(ValueError, match=r"ranges must be of .*\['other'\]"):
+                plotting.plot_stability(curves, {"other": found})
 
     def test_without_curves(self):
         with pytest.raises(ValueError, match="at least one method"):

@@ -60,7 +60,7 @@ def prepare(job: Job) -> Report:
         job.conduct = functools.partial(_spend, job, design)
 
     def report(progress: Progress) -> None:
-        final = _after_budget(job, design) if options.budget else design
+        final = _with_looks(job.records, design, spent=bool(options.budget))
         found = draw(progress.note, job.records, final)
         if options.then_run:
             seeds = [*job.design.seeds]
@@ -94,7 +94,7 @@ def draw_recorded(
         "values": grid.values or None,
     }
     saved = manifest.read(records.folder)["curves"].get(grid.setting)
-    if saved and saved["asked"]:
+    if saved and saved.get("asked"):
         # A study with a budget has curves of its own runs alone, and had its looks.
         design = dataclasses.replace(CurveDesign.from_json(saved), **limits)
     else:
@@ -103,6 +103,9 @@ def draw_recorded(
                 run for run in runs if curves.value_of(run, grid.setting) in grid.values
             ]
         design = CurveDesign.of_records(runs, grid.setting, **limits)
+        # One with a budget may have been stopped before it drew any.
+        is_stopped = _budget_key(design) in manifest.read(records.folder)["budgets"]
+        design = _with_looks(records, design, spent=is_stopped and not grid.values)
     if not draw(say, records, design):
         raise RecordsError(
             f"{records.folder} has no runs of one method at several values of "
@@ -202,17 +205,30 @@ def _spend(job: Job, design: CurveDesign, progress: Progress) -> None:
     )
 
 
-def _after_budget(job: Job, design: CurveDesign) -> CurveDesign:
-    """The design with the runs that a budget bought, and the level of its last look."""
-    spending = _read_spending(job.records, _budget_key(design))
-    asked = tuple(sorted(spending.seeds.items()))
-    level = spending.looks[-1].level if spending.looks else _ALPHA
+def _with_looks(records: RunStore, design: CurveDesign, *, spent: bool) -> CurveDesign:
+    """The design at the level of the last look that there was.
+
+    Looks of a study with a budget count for whatever is asked of its folder's runs
+    later, the more so if it is something else.
+
+    Args:
+      records: the folder.
+      design: of the curves.
+      spent: whether a budget for the same decides which runs count.
+
+    Returns:
+      The design.
+    """
+    keys = [_budget_key(design)]
+    if spent:
+        asked = sorted(_read_spending(records, *keys).seeds.items())
+        design = dataclasses.replace(design, seeds=None, asked=tuple(asked))
+    else:
+        keys = [*manifest.read(records.folder)["budgets"]]
+    looks = [_read_spending(records, key).looks for key in keys]
+    level = min((of_one[-1].level for of_one in looks if of_one), default=_ALPHA)
     return dataclasses.replace(
-        design,
-        seeds=None,
-        asked=asked,
-        correction=_ALPHA / level,
-        looks=len(spending.looks),
+        design, correction=_ALPHA / level, looks=sum(map(len, looks))
     )
 
 

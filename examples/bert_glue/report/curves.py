@@ -107,7 +107,8 @@ class CurveDesign:
           RecordsError: if it is none.
         """
         try:
-            seeds, asked, values = (saved[n] for n in ("seeds", "asked", "values"))
+            # What an older version did not write is as if it had not been asked for.
+            seeds, asked, values = map(saved.get, ("seeds", "asked", "values"))
             tuples = {
                 "seeds": seeds and tuple(Seed(init, data) for init, data in seeds),
                 "asked": asked and tuple((value, count) for value, count in asked),
@@ -198,10 +199,10 @@ class Verdict:
     """What a method's curve says beside that of the reference.
 
     Attributes:
-      widths: whether the stable range of one is wider, over the values that both have;
-        None where that is fewer than two.
+      widths: whether the stable range of one is wider, over the values where both have
+        runs of the same seeds; None where that is fewer than two.
       scores: whether its scores differ, at each value where both have seeds enough.
-      values: the values that both have, where that is not all that there are.
+      values: the values compared, where these are not all that there are.
     """
 
     widths: RangeComparison | None
@@ -210,7 +211,7 @@ class Verdict:
 
     def __str__(self) -> str:
         if self.widths is None:
-            return "too few values in common to compare ranges"
+            return "too few values and seeds in common to compare ranges"
         if not self.values:
             return f"{self.widths}"
         return f"over the {len(self.values)} values that both have: {self.widths}"
@@ -433,14 +434,17 @@ def _compare(
     common = np.intersect1d(first.values, second.values)
     if not common.size:
         return None
-    is_all = len(common) == len(first.values) == len(second.values)
     one, two = (_at(curve, common) for curve in (first, second))
+    both = ~(np.isnan(one.scores) | np.isnan(two.scores))
+    compared = common[np.any(both, axis=1)]
+    is_all = len(compared) == len(first.values) == len(second.values)
     widths = None
-    if common.size > 1 and (pairs := _paired(one, two)) is not None:
+    if compared.size > 1:
         # Of the same runs they are found already.
         same = is_all and np.array_equal(np.isnan(one.scores), np.isnan(two.scores))
         widths = stability.compare_ranges(
-            *pairs,
+            one,
+            two,
             margin=design.margin,
             most_failed=design.most_failed,
             names=names,
@@ -448,27 +452,19 @@ def _compare(
             unit="examples" if design.setting == EXAMPLES else "",
         )
     points = {}
-    for value, mine, theirs in zip(
-        common.tolist(), one.scores, two.scores, strict=True
+    for value, mine, theirs, here in zip(
+        common.tolist(), one.scores, two.scores, both, strict=True
     ):
-        both = ~(np.isnan(mine) | np.isnan(theirs))
-        if both.sum() > 1:
+        if here.sum() > 1:
             points[value] = stability.compare_scores(
-                mine[both], theirs[both], names=names
+                mine[here], theirs[here], names=names
             )
-    return Verdict(widths, points, () if is_all else common.tolist())
+    return Verdict(widths, points, () if is_all else compared.tolist())
 
 
 def _at(curve: Curve, values: np.ndarray) -> Curve:
     here = np.isin(curve.values, values)
     return Curve(curve.values[here], curve.scores[here], curve.failed[here])
-
-
-def _paired(first: Curve, second: Curve) -> tuple[Curve, Curve] | None:
-    """Both at the values where they have seeds in common; None if those are few."""
-    both = ~(np.isnan(first.scores) | np.isnan(second.scores))
-    values = first.values[np.any(both, axis=1)]
-    return (_at(first, values), _at(second, values)) if len(values) > 1 else None
 
 
 def _correct(verdicts: Mapping[str, Verdict], factor: float) -> dict[str, Verdict]:

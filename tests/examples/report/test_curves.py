@@ -140,7 +140,9 @@ def test_methods_with_one_value_have_no_range():
     assert [*found.verdicts["adamw"].scores] == [1e-3]
     text = "\n".join(found.lines())
     assert "adamw: at 0.001 alone" in text
-    assert "adamw and cwgnc: too few values in common to compare ranges" in text
+    assert (
+        "adamw and cwgnc: too few values and seeds in common to compare ranges" in text
+    )
     assert "shown to score higher: cwgnc at 0.001" in text
     pandas.read_csv(io.StringIO(found.csv()))
 
@@ -193,6 +195,30 @@ def test_looks_make_p_values_larger():
     one, two = (found.verdicts["adamw"].widths for found in (once, often))
     assert two.p_adjusted == pytest.approx(min(1, 2 * one.p_adjusted))
     assert "p-values allow for 3 looks at the results" in "\n".join(often.lines())
+
+
+def test_values_without_seeds_in_common_are_said_to_be_left_out():
+    def kept(run):
+        # At the lowest rate one has the first seed, the other the rest.
+        is_first = run["method"] == "cwgnc"
+        return run["learning_rate"] != RATES[0] or (run["init_seed"] == 0) == is_first
+
+    [found] = build(list(filter(kept, records())))
+    verdict = found.verdicts["adamw"]
+    assert verdict.values == [*RATES[1:]]
+    assert str(verdict).startswith("over the 2 values that both have: by the runs")
+    lacking = [
+        run for run in records() if (run["init_seed"] < 4) == (run["method"] == "cwgnc")
+    ]
+    [found] = build(lacking)
+    assert "too few values and seeds in common" in "\n".join(found.sentences)
+
+
+def test_designs_of_an_older_version_are_read():
+    saved = design().to_json()
+    for name in ("asked", "values", "looks"):
+        del saved[name]
+    assert curves.CurveDesign.from_json(saved) == design()
 
 
 def test_designs_are_kept():

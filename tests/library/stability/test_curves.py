@@ -73,7 +73,7 @@ def test_seeds_that_were_not_run_do_not_count():
     curve = curve_of([70, 70, 60, 20, 20, 20, 20, 20], [0] * 8)
     scores = curve.scores.copy()
     scores[2, 5:], scores[3, 1:] = np.nan, np.nan
-    fewer = Curve(curve.values, scores, curve.failed | np.isnan(scores))
+    fewer = Curve(curve.values, scores, curve.failed)
     assert fewer.runs.tolist() == [10, 10, 5, 1, 10, 10, 10, 10]
     one, two = (stable_range(each, margin=2) for each in (curve, fewer))
     assert (one.low, one.high) == (two.low, two.high)
@@ -195,6 +195,10 @@ def test_more_looks_ask_for_more():
         ({"values": [1, 2]}, r"shape \(2 points, seeds\), got \(3, 2\)"),
         ({"failed": [[True]] * 3}, r"got \(3, 2\) and \(3, 1\)"),
         ({"scores": [[1, np.inf]] * 3}, "must be finite"),
+        (
+            {"scores": [[1, np.nan]] * 3, "failed": [[False, True]] * 3},
+            "a failed run must have a score",
+        ),
         ({"scores": [[1, 2], [np.nan] * 2, [3, 4]]}, r"no run at the values \[2.0\]"),
     ],
 )
@@ -209,7 +213,9 @@ def test_curves_that_are_none(changes, message):
     [
         ({"margin": 0}, "margin must be a number above 0"),
         ({"margin": float("nan")}, "margin must be a number above 0"),
-        ({"margin": 1, "most_failed": 1}, "most_failed must lie strictly"),
+        ({"margin": True}, "margin must be a number above 0"),
+        ({"margin": 1, "most_failed": 1.5}, "most_failed must be from 0 to 1"),
+        ({"margin": 1, "most_failed": float("nan")}, "most_failed must be from 0"),
         ({"margin": 1, "resamples": 0}, "resamples must be a whole number"),
         ({"margin": 1, "seed": -1}, "seed must be a whole number"),
     ],
@@ -220,6 +226,84 @@ def test_numbers_out_of_range(options, message):
         stable_range(curve, **options)
     with pytest.raises(ValueError, match=message):
         compare_ranges(curve, curve, **options)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.01, 100.0])
+def test_rounding_does_not_decide_what_lies_on_a_limit(scale):
+    # 65.9 - 2 is above 63.9, 65 - 2 is 63.
+    for best in (65.9, 65.0, 70.3):
+        scores = scale * np.array([best - 2, best, best - 2, best - 1.4, best - 2])
+        curve = curve_of(scores, [0.1] * 5, values=[1, 2, 4, 8, 16])
+        found = stable_range(curve, margin=scale * 2)
+        assert (found.low, found.high) == (1, 16)
+        assert found.open_below
+        assert found.open_above
+
+
+def test_no_run_may_fail_or_any():
+    curve = curve_of([70] * 8, [0, 0, 0.1, 0, 0, 0, 0.1, 1], seeds=10)
+    none = stable_range(curve, margin=2, most_failed=0)
+    assert (none.low, none.high) == (RATES[0], RATES[1])
+    assert stable_range(curve, margin=np.int64(2), most_failed=1).high == RATES[-1]
+
+
+def test_a_single_seed_has_no_interval():
+    found = stable_range(curve_of([60, 66, 20], [0] * 3, 1, RATES[:3]), margin=6)
+    assert str(found.interval) == "95% interval unknown"
+
+
+# Means in truth, standard deviations of scores, chances to fail.
+SHAPES = {
+    "plateau": ([42, 50, 50, 50, 42, 34], 3, [0] * 6),
+    "peak": ([42, 46, 50, 46, 42, 34], 3, [0] * 6),
+    "slope": ([46, 49, 50, 49.5, 46, 30], 3, [0] * 6),
+    "noisy": ([46, 49, 50, 49.5, 46, 30], 6, [0] * 6),
+    "failing": ([49, 50, 50, 50, 44, 30], 1.5, [0, 0, 0, 0.04, 0.5, 1]),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", SHAPES)
+def test_intervals_hold_the_true_width(shape):
+    means, deviation, chances = map(np.asarray, SHAPES[shape])
+    values, studies, seeds = RATES[:6], 200, 25
+    truth = curve_of(means, chances, seeds=100, values=values)
+    octaves = stable_range(truth, margin=2).octaves
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(studies):
+        scores = means[:, None] + rng.normal(0, deviation, (6, seeds))
+        failed = rng.random(scores.shape) < chances[:, None]
+        found = stable_range(Curve(values, scores, failed), margin=2, resamples=399)
+        held += found.interval.low <= octaves <= found.interval.high
+    # Within the sampling error of 95%.
+    assert held >= 0.95 * studies - 2 * (0.95 * 0.05 * studies) ** 0.5
+
+
+def test_values_without_partners_are_left_out():
+    one = curve_of([60, 70, 70, 69, 20], [0] * 5, values=RATES[:5])
+    two = curve_of([60, 70, 70, 60, 20], [0] * 5, values=RATES[:5])
+    scores = two.scores.copy()
+    scores[0] = np.nan
+    scores[0, 0] = 60
+    ours = one.scores.copy()
+    ours[0, 0] = np.nan
+    found = compare_ranges(
+        Curve(one.values, ours, one.failed),
+        Curve(two.values, scores, two.failed),
+        margin=3,
+    )
+    rest = [Curve(c.values[1:], c.scores[1:], c.failed[1:]) for c in (one, two)]
+    assert found.p_value == compare_ranges(*rest, margin=3).p_value
+    assert not found.complete
+    assert "by the runs that both have" in str(found)
+    ours[:, 1:] = np.nan
+    ours[1:, 0] = 60
+    scores[1:, 0] = np.nan
+    lone = Curve(one.values[1:], ours[1:], one.failed[1:])
+    with pytest.raises(ValueError, match="no run of one has a partner"):
+        compare_ranges(
+            lone, Curve(two.values[1:], scores[1:], two.failed[1:]), margin=3
+        )
 
 
 def test_curves_that_cannot_be_compared():

@@ -116,7 +116,7 @@ def test_looks_spend_the_level():
         ({"runs": -1}, "runs must be a whole number"),
         ({"seeds": 0}, "seeds must be a whole number"),
         ({"methods": 0}, "methods must be a whole number"),
-        ({"most_failed": 1.0}, "most_failed must lie strictly"),
+        ({"most_failed": 1.5}, "most_failed must be from 0 to 1"),
         ({"margin": 0.0}, "margin must be a number above 0"),
         ({"curves": [drawn(0)[0], drawn(0, seeds=9)[0]]}, "the same values and seeds"),
     ],
