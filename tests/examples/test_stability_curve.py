@@ -191,6 +191,10 @@ def test_looks_are_allowed_for_whatever_is_asked_later(options, tmp_path, done):
         assert looks in run(options, folder, *_GRID, "--seeds", "4")
         values = ("--report-only", "--over", "learning_rate=1e-4,4e-4,1.6e-3,6.4e-3")
         assert looks in run([], folder, *values)
+        # Others' looks are said, at least.
+        said = run(options, folder, *_GRID, "--seeds", "4", "--method", "cwgnc,llrd")
+        assert "do not allow for" in said
+        assert "at results of other studies in this folder" in said
 
 
 @pytest.mark.medium

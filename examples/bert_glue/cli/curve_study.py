@@ -208,8 +208,7 @@ def _spend(job: Job, design: CurveDesign, progress: Progress) -> None:
 def _with_looks(records: RunStore, design: CurveDesign, *, spent: bool) -> CurveDesign:
     """The design at the level of the last look that there was.
 
-    Looks of a study with a budget count for whatever is asked of its folder's runs
-    later, the more so if it is something else.
+    Looks of a study with a budget count for whatever else is asked of its methods.
 
     Args:
       records: the folder.
@@ -219,16 +218,18 @@ def _with_looks(records: RunStore, design: CurveDesign, *, spent: bool) -> Curve
     Returns:
       The design.
     """
-    keys = [_budget_key(design)]
+    key = _budget_key(design)
+    spending = _read_spending(records, key)
     if spent:
-        asked = sorted(_read_spending(records, *keys).seeds.items())
+        asked = sorted(spending.seeds.items())
         design = dataclasses.replace(design, seeds=None, asked=tuple(asked))
-    else:
-        keys = [*manifest.read(records.folder)["budgets"]]
-    looks = [_read_spending(records, key).looks for key in keys]
-    level = min((of_one[-1].level for of_one in looks if of_one), default=_ALPHA)
+    others = manifest.read(records.folder)["budgets"].keys() - {key}
+    level = spending.looks[-1].level if spending.looks else _ALPHA
     return dataclasses.replace(
-        design, correction=_ALPHA / level, looks=sum(map(len, looks))
+        design,
+        correction=_ALPHA / level,
+        looks=len(spending.looks),
+        other_looks=sum(len(_read_spending(records, other).looks) for other in others),
     )
 
 

@@ -49,6 +49,8 @@ class CurveDesign:
         with a budget chose them; None for all.
       correction: factor of all p-values, where a study is looked at several times.
       looks: how often it was, if it is.
+      other_looks: how often studies of other methods, with a budget, were looked at in
+        the same folder; p-values do not allow for that.
 
     Raises:
       ValueError: if the reference is none of the methods.
@@ -64,6 +66,7 @@ class CurveDesign:
     asked: Sequence[tuple[float, int]] | None = None
     correction: float = 1.0
     looks: int = 0
+    other_looks: int = 0
 
     def __post_init__(self) -> None:
         if self.reference is not None:
@@ -275,11 +278,18 @@ class TaskCurves:
         for other, verdict in self.verdicts.items():
             prefix = "" if verdict.widths else f"{other} and {reference}: "
             lines += [f"{prefix}{verdict}", f"  {verdict.points}"]
-        if self.design.correction > 1:
-            many = "look" if self.design.looks == 1 else "looks"
+        design = self.design
+        if design.correction > 1:
+            many = "look" if design.looks == 1 else "looks"
             lines.append(
-                f"p-values allow for {self.design.looks} {many} at the results: those "
-                f"of the last one are {self.design.correction:.2g} times as large"
+                f"p-values allow for {design.looks} {many} at the results: those of "
+                f"the last one are {design.correction:.2g} times as large"
+            )
+        if design.other_looks:
+            many = "look" if design.other_looks == 1 else "looks"
+            lines.append(
+                f"p-values do not allow for {design.other_looks} {many} at results of "
+                "other studies in this folder, which had a budget"
             )
         return lines
 
