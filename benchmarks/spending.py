@@ -136,16 +136,14 @@ def study(
     drawn = [draw_runs(rng, high) for high in (HIGH, HIGH * 2**wider)]
 
     def curves(spending: Spending) -> list[Curve]:
-        rows = [(GRID.index(value), value) for value in sorted(spending.seeds)]
-        there = np.arange(max(spending.seeds.values()))
+        at = [GRID.index(value) for value in sorted(spending.seeds)]
+        counts = np.array([spending.seeds[GRID[row]] for row in at])
+        done = np.arange(max(counts)) < counts[:, None]
+        values = np.array([GRID[row] for row in at])
         found = []
         for scores, failed in drawn:
-            here = scores[:, : there.size].copy()
-            for row, value in rows:
-                here[row, spending.seeds[value] :] = np.nan
-            at = [row for row, _ in rows]
-            values = np.array([GRID[row] for row in at])
-            found.append(Curve(values, here[at], failed[at, : there.size]))
+            here = scores[at, : done.shape[1]], failed[at, : done.shape[1]]
+            found.append(Curve(values, np.where(done, here[0], np.nan), done & here[1]))
         return found
 
     def look(look: Look) -> bool:
