@@ -14,7 +14,7 @@ from cwgnc_jax.components._paths import is_step, leaves_with_paths
 from cwgnc_jax.components._shards import Specs
 
 _BIAS = re.compile(r"b|bias|beta|offset|.*_bias")
-_NORM = re.compile(r".*norm.*|(ln|bn|gn)([a-z]|\d+|_\w+)?", re.IGNORECASE)
+_NORM = re.compile(r".*norm.*|(\w+_)?(ln|bn|gn)([a-z]|\d+|_\w+)?", re.IGNORECASE)
 _BOXED = re.compile(f"{_BIAS.pattern}|scale|weight|gamma")
 
 
@@ -23,11 +23,12 @@ def decay_mask(params: optax.Params) -> Any:
 
     Excluded are scalars and vectors, and by name, because stacked layers turn vectors
     into matrices: what is called ``bias``, ``*_bias``, ``b``, ``beta`` or ``offset``,
-    and what lies directly in a module whose name contains ``norm`` or is ``ln``,
-    ``bn`` or ``gn``, alone or before a letter, a number or an underscore and more
-    (``lnf``, ``bn2``, ``ln_final``). Numbers of a list are passed over: its name is
-    that of its modules. So is a last key ``value`` below the name of a bias or below
-    ``scale``, ``weight`` or ``gamma``, which restored states of Flax have.
+    and what is called, or lies directly in a module that is called, something with
+    ``norm`` in it or ``ln``, ``bn`` or ``gn``, alone, before a letter, a number or an
+    underscore and more, or behind one (``lnf``, ``bn2``, ``ln_final``, ``attn_ln``).
+    Numbers of a list are passed over: its name is that of its modules. So is a last key ``value`` below the name of
+    a bias or below ``scale``, ``weight`` or ``gamma``, which restored states of Flax
+    have.
 
     Args:
       params: parameters, a pytree of arrays.
@@ -71,7 +72,8 @@ def kind_of(path: str) -> Literal["bias", "norm", "weight"]:
     if _BIAS.fullmatch(name):
         return "bias"
     module = next((key for key in reversed(above) if not key.isdigit()), "")
-    return "norm" if _NORM.fullmatch(module) else "weight"
+    is_norm = any(map(_NORM.fullmatch, (module, name)))
+    return "norm" if is_norm else "weight"
 
 
 def keep_state_dtypes(

@@ -115,6 +115,17 @@ def list_offenders(offenders: Iterable[str], limit: int = 12) -> str:
     return "".join(f"\n  {name}" for name in shown)
 
 
+def list_unlike(leaves: Iterable[PathLeaf], others: Mapping[str, Any]) -> list[str]:
+    """Leaves that others lack, or have in another shape, in words."""
+    found = []
+    for path, leaf in leaves:
+        if path not in others:
+            found.append(path)
+        elif (other := jnp.shape(others[path])) != (shape := jnp.shape(leaf)):
+            found.append(f"{path} of the shape {shape}, there {other}")
+    return found
+
+
 def compile_rules(
     argument: str, rules: Mapping[str, Choice] | Sequence[tuple[str, Choice]]
 ) -> list[tuple[re.Pattern[str], Choice]]:

@@ -68,8 +68,11 @@ def adagc(
       \gamma_{t,i} = \beta \gamma_{t-1,i}
         + (1 - \beta) \lVert h_{t,i} g_{t,i} \rVert_2
 
-    Two cases go beyond the paper. Gradients of 0 in the first phase are not
-    remembered: a component with a reference of 0 could never learn. Gradients that
+    Three cases go beyond the paper. Gradients of 0 in the first phase are not
+    remembered: a component with a reference of 0 could never learn. One without a
+    reference in the second phase, such as one that is newly trained then
+    (:func:`carry_opt_state`), is clipped to a norm of :math:`\lambda_{abs}`, and takes
+    the norm that comes out for a reference. Gradients that
     are not finite, or whose norm is not, leave their component's reference as it was
     (in the first phase, where they reach all components, every reference). The rest
     of the numerics is that of :func:`clip_by_component_norm`.
@@ -106,7 +109,8 @@ def adagc(
 
     References:
       Wang et al., `AdaGC: Enhancing LLM Pretraining Stability via Adaptive Gradient
-      Clipping <https://arxiv.org/abs/2502.11034>`_, 2025, Algorithm 1
+      Clipping <https://arxiv.org/abs/2502.11034>`_, 2025, Algorithm 1, whose first
+      phase ends before step :math:`T`
     """
     check_number("ratio", ratio)
     check_number("warmup_max_norm", warmup_max_norm)
@@ -137,7 +141,12 @@ def adagc(
             return limit._replace(inside=inside, fixed=warming_up)
 
         updates, record = clip_by_references(
-            gradients, references, ratio, state, in_its_phase
+            gradients,
+            references,
+            ratio,
+            state,
+            unknown=warmup_max_norm,
+            complete=in_its_phase,
         )
         return updates, AdaGCState(
             *record,
@@ -159,7 +168,7 @@ def _next_references(
     norms = jnp.where(finite, record.norms, jnp.zeros_like(references)) * record.scales
     smallest = jnp.where(norms > 0, jnp.minimum(references, norms), references)
     average = decay * references + (jnp.ones_like(decay) - decay) * norms
-    # What had no gradient in the first phase takes its first one for a reference.
+    # What has no reference in the second phase takes its first gradient for one.
     average = jnp.where(jnp.isinf(references), smallest, average)
     following = jnp.where(warming_up, smallest, average)
     return jnp.where(finite & jnp.isfinite(norms), following, references)

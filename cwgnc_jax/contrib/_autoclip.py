@@ -94,7 +94,9 @@ def autoclip_by_component_norm(
       Seetharaman et al., `AutoClip: Adaptive Gradient Clipping for Source Separation
       Networks <https://arxiv.org/abs/2007.14469>`_, 2020, with `its code
       <https://github.com/pseeth/autoclip>`_, whose ``QuantileClip`` does so for each
-      parameter. They take the 10th percentile of the whole history.
+      parameter. They take the 10th percentile of the whole history; the first
+      script there counts the gradient that is to be clipped, ``QuantileClip`` and this
+      do not.
     """
     check_number("quantile", quantile, largest=1.0)
     try:

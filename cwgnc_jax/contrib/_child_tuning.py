@@ -12,8 +12,9 @@ from cwgnc_jax.components._paths import (
     compile_pattern,
     leaves_with_paths,
     list_offenders,
+    list_unlike,
 )
-from cwgnc_jax.contrib._keys import leaf_key
+from cwgnc_jax.contrib._keys import as_key, leaf_key
 
 
 class ChildTuningState(NamedTuple):
@@ -50,7 +51,7 @@ def child_tuning(
 
     Raises:
       ValueError: if a concrete ``reserve`` is out of its range.
-      TypeError: if ``reserve`` is not a number.
+      TypeError: if ``reserve`` is not a number, or ``key`` neither key nor seed.
 
     Notes:
       ``optax.inject_hyperparams`` makes a number of a seed: name it,
@@ -71,6 +72,7 @@ def child_tuning(
       <https://github.com/alibaba/AliceMind/tree/main/ChildTuning>`_
     """
     _check_share(reserve)
+    as_key(key)
 
     def init_fn(params: optax.Params) -> ChildTuningState:
         del params
@@ -85,8 +87,7 @@ def child_tuning(
         **extra: Any,
     ) -> tuple[Any, ChildTuningState]:
         del params, extra
-        root = jax.random.key(key) if isinstance(key, int) else key
-        root = jax.random.fold_in(root, state.count)
+        root = jax.random.fold_in(as_key(key), state.count)
         share = jnp.asarray(reserve, jnp.float32)
 
         def mask(path: str, leaf: jax.Array) -> jax.Array:
@@ -109,13 +110,15 @@ def fisher_mask(
     """Marks the entries that matter most to a task (Child-Tuning-D).
 
     Use it as ``mask`` of :func:`keep_masked`. The Fisher information of an entry is
-    estimated, as in the released code, by the mean of its squared gradients over the
-    batches of an epoch, at the pretrained parameters.
+    estimated by the mean of its squared gradients over the batches of an epoch, at the
+    pretrained parameters; in the released code of gradients whose leaves were clipped
+    to a norm of 1 each, which ``clip_by_component_norm(1.0)`` does.
 
     Args:
       fisher: the information, a pytree like the parameters.
       reserve: the share of all entries of these leaves together that is kept, above 0
-        and at most 1. Ties at the border are all kept.
+        and at most 1. Ties at the border are all kept; NaN is not counted, and not
+        kept.
       leaves: regular expression for the whole paths of the leaves that are masked, by
         default the encoder's layers; others are kept whole.
 
@@ -149,7 +152,9 @@ def fisher_mask(
             f"leaves ({leaves!r}) chooses none of fisher:{list_offenders(by_path)}"
         )
     together = jnp.concatenate([jnp.ravel(by_path[path]) for path in chosen])
-    border = jnp.quantile(together, 1 - jnp.asarray(reserve, together.dtype))
+    # float16 could not count beyond 65,504 entries.
+    together = together.astype(jnp.promote_types(together.dtype, jnp.float32))
+    border = jnp.nanquantile(together, 1 - jnp.asarray(reserve, together.dtype))
 
     def mark(path: str, leaf: jax.Array) -> jax.Array:
         if path in chosen:
@@ -186,12 +191,7 @@ def keep_masked(mask: Any) -> optax.GradientTransformation:
 
     def update(updates: Any, params: Any) -> Any:
         del params
-        wrong = [
-            path
-            for path, leaf in leaves_with_paths(updates)
-            if path not in by_path or jnp.shape(by_path[path]) != jnp.shape(leaf)
-        ]
-        if wrong:
+        if wrong := list_unlike(leaves_with_paths(updates), by_path):
             raise ValueError(
                 "mask must hold each leaf of the updates, in its shape; it does not "
                 "hold:" + list_offenders(wrong)

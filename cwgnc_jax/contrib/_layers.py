@@ -13,6 +13,7 @@ from cwgnc_jax._optimizers import kind_of
 from cwgnc_jax.components._layers import topmost_match
 from cwgnc_jax.components._paths import (
     compile_pattern,
+    is_masked,
     leaves_with_paths,
     list_offenders,
 )
@@ -21,6 +22,7 @@ from cwgnc_jax.unfreezing._groups import (
     EMBEDDINGS,
     Span,
     UnfreezingGroups,
+    choose_layers,
     unfreezing_groups,
 )
 
@@ -44,8 +46,9 @@ def scale_by_layer_decay(
     Args:
       decay: the factor :math:`\xi` from a layer to the one below, from 0 to 1.
       groups: head, layers and embeddings, as :func:`unfreezing_groups` finds them in
-        all parameters; by default they are looked for in the updates. Layers may be
-        stacked in a leaf, and the lower ones be cut off, hidden or frozen.
+        all parameters; by default they are looked for in the updates, with what is
+        masked or frozen there. Layers may be stacked in a leaf, and the lower ones be
+        cut off.
 
     Returns:
       The transformation; it keeps no state.
@@ -102,9 +105,9 @@ def reinitialize_layers(
 ) -> Params:
     """Draws the top layers of a pretrained encoder, and its pooler, anew.
 
-    Weights are drawn from a normal distribution, biases become 0, and the scales of
-    normalisations 1; :func:`decay_mask` says which is which. Call it once, before the
-    optimizer's ``init``.
+    Weights are drawn from a normal distribution, biases become 0, and other vectors of
+    a layer, the scales of normalisations, 1; :func:`decay_mask` says which is which.
+    Call it once, before the optimizer's ``init``.
 
     Args:
       params: the pretrained parameters; the head may be among them or not.
@@ -157,12 +160,17 @@ def reinitialize_layers(
     for path, leaf in leaves_with_paths(params):
         span = found.span(path, jnp.shape(leaf))
 
-        def draw(shape: tuple[int, ...], path: str = path, leaf: Any = leaf) -> Any:
+        def draw(
+            shape: tuple[int, ...],
+            path: str = path,
+            leaf: Any = leaf,
+            axes: int = 2 + bool(span.layers),
+        ) -> Any:
             kind = kind_of(path)
-            if kind == "weight":
+            if kind == "weight" and len(shape) >= axes:
                 drawn = stddev * jax.random.normal(leaf_key(key, path), shape)
                 return drawn.astype(leaf.dtype)
-            return jnp.full(shape, float(kind == "norm"), leaf.dtype)
+            return jnp.full(shape, float(kind != "bias"), leaf.dtype)
 
         if topmost_match(path, patterns) or lowest <= span.level <= found.stages:
             values.append(draw(jnp.shape(leaf)))
@@ -175,11 +183,26 @@ def reinitialize_layers(
 
 
 def _groups_in(tree: Any) -> UnfreezingGroups:
-    """The groups of a tree that need not have embeddings: a stage may hide them."""
-    pattern = re.compile(EMBEDDINGS)
-    paths = [path for path, _ in leaves_with_paths(tree)]
-    has_embeddings = any(topmost_match(path, (pattern,)) for path in paths)
-    return unfreezing_groups(tree, embeddings=EMBEDDINGS if has_embeddings else None)
+    """The groups of a tree that need not have embeddings: a stage may hide them.
+
+    Layers that are hidden count, or those above and below would seem to be neighbours.
+    """
+    leaves = dict(leaves_with_paths(tree, is_leaf=is_masked))
+    visible = [path for path, leaf in leaves.items() if not is_masked(leaf)]
+    pattern, embeddings = choose_layers(visible), re.compile(EMBEDDINGS)
+    layers = {path for path in leaves if topmost_match(path, (pattern,))}
+    # Of stacked ones nothing is known but the shapes of those that are seen.
+    counted = layers if pattern.groups else layers.intersection(visible)
+    rest = {path for path in visible if path not in layers}
+    has_embeddings = any(topmost_match(path, (embeddings,)) for path in rest)
+    return unfreezing_groups(
+        {
+            path: 0.0 if is_masked(leaf) else leaf
+            for path, leaf in leaves.items()
+            if path in counted | rest
+        },
+        embeddings=EMBEDDINGS if has_embeddings else None,
+    )
 
 
 def _span_in(groups: UnfreezingGroups, path: str, leaf: Any) -> Span:

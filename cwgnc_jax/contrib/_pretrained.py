@@ -8,7 +8,11 @@ import optax
 
 from cwgnc_jax._numbers import check_number
 from cwgnc_jax._optimizers import decay_mask
-from cwgnc_jax.components._paths import leaves_with_paths, list_offenders
+from cwgnc_jax.components._paths import (
+    leaves_with_paths,
+    list_offenders,
+    list_unlike,
+)
 
 
 class DecayTowardsPretrainedState(NamedTuple):
@@ -34,14 +38,17 @@ def decay_towards_pretrained(
     Its place decides what it is, as with ``optax.add_decayed_weights``: between Adam
     and the learning rate, decoupled weight decay, as Zhang et al. have it; before
     Adam, the gradient of Li et al.'s penalty :math:`\frac{\alpha}{2} \lVert w - w_0
-    \rVert^2`. What was not pretrained, such as a new classifier, they decay towards 0:
-    leave it out here by the mask, and mask it in ``optax.add_decayed_weights``.
+    \rVert^2`. What was not pretrained, such as a new classifier, Li et al. decay
+    towards 0: leave it out here by the mask, and mask it in
+    ``optax.add_decayed_weights``.
+    Zhang et al.'s code draws it to its initial value like all else.
 
     Args:
       strength: :math:`\alpha`, at least 0.
       pretrained: the parameters :math:`w_0`, matched by path; leaves that are masked
-        out need not be there. By default those that ``init`` gets. They are held in
-        the state, once for each run that is vmapped.
+        out need not be there. By default those that ``init`` gets, which in gradual
+        unfreezing without ``carry_optimizer`` are what each stage begins with. They
+        are held in the state, once for each run that is vmapped.
       mask: pytree of booleans, or a function from the parameters to one, that marks
         the parameters to decay; by default :func:`decay_mask`.
 
@@ -102,12 +109,7 @@ def _like(params: Any, pretrained: Any) -> Any:
     """The pretrained values in the structure and the dtypes of the parameters."""
     originals = dict(leaves_with_paths(pretrained))
     leaves = leaves_with_paths(params)
-    wrong = [
-        path
-        for path, leaf in leaves
-        if path not in originals or jnp.shape(originals[path]) != jnp.shape(leaf)
-    ]
-    if wrong:
+    if wrong := list_unlike(leaves, originals):
         raise ValueError(
             "pretrained must hold each leaf to be decayed, in its shape; it does not "
             "hold:" + list_offenders(wrong)

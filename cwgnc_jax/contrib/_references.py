@@ -17,6 +17,8 @@ def clip_by_references(
     references: jax.Array,
     ratio: jax.typing.ArrayLike,
     state: Any,
+    *,
+    unknown: jax.typing.ArrayLike = jnp.inf,
     complete: Callable[[Limit], Limit] | None = None,
 ) -> tuple[optax.Updates, ClipByComponentNormState]:
     """Clips each component to ``ratio`` times its reference.
@@ -26,6 +28,7 @@ def clip_by_references(
       references: norms, shape (components,); infinite where none is known yet.
       ratio: largest norm relative to the reference.
       state: the state before, with the fields of a ClipByComponentNormState and more.
+      unknown: the largest norm of a component whose reference is not known.
       complete: what else is to become of the limits, where that depends on all norms,
         so that every leaf waits for them.
 
@@ -36,11 +39,12 @@ def clip_by_references(
     check_state(state, gradients.layout)
 
     def limit_of(reference: jax.Array) -> Limit:
-        unknown = jnp.isinf(reference)
+        is_unknown = jnp.isinf(reference)
         # Twice, so that neither a ratio of 0 nor its derivative meets infinity.
-        known = jnp.where(unknown, jnp.ones_like(reference), reference)
+        known = jnp.where(is_unknown, jnp.ones_like(reference), reference)
         value = at_least_zero(ratio, reference.dtype) * known
-        return Limit.of(jnp.where(unknown, reference, value))
+        first = at_least_zero(unknown, reference.dtype)
+        return Limit.of(jnp.where(is_unknown, first, value))
 
     together = limit_of(references)
     if complete is not None:

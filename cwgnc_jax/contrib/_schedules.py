@@ -85,9 +85,9 @@ def bert_linear_decay_schedule(
         0, & t \geq T
       \end{cases}
 
-    With a warm-up of 10% the learning rate therefore climbs almost to the peak and
-    drops to 0.9 of it in one step. :func:`warmup_linear_decay_schedule` is the same
-    without the drop.
+    With 100 steps of warm-up of 1,000 the learning rate therefore climbs to 0.99 of the
+    peak and drops to 0.9 of it in one step. :func:`warmup_linear_decay_schedule` is the
+    same without the drop.
 
     Args:
       peak_value: the learning rate towards which the warm-up climbs.

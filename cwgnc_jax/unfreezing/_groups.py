@@ -283,7 +283,7 @@ def unfreezing_groups(
     _check_arrays(leaves)
     shapes = {path: tuple(jnp.shape(leaf)) for path, leaf in leaves}
     if layers is None:
-        pattern = _choose_layers(shapes)
+        pattern = choose_layers(shapes)
     else:
         pattern = compile_pattern("layers", layers)
         if not pattern.groups and not stacked:
@@ -388,7 +388,7 @@ def _children_of_lists(
     return None
 
 
-def _choose_layers(paths: Collection[str]) -> re.Pattern[str]:
+def choose_layers(paths: Collection[str]) -> re.Pattern[str]:
     """The definition of a layer that finds some, in one place."""
     for pattern in (NUMBERED, STACKED):
         containers = set()

@@ -108,8 +108,8 @@ Sources: Devlin et al., `BERT <https://arxiv.org/abs/1810.04805>`_; Lee et al., 
 <https://arxiv.org/abs/1909.11299>`_, with its released code; Mosbach et al., `On the
 Stability of Fine-tuning BERT <https://arxiv.org/abs/2006.04884>`_; Yang and Ma,
 `Component-Wise Gradient Norm Clipping <https://arxiv.org/abs/2210.10325>`_; those of
-the methods between in :mod:`cwgnc_jax.contrib`, from whose released commands their
-settings are.
+the methods between in :mod:`cwgnc_jax.contrib`. Where their settings are not those of
+their released commands ``docs/baselines.md`` says so.
 """
 
 ALWAYS_SHOWN = ("learning_rate", "batch_size", "epochs", "warmup_ratio", "weight_decay")

@@ -373,8 +373,11 @@ class Recipe:
                 f"warmup_steps is {warmup} in the method {self.name}, which takes "
                 f"{steps} steps; accepted is 0 to {steps}"
             )
-        own = {
-            name: getattr(self, name) for name in Numbers._fields if name in SETTINGS
+        # What is not whole may have been given as if it were.
+        own: dict[str, Any] = {
+            name: SETTINGS[name].rule.kind(getattr(self, name))
+            for name in Numbers._fields
+            if name in SETTINGS and getattr(self, name) is not None
         }
         own |= {"dropout": self.dropout or 0.0, "warmup_steps": warmup}
         return Numbers(total_steps=steps, **own)

@@ -155,6 +155,18 @@ def test_recipes_of_one_structure_differ_in_numbers_alone(one, other, alike):
     assert (len(set(structures)) == 1) is alike
 
 
+def test_numbers_are_whole_where_their_settings_are():
+    numbers = METHODS["adamw"].replace(weight_decay=0, max_norm=1).numbers(10)
+    assert [type(value) for value in (numbers.weight_decay, numbers.max_norm)] == [
+        float,
+        float,
+    ]
+    assert [type(value) for value in (numbers.warmup_steps, numbers.total_steps)] == [
+        int,
+        int,
+    ]
+
+
 def test_recipes_are_read_without_jax():
     code = "import bert_glue.training.methods, sys; print('jax' in sys.modules)"
     command = [sys.executable, "-c", f"import sys; sys.path = {sys.path}; {code}"]

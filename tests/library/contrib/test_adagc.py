@@ -80,18 +80,47 @@ def test_references_survive_what_is_not_finite(bad, start):
 
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0])
-def test_a_component_without_a_reference_passes(ratio):
+def test_a_component_without_a_reference_has_that_of_the_first_phase(ratio):
     def last(ratio):
-        tx = contrib.adagc(ratio, start=2)
+        tx = contrib.adagc(ratio, 1.5, start=2)
         state = tx.init(jnp.zeros(2))
         _, state = tx.update(jnp.zeros(2), state)
         updates, _ = tx.update(jnp.ones(2), state)
-        return jnp.sum(updates), updates
+        large, _ = tx.update(jnp.array([300.0, 400.0]), state)
+        return jnp.sum(updates) + jnp.sum(large), (updates, large)
 
     with jax.debug_nans(True):
-        derivative, updates = jax.grad(last, has_aux=True)(ratio)
+        derivative, (updates, large) = jax.grad(last, has_aux=True)(ratio)
     np.testing.assert_array_equal(updates, 1.0)
+    np.testing.assert_allclose(large, [0.9, 1.2], rtol=1e-6)
     assert derivative == 0.0
+
+
+def test_references_that_a_new_stage_makes_begin_clipped():
+    params = {
+        "embed": jnp.zeros((2, 2)),
+        "layers": {"kernel": jnp.zeros((2, 2, 2))},
+        "head": jnp.zeros(2),
+    }
+    tx = optax.chain(contrib.adagc(start=3), optax.sgd(0.1))
+    largest = []
+
+    def fit(stage):
+        state = stage.opt_state
+        for step in range(6):
+            size = 1000.0 if step in (0, 5) else 1.0
+            gradients = jax.tree.map(lambda x: jnp.full_like(x, size), stage.trainable)  # noqa: B023
+            updates, state = stage.optimizer.update(gradients, state, stage.trainable)
+            largest.append(
+                max(float(jnp.abs(x).max()) for x in jax.tree.leaves(updates))
+            )
+        return stage.trainable, state
+
+    for _ in cwgnc_jax.gradual_unfreezing(params, tx, fit, carry_optimizer=True):
+        pass
+    assert len(largest) == 6 * 2
+    # Norms of 1 at most, of two entries at least, at a rate of 0.1.
+    assert max(largest) <= 0.1 * 1.05
 
 
 def test_components_of_a_stack():

@@ -112,5 +112,39 @@ def test_errors():
     with pytest.raises(ValueError, match=r"chooses none of fisher:\n  'a'"):
         contrib.fisher_mask({"a": jnp.ones(2)})
     tx = contrib.keep_masked({"a": jnp.ones(3, bool)})
-    with pytest.raises(ValueError, match=r"it does not hold:\n  'a'"):
+    with pytest.raises(
+        ValueError, match=r"hold:\n  'a of the shape \(2,\), there \(3,\)'"
+    ):
         tx.update({"a": jnp.ones(2)}, optax.EmptyState())
+    with pytest.raises(ValueError, match=r"it does not hold:\n  'b'"):
+        tx.update({"b": jnp.ones(3)}, optax.EmptyState())
+
+
+def test_the_border_of_many_entries_in_16_bits():
+    entries = np.random.default_rng(0).exponential(size=70_000)
+    for dtype in (jnp.float16, jnp.bfloat16, jnp.float32):
+        fisher = {"encoder": {"a": jnp.asarray(entries, dtype)}}
+        share = contrib.fisher_mask(fisher, 0.3)["encoder"]["a"].mean()
+        assert share == pytest.approx(0.3, abs=0.01)
+
+
+def test_an_entry_that_is_not_a_number_freezes_no_other():
+    fisher = {"encoder": {"a": jnp.array([1.0, 2.0, np.nan, 4.0, 5.0, 6.0])}}
+    mask = contrib.fisher_mask(fisher, 0.5)["encoder"]["a"]
+    assert mask.tolist() == [False, False, False, True, True, True]
+
+
+@pytest.mark.parametrize("seed", [3, np.int64(3), jnp.int32(3), jax.random.key(3)])
+def test_seeds_of_any_kind(seed):
+    gradients = jnp.arange(1.0, 40)
+    expected, got = (
+        tx.update(gradients, tx.init(gradients))[0]
+        for tx in (contrib.child_tuning(0.5, 3), contrib.child_tuning(0.5, seed))
+    )
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("key", ["a", 1.0, None])
+def test_what_is_no_key(key):
+    with pytest.raises(TypeError, match="key must be a key or a whole number"):
+        contrib.child_tuning(0.5, key)

@@ -99,6 +99,82 @@ def test_decay_sees_what_labels_show():
     assert bias == {"0": 0, "1": 0, "2": 0.5}
 
 
+T, F = "trainable", "frozen"
+
+
+@pytest.mark.parametrize("frozen", [(2, 3), (1, 2), (0, 3), (0,), (1,)])
+def test_decay_counts_layers_that_are_hidden(frozen):
+    one = jnp.ones(1)
+    params = {
+        "embeddings": one,
+        "layers": {str(n): {"kernel": one} for n in range(4)},
+        "classifier": one,
+    }
+    labels = {
+        "embeddings": T,
+        "layers": {str(n): F if n in frozen else T for n in range(4)},
+        "classifier": T,
+    }
+    tx = cwgnc_jax.freeze(contrib.scale_by_layer_decay(0.5), labels)
+    scaled, _ = tx.update(params, tx.init(params), params)
+    for number in range(4):
+        expected = 0.0 if number in frozen else 0.5 ** (4 - number)
+        assert scaled["layers"][str(number)]["kernel"] == expected
+    assert scaled["embeddings"] == 0.5**5
+    assert scaled["classifier"] == 1
+
+
+def test_decay_of_some_leaves_of_each_layer():
+    one = jnp.ones(1)
+    params = {"layers": {str(n): {"kernel": one} for n in range(4)}, "head": one}
+    for number in "013":
+        params["layers"][number]["bias"] = one
+    tx = optax.masked(
+        contrib.scale_by_layer_decay(0.5),
+        lambda tree: jax.tree_util.tree_map_with_path(
+            lambda path, _: "kernel" not in str(path), tree
+        ),
+    )
+    scaled, _ = tx.update(params, tx.init(params))
+    found = [float(scaled["layers"][n]["bias"][0]) for n in "013"]
+    assert found == [0.0625, 0.125, 0.5]
+
+
+def test_what_a_layer_embeds_is_the_layers():
+    one = jnp.ones(1)
+    params = {"layers": {"0": {"rel_embed": one}, "1": {"rel_embed": one}}, "head": one}
+    tx = contrib.scale_by_layer_decay(0.5)
+    scaled, _ = tx.update(params, tx.init(params))
+    assert [float(scaled["layers"][n]["rel_embed"][0]) for n in "01"] == [0.25, 0.5]
+
+
+@pytest.mark.parametrize("is_stacked", [True, False])
+def test_vectors_that_are_no_biases_become_1(is_stacked):
+    def layer():
+        return {
+            "wq": jnp.full((4, 4), 7.0),
+            "attn_norm": jnp.full(4, 7.0),
+            "ffn_ln": jnp.full(4, 7.0),
+            "mlp": {"w": jnp.full((4, 4), 7.0), "gamma": jnp.full(4, 7.0)},
+            "bias": jnp.full(4, 7.0),
+        }
+
+    layers = [layer(), layer()]
+    if is_stacked:
+        layers = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
+    params = {"embed": jnp.ones((5, 4)), "layers": layers, "head": jnp.ones((4, 2))}
+    fresh = contrib.reinitialize_layers(params, jax.random.key(0), 1)["layers"]
+    top = jax.tree.map(lambda leaf: leaf[1], fresh) if is_stacked else fresh[1]
+    for scale in (top["attn_norm"], top["ffn_ln"], top["mlp"]["gamma"]):
+        np.testing.assert_array_equal(scale, 1)
+    np.testing.assert_array_equal(top["bias"], 0)
+    for weight in (top["wq"], top["mlp"]["w"]):
+        assert 0 < jnp.std(weight) < 0.05
+    mask = cwgnc_jax.decay_mask(params)["layers"]
+    mask = mask if is_stacked else mask[1]
+    assert (mask["wq"], mask["attn_norm"], mask["ffn_ln"]) == (True, False, False)
+
+
 def test_decay_may_be_traced_and_keeps_dtypes():
     updates = {"layers": jnp.ones((2, 1), jnp.bfloat16), "head": jnp.ones(1)}
 

@@ -97,5 +97,5 @@ def test_errors():
     with pytest.raises(ValueError, match="params are needed"):
         tx.update(params, tx.init(params))
     lacking = contrib.decay_towards_pretrained(1.0, {"kernel": jnp.ones((2, 2))})
-    with pytest.raises(ValueError, match=r"it does not hold:\n  'kernel'"):
+    with pytest.raises(ValueError, match=r"it does not hold:\n  'kernel of the shape"):
         lacking.init(params)
