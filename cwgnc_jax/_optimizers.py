@@ -26,9 +26,9 @@ def decay_mask(params: optax.Params) -> Any:
     and what is called, or lies directly in a module that is called, something with
     ``norm`` in it or ``ln``, ``bn`` or ``gn``, alone, before a letter, a number or an
     underscore and more, or behind one (``lnf``, ``bn2``, ``ln_final``, ``attn_ln``).
-    Numbers of a list are passed over: its name is that of its modules. So is a last key ``value`` below the name of
-    a bias or below ``scale``, ``weight`` or ``gamma``, which restored states of Flax
-    have.
+    Numbers of a list are passed over: its name is that of its modules. So is a last key
+    ``value`` below the name of a bias or below ``scale``, ``weight`` or ``gamma``,
+    which restored states of Flax have.
 
     Args:
       params: parameters, a pytree of arrays.
