@@ -9,6 +9,8 @@ import jax
 
 _CGROUP = pathlib.Path("/sys/fs/cgroup")
 _OWN_CGROUPS = pathlib.Path("/proc/self/cgroup")
+_MAPS = pathlib.Path("/proc/self/maps")
+_MOST_MAPS = pathlib.Path("/proc/sys/vm/max_map_count")
 
 
 def free_bytes(device: Any) -> int:
@@ -53,6 +55,30 @@ def program_bytes(compiled: jax.stages.Compiled) -> int:
         - used.alias_size_in_bytes
         + used.temp_size_in_bytes
     )
+
+
+def count_maps() -> int:
+    """How many mappings of memory this process has; a CPU's program takes a thousand.
+
+    Returns:
+      Their number; 0 where the system does not say.
+    """
+    try:
+        return _MAPS.read_bytes().count(b"\n")
+    except OSError:
+        return 0
+
+
+def maps_are_short() -> bool:
+    """Whether half of the mappings are taken that Linux lets a process have.
+
+    Without any left XLA's compiler for CPUs fails, and takes the process with it.
+    """
+    try:
+        most = int(_MOST_MAPS.read_text())
+    except (OSError, ValueError):
+        return False
+    return count_maps() > most // 2
 
 
 def tree_bytes(tree: object) -> int:

@@ -1,6 +1,8 @@
 """A jitted function that may be compiled before its first call."""
 
+import gc
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -13,6 +15,10 @@ Result = TypeVar("Result")
 
 
 _compiling = 0.0
+# Those that are compiled, the first ones first.
+_loaded: "weakref.WeakKeyDictionary[Program[..., Any], None]" = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def clock() -> float:
@@ -31,7 +37,8 @@ class Program(Generic[Arguments, Result]):
       donate_argnums: positions of arguments whose memory the results take over.
 
     Attributes:
-      compiled: the program, once :meth:`compile` was called.
+      compiled: the program, once :meth:`compile` was called, until others take its
+        place: there is no room for any number of programs.
     """
 
     def __init__(
@@ -77,7 +84,20 @@ class Program(Generic[Arguments, Result]):
         shapes = jax.eval_shape(lambda *same: same, arguments, named)
         if self.compiled is None or shapes != self._compiled_for:
             began = time.perf_counter()
+            self._make_room()
             self.compiled = self.lower(*arguments, **named).compile()
             self._compiled_for = shapes
+            _loaded[self] = None
             _compiling += time.perf_counter() - began
         return memory.program_bytes(self.compiled)
+
+    def _make_room(self) -> None:
+        self.compiled = None
+        _loaded.pop(self, None)
+        while _loaded and memory.maps_are_short():
+            oldest = next(iter(_loaded))
+            oldest.compiled = None
+            # What was lowered keeps what was compiled of it.
+            oldest._jitted.clear_cache()
+            del _loaded[oldest]
+            gc.collect()

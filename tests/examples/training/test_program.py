@@ -3,6 +3,8 @@
 import chex
 import jax
 import jax.numpy as jnp
+import pytest
+from bert_glue.devices import memory
 from bert_glue.training import program as module
 from bert_glue.training.program import Program, clock
 
@@ -23,6 +25,45 @@ def test_compiled_once_before_or_at_its_first_call():
     assert lazy.shapes(shape).shape == (3,)
     assert lazy(jnp.ones(2)).tolist() == [2, 2]
     assert lazy.compiled is None
+
+
+def test_programs_make_room_for_others(monkeypatch):
+    shape = jax.ShapeDtypeStruct((3,), jnp.float32)
+    first, second, third = (Program(lambda x, n=n: n * x) for n in range(3))
+    first.compile(shape)
+    second.compile(shape)
+    monkeypatch.setattr(
+        module.memory, "maps_are_short", lambda: first.compiled is not None
+    )
+    third.compile(shape)
+    assert first.compiled is None
+    assert second.compiled is not None
+    # It is compiled again where it is needed again, or else by a call.
+    assert first(jnp.ones(3)).tolist() == [0, 0, 0]
+    monkeypatch.setattr(module.memory, "maps_are_short", lambda: True)
+    first.compile(shape)
+    assert first.compiled is not None
+    assert second.compiled is third.compiled is None
+    assert third(jnp.ones(3)).tolist() == [2, 2, 2]
+
+
+@pytest.mark.cpu
+@pytest.mark.skipif(not memory.count_maps(), reason="this system counts no mappings")
+def test_a_program_gives_its_mappings_back(monkeypatch):
+    def many_kernels(x):
+        for _ in range(30):
+            x = jnp.sort(jnp.sin(x) @ x)
+        return x
+
+    shape = jax.ShapeDtypeStruct((64, 64), jnp.float32)
+    first, second = Program(many_kernels), Program(many_kernels)
+    before = memory.count_maps()
+    first.compile(shape)
+    taken = memory.count_maps() - before
+    assert taken > 20
+    monkeypatch.setattr(module.memory, "maps_are_short", lambda: True)
+    second.compile(shape)
+    assert memory.count_maps() - before < 1.5 * taken
 
 
 def test_an_argument_that_is_donated_is_used_up():
