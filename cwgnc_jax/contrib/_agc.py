@@ -32,8 +32,8 @@ def adaptive_clip_by_component_norm(
 
     The paper measures each output unit; its components here are whole matrices, or
     what ``components`` says (``stacked(".*kernel", axes=1)`` gives the units of dense
-    kernels). It leaves the last linear layer, a new classifier, unclipped, as
-    ``optax.masked`` does here. Numerics are those of :func:`clip_by_component_norm`.
+    kernels). It leaves the last linear layer unclipped, a new classifier: hide it by
+    ``optax.masked``. Numerics are those of :func:`clip_by_component_norm`.
 
     Args:
       clipping: largest ratio :math:`\lambda` of the norms of gradient and parameters.
