@@ -136,14 +136,15 @@ def study(
     drawn = [draw_runs(rng, high) for high in (HIGH, HIGH * 2**wider)]
 
     def curves(spending: Spending) -> list[Curve]:
-        at = [GRID.index(value) for value in sorted(spending.seeds)]
-        counts = np.array([spending.seeds[GRID[row]] for row in at])
+        values = sorted(spending.seeds)
+        at = [GRID.index(value) for value in values]
+        counts = np.array([spending.seeds[value] for value in values])
         done = np.arange(max(counts)) < counts[:, None]
-        values = np.array([GRID[row] for row in at])
         found = []
         for scores, failed in drawn:
-            here = scores[at, : done.shape[1]], failed[at, : done.shape[1]]
-            found.append(Curve(values, np.where(done, here[0], np.nan), done & here[1]))
+            here = at, slice(done.shape[1])
+            known = np.where(done, scores[here], np.nan)
+            found.append(Curve(np.array(values), known, done & failed[here]))
         return found
 
     def look(look: Look) -> bool:

@@ -83,9 +83,10 @@ def report(
     steps: int,
 ) -> str:
     """Tables of causes and of kernels."""
-    times, runs = collections.Counter[str](), collections.Counter[str]()
+    times = collections.defaultdict[str, float](float)
+    runs = collections.Counter[str]()
     for kernel in kernels:
-        times[kernel.cause] += kernel.microseconds  # type: ignore[assignment]
+        times[kernel.cause] += kernel.microseconds
         runs[kernel.cause] += kernel.runs
     ran, span = busy
 

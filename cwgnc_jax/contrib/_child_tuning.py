@@ -14,7 +14,7 @@ from cwgnc_jax.components._paths import (
     list_offenders,
     list_unlike,
 )
-from cwgnc_jax.contrib._keys import as_key, leaf_key
+from cwgnc_jax.contrib._keys import as_key, check_key, leaf_key
 
 
 class ChildTuningState(NamedTuple):
@@ -72,7 +72,7 @@ def child_tuning(
       <https://github.com/alibaba/AliceMind/tree/main/ChildTuning>`_
     """
     _check_share(reserve)
-    as_key(key)
+    check_key(key)
 
     def init_fn(params: optax.Params) -> ChildTuningState:
         del params

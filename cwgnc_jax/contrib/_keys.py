@@ -13,22 +13,23 @@ def leaf_key(key: jax.Array, path: str) -> jax.Array:
     return jax.random.fold_in(key, np.uint32(zlib.crc32(path.encode())))
 
 
-def as_key(key: jax.Array | int) -> jax.Array:
-    """A key, or that of a seed.
+def check_key(key: jax.Array | int) -> jax.Array | int:
+    """A key, or a seed, as it is; it asks for no device.
 
     Raises:
       TypeError: if it is neither.
     """
-    is_typed = isinstance(key, jax.Array) and jnp.issubdtype(
-        key.dtype, jax.dtypes.prng_key
-    )
-    if is_typed or np.ndim(key):
-        return jnp.asarray(key)
-    if not isinstance(key, jax.Array):
-        try:
-            key = operator.index(key)
-        except TypeError:
-            raise TypeError(
-                f"key must be a key or a whole number, got {key!r}"
-            ) from None
-    return jax.random.key(key)
+    if isinstance(key, jax.Array) or np.ndim(key):
+        return key
+    try:
+        return operator.index(key)
+    except TypeError:
+        raise TypeError(f"key must be a key or a whole number, got {key!r}") from None
+
+
+def as_key(key: jax.Array | int) -> jax.Array:
+    """A key, or that of a seed; errors as :func:`check_key`."""
+    key = check_key(key)
+    dtype = getattr(key, "dtype", int)
+    is_key = np.ndim(key) > 0 or jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    return jnp.asarray(key) if is_key else jax.random.key(key)

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator, PercentFormatter
 
-from cwgnc_jax.plotting._drawing import COLORS, DASHES, MARKERS
+from cwgnc_jax.plotting._drawing import COLORS, DASHES, MARKERS, style_axes
 from cwgnc_jax.stability import Curve, StableRange, failed_intervals
 
 # Share of the axis that the label of a value takes, where it is as wide as the figure.
@@ -101,7 +101,8 @@ def _draw_together(
         _draw_shares(below, curve, look, step ** (number - (len(curves) - 1) / 2))
         ends[names[name]] = float(curve.means[-1]), look["color"]
     for axes in all_axes:
-        _style(axes)
+        style_axes(axes)
+    above.set_xscale("log")
     _name_lines(above, ends)
     if ranges:
         shown = {names[name]: found for name, found in ranges.items()}
@@ -138,7 +139,7 @@ def _draw_apart(
         _draw_shares(below, curve, look)
         above.set_title(textwrap.fill(name, _LETTERS), fontsize="small")
         for axes in (above, below):
-            _style(axes)
+            style_axes(axes)
             axes.tick_params(labelsize="small", labelleft=False)
     for above, below in pairs[: len(curves) : _COLUMNS]:
         below.set_ylabel("failed", fontsize="small")
@@ -147,6 +148,7 @@ def _draw_apart(
     for _, below in pairs[: len(curves)][-_COLUMNS:]:
         below.set_xlabel(xlabel, fontsize="small")
         below.tick_params(labelbottom=True)
+    pairs[0][0].set_xscale("log")
     figure.supylabel(ylabel, fontsize="medium")
     _label_values(pairs[0][0], curves, 3 * _ROOM)
     shown: list[Artist] = [
@@ -172,13 +174,6 @@ def _look(number: int) -> dict[str, Any]:
         "markersize": 4.5,
         "linewidth": 1.6,
     }
-
-
-def _style(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="0.9", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.set_xscale("log")
 
 
 def _draw_means(axes: Axes, curve: Curve, look: Mapping[str, Any]) -> None:
@@ -211,16 +206,20 @@ def _draw_shares(
     axes.yaxis.set_major_formatter(PercentFormatter(1))
 
 
+def _values(curves: Mapping[str, Curve]) -> np.ndarray:
+    return np.unique(np.concatenate([curve.values for curve in curves.values()]))
+
+
 def _step_aside(curves: Mapping[str, Curve]) -> float:
     """By which factor shares stand apart, no method's beyond half way to the next."""
-    values = np.unique(np.concatenate([curve.values for curve in curves.values()]))
+    values = _values(curves)
     nearest = np.min(values[1:] / values[:-1], initial=np.inf)
     return float(min(1.03, nearest ** (0.5 / len(curves))))
 
 
 def _label_values(axes: Axes, curves: Mapping[str, Curve], room: float) -> None:
     """Writes the values below the axis, but those for which there is no room."""
-    values = np.unique(np.concatenate([curve.values for curve in curves.values()]))
+    values = _values(curves)
     least, last, shown = room * np.log(values[-1] / values[0]), -np.inf, []
     for value in values.tolist():
         if np.log(value) - last >= least:

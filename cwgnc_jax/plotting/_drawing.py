@@ -48,12 +48,16 @@ def new_figure(
     figure = Figure(figsize=(width, height), layout="constrained")
     all_axes = figure.subplots(1, panels, sharey=True, squeeze=False)[0].tolist()
     for axes in all_axes:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(color="0.9", linewidth=0.7)
-        axes.set_axisbelow(True)
+        style_axes(axes)
     if title is not None:
         figure.suptitle(title, fontsize="large")
     return figure, all_axes
+
+
+def style_axes(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="0.9", linewidth=0.7)
+    axes.set_axisbelow(True)
 
 
 def as_array(argument: str, name: str, values: ArrayLike, axes: Sequence[int]) -> Any:

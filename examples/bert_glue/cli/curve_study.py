@@ -218,18 +218,18 @@ def _with_looks(records: RunStore, design: CurveDesign, *, spent: bool) -> Curve
     Returns:
       The design.
     """
-    key = _budget_key(design)
-    spending = _read_spending(records, key)
+    saved = manifest.read(records.folder)["budgets"]
+    budgets = {key: Spending.from_json(each) for key, each in saved.items()}
+    spending = budgets.pop(_budget_key(design), Spending())
     if spent:
         asked = sorted(spending.seeds.items())
         design = dataclasses.replace(design, seeds=None, asked=tuple(asked))
-    others = manifest.read(records.folder)["budgets"].keys() - {key}
     level = spending.looks[-1].level if spending.looks else _ALPHA
     return dataclasses.replace(
         design,
         correction=_ALPHA / level,
         looks=len(spending.looks),
-        other_looks=sum(len(_read_spending(records, other).looks) for other in others),
+        other_looks=sum(len(other.looks) for other in budgets.values()),
     )
 
 

@@ -280,15 +280,13 @@ class TaskCurves:
             lines += [f"{prefix}{verdict}", f"  {verdict.points}"]
         design = self.design
         if design.correction > 1:
-            many = "look" if design.looks == 1 else "looks"
             lines.append(
-                f"p-values allow for {design.looks} {many} at the results: those of "
+                f"p-values allow for {_looks(design.looks)} at the results: those of "
                 f"the last one are {design.correction:.2g} times as large"
             )
         if design.other_looks:
-            many = "look" if design.other_looks == 1 else "looks"
             lines.append(
-                f"p-values do not allow for {design.other_looks} {many} at results of "
+                f"p-values do not allow for {_looks(design.other_looks)} at results of "
                 "other studies in this folder, which had a budget"
             )
         return lines
@@ -501,6 +499,10 @@ def _correct(verdicts: Mapping[str, Verdict], factor: float) -> dict[str, Verdic
         return dataclasses.replace(verdict, widths=widths, scores=scores)
 
     return {name: corrected(verdict) for name, verdict in verdicts.items()}
+
+
+def _looks(count: int) -> str:
+    return f"{count} look" if count == 1 else f"{count} looks"
 
 
 def _cell(curve: Curve, value: float) -> str:

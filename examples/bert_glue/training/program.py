@@ -47,7 +47,8 @@ class Program(Generic[Arguments, Result]):
         *,
         donate_argnums: Sequence[int] = (),
     ) -> None:
-        self._jitted = jax.jit(function, donate_argnums=donate_argnums)
+        # JAX's type of it knows no clear_cache.
+        self._jitted: Any = jax.jit(function, donate_argnums=donate_argnums)
         self.compiled: jax.stages.Compiled | None = None
         self._compiled_for: Any = None
         self._is_called = False
@@ -92,6 +93,7 @@ class Program(Generic[Arguments, Result]):
         return memory.program_bytes(self.compiled)
 
     def _make_room(self) -> None:
+        """Lets go of the oldest programs as long as there is too little for another."""
         self.compiled = None
         _loaded.pop(self, None)
         while _loaded and memory.maps_are_short():
