@@ -1,7 +1,9 @@
 """Code and tests mirror each other: tests are found by the name of their module."""
 
 import ast
+import importlib
 import pathlib
+import types
 
 import pytest
 
@@ -15,6 +17,8 @@ TESTS = [
     for name in TREES
     for path in sorted((PROJECT / "tests" / name).rglob("test_*.py"))
 ]
+ALL_TESTS = sorted((PROJECT / "tests").rglob("*.py"))
+OURS = tuple(tree.name for tree in TREES.values())
 ROOMS = [
     path
     for tree in TREES.values()
@@ -42,3 +46,33 @@ def test_tests_are_named_after_a_module_in_the_same_place(path):
 def test_each_room_says_what_it_is_for(path):
     first = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0]
     assert first.endswith(".")
+
+
+def modules_of_the_project(tree):
+    """The project's modules by the names under which a test imports them."""
+    found = {}
+    for node in ast.walk(tree):
+        for alias in getattr(node, "names", ()):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith(OURS):
+                value = getattr(importlib.import_module(node.module), alias.name, None)
+                if isinstance(value, types.ModuleType):
+                    found[alias.asname or alias.name] = value
+            elif isinstance(node, ast.Import) and alias.name in OURS:
+                found[alias.asname or alias.name] = importlib.import_module(alias.name)
+    return found
+
+
+@pytest.mark.parametrize("path", ALL_TESTS, ids=lambda path: path.stem)
+def test_what_a_test_takes_from_a_module_is_there(path):
+    # Slow tests, too, which are run last: a name that has moved is seen at once.
+    tree = ast.parse(path.read_text())
+    modules = modules_of_the_project(tree)
+    missing = [
+        f"{node.lineno}: {node.value.id}.{node.attr}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id in modules
+        and not hasattr(modules[node.value.id], node.attr)
+    ]
+    assert not missing

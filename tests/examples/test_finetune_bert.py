@@ -19,7 +19,7 @@ import optax
 import pytest
 import tiny_bert
 from bert_glue.data import generated
-from bert_glue.model import checkpoint, encoder
+from bert_glue.model import checkpoint, components, encoder
 from flax import nnx
 
 import cwgnc_jax
@@ -199,9 +199,9 @@ class TestUnfreezing:
         batch = pairs()
 
         def optimizer(stage):
-            components = encoder.layer_components(groups.lowest_layer(stage))
+            layers = components.layer_components(groups.lowest_layer(stage))
             return optax.chain(
-                cwgnc_jax.clip_by_component_norm(MAX_NORM, components),
+                cwgnc_jax.clip_by_component_norm(MAX_NORM, layers),
                 optax.scale_by_adam(eps=1e-6),
                 optax.add_decayed_weights(0.01, cwgnc_jax.decay_mask),
                 optax.scale_by_learning_rate(RATE),
