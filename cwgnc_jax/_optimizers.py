@@ -139,6 +139,11 @@ def cwgnc_adamw(
       ValueError: if a threshold is negative or NaN.
 
     Notes:
+      Moments have the parameters' dtype. Keep parameters in float32 and compute with
+      copies in bfloat16: in bfloat16 itself 0.999 is 1, so that the second moment never
+      falls and steps become too small, and a weight of 0.02 is too coarse for steps of
+      2e-5.
+
       ``optax.inject_hyperparams`` takes a callable for a schedule of its own, dtypes
       included: name the others,
       ``static_args=("mask", "components", "specs", "mu_dtype")``.

@@ -47,7 +47,8 @@ def decay_towards_pretrained(
       strength: :math:`\alpha`, at least 0.
       pretrained: the parameters :math:`w_0`, matched by path; leaves that are masked
         out need not be there. By default those that ``init`` gets, which in gradual
-        unfreezing without ``carry_optimizer`` are what each stage begins with. They
+        unfreezing without ``carry_optimizer`` are what each stage begins with; a
+        stage's own part is ``split_params(pretrained, stage, groups).trainable``. They
         are held in the state, once for each run that is vmapped.
       mask: pytree of booleans, or a function from the parameters to one, that marks
         the parameters to decay; by default :func:`decay_mask`.

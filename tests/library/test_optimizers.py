@@ -65,6 +65,21 @@ def test_defaults_are_the_papers():
         np.testing.assert_allclose(updates[name], expected[name], rtol=1e-6)
 
 
+@pytest.mark.parametrize(("dtype", "falls"), [("float32", True), ("bfloat16", False)])
+def test_the_second_moment_of_bfloat16_parameters_never_falls(dtype, falls):
+    """What the notes warn of: 0.999 is 1 in bfloat16."""
+    params = {"kernel": jnp.ones((2, 2), dtype)}
+    tx = cwgnc_jax.cwgnc_adamw(1.0, float("inf"))
+    _, state = tx.update(params, tx.init(params), params)
+    first = optax.tree.get(state, "nu")["kernel"]
+    for _ in range(20):
+        _, state = tx.update(optax.tree.zeros_like(params), state, params)
+    last = optax.tree.get(state, "nu")["kernel"]
+    assert first.dtype == last.dtype == dtype
+    assert bool((last < first).all()) is falls
+    assert not (last > first).any()
+
+
 def test_options_of_adam_are_optaxs():
     options = {"eps_root": 0.1, "mu_dtype": jnp.bfloat16, "nesterov": True}
     params = {"kernel": jnp.linspace(-1.0, 1.0, 6).reshape(2, 3)}

@@ -89,6 +89,27 @@ def test_the_pretrained_values_go_on_with_a_state():
     np.testing.assert_array_equal(updates["layers"], [[5.0, 5.0], [3.0, 3.0]])
 
 
+def test_each_stage_of_unfreezing_is_drawn_to_its_part_of_the_pretrained_values():
+    pretrained = {"layers": {"kernel": jnp.arange(12.0).reshape(3, 2, 2)}}
+    params = jax.tree.map(lambda leaf: leaf + 1, pretrained)
+    groups = cwgnc_jax.unfreezing_groups(params, embeddings=None)
+
+    def optimizer(stage):
+        part = cwgnc_jax.split_params(pretrained, stage, groups).trainable
+        return contrib.decay_towards_pretrained(1.0, part)
+
+    def fit(stage):
+        zeros = jax.tree.map(jnp.zeros_like, stage.trainable)
+        pull, state = stage.optimizer.update(zeros, stage.opt_state, stage.trainable)
+        return jax.tree.map(jnp.subtract, stage.trainable, pull), state
+
+    top, *_, everything = cwgnc_jax.gradual_unfreezing(params, optimizer, fit, groups)
+    expected = pretrained["layers"]["kernel"]
+    np.testing.assert_array_equal(top[1]["layers"]["kernel"][-1], expected[-1])
+    np.testing.assert_array_equal(top[1]["layers"]["kernel"][:-1], expected[:-1] + 1)
+    chex.assert_trees_all_equal(everything[1], pretrained)
+
+
 def test_errors():
     params = make_params(0)
     with pytest.raises(ValueError, match="strength must be at least 0, got -1"):
