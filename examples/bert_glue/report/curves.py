@@ -204,11 +204,14 @@ class Verdict:
     Attributes:
       widths: whether the stable range of one is wider, over the values where both have
         runs of the same seeds; None where that is fewer than two.
+      ends: whether that of one begins lower, and whether that of one ends higher; empty
+        likewise, and for numbers of examples, of which more do no harm.
       scores: whether its scores differ, at each value where both have seeds enough.
       values: the values compared, where these are not all that there are.
     """
 
     widths: RangeComparison | None
+    ends: Sequence[RangeComparison]
     scores: Mapping[float, Comparison]
     values: Sequence[float] = ()
 
@@ -218,6 +221,12 @@ class Verdict:
         if not self.values:
             return f"{self.widths}"
         return f"over the {len(self.values)} values that both have: {self.widths}"
+
+    @property
+    def details(self) -> list[str]:
+        """What is shown of ends and at single values, each a sentence."""
+        ends = "; ".join(test.verdict for test in self.ends)
+        return [ends, self.points] if ends else [self.points]
 
     @property
     def points(self) -> str:
@@ -277,7 +286,7 @@ class TaskCurves:
         reference = next(iter(self.curves))
         for other, verdict in self.verdicts.items():
             prefix = "" if verdict.widths else f"{other} and {reference}: "
-            lines += [f"{prefix}{verdict}", f"  {verdict.points}"]
+            lines += [f"{prefix}{verdict}", *(f"  {line}" for line in verdict.details)]
         design = self.design
         if design.correction > 1:
             lines.append(
@@ -446,19 +455,24 @@ def _compare(
     both = ~(np.isnan(one.scores) | np.isnan(two.scores))
     compared = common[np.any(both, axis=1)]
     is_all = len(compared) == len(first.values) == len(second.values)
-    widths = None
+    widths, ends = None, []
     if compared.size > 1:
-        # Of the same runs they are found already.
-        same = is_all and np.array_equal(np.isnan(one.scores), np.isnan(two.scores))
-        widths = stability.compare_ranges(
+        compare = functools.partial(
+            stability.compare_ranges,
             one,
             two,
             margin=design.margin,
             most_failed=design.most_failed,
             names=names,
-            ranges=(ranges[names[0]], ranges[names[1]]) if same else None,
-            unit="examples" if design.setting == EXAMPLES else "",
         )
+        # Of the same runs they are found already.
+        same = is_all and np.array_equal(np.isnan(one.scores), np.isnan(two.scores))
+        known = (ranges[names[0]], ranges[names[1]]) if same else None
+        if design.setting == EXAMPLES:
+            widths = compare(ranges=known, unit="examples")
+        else:
+            widths = compare(ranges=known)
+            ends = [compare(ranges=widths.ranges, by=by) for by in ("low", "high")]
     points = {}
     for value, mine, theirs, here in zip(
         common.tolist(), one.scores, two.scores, both, strict=True
@@ -467,7 +481,7 @@ def _compare(
             points[value] = stability.compare_scores(
                 mine[here], theirs[here], names=names
             )
-    return Verdict(widths, points, () if is_all else compared.tolist())
+    return Verdict(widths, ends, points, () if is_all else compared.tolist())
 
 
 def _at(curve: Curve, values: np.ndarray) -> Curve:
@@ -480,7 +494,7 @@ def _correct(verdicts: Mapping[str, Verdict], factor: float) -> dict[str, Verdic
     tests = [
         test
         for verdict in verdicts.values()
-        for test in (verdict.widths, *verdict.scores.values())
+        for test in (verdict.widths, *verdict.ends, *verdict.scores.values())
         if test is not None
     ]
     p_values = [min(1.0, factor * test.p_value) for test in tests]
@@ -490,13 +504,17 @@ def _correct(verdicts: Mapping[str, Verdict], factor: float) -> dict[str, Verdic
         widths = verdict.widths and dataclasses.replace(
             verdict.widths, p_adjusted=next(adjusted)
         )
+        ends = [
+            dataclasses.replace(test, p_adjusted=next(adjusted))
+            for test in verdict.ends
+        ]
         scores = {
             value: dataclasses.replace(
                 test, p_adjusted=next(adjusted), comparisons=len(tests)
             )
             for value, test in verdict.scores.items()
         }
-        return dataclasses.replace(verdict, widths=widths, scores=scores)
+        return Verdict(widths, ends, scores, verdict.values)
 
     return {name: corrected(verdict) for name, verdict in verdicts.items()}
 

@@ -71,17 +71,18 @@ def test_curves_are_those_of_the_records():
 def test_p_values_are_corrected_together():
     [found] = build(records())
     verdict = found.verdicts["adamw"]
-    raw = stability.compare_ranges(
-        *found.curves.values(), margin=2, names=("cwgnc", "adamw")
-    )
+    raw = [
+        stability.compare_ranges(*found.curves.values(), margin=2, by=by)
+        for by in ("width", "low", "high")
+    ]
     points = [
         stability.compare_scores(mine, theirs)
         for mine, theirs in zip(
             *(curve.scores for curve in found.curves.values()), strict=True
         )
     ]
-    adjusted = stability.holm([raw.p_value, *(test.p_value for test in points)])
-    ours = [verdict.widths.p_adjusted]
+    adjusted = stability.holm([test.p_value for test in (*raw, *points)])
+    ours = [test.p_adjusted for test in (verdict.widths, *verdict.ends)]
     ours += [test.p_adjusted for test in verdict.scores.values()]
     np.testing.assert_allclose(ours, adjusted)
     assert verdict.scores[RATES[-1]].shown
@@ -99,6 +100,7 @@ def test_what_is_printed():
     assert "cwgnc: stable from " in text
     assert "to at least 0.001" in text
     assert "that the range of cwgnc is wider is shown (p = " in text
+    assert "begins lower is not shown (p = 1); that the range of cwgnc ends " in text
     assert "shown to score higher: cwgnc at 0.001" in text
 
 

@@ -141,7 +141,7 @@ def test_the_sentence_says_what_is_shown():
     assert "that the range of cwgnc is wider is shown" in closed
     same = compare_ranges(wide, wide, margin=2)
     assert same.p_value == 1
-    assert str(same).endswith(": one is as wide as the other")
+    assert str(same).endswith("; one is as wide as the other")
     # A run less, whose partner is then left out as well: the sentence says so.
     scores = wide.scores.copy()
     scores[0, 0] = np.nan
@@ -149,6 +149,41 @@ def test_the_sentence_says_what_is_shown():
     assert compare_ranges(fewer, fewer, margin=2).complete
     partial = compare_ranges(fewer, narrow, margin=2, names=("cwgnc", "adamw"))
     assert str(partial).startswith("by the runs that both have, cwgnc works from ")
+
+
+def test_a_range_that_moves_is_not_taken_for_a_wider_one():
+    rng = np.random.default_rng(0)
+    higher, lower = (noisy(rng, low=low, high=4 * low) for low in (8e-5, 2e-5))
+    names = ("cwgnc", "adamw")
+    widths, low, high = (
+        compare_ranges(higher, lower, margin=2, names=names, by=by)
+        for by in ("width", "low", "high")
+    )
+    assert not widths.shown
+    assert low.shown
+    assert high.shown
+    assert widths.ranges == low.ranges == high.ranges
+    for found, words in ((low, "adamw begins lower"), (high, "cwgnc ends higher")):
+        p_value = f"{found.p_value:.2g}"
+        assert found.verdict == f"that the range of {words} is shown (p = {p_value})"
+        assert str(found).endswith(f"; {found.verdict}")
+        back = compare_ranges(
+            lower, higher, margin=2, names=names[::-1], by=found.by
+        ).verdict
+        assert back == found.verdict
+
+
+def test_ends_that_are_alike_or_nowhere():
+    nowhere = curve_of([70] * 8, [1] * 8)
+    some = curve_of([20, 70, 70, 20, 20, 20, 20, 20], [0] * 8)
+    for by, alike in (("low", "begins as low"), ("high", "ends as high")):
+        for pair in ((nowhere, some), (some, nowhere)):
+            found = compare_ranges(*pair, margin=2, by=by)
+            assert found.p_value == 1
+            assert found.verdict == "one has no range"
+        same = compare_ranges(some, some, margin=2, by=by)
+        assert same.p_value == 1
+        assert same.verdict == f"one {alike} as the other"
 
 
 def test_numbers_of_something_have_no_upper_end():
@@ -226,6 +261,12 @@ def test_numbers_out_of_range(options, message):
         stable_range(curve, **options)
     with pytest.raises(ValueError, match=message):
         compare_ranges(curve, curve, **options)
+
+
+def test_what_ranges_are_compared_by():
+    curve = curve_of([1] * 8, [0] * 8)
+    with pytest.raises(ValueError, match=r"by must be one of .*, got 'area'"):
+        compare_ranges(curve, curve, margin=1, by="area")
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.01, 100.0])
@@ -342,16 +383,40 @@ def shown_share(highs, studies, seeds=25, **options):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("by", ["width", "low", "high"])
 @pytest.mark.parametrize("seeds", [6, 25])
-def test_equal_methods_are_called_different_in_one_of_twenty(seeds):
+def test_equal_methods_are_called_different_in_one_of_twenty(seeds, by):
     """Of 500 studies 5% are 25, and 36 or more have a chance of 2%."""
-    assert shown_share((8e-5, 8e-5), 500, seeds) <= 0.07
+    assert shown_share((8e-5, 8e-5), 500, seeds, by=by) <= 0.07
 
 
 @pytest.mark.slow
 def test_a_range_twice_as_wide_is_mostly_shown():
     """Two octaves against four, by 25 seeds."""
     assert shown_share((3.2e-4, 8e-5), 200) >= 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [12, 25])
+def test_a_range_an_octave_higher_is_mostly_shown(seeds):
+    """From 4e-5 to 1.6e-4 beside 2e-5 to 8e-5; and one that only ends higher."""
+    kinds = [("moved", by) for by in ("width", "low", "high")] + [("longer", "low")]
+    shown = dict.fromkeys(kinds, 0)
+    for study in range(200):
+        rng = np.random.default_rng([study, 2])
+        first, moved, longer = (
+            noisy(rng, high, seeds, low)
+            for low, high in ((2e-5, 8e-5), (4e-5, 1.6e-4), (2e-5, 1.6e-4))
+        )
+        for kind, by in shown:
+            second = moved if kind == "moved" else longer
+            found = compare_ranges(first, second, margin=2, resamples=199, by=by)
+            shown[kind, by] += found.shown
+    assert shown["moved", "low"] >= 160
+    assert shown["moved", "high"] >= 160
+    # The test is exact for methods that are alike, as these are not.
+    assert shown["moved", "width"] <= 40
+    assert shown["longer", "low"] <= 30
 
 
 @pytest.mark.slow
