@@ -248,8 +248,9 @@ class TaskCurves:
       design: what they are made of.
       curves: of each method, that of the reference first.
       ranges: likewise, of those with two values at least.
-      verdicts: of each method but the reference, all p-values corrected together
-        (Holm), and for the looks that there were.
+      verdicts: of each method but the reference; p-values of widths and scores are
+        corrected together (Holm), those of ends on their own, and all for the looks
+        that there were.
     """
 
     task: str
@@ -490,30 +491,32 @@ def _at(curve: Curve, values: np.ndarray) -> Curve:
 
 
 def _correct(verdicts: Mapping[str, Verdict], factor: float) -> dict[str, Verdict]:
-    """All p-values of a task, corrected together."""
-    tests = [
-        test
-        for verdict in verdicts.values()
-        for test in (verdict.widths, *verdict.ends, *verdict.scores.values())
-        if test is not None
-    ]
-    p_values = [min(1.0, factor * test.p_value) for test in tests]
-    adjusted = iter(stability.holm(p_values).tolist())
+    """All p-values of a task, those of ends together and all others together."""
+    tests, ends = [], []
+    for verdict in verdicts.values():
+        tests += [verdict.widths] if verdict.widths else []
+        tests += verdict.scores.values()
+        ends += verdict.ends
+
+    def adjust(some: Sequence[Comparison | RangeComparison]) -> Iterator[float]:
+        p_values = [min(1.0, factor * test.p_value) for test in some]
+        return iter(stability.holm(p_values).tolist())
+
+    adjusted, of_ends = adjust(tests), adjust(ends)
 
     def corrected(verdict: Verdict) -> Verdict:
         widths = verdict.widths and dataclasses.replace(
             verdict.widths, p_adjusted=next(adjusted)
         )
-        ends = [
-            dataclasses.replace(test, p_adjusted=next(adjusted))
-            for test in verdict.ends
-        ]
         scores = {
             value: dataclasses.replace(
                 test, p_adjusted=next(adjusted), comparisons=len(tests)
             )
             for value, test in verdict.scores.items()
         }
+        ends = [
+            dataclasses.replace(test, p_adjusted=next(of_ends)) for test in verdict.ends
+        ]
         return Verdict(widths, ends, scores, verdict.values)
 
     return {name: corrected(verdict) for name, verdict in verdicts.items()}
