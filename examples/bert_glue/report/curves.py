@@ -225,7 +225,7 @@ class Verdict:
     @property
     def details(self) -> list[str]:
         """What is shown of ends and at single values, each a sentence."""
-        ends = "; ".join(test.verdict for test in self.ends)
+        ends = "; ".join(dict.fromkeys(test.verdict for test in self.ends))
         return [ends, self.points] if ends else [self.points]
 
     @property
