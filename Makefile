@@ -20,7 +20,7 @@ help:
 	@echo "make demo         fine-tune the embedded BERT with two methods, $(SEEDS) seeds each"
 	@echo "make figures      draw the paper's figures from runs of the embedded BERT"
 	@echo "make check        run the examples of docstrings and the tests of the clip"
-	@echo "make test         run the tests that are quick, some 2,800"
+	@echo "make test         run the tests that are quick, some 3,000"
 	@echo "make test-medium  run those that take seconds each"
 	@echo "make test-slow    run those that take longer"
 	@echo "make test-gpu     run the tests on a GPU, but for those of the CPU's compiler"

@@ -25,6 +25,7 @@ from cwgnc_jax.stability._runs import (
 Matrix = NDArray[np.float64]
 Aspect = Literal["width", "low", "high"]
 _MORE = {"width": "is wider", "low": "begins lower", "high": "ends higher"}
+_TRIED = " among the values tried"
 _ALIKE = {"width": "is as wide", "low": "begins as low", "high": "ends as high"}
 # Relative; scores and their means are not as exact.
 _ROUNDING = 1e-9
@@ -214,18 +215,22 @@ class RangeComparison:
         aspect = "octaves" if self.by == "width" else self.by
         first, second = (getattr(found, aspect) for found in self.ranges)
         if first == second:
-            return f"one {_ALIKE[self.by]} as the other"
+            tried = _TRIED if any(map(self._is_open, self.ranges)) else ""
+            return f"one {_ALIKE[self.by]} as the other{tried}"
         is_first = first < second if self.by == "low" else first > second
-        # The narrower one may go on farther. More of a unit has no end.
-        narrower = self.ranges[is_first]
-        is_open = self.by == "width" and (
-            narrower.open_below or (narrower.open_above and not self.unit)
-        )
+        # The narrower one may go on farther; an end that is open is the farther one.
+        is_open = self.by == "width" and self._is_open(self.ranges[is_first])
+        tried = _TRIED if is_open else ""
         return (
-            f"that the range of {self.names[not is_first]} {_MORE[self.by]}"
-            f"{' among the values tried' if is_open else ''} "
+            f"that the range of {self.names[not is_first]} {_MORE[self.by]}{tried} "
             f"{'is' if self.shown else 'is not'} shown (p = {self.p_adjusted:.2g})"
         )
+
+    def _is_open(self, found: StableRange) -> bool:
+        """Whether what is compared of a range may go on beyond the values."""
+        above = found.open_above and not self.unit  # More of a unit has no end.
+        ends = {"low": found.open_below, "high": above}
+        return ends.get(self.by, any(ends.values()))
 
 
 def stable_range(

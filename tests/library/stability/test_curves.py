@@ -184,6 +184,11 @@ def test_ends_that_are_alike_or_nowhere():
         same = compare_ranges(some, some, margin=2, by=by)
         assert same.p_value == 1
         assert same.verdict == f"one {alike} as the other"
+    # Both may go on beyond the values.
+    below = curve_of([70, 70, 20, 20, 20, 20, 20, 20], [0] * 8)
+    for by, tried in (("low", " among the values tried"), ("high", "")):
+        found = compare_ranges(below, below, margin=2, by=by)
+        assert found.verdict.endswith(f"as the other{tried}")
 
 
 def test_numbers_of_something_have_no_upper_end():
