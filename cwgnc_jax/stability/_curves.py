@@ -210,10 +210,9 @@ class RangeComparison:
     @property
     def verdict(self) -> str:
         """What is shown, as the end of a sentence."""
-        if any(np.isnan(found.best) for found in self.ranges) and self.by != "width":
+        first, second = (_measure(found, self.by) for found in self.ranges)
+        if np.isnan(first) or np.isnan(second):
             return "one has no range"
-        aspect = "octaves" if self.by == "width" else self.by
-        first, second = (getattr(found, aspect) for found in self.ranges)
         if first == second:
             tried = _TRIED if any(map(self._is_open, self.ranges)) else ""
             return f"one {_ALIKE[self.by]} as the other{tried}"
@@ -358,8 +357,8 @@ def compare_ranges(
       9% and 7% were said to begin elsewhere.
 
     Raises:
-      ValueError: if the values or the numbers of seeds differ, no run has a partner, or
-        a number is out of its range.
+      ValueError: if the values or the numbers of seeds differ, no run has a partner,
+        ``by`` is something else, or a number is out of its range.
     """
     check_limits(margin, most_failed)
     check_share("alpha", alpha)
@@ -401,11 +400,7 @@ def compare_ranges(
         ]
         means, shares = (total / own.runs for total in averages)
         borders = find_borders(own, means, shares, margin, most_failed)
-        sides.append(
-            borders.octaves
-            if by == "width"
-            else np.where(borders.best < 0, np.nan, getattr(borders, by))
-        )
+        sides.append(_measure(borders, by))
     # What has no range ends nowhere else.
     difference = np.nan_to_num(np.abs(sides[0] - sides[1]))
     # Rounding must not break ties with what was seen.
@@ -451,7 +446,10 @@ def failed_intervals(curve: Curve, *, level: float = 0.95) -> Sequence[Interval]
 
 @dataclasses.dataclass(frozen=True)
 class Borders:
-    """Logarithms of both ends, and the best point (-1 for none), of several curves."""
+    """Logarithms of both ends, and the best point, of several curves.
+
+    Where a curve has no range the ends are NaN and the point is -1.
+    """
 
     low: Matrix
     high: Matrix
@@ -460,7 +458,12 @@ class Borders:
     @property
     def octaves(self) -> Matrix:
         """Widths of the ranges; 0 where there is none."""
-        return np.where(self.best < 0, 0.0, (self.high - self.low) / np.log(2))
+        return np.nan_to_num((self.high - self.low) / np.log(2))
+
+
+def _measure(found: Any, by: Aspect) -> Any:
+    """What is compared of a :class:`StableRange`, or of each of :class:`Borders`."""
+    return getattr(found, "octaves" if by == "width" else by)
 
 
 def _sums(curve: Curve, weights: Matrix) -> tuple[Matrix, Matrix]:
@@ -530,8 +533,9 @@ def find_borders(
             at = np.where(goes_on, following, at)
         return found
 
-    best = np.where(np.any(few, axis=1), best, -1)
-    return Borders(end(-1), end(1), best)
+    nowhere = ~np.any(few, axis=1)
+    low, high = (np.where(nowhere, np.nan, end(step)) for step in (-1, 1))
+    return Borders(low, high, np.where(nowhere, -1, best))
 
 
 def _reaching(widths: Matrix, found: float, level: float) -> Interval:
