@@ -95,6 +95,7 @@ class RunStore:
         self.notes: list[str] = []
         self._claims = locks.Claims(self.folder / ".claims")
         self._scratch = None
+        self._content, self._records = b"", {}
         self._check()
         if not is_first():
             self._scratch = tempfile.TemporaryDirectory(prefix="cwgnc-")
@@ -122,7 +123,14 @@ class RunStore:
         if not os.path.lexists(self.folder):
             return []
         with self.locked("read"):
-            return _parse(self._mend(), self.path)
+            content = self._mend()
+        # Lines are only ever added, and a study reads them several times a run.
+        if not content.startswith(self._content):
+            self._content, self._records = b"", {}
+        first = 1 + self._content.count(b"\n")
+        _parse(content[len(self._content) :], self.path, self._records, first)
+        self._content = content
+        return [*map(dict, self._records.values())]
 
     @decided_by_first
     def append(self, records: Iterable[Mapping[str, Any]]) -> None:
@@ -221,7 +229,7 @@ class RunStore:
             sweep(folder.glob(f"*/.*{UNFINISHED}"))
 
     def _mend(self) -> bytes:
-        """Makes the file end with a whole line, and returns its lines."""
+        """Makes the file end with a whole line, and returns all of it."""
         content = self.path.read_bytes() if self.path.exists() else b""
         whole, fragment = _split(content)
         if fragment:
@@ -237,6 +245,7 @@ class RunStore:
         elif whole and not whole.endswith(b"\n"):
             with open(self.path, "ab") as file:
                 file.write(b"\n")
+            whole += b"\n"
         return whole
 
     def _explained(self, verb: str) -> contextlib.AbstractContextManager[None]:
@@ -256,7 +265,9 @@ def read_only(folder: pathlib.Path) -> list[Record]:
       RecordsError: if there are no records, or they cannot be read.
     """
     path = folder / RUNS
-    return _parse(_split(read_file(path))[0], path)
+    records: dict[str, Record] = {}
+    _parse(_split(read_file(path))[0], path, records)
+    return [*records.values()]
 
 
 def by_configuration(runs: Iterable[Record]) -> list[list[Record]]:
@@ -342,9 +353,11 @@ def _split(content: bytes) -> tuple[bytes, bytes]:
     return content[:end], content[end:]
 
 
-def _parse(content: bytes, path: pathlib.Path) -> list[Record]:
-    records: dict[str, Record] = {}
-    for number, line in enumerate(content.splitlines(), start=1):
+def _parse(
+    content: bytes, path: pathlib.Path, records: dict[str, Record], first: int = 1
+) -> None:
+    """Adds the runs in lines, the first of them number ``first``, to ``records``."""
+    for number, line in enumerate(content.splitlines(), start=first):
         where = f"{path}, line {number}"
         try:
             record = json.loads(line)
@@ -357,7 +370,6 @@ def _parse(content: bytes, path: pathlib.Path) -> list[Record]:
             record["label"] = normalised_label(record["label"])
         recount(record)
         records.setdefault(record["run"], record)
-    return list(records.values())
 
 
 def _check_record(record: Any, where: str) -> None:

@@ -141,7 +141,7 @@ class Study:
 
     def runs_missing(self) -> int:
         """Number of runs that are not recorded."""
-        return sum(len(self.missing(each)) for each in self.configurations)
+        return len(self._missing(self.configurations))
 
     def plan(self, configuration: Configuration) -> Plan | None:
         """How many runs lie side by side, those of other settings among them.

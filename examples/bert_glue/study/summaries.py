@@ -24,7 +24,7 @@ class Row:
     @functools.cached_property
     def summary(self) -> stability.RunSummary:
         """Spread, mean, best, worst of the scores in per cent."""
-        return stability.summarize_runs([run["score"] for run in self.runs])
+        return _summarize(tuple(run["score"] for run in self.runs))
 
     @property
     def configuration(self) -> str:
@@ -100,6 +100,12 @@ class Row:
             "configuration": self.configuration,
             "settings": self.settings,
         }
+
+
+@functools.lru_cache(maxsize=4096)
+def _summarize(scores: tuple[float, ...]) -> stability.RunSummary:
+    # After each run all rows of a folder are written, of which it changed one.
+    return stability.summarize_runs(scores)
 
 
 def summarize(records: Iterable[Record]) -> list[Row]:
