@@ -56,9 +56,9 @@ OWN = {
     "its share; a trial that does badly by its first seeds gets no more",
     "--reference METHOD": "method that the others are compared with, as it is called "
     "in the curves (default cwgnc, or else the first)",
-    "--margin X": "how far below the best mean of its method a mean may be where it is "
-    f"stable, in per cent (default {_MARGIN:g})",
-    "--most-failed SHARE": "largest share of failed runs where a method is stable "
+    "--margin POINTS": "how far below the best mean of its method a mean may be where "
+    f"it is stable, in per cent (default {_MARGIN:g})",
+    "--most-failed RATE": "largest share of failed runs where a method is stable "
     f"(default {_MOST_FAILED:g})",
 }
 

@@ -19,6 +19,9 @@ scores of the majority classifier, by which the paper's text defines a failure: 
 MRPC that one reaches an F1 of 81.2, so a collapsed run is not counted as failed here.
 """
 
+# Relative difference of scores that are equal, one of them computed in float32.
+ROUNDING = 1e-6
+
 
 def has_failed(score: float, limit: float) -> bool:
     """Whether a run failed: it is no better than a limit.
@@ -41,7 +44,7 @@ def has_failed(score: float, limit: float) -> bool:
     _check_limit("limit", limit)
     # A score equal to the limit is not better, however it was rounded on its way here:
     # a majority of 146 in 277 is 52.70758 in float64 and 52.707580 in float32.
-    return bool(score <= limit or np.isclose(score, limit, rtol=1e-6, atol=0))
+    return bool(score <= limit or np.isclose(score, limit, rtol=ROUNDING, atol=0))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -92,8 +92,11 @@ def next_runs(
         places.ndim != 1
         or not places.size
         or not np.all(np.diff(places, prepend=0) > 0)
+        or not np.isfinite(places[-1])
     ):
-        raise ValueError(f"grid must increase from above 0, got {places.tolist()}")
+        raise ValueError(
+            f"grid must be finite and increase from above 0, got {places.tolist()}"
+        )
     runs, seeds = check_whole("runs", runs), check_whole("seeds", seeds, at_least=1)
     check_limits(margin, most_failed)
     if not curves:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import pathlib
 import re
 
 import finetune_glue
@@ -83,9 +84,90 @@ def test_a_line_is_said_of_each_method_before(options, tmp_path, done):
     assert ", learning rate 0.0001, 0.0002, 0.0004, 0.0008, 0.0016, " in line
     # Of the ranges and of the scores at eight values.
     assert (
-        "9 comparisons with cwgnc (of ranges and of means at 8 values) take 9" in said
+        "9 comparisons with cwgnc (of widths and of means at 8 values) take 9" in said
     )
+    # Ends are corrected on their own, so that fewer seeds can show them.
+    assert "2 comparisons with cwgnc (of ends of ranges) take 7 seeds" in said
     assert len(done) == 2 * 2 * 8
+
+
+def test_any_method_may_be_what_others_are_compared_with(
+    options, tmp_path, monkeypatch, done, capsys
+):
+    chosen = (*_GRID[:1], "learning_rate=1e-3,4e-3,8e-3", "--held-out", "0.2")
+    more = ("--reference", "adamw", "--then-run", "3")
+    said = run(options, tmp_path / "rates", *chosen, *more)
+    assert "that the range of cwgnc is wider" in said
+    assert said.index("adamw: stable") < said.index("cwgnc: stable")
+    assert "with adamw:learning_rate=" in said[said.index("chosen on") :]
+    # Numbers of examples are rows of their own, too.
+    grid = ("--over", "max_train_examples=10,20,40", "--learning-rate", "1e-3")
+    said = run(options, tmp_path / "counts", *grid, "--reference", "adamw")
+    assert said.index("adamw: works") < said.index("cwgnc: works")
+    with pytest.raises(SystemExit):
+        stability_curve.main([*options, *_GRID, "--reference", "mixout"])
+    assert "accepted are cwgnc, adamw" in capsys.readouterr().err
+    # What was chosen is in its table, and on no curve.
+    over = ("--report-only", "--over", "learning_rate", "--reference", "adamw")
+    again = run([], tmp_path / "rates", *over)
+    assert "alone" not in again
+    assert "held out" not in again
+    assert "cwgnc: stable" in again
+
+
+def test_a_budget_keeps_its_grid(options, tmp_path, monkeypatch, capsys):
+    options, first = options[:-2], []
+
+    def killed(configuration, seed):
+        if len(first) >= 23:
+            raise KeyboardInterrupt
+        first.append(configuration.run(seed))
+        return score(configuration, seed)
+
+    arguments = [*options, "--runs", "130", "--output-dir", str(tmp_path)]
+    with monkeypatch.context() as patch:
+        replace_training(patch, killed)
+        assert stability_curve.main([*arguments, *_GRID]) == 130
+    done = replace_training(monkeypatch, score)
+    other = ("--over", "learning_rate=2e-4..6e-3:6")
+    assert stability_curve.main([*arguments, *other]) == 1
+    assert "begun at other values of learning_rate, such as" in capsys.readouterr().err
+    assert done == []
+    # More values around the same do no harm.
+    wider = (
+        "--over",
+        "learning_rate=1e-4,2e-4,4e-4,8e-4,1.6e-3,3.2e-3,6.4e-3,1.28e-2,1",
+    )
+    assert stability_curve.main([*arguments, *wider]) == 0
+    assert done
+
+
+def test_why_there_are_no_curves_is_said(options, tmp_path, done):
+    said = run(options[:-2], tmp_path, *_GRID, "--runs", "2")
+    assert "no curves: no method has runs at two values of learning_rate" in said
+
+
+def test_classes_may_have_dollars_in_their_names(options, tmp_path, done):
+    mine = []
+    for name, count in (("train", 40), ("eval", 21)):
+        path = pathlib.Path(tiny_bert.write_tsv(tmp_path / name, count, seed=0))
+        table = pandas.read_csv(path, sep="\t")
+        labels = sorted(table["label"].unique())
+        table["label"] = table["label"].map(dict(zip(labels, ("$", "$$"), strict=True)))
+        table.to_csv(path, sep="\t", index=False)
+        mine += [f"--{name}-file", str(path)]
+    grid = ("--over", "learning_rate=1e-3,4e-3", "--metric", "f1")
+    run([*options[:2], *mine, *options[6:]], tmp_path / "runs", *grid)
+    assert "F1 of the class $$" in (tmp_path / "runs" / "index.html").read_text()
+
+
+def test_more_layers_drawn_anew_than_there_are(options, tmp_path, done, capsys):
+    more = ("--over", "reinit_layers=1,3", "--output-dir", str(tmp_path))
+    with pytest.raises(SystemExit):
+        stability_curve.main([*options, *more])
+    text = capsys.readouterr().err
+    assert "reinit_layers is 3 in the method cwgnc; accepted is 0 to 2" in text
+    assert done == []
 
 
 @pytest.mark.medium
@@ -98,7 +180,7 @@ def test_the_page_has_the_curve_with_a_text_in_its_place(options, tmp_path, done
     assert (
         'alt="accuracy and share of failed runs on custom over learning rate' in image
     )
-    assert '<th scope="row">0.013</th>' in page
+    assert '<th scope="row">0.0128</th>' in page
     assert "adamw: stable from" in page
     # What another script makes of the folder keeps it.
     import reproduce_tables
@@ -320,7 +402,18 @@ def test_several_numbers_at_once(options, tmp_path, monkeypatch):
             [*_SEARCH[:4], *_SEARCH[2:4], "--runs", "9", "--held-out", "0.2"],
             "learning_rate is what --over varies, but another option sets it",
         ),
-        (["--over", "learning_rate=3..1:4"], "accepted is name=LOW..HIGH:COUNT"),
+        *(
+            (["--over", grid], "accepted is learning_rate=LOW..HIGH:COUNT")
+            for grid in (
+                "learning_rate=3..1:4",
+                "learning_rate=a..b",
+                "learning_rate=1e-5..",
+                "learning_rate=1e-5..1e-3:x",
+            )
+        ),
+        (["--over", "max_norm=0.01,inf"], "two values above 0 at least, all finite"),
+        (["--margin", "0"], "accepted is a number above 0"),
+        (["--most-failed", "1.5"], "accepted is a number of at least 0 and at most 1"),
         (["--learning-rate", "1e-3"], "learning_rate is what --over varies"),
         (["--method", "cwgnc:learning_rate=1e-3"], "sets learning_rate, which --over"),
     ],

@@ -162,13 +162,15 @@ def _about_shard(options: argparse.Namespace, study: Study) -> Iterator[str]:
         yield f"shard {number} of {of}: {mine} of the {total} runs"
 
 
-def _about_seeds(comparisons: int, what: str, seeds: int) -> Iterator[str]:
-    """A note where seeds are too few to show a thing."""
+def _about_seeds(
+    comparisons: int, what: str, seeds: int, of: str = ""
+) -> Iterator[str]:
+    """A note where seeds are too few to show a thing, or a difference of what."""
     if comparisons and seeds < (fewest := stability.fewest_seeds(comparisons)):
         yield (
             f"note: {seeds} seed{'s' if seeds > 1 else ''} can show no difference "
-            f"between methods, however large: {comparisons} comparisons {what} take "
-            f"{fewest} seeds at least"
+            f"{of}between methods, however large: {comparisons} comparisons {what} "
+            f"take {fewest} seeds at least"
         )
 
 
@@ -201,6 +203,10 @@ def _about_curves(options: argparse.Namespace, study: Study) -> Iterator[str]:
         yield f"{runs - missing} of {runs} runs are recorded, {missing} missing"
     reference = choose_reference([*methods], options.reference)
     comparisons = (len(methods) - 1) * (1 + len(values))
-    what = f"with {reference} (of ranges and of means at {len(values)} values)"
-    yield from _about_seeds(comparisons, what, len(study.seeds))
+    what = f"with {reference} (of widths and of means at {len(values)} values)"
+    seeds = len(study.seeds)
+    yield from _about_seeds(comparisons, what, seeds, "of widths or means ")
+    if setting != EXAMPLES:
+        ends = 2 * (len(methods) - 1), f"with {reference} (of ends of ranges)"
+        yield from _about_seeds(*ends, seeds, "of where ranges begin or end ")
     yield from _about_shard(options, study)

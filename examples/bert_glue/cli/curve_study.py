@@ -16,7 +16,7 @@ from bert_glue.devices import processes
 from bert_glue.records import manifest
 from bert_glue.records.designs import Design, choose_reference
 from bert_glue.records.files import RecordsError, identity
-from bert_glue.records.run_store import RunStore
+from bert_glue.records.run_store import Record, RunStore
 from bert_glue.report import curves, formats, write
 from bert_glue.report.curves import CurveDesign, TaskCurves
 from bert_glue.report.tables import CHOSEN, build
@@ -25,6 +25,7 @@ from bert_glue.study.progress import Progress
 from bert_glue.study.spending import Budget, Spending, spend
 from bert_glue.training.recipe import SETTINGS
 from bert_glue.training.seeds import Seed
+from bert_glue.training.settings import written
 from cwgnc_jax.stability import Look
 
 # Of a study with all its looks.
@@ -62,12 +63,15 @@ def prepare(job: Job) -> Report:
     def report(progress: Progress) -> None:
         final = _with_looks(job.records, design, spent=bool(options.budget))
         found = draw(progress.note, job.records, final)
+        if not found and not options.shard:
+            progress.note(f"no curves: no method has runs at two values of {setting}")
         if options.then_run:
             seeds = [*job.design.seeds]
             for _, count in final.asked or ():
                 seeds += _seeds(count)
             for each in found:
-                run_chosen(job, _chosen(job, each, final), seeds, progress)
+                chosen = _chosen(job, each, final)
+                run_chosen(job, chosen, seeds, progress, final.reference)
 
     return report
 
@@ -86,14 +90,15 @@ def draw_recorded(
       RecordsError: if there are none.
     """
     grid: Grid = options.over
-    runs = records.read()
+    content = manifest.read(records.folder)
+    runs = _without_chosen(records.read(), content, grid.setting)
     limits = {
         "margin": options.margin,
         "most_failed": options.most_failed,
         "reference": options.reference,
         "values": grid.values or None,
     }
-    saved = manifest.read(records.folder)["curves"].get(grid.setting)
+    saved = content["curves"].get(grid.setting)
     if saved and saved.get("asked"):
         # A study with a budget has curves of its own runs alone, and had its looks.
         design = dataclasses.replace(CurveDesign.from_json(saved), **limits)
@@ -104,13 +109,30 @@ def draw_recorded(
             ]
         design = CurveDesign.of_records(runs, grid.setting, **limits)
         # One with a budget may have been stopped before it drew any.
-        is_stopped = _budget_key(design) in manifest.read(records.folder)["budgets"]
+        is_stopped = _budget_key(design) in content["budgets"]
         design = _with_looks(records, design, spent=is_stopped and not grid.values)
     if not draw(say, records, design):
         raise RecordsError(
             f"{records.folder} has no runs of one method at several values of "
             f"{grid.setting}"
         )
+
+
+def _without_chosen(
+    runs: Sequence[Record], content: manifest.Config, setting: str
+) -> list[Record]:
+    """Leaves out runs of what a curve chose: of one value each, on other examples."""
+    tables = [each for name, each in content["tables"].items() if name == CHOSEN]
+    chosen = {name for table in tables for *_, name in table["configurations"]}
+    values = collections.defaultdict(set)
+    for run in runs:
+        values[curves.method_of(run, setting)].add(curves.value_of(run, setting))
+    return [
+        run
+        for run in runs
+        if run["configuration"] not in chosen
+        or len(values[curves.method_of(run, setting)]) > 1
+    ]
 
 
 def draw(
@@ -186,6 +208,12 @@ def _spend(job: Job, design: CurveDesign, progress: Progress) -> None:
             "verdict. For another one take another --output-dir, and other data or "
             "methods"
         )
+    elif unknown := sorted(spending.seeds.keys() - values.keys()):
+        raise RecordsError(
+            f"this study was begun at other values of {design.setting}, such as "
+            f"{written(unknown[0])}; give the same --over until its budget is spent, "
+            "or another --output-dir"
+        )
     spend(
         options.budget,
         spending,
@@ -255,7 +283,7 @@ def _seeds(count: int, first: int = 0) -> list[Seed]:
 def _chosen(
     job: Job, found: TaskCurves, design: CurveDesign
 ) -> dict[str, Configuration]:
-    """Each method at its best value, which may be one of another grid."""
+    """By its name each method at its best value, which may be one of another grid."""
     chosen = {}
     for each in job.configurations:
         name = curves.without_setting(each.recipe.label, design.setting)
@@ -263,7 +291,7 @@ def _chosen(
             kind = SETTINGS[design.setting].rule.kind
             value = {design.setting: kind(best_value(found, name))}
             recipe = each.recipe.replace(**value)
-            chosen[recipe.label] = dataclasses.replace(each, recipe=recipe)
+            chosen[name] = dataclasses.replace(each, recipe=recipe)
     return chosen
 
 
@@ -272,23 +300,27 @@ def run_chosen(
     chosen: Mapping[str, Configuration],
     seeds: Sequence[Seed],
     progress: Progress,
+    reference: str | None = None,
 ) -> None:
     """Does runs of chosen settings on the evaluation examples, by fresh seeds.
 
     Args:
       job: in which they were chosen, on examples held out.
-      chosen: the configuration of each row of the table that is made of them.
+      chosen: by the name of each method its configuration, a row of the table that is
+        made of them.
       seeds: that they were chosen by.
       progress: where to show how far it is.
+      reference: the method that others are compared with; None for the usual choice.
     """
     options = job.options
     evaluated = argparse.Namespace(**vars(options) | {"held_out": None})
     configurations: dict[str, Configuration] = {}
-    for label, each in chosen.items():
+    for each in chosen.values():
         task = each.subject.task.name
         subject = study_script.load_subject(evaluated, task, options.max_train_examples)
         if subject.fresh == each.subject.fresh:
             subject = dataclasses.replace(subject, pretrained=each.subject.pretrained)
+        label = each.recipe.label
         configurations[label] = dataclasses.replace(each, subject=subject)
     first = 1 + max(max(seed) for seed in seeds)
     tasks = dict.fromkeys(each.subject.task.name for each in configurations.values())
@@ -301,7 +333,9 @@ def run_chosen(
             for label, each in configurations.items()
         },
         tuple(_seeds(options.then_run, first)),
-        choose_reference([*configurations]),
+        choose_reference(
+            [*configurations], reference and chosen[reference].recipe.label
+        ),
     )
     progress.note(
         f"\nchosen on examples held out: {', '.join(table.methods)}; now on the "

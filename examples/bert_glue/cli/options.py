@@ -13,7 +13,7 @@ from bert_glue.data.tasks import GENERATED, TASKS
 from bert_glue.records.trackers import KINDS
 from bert_glue.training.methods import ALWAYS_SHOWN, METHODS, parse_methods
 from bert_glue.training.recipe import SETTINGS
-from bert_glue.training.settings import FROM_ZERO, WHOLE, Rule, written
+from bert_glue.training.settings import FROM_ZERO, POSITIVE, SHARE, WHOLE, Rule, written
 
 EMBEDDED = "embedded"
 """Name of the model that comes with the project."""
@@ -42,6 +42,8 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "LENGTH": typed(Rule(int, "a whole number of at least 8", lambda x: x >= 8).read),
     "SHARE": typed(_PART.read),
     "X": typed(FROM_ZERO.read),
+    "POINTS": typed(POSITIVE.read),
+    "RATE": typed(SHARE.read),
     "NAMES": typed(types.parse_columns),
     "TASK": typed(types.parse_task),
     "TASKS": typed(types.parse_tasks),

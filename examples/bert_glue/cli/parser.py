@@ -6,7 +6,7 @@ import dataclasses
 import math
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from bert_glue.data import tasks
@@ -14,7 +14,7 @@ from bert_glue.data.tasks import GENERATED, TASKS
 from bert_glue.devices.terminal import printable
 from bert_glue.records.trackers import KINDS
 from bert_glue.training.recipe import SETTINGS
-from bert_glue.training.settings import EXAMPLES, WHOLE
+from bert_glue.training.settings import EXAMPLES, WHOLE, Rule
 
 T = TypeVar("T")
 
@@ -188,8 +188,9 @@ def parse_grid(text: str) -> Grid:
 
     Args:
       text: ``learning_rate=1e-5,3e-5,1e-4``, or ``learning_rate=1e-5..1e-3:8`` for
-        eight values whose logarithms are evenly spaced, rounded to two digits. The
-        name alone is enough where values are those of records.
+        eight values whose logarithms are evenly spaced, rounded to two digits, or to
+        as many as it takes to tell them apart and to stay between those two. The name
+        alone is enough where values are those of records.
 
     Returns:
       The grid.
@@ -212,20 +213,60 @@ def parse_grid(text: str) -> Grid:
         return Grid(name, ())
     rule = rules[name]
     first, dots, rest = listed.partition("..")
-    words = listed.split(",")
+    words: Iterable[str] = listed.split(",")
     if dots:
         last, _, count = rest.partition(":")
-        low, high, steps = float(first), float(last), int(count or 8)
+        low = high = steps = 0
+        with contextlib.suppress(ValueError):
+            low, high, steps = float(first), float(last), int(count or 8)
         if not (0 < low < high < math.inf and 2 <= steps <= 100):
-            raise ValueError(f"got {text!r}; accepted is name=LOW..HIGH:COUNT")
+            raise ValueError(
+                f"got {text!r}; accepted is {name}=LOW..HIGH:COUNT, numbers above 0 "
+                "and 2 to 100 values"
+            )
         share = [at / (steps - 1) for at in range(steps)]
         spaced = [low ** (1 - part) * high**part for part in share]
-        words = [f"{value:.2g}" for value in spaced]
-        words = words if rule.kind is float else [f"{value:.0f}" for value in spaced]
+        if rule.kind is float:
+            # Powers may round to a number beyond the ends.
+            spaced = [min(max(value, low), high) for value in spaced]
+            words = map(repr, rounded(spaced, low, high, rule))
+        else:
+            words = [f"{value:.0f}" for value in spaced]
     values = tuple(sorted({rule.read(word.strip()) for word in words}))
-    if len(values) < 2 or values[0] <= 0:
-        raise ValueError(f"got {text!r}; accepted are two values above 0 at least")
+    if len(values) < 2 or not 0 < values[0] < values[-1] < math.inf:
+        raise ValueError(
+            f"got {text!r}; accepted are two values above 0 at least, all finite"
+        )
     return Grid(name, values)
+
+
+def rounded(
+    values: Sequence[float], low: float, high: float, rule: Rule
+) -> list[float]:
+    """Numbers of as few digits as they can have, two at least.
+
+    Args:
+      values: numbers.
+      low: smallest that a rounded one may be.
+      high: largest one.
+      rule: what is accepted.
+
+    Returns:
+      The numbers, of two digits or as many more as it takes to stay where they may be,
+      be accepted, and differ where the values do.
+
+    Examples:
+      >>> from bert_glue.training.settings import BELOW_ONE
+      >>> rounded([0.9, 0.9961, 0.999], 0.9, 0.999, BELOW_ONE)
+      [0.9, 0.996, 0.999]
+    """
+    found: list[float] = []
+    for digits in range(2, 18):
+        found = [float(f"{value:.{digits}g}") for value in values]
+        is_apart = len({*found}) == len({*values})
+        if is_apart and all(low <= x <= high and rule.allows(x) for x in found):
+            break
+    return found
 
 
 def parse_shard(text: str) -> tuple[int, int]:

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import optuna
+from optuna.distributions import FloatDistribution
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from bert_glue.cli import curve_study, study_script
-from bert_glue.cli.parser import Grid
+from bert_glue.cli.parser import Grid, rounded
 from bert_glue.cli.study_script import Job, Report
 from bert_glue.records.run_store import Record
 from bert_glue.study.configuration import Configuration, runs_of
@@ -48,8 +49,8 @@ def prepare(job: Job) -> Report:
 
     def report(progress: Progress) -> None:
         if job.options.then_run:
-            chosen = {found.recipe.label: found for found in best.values()}
-            curve_study.run_chosen(job, chosen, job.design.seeds, progress)
+            seeds, reference = job.design.seeds, job.design.reference
+            curve_study.run_chosen(job, best, seeds, progress, reference)
 
     job.conduct = search
     return report
@@ -97,7 +98,8 @@ def _search(
         configure(values)
 
     def one(trial: optuna.Trial) -> float:
-        configuration = configure(_rounded(_draw(trial, grids)))
+        _draw(trial, grids)
+        configuration = configure(_rounded(trial))
         seeds, value = job.design.seeds, 0.0
         for step, _ in enumerate(seeds, 1):
             part = study_script.make_study(job, [configuration], seeds[:step])
@@ -120,7 +122,7 @@ def _search(
             f"{base.recipe.label}: {runs} runs are not enough for all seeds of one "
             "trial; give more --runs or fewer --seeds"
         )
-    best = configure(_rounded(study.best_trial.params))
+    best = configure(_rounded(study.best_trial))
     words = ", ".join(
         f"{grid.setting.replace('_', ' ')} "
         f"{written(getattr(best.recipe, grid.setting))}"
@@ -148,27 +150,27 @@ def _go_on(study: optuna.Study) -> list[dict[str, float]]:
         if trial in drawn and trial.params not in ended:
             study.enqueue_trial(trial.params)
             ended.append(trial.params)
-    return [_rounded(trial.params) for trial in drawn]
+    return [_rounded(trial) for trial in drawn]
 
 
-def _draw(trial: optuna.Trial, grids: Sequence[Grid]) -> dict[str, float]:
-    drawn: dict[str, float] = {}
+def _draw(trial: optuna.Trial, grids: Sequence[Grid]) -> None:
     for grid in grids:
         low, high = grid.values[0], grid.values[-1]
         if SETTINGS[grid.setting].rule.kind is int:
             ends = int(low), int(high)
-            drawn[grid.setting] = trial.suggest_int(grid.setting, *ends, log=True)
+            trial.suggest_int(grid.setting, *ends, log=True)
         else:
-            drawn[grid.setting] = trial.suggest_float(grid.setting, low, high, log=True)
-    return drawn
+            trial.suggest_float(grid.setting, low, high, log=True)
 
 
-def _rounded(values: Mapping[str, float]) -> dict[str, float]:
-    """Values of two digits, as grids have them."""
-    return {
-        name: value if isinstance(value, int) else float(f"{value:.2g}")
-        for name, value in values.items()
-    }
+def _rounded(trial: optuna.Trial | FrozenTrial) -> dict[str, float]:
+    """What was drawn, with few digits, as grids have it."""
+    found = dict(trial.params)
+    for name, within in trial.distributions.items():
+        if isinstance(within, FloatDistribution):
+            ends = within.low, within.high
+            [found[name]] = rounded([found[name]], *ends, SETTINGS[name].rule)
+    return found
 
 
 def _runs(

@@ -135,7 +135,8 @@ def _make_job(options: argparse.Namespace) -> Job:
         for each in configurations
     }
     tasks, methods = (tuple(dict.fromkeys(names)) for names in zip(*cells, strict=True))
-    reference = choose_reference(methods, options.reference)
+    # A curve has another row for each of its values; its design knows the methods.
+    reference = choose_reference(methods, None if options.over else options.reference)
     seeds = tuple(Seed(*pair) for pair in options.pairs)
     design = Design(options.table or ALL, methods, tasks, cells, seeds, reference)
     return Job(options, records, configurations, design)

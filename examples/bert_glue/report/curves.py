@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -279,7 +280,7 @@ class TaskCurves:
     def sentences(self) -> list[str]:
         """Ranges, and what is shown, each a sentence."""
         lines = [
-            f"{name}: {self.ranges[name]}; mean over all values {curve.area:.1f}"
+            f"{name}: {self._of_range(name)}; mean over all values {curve.area:.1f}"
             if name in self.ranges
             else f"{name}: at {written(float(curve.values[0]))} alone"
             for name, curve in self.curves.items()
@@ -300,6 +301,13 @@ class TaskCurves:
                 "other studies in this folder, which had a budget"
             )
         return lines
+
+    def _of_range(self, method: str) -> str:
+        found, words = self.ranges[method], f"{self.ranges[method]}"
+        # More examples do no harm: there the range has no end, and no width.
+        if self.design.setting != EXAMPLES or np.isnan(found.best):
+            return words
+        return f"works {found.span_of('examples')}"
 
     def lines(self) -> Iterator[str]:
         """What there is to print: a row for each value, ranges, and what is shown."""
@@ -328,8 +336,8 @@ class TaskCurves:
             self.curves,
             self.ranges,
             xlabel=self.design.words,
-            ylabel=f"{self.metric} (%)",
-            title=self.task,
+            ylabel=plots.plain_text(f"{self.metric} (%)"),
+            title=plots.plain_text(self.task),
         )
 
     def csv(self) -> str:
@@ -422,10 +430,14 @@ def judge(
         for method, curve in curves.items()
         if len(curve.values) > 1
     }
+    # So many that the least p-value stays far below the level, corrected for them all.
+    values = {value for curve in curves.values() for value in curve.values.tolist()}
+    comparisons = (len(curves) - 1) * (1 + len(values))
+    resamples = max(9999, math.ceil(100 * design.correction * comparisons))
     verdicts = {
         other: verdict
         for other in [*curves][1:]
-        if (verdict := _compare((reference, other), curves, ranges, design))
+        if (verdict := _compare((reference, other), curves, ranges, design, resamples))
     }
     verdicts = _correct(verdicts, design.correction)
     return TaskCurves(task, metric, design, curves, ranges, verdicts)
@@ -446,6 +458,7 @@ def _compare(
     curves: Mapping[str, Curve],
     ranges: Mapping[str, StableRange],
     design: CurveDesign,
+    resamples: int,
 ) -> Verdict | None:
     """What two methods' curves say; None if they have no value in common."""
     first, second = (curves[name] for name in names)
@@ -465,6 +478,7 @@ def _compare(
             margin=design.margin,
             most_failed=design.most_failed,
             names=names,
+            resamples=resamples,
         )
         # Of the same runs they are found already.
         same = is_all and np.array_equal(np.isnan(one.scores), np.isnan(two.scores))
@@ -480,7 +494,7 @@ def _compare(
     ):
         if here.sum() > 1:
             points[value] = stability.compare_scores(
-                mine[here], theirs[here], names=names
+                mine[here], theirs[here], names=names, resamples=resamples
             )
     return Verdict(widths, ends, points, () if is_all else compared.tolist())
 

@@ -49,12 +49,12 @@ def plot_runs(rows: Sequence[Row]) -> Figure:
     axes.set_xticks(range(len(rows)), map("\n".join, zip(labels, stds, strict=True)))
     axes.set_xlim(-0.6, len(rows) - 0.4)
     run = rows[0].runs[0]
-    axes.set_ylabel(textwrap.fill(f"{metric_name(run)} (%)", 34))
+    axes.set_ylabel(plain_text(textwrap.fill(f"{metric_name(run)} (%)", 34)))
     title = f"{run['task']}: every run of each method"
     if part := held_out_part(run):
         title += f", on {part}"
     # Some eight letters of a title to the inch.
-    axes.set_title(textwrap.fill(title, int(8 * size[0])))
+    axes.set_title(plain_text(textwrap.fill(title, int(8 * size[0]))))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="0.9")
     axes.set_axisbelow(True)
@@ -105,6 +105,11 @@ def content(figure: Figure, kind: str) -> bytes:
     with matplotlib.rc_context({"svg.hashsalt": "cwgnc"}):
         figure.savefig(picture, format=kind, dpi=150, metadata=said)
     return picture.getvalue()
+
+
+def plain_text(words: str) -> str:
+    """Words that are no mathematics, as Matplotlib takes what is between dollars."""
+    return words.replace("$", r"\$")
 
 
 def file_name(label: str) -> str:

@@ -189,12 +189,13 @@ def _scores_figure(methods: Sequence[LoggedMethod]) -> Figure:
     }
     runs = [len(method.runs) for method in methods]
     many = " to ".join(map(str, sorted({min(runs), max(runs)})))
+    title = f"{run['task']}: mean and standard deviation of {many} runs"
     return plotting.plot_scores(
         scores,
-        ylabel=f"{metric_name(run)} (%)",
+        ylabel=plots.plain_text(f"{metric_name(run)} (%)"),
         majority=run["majority_score"],
         constant=constant_answer(run),
-        title=f"{run['task']}: mean and standard deviation of {many} runs",
+        title=plots.plain_text(title),
     )
 
 

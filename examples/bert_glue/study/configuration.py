@@ -16,6 +16,7 @@ from bert_glue.training.recipe import Recipe
 from bert_glue.training.seeds import Seed
 from bert_glue.training.stages import make_stages
 from bert_glue.training.subjects import Subject
+from cwgnc_jax import unfreezing_groups
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,12 +72,19 @@ class Configuration:
         """Checks what a recipe alone cannot: that model and examples are large enough.
 
         Raises:
-          ValueError: if it has more stages than the model layers, a batch would hold
-            more examples than there are, the warm-up be longer than the training, or
-            the loss have settings that labels do not.
+          ValueError: if it has more stages, or draws more layers anew, than the model
+            has layers, a batch would hold more examples than there are, the warm-up be
+            longer than the training, or the loss have settings that labels do not.
         """
         self.subject.loss(self.recipe)
         make_stages(self.recipe, self.subject.shapes)
+        if count := self.recipe.reinit_layers:
+            layers = unfreezing_groups(self.subject.shapes).stages
+            if count > layers:
+                raise ValueError(
+                    f"reinit_layers is {count} in the method {self.recipe.name}; "
+                    f"accepted is 0 to {layers}, one for each layer of the model"
+                )
         size, examples = self.recipe.batch_size, len(self.subject.train.lengths)
         if size > examples:
             raise ValueError(

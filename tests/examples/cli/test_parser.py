@@ -56,6 +56,15 @@ def test_grids_are_even_on_a_logarithmic_axis():
     assert parse_grid("max_norm=1,0.1").values == (0.1, 1)
 
 
+def test_grids_stay_between_their_ends():
+    # Of two digits 0.999 is 1, and 9.87e-5 9.9e-5.
+    assert parse_grid("b2=0.9..0.999:5").values == (0.9, 0.924, 0.948, 0.973, 0.999)
+    values = parse_grid("learning_rate=1.23e-5..9.87e-5:3").values
+    assert values == (1.23e-5, 3.48e-5, 9.87e-5)
+    # So near each other that two digits do not tell them apart.
+    assert len(parse_grid("mixout=0.9..0.91:6").values) == 6
+
+
 def test_tasks_are_understood_however_they_are_spelled():
     assert parse_tasks("SST-2, RTE,MNLI-mm") == ("sst2", "rte", "mnli-mm")
     with pytest.raises(ValueError, match="there twice"):

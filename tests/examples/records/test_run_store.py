@@ -32,6 +32,32 @@ def test_what_is_appended_is_read(tmp_path):
     assert len(store.path.read_text().splitlines()) == 3
 
 
+def test_lines_are_parsed_once(tmp_path, monkeypatch):
+    store, other = RunStore(tmp_path), RunStore(tmp_path)
+    store.append([{"run": "a", "score": 1.0}, {"run": "b", "score": 2.0}])
+    store.read()[0]["score"] = "changed by a reader"
+    counted, recount = [], run_store.recount
+    monkeypatch.setattr(
+        run_store, "recount", lambda run: (counted.append(run["run"]), recount(run))
+    )
+    # Without its line's end, which is put there.
+    other.append([{"run": "c", "score": 3.0}])
+    store.path.write_bytes(store.path.read_bytes().rstrip(b"\n"))
+    for _ in range(3):
+        assert [record["score"] for record in store.read()] == [1, 2, 3]
+    assert counted == ["c"]
+    other.append([{"run": "a", "score": 9.0}])
+    assert [record["score"] for record in store.read()] == [1, 2, 3]
+    with open(store.path, "a") as file:
+        file.write("not json\n")
+    for _ in range(2):
+        with pytest.raises(RecordsError, match="line 5 is not JSON"):
+            store.read()
+    # Another file is read from its beginning.
+    store.path.write_text(store.path.read_text().split("\n", 1)[1].split("not")[0])
+    assert [record["score"] for record in store.read()] == [2, 3, 9]
+
+
 @pytest.mark.parametrize("kept", range(0, 30, 7))
 def test_truncated_last_line_is_set_aside(tmp_path, kept):
     store = RunStore(tmp_path)

@@ -198,6 +198,41 @@ def test_numbers_of_examples():
     assert f"works from {start:g} examples on" in text
 
 
+def test_numbers_of_examples_are_said_of_each_method():
+    runs = [
+        run | {"train_examples": count, "learning_rate": 1e-4, "score": count / 50}
+        for count, rate in zip((50, 250, 1000), RATES, strict=True)
+        for run in records()
+        if run["learning_rate"] == rate
+    ]
+    runs = [run | {"failed": run["train_examples"] == 50} for run in runs]
+    found = curves.CurveDesign.of_records(runs, "max_train_examples", margin=16.0)
+    [drawn] = curves.build(runs, found)
+    [line] = [each for each in drawn.sentences if each.startswith("cwgnc")][:1]
+    assert "works from 210 examples on; mean over all values" in line
+    assert "octaves" not in line
+
+
+def test_the_least_p_value_is_far_below_the_level_whatever_it_is_corrected_for():
+    rng = np.random.default_rng(0)
+    values, seeds = 10.0 ** np.arange(-6, 6), 25
+    wide = np.where(np.arange(12) < 10, 70.0, 20.0)
+    narrow = np.where(np.arange(12) < 3, 70.0, 20.0)
+
+    def curve(means):
+        scores = means[:, None] + rng.normal(0, 0.5, (12, seeds))
+        return stability.Curve(values, scores, np.zeros(scores.shape, bool))
+
+    made = {f"method {number}": curve(narrow) for number in range(4)}
+    made = {"cwgnc": curve(wide), **made}
+    asked = design(correction=16.0, looks=1)
+    found = curves.judge("cola", "accuracy", made, asked)
+    # 52 comparisons at the first of four looks.
+    for verdict in found.verdicts.values():
+        assert verdict.widths.shown
+        assert verdict.scores[values[5]].shown
+
+
 def test_looks_make_p_values_larger():
     [once], [often] = build(records()), build(records(), correction=2.0, looks=3)
     one, two = (found.verdicts["adamw"].widths for found in (once, often))

@@ -13,6 +13,7 @@ from bert_glue.devices import environment, processes
 from bert_glue.records.component_logs import ComponentLogs
 from bert_glue.records.run_store import RunStore
 from bert_glue.study import study as studies
+from bert_glue.study import summaries
 from bert_glue.study.configuration import Run
 from bert_glue.study.programs import StudyStopped
 from bert_glue.study.progress import Progress
@@ -114,6 +115,30 @@ def test_summary_is_of_all_runs_though_others_finish_meanwhile(tmp_path, monkeyp
     assert len(store.read()) == 2
     (row,) = json.loads((tmp_path / "summary.json").read_text())
     assert (row["runs"], row["mean"]) == (2, 50)
+
+
+def test_rows_without_a_new_run_are_not_summarised_again(tmp_path, monkeypatch):
+    store = RunStore(tmp_path)
+    rates = [f"cwgnc:learning_rate={number}e-4" for number in range(1, 9)]
+    store.append(
+        [
+            run_records.run(method, seed, 40.7 + seed)
+            for method in rates
+            for seed in (0, 1)
+        ]
+    )
+    write_summary(store)
+    made, summarise = [], summaries.stability.summarize_runs
+    monkeypatch.setattr(
+        summaries.stability,
+        "summarize_runs",
+        lambda scores: made.append(scores) or summarise(scores),
+    )
+    store.append([run_records.run(rates[3], 2, 60.3)])
+    write_summary(store)
+    assert made == [(40.7, 41.7, 60.3)]
+    rows = json.loads((tmp_path / "summary.json").read_text())
+    assert [row["runs"] for row in rows] == [2, 2, 2, 3, 2, 2, 2, 2]
 
 
 def test_an_interrupted_group_is_taken_whole_or_not_at_all(tmp_path, monkeypatch):

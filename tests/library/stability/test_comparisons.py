@@ -64,6 +64,19 @@ def test_paired_spread_against_all_exchanges():
     assert result.shown
 
 
+@pytest.mark.parametrize("compare", [compare_scores, compare_spread])
+def test_what_differs_by_rounding_is_equal(compare):
+    scores = np.array([146, 150, 139, 152, 147, 160, 144, 149]) / 277 * 100
+    in_float32 = scores.astype(np.float32)
+    assert np.any(in_float32 != scores)
+    result = compare(in_float32, scores)
+    assert result.p_value == 1
+    assert not result.shown
+    # As others differ, these decide.
+    other = scores + np.where(np.arange(8) == 0, 1.0, 0.0)
+    assert compare_scores(in_float32, other).p_value == 1
+
+
 def test_unpaired_tests_are_scipys():
     # Without ties, where SciPy's ranks are exact.
     others = np.array(SHAKY[:6]) + 0.05

@@ -181,6 +181,8 @@ def test_ends_that_are_alike_or_nowhere():
             found = compare_ranges(*pair, margin=2, by=by)
             assert found.p_value == 1
             assert found.verdict == "one has no range"
+        none = compare_ranges(nowhere, nowhere, margin=2, by=by)
+        assert none.verdict == "neither has a range"
         same = compare_ranges(some, some, margin=2, by=by)
         assert same.p_value == 1
         assert same.verdict == f"one {alike} as the other"
@@ -295,6 +297,10 @@ def test_no_run_may_fail_or_any():
 
 def test_a_single_seed_has_no_interval():
     found = stable_range(curve_of([60, 66, 20], [0] * 3, 1, RATES[:3]), margin=6)
+    assert str(found.interval) == "95% interval unknown"
+    # Nor one where a value has no second one.
+    scores = [[60, np.nan], [70, 71], [69.5, np.nan], [40, np.nan]]
+    found = stable_range(Curve([1, 2, 4, 8], scores, [[0, 0]] * 4), margin=2)
     assert str(found.interval) == "95% interval unknown"
 
 

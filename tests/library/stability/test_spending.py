@@ -111,8 +111,9 @@ def test_looks_spend_the_level():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"grid": [1.0, 1.0]}, "grid must increase from above 0"),
-        ({"grid": [0.0, 1.0]}, "grid must increase from above 0"),
+        ({"grid": [1.0, 1.0]}, "grid must be finite and increase from above 0"),
+        ({"grid": [0.0, 1.0]}, "grid must be finite and increase from above 0"),
+        ({"grid": [1.0, np.inf]}, "grid must be finite and increase from above 0"),
         ({"runs": -1}, "runs must be a whole number"),
         ({"seeds": 0}, "seeds must be a whole number"),
         ({"methods": 0}, "methods must be a whole number"),
