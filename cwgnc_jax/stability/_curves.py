@@ -8,6 +8,7 @@ in the logarithm of the value, so that the width does not jump by steps of the g
 """
 
 import dataclasses
+import math
 import numbers
 from collections.abc import Sequence
 from typing import Any, Literal, TypeGuard, get_args
@@ -27,6 +28,8 @@ Aspect = Literal["width", "low", "high"]
 _MORE = {"width": "is wider", "low": "begins lower", "high": "ends higher"}
 _TRIED = " among the values tried"
 _ALIKE = {"width": "is as wide", "low": "begins as low", "high": "ends as high"}
+# Ends and widths that differ by less are those of the same scores, computed otherwise.
+_SAME = 1e-5
 # Relative; scores and their means are not as exact.
 _ROUNDING = 1e-9
 
@@ -211,16 +214,17 @@ class RangeComparison:
     def verdict(self) -> str:
         """What is shown, as the end of a sentence."""
         first, second = (_measure(found, self.by) for found in self.ranges)
+        is_width = self.by == "width"
         if np.all(np.isnan([found.best for found in self.ranges])):
             return "neither has a range"
         if np.isnan(first) or np.isnan(second):
             return "one has no range"
-        if first == second:
+        if math.isclose(first, second, rel_tol=_SAME, abs_tol=_SAME * is_width):
             tried = _TRIED if any(map(self._is_open, self.ranges)) else ""
             return f"one {_ALIKE[self.by]} as the other{tried}"
         is_first = first < second if self.by == "low" else first > second
         # The narrower one may go on farther; an end that is open is the farther one.
-        is_open = self.by == "width" and self._is_open(self.ranges[is_first])
+        is_open = is_width and self._is_open(self.ranges[is_first])
         tried = _TRIED if is_open else ""
         return (
             f"that the range of {self.names[not is_first]} {_MORE[self.by]}{tried} "
@@ -405,6 +409,7 @@ def compare_ranges(
         sides.append(_measure(borders, by))
     # What has no range ends nowhere else.
     difference = np.nan_to_num(np.abs(sides[0] - sides[1]))
+    difference[difference < _SAME] = 0
     # Rounding must not break ties with what was seen.
     as_large = np.sum(difference[1:] >= difference[0] * (1 - 1e-9) - 1e-12)
     p_value = float((1 + as_large) / (1 + resamples))

@@ -110,9 +110,18 @@ def test_any_method_may_be_what_others_are_compared_with(
     # What was chosen is in its table, and on no curve.
     over = ("--report-only", "--over", "learning_rate", "--reference", "adamw")
     again = run([], tmp_path / "rates", *over)
+    assert "cwgnc: stable" in again
     assert "alone" not in again
     assert "held out" not in again
-    assert "cwgnc: stable" in again
+    # Nor what was chosen earlier; but what is asked for is on a curve.
+    more = (*_GRID[:1], "learning_rate=1.6e-2,3.2e-2", "--then-run", "3")
+    run(options, tmp_path / "rates", *more, "--held-out", "0.2")
+    again = run([], tmp_path / "rates", *over)
+    assert "held out" not in again
+    asked = (*_GRID[:1], "learning_rate=1e-3,4e-3,8e-3")
+    run(options, tmp_path / "rates", *asked)
+    again = run([], tmp_path / "rates", "--report-only", "--over", "learning_rate")
+    assert "held out" in again
 
 
 def test_a_budget_keeps_its_grid(options, tmp_path, monkeypatch, capsys):
@@ -130,9 +139,13 @@ def test_a_budget_keeps_its_grid(options, tmp_path, monkeypatch, capsys):
         assert stability_curve.main([*arguments, *_GRID]) == 130
     done = replace_training(monkeypatch, score)
     other = ("--over", "learning_rate=2e-4..6e-3:6")
-    assert stability_curve.main([*arguments, *other]) == 1
-    assert "begun at other values of learning_rate, such as" in capsys.readouterr().err
+    config = (tmp_path / "config.json").read_bytes()
+    with pytest.raises(SystemExit):
+        stability_curve.main([*arguments, *other])
+    text = capsys.readouterr().err
+    assert "at which this study was begun, learning_rate=0.0001,0.0004," in text
     assert done == []
+    assert (tmp_path / "config.json").read_bytes() == config
     # More values around the same do no harm.
     wider = (
         "--over",
@@ -159,6 +172,14 @@ def test_classes_may_have_dollars_in_their_names(options, tmp_path, done):
     grid = ("--over", "learning_rate=1e-3,4e-3", "--metric", "f1")
     run([*options[:2], *mine, *options[6:]], tmp_path / "runs", *grid)
     assert "F1 of the class $$" in (tmp_path / "runs" / "index.html").read_text()
+    # Of two classes in one folder the names are in those of the methods.
+    mine += ["--positive-class", "$"]
+    run([*options[:2], *mine, *options[6:]], tmp_path / "runs", *grid)
+    over = ("--report-only", "--over", "learning_rate")
+    drawn = run([], tmp_path / "runs", *over)
+    assert "positive class $" in drawn
+    again = ["--report-only", "--output-dir", str(tmp_path / "runs")]
+    assert finetune_glue.main(again) == 0
 
 
 def test_more_layers_drawn_anew_than_there_are(options, tmp_path, done, capsys):

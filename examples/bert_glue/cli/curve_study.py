@@ -16,7 +16,7 @@ from bert_glue.devices import processes
 from bert_glue.records import manifest
 from bert_glue.records.designs import Design, choose_reference
 from bert_glue.records.files import RecordsError, identity
-from bert_glue.records.run_store import Record, RunStore
+from bert_glue.records.run_store import RunStore
 from bert_glue.report import curves, formats, write
 from bert_glue.report.curves import CurveDesign, TaskCurves
 from bert_glue.report.tables import CHOSEN, build
@@ -58,6 +58,7 @@ def prepare(job: Job) -> Report:
     )
     if options.runs or options.minutes:
         options.budget = Budget(options.runs, options.minutes)
+        _check_grid(_read_spending(job.records, _budget_key(design)), options.over)
         job.conduct = functools.partial(_spend, job, design)
 
     def report(progress: Progress) -> None:
@@ -91,7 +92,10 @@ def draw_recorded(
     """
     grid: Grid = options.over
     content = manifest.read(records.folder)
-    runs = _without_chosen(records.read(), content, grid.setting)
+    # What a curve chose is in its table, and on no curve.
+    runs = [
+        run for run in records.read() if run["configuration"] not in content["chosen"]
+    ]
     limits = {
         "margin": options.margin,
         "most_failed": options.most_failed,
@@ -116,23 +120,6 @@ def draw_recorded(
             f"{records.folder} has no runs of one method at several values of "
             f"{grid.setting}"
         )
-
-
-def _without_chosen(
-    runs: Sequence[Record], content: manifest.Config, setting: str
-) -> list[Record]:
-    """Leaves out runs of what a curve chose: of one value each, on other examples."""
-    tables = [each for name, each in content["tables"].items() if name == CHOSEN]
-    chosen = {name for table in tables for *_, name in table["configurations"]}
-    values = collections.defaultdict(set)
-    for run in runs:
-        values[curves.method_of(run, setting)].add(curves.value_of(run, setting))
-    return [
-        run
-        for run in runs
-        if run["configuration"] not in chosen
-        or len(values[curves.method_of(run, setting)]) > 1
-    ]
 
 
 def draw(
@@ -208,12 +195,6 @@ def _spend(job: Job, design: CurveDesign, progress: Progress) -> None:
             "verdict. For another one take another --output-dir, and other data or "
             "methods"
         )
-    elif unknown := sorted(spending.seeds.keys() - values.keys()):
-        raise RecordsError(
-            f"this study was begun at other values of {design.setting}, such as "
-            f"{written(unknown[0])}; give the same --over until its budget is spent, "
-            "or another --output-dir"
-        )
     spend(
         options.budget,
         spending,
@@ -231,6 +212,17 @@ def _spend(job: Job, design: CurveDesign, progress: Progress) -> None:
             lambda content: content["budgets"].update({key: spending.to_json()}),
         ),
     )
+
+
+def _check_grid(spending: Spending, grid: Grid) -> None:
+    """Refuses a grid without values that a study under way has begun with."""
+    begun = sorted(spending.seeds)
+    if not spending.is_over and not set(begun) <= set(grid.values):
+        raise ValueError(
+            f"--over must have the values at which this study was begun, "
+            f"{grid.setting}={','.join(map(written, begun))}, until its budget is "
+            "spent; for others take another --output-dir"
+        )
 
 
 def _with_looks(records: RunStore, design: CurveDesign, *, spent: bool) -> CurveDesign:
@@ -344,6 +336,8 @@ def run_chosen(
 
     def add(content: manifest.Config) -> None:
         for each in configurations.values():
+            if each.name not in content["configurations"]:
+                content["chosen"].append(each.name)
             content["configurations"][each.name] = each.fields
         content["tables"][table.name] = table.to_json()
 

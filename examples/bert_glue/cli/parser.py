@@ -227,13 +227,15 @@ def parse_grid(text: str) -> Grid:
         share = [at / (steps - 1) for at in range(steps)]
         spaced = [low ** (1 - part) * high**part for part in share]
         if rule.kind is float:
+            for end in (first, last):
+                rule.read(end.strip())
             # Powers may round to a number beyond the ends.
             spaced = [min(max(value, low), high) for value in spaced]
             words = map(repr, rounded(spaced, low, high, rule))
         else:
             words = [f"{value:.0f}" for value in spaced]
     values = tuple(sorted({rule.read(word.strip()) for word in words}))
-    if len(values) < 2 or not 0 < values[0] < values[-1] < math.inf:
+    if not 0 < values[0] < values[-1] < math.inf:
         raise ValueError(
             f"got {text!r}; accepted are two values above 0 at least, all finite"
         )

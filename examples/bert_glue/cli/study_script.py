@@ -304,6 +304,8 @@ def _add_to_manifest(job: Job) -> None:
         content["commands"].append(entry)
         for configuration in job.configurations:
             content["configurations"][configuration.name] = configuration.fields
+            if configuration.name in content["chosen"]:
+                content["chosen"].remove(configuration.name)
         table, tables = job.design, content["tables"]
         if table.name != ALL:
             # Where one row would have two settings the table is the last command's.

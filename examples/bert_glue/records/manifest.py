@@ -13,8 +13,9 @@ NAME = "config.json"
 
 Config = dict[str, Any]
 """Lists and dicts for JSON: ``commands`` (each with commit, versions and hardware),
-``configurations`` by their short names, ``tables`` by their names, ``curves`` by what
-is varied, ``budgets`` by what they are spent on."""
+``configurations`` by their short names, ``chosen``, names of those that a curve chose
+and nobody else asked for, ``tables`` by their names, ``curves`` by what is varied,
+``budgets`` by what they are spent on."""
 
 
 @decided_by_first
@@ -41,7 +42,7 @@ def read(folder: pathlib.Path) -> Config:
             "directory"
         )
     empty = {"commands": [], "configurations": {}, "tables": {}}
-    return {**empty, "curves": {}, "budgets": {}, **content}
+    return {**empty, "chosen": [], "curves": {}, "budgets": {}, **content}
 
 
 @decided_by_first

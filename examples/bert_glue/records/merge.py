@@ -59,6 +59,7 @@ def _add(content: manifest.Config, others: Sequence[manifest.Config]) -> None:
     for other in others:
         commands += [entry for entry in other["commands"] if entry not in commands]
         content["configurations"] |= other["configurations"]
+        content["chosen"] = [*dict.fromkeys(content["chosen"] + other["chosen"])]
         for name, saved in other["tables"].items():
             design = Design.from_json(name, saved)
             if name in tables:

@@ -115,7 +115,8 @@ class RunStore:
 
         Returns:
           One dict for each run, each with the key 'run'; only the first line if a
-          run is there twice.
+          run is there twice. What lies inside of a value is not to be changed: the
+          next reading has the same.
 
         Raises:
           RecordsError: if a line is no record, or one of another version.
@@ -128,7 +129,9 @@ class RunStore:
         if not content.startswith(self._content):
             self._content, self._records = b"", {}
         first = 1 + self._content.count(b"\n")
-        _parse(content[len(self._content) :], self.path, self._records, first)
+        added = _parse(content[len(self._content) :], self.path, first)
+        # In the order of their first lines, which count.
+        self._records = {**self._records, **added, **self._records}
         self._content = content
         return [*map(dict, self._records.values())]
 
@@ -265,9 +268,7 @@ def read_only(folder: pathlib.Path) -> list[Record]:
       RecordsError: if there are no records, or they cannot be read.
     """
     path = folder / RUNS
-    records: dict[str, Record] = {}
-    _parse(_split(read_file(path))[0], path, records)
-    return [*records.values()]
+    return [*_parse(_split(read_file(path))[0], path).values()]
 
 
 def by_configuration(runs: Iterable[Record]) -> list[list[Record]]:
@@ -353,10 +354,9 @@ def _split(content: bytes) -> tuple[bytes, bytes]:
     return content[:end], content[end:]
 
 
-def _parse(
-    content: bytes, path: pathlib.Path, records: dict[str, Record], first: int = 1
-) -> None:
-    """Adds the runs in lines, the first of them number ``first``, to ``records``."""
+def _parse(content: bytes, path: pathlib.Path, first: int = 1) -> dict[str, Record]:
+    """Records by the names of their runs, from lines that begin with the ``first``."""
+    records: dict[str, Record] = {}
     for number, line in enumerate(content.splitlines(), start=first):
         where = f"{path}, line {number}"
         try:
@@ -370,6 +370,7 @@ def _parse(
             record["label"] = normalised_label(record["label"])
         recount(record)
         records.setdefault(record["run"], record)
+    return records
 
 
 def _check_record(record: Any, where: str) -> None:

@@ -28,6 +28,8 @@ MARGIN, MOST_FAILED = 2.0, 0.1
 """How far below a method's best mean a stable one may be, in per cent, and the largest
 share of failed runs where a method is stable."""
 
+# More take minutes a look.
+_MOST_RESAMPLES = 100_000
 # What else of a configuration follows from the value that is varied.
 _FOLLOWING = ("configuration", "label", "steps")
 _OF_EXAMPLES = ("train_examples", "data_fingerprint", "majority_score")
@@ -304,7 +306,7 @@ class TaskCurves:
 
     def _of_range(self, method: str) -> str:
         found, words = self.ranges[method], f"{self.ranges[method]}"
-        # More examples do no harm: there the range has no end, and no width.
+        # More examples do no harm: there a width says nothing.
         if self.design.setting != EXAMPLES or np.isnan(found.best):
             return words
         return f"works {found.span_of('examples')}"
@@ -332,12 +334,14 @@ class TaskCurves:
 
     def figure(self) -> Figure:
         """Means with their bands, failed runs and stable ranges over the values."""
+        # Classes, which a user names, may be in the names of methods, too.
+        plain = plots.plain_text
         return plot_stability(
-            self.curves,
-            self.ranges,
+            {plain(name): curve for name, curve in self.curves.items()},
+            {plain(name): found for name, found in self.ranges.items()},
             xlabel=self.design.words,
-            ylabel=plots.plain_text(f"{self.metric} (%)"),
-            title=plots.plain_text(self.task),
+            ylabel=plain(f"{self.metric} (%)"),
+            title=plain(self.task),
         )
 
     def csv(self) -> str:
@@ -433,7 +437,8 @@ def judge(
     # So many that the least p-value stays far below the level, corrected for them all.
     values = {value for curve in curves.values() for value in curve.values.tolist()}
     comparisons = (len(curves) - 1) * (1 + len(values))
-    resamples = max(9999, math.ceil(100 * design.correction * comparisons))
+    resamples = math.ceil(100 * design.correction * comparisons)
+    resamples = min(max(9999, resamples), _MOST_RESAMPLES)
     verdicts = {
         other: verdict
         for other in [*curves][1:]

@@ -1,6 +1,7 @@
 """Pictures of runs, drawn without a window."""
 
 import io
+import itertools
 import pathlib
 import re
 import textwrap
@@ -34,8 +35,9 @@ def plot_runs(rows: Sequence[Row]) -> Figure:
       constant answer; runs that failed are crosses.
     """
     # A label has a line for each setting, the longest of which must find room.
-    labels = [row.label.replace(":", "\n") for row in rows]
-    longest = max(len(line) for label in labels for line in label.split("\n"))
+    lines = [row.label.split(":") for row in rows]
+    labels = [plain_text("\n".join(of_label)) for of_label in lines]
+    longest = max(map(len, itertools.chain.from_iterable(lines)))
     size = (1.8 + max(1.4, 0.1 * longest) * len(rows), 4.2)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()

@@ -12,7 +12,7 @@ from bert_glue.records.run_store import RunStore
 
 def test_every_part_is_there(tmp_path):
     empty = {"commands": [], "configurations": {}, "tables": {}}
-    empty |= {"curves": {}, "budgets": {}}
+    empty |= {"chosen": [], "curves": {}, "budgets": {}}
     assert manifest.read(tmp_path) == empty
     (tmp_path / manifest.NAME).write_text('{"commands": [1], "else": 2}')
     assert manifest.read(tmp_path) == empty | {"commands": [1], "else": 2}

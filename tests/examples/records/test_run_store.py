@@ -53,6 +53,15 @@ def test_lines_are_parsed_once(tmp_path, monkeypatch):
     for _ in range(2):
         with pytest.raises(RecordsError, match="line 5 is not JSON"):
             store.read()
+    # Nothing is kept of what could not be read.
+    content = store.path.read_text()
+    with open(store.path, "a") as file:
+        file.write('{"format": 1, "run": "d", "score": 4.0}\n')
+    with pytest.raises(RecordsError, match="line 5 is not JSON"):
+        store.read()
+    store.path.write_text(content.replace("not json\n", ""))
+    assert [record["run"] for record in store.read()] == ["a", "b", "c"]
+    store.path.write_text(content)
     # Another file is read from its beginning.
     store.path.write_text(store.path.read_text().split("\n", 1)[1].split("not")[0])
     assert [record["score"] for record in store.read()] == [2, 3, 9]

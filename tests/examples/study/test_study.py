@@ -127,6 +127,7 @@ def test_rows_without_a_new_run_are_not_summarised_again(tmp_path, monkeypatch):
             for seed in (0, 1)
         ]
     )
+    summaries._summarize.cache_clear()
     write_summary(store)
     made, summarise = [], summaries.stability.summarize_runs
     monkeypatch.setattr(

@@ -193,6 +193,21 @@ def test_ends_that_are_alike_or_nowhere():
         assert found.verdict.endswith(f"as the other{tried}")
 
 
+@pytest.mark.parametrize("by", ["width", "low", "high"])
+def test_ranges_that_differ_by_rounding_are_alike(by):
+    rng = np.random.default_rng(0)
+    means = np.array([50, 60, 69.5, 70, 69, 62, 40, 20])
+    scores = means[:, None] + rng.normal(0, 1, (8, 12))
+    one, two = (
+        Curve(RATES, of, np.zeros(of.shape, bool))
+        for of in (scores, scores.astype(np.float32))
+    )
+    found = compare_ranges(one, two, margin=2, by=by)
+    assert found.ranges[0].low != found.ranges[1].low
+    assert found.p_value == 1
+    assert found.verdict.startswith("one ")
+
+
 def test_numbers_of_something_have_no_upper_end():
     counts = [50, 100, 250, 500, 1000]
     one = curve_of([40, 60, 69, 70, 70], [0] * 5, values=counts)
