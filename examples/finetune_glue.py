@@ -6,11 +6,12 @@ and a small task that come with the project.
 """
 
 import argparse
+import pathlib
 from typing import TYPE_CHECKING
 
 from bert_glue.cli import choices, script
 from bert_glue.cli.options import EMBEDDED, add_group, add_options
-from bert_glue.cli.parser import make_parser
+from bert_glue.cli.parser import errors_in_one_line, make_parser
 from bert_glue.study import predictions
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
     add_options(parser, methods="cwgnc", seeds=5)
     add_group(parser, "the best run, or a saved model", BEST_RUN)
     options = choices.parse(parser, arguments, check)
+    with errors_in_one_line(parser, ValueError):
+        check_written(options)
     if options.inference:
         from bert_glue.cli import inference
 
@@ -76,12 +79,24 @@ def check(options: argparse.Namespace) -> None:
         if options.predict is None:
             raise ValueError("--predictions belongs to --predict")
         predictions.check_name(options.predictions)
-        read = (options.predict, options.train_file, options.eval_file)
-        if options.predictions.resolve() in [path.resolve() for path in read if path]:
-            raise ValueError(f"--predictions would replace {options.predictions}")
     trained = options.task or options.train_file or options.dataset
     own = options.predict is not None and options.model != EMBEDDED and not trained
     options.inference = options.evaluate or own
+
+
+def check_written(options: argparse.Namespace) -> None:
+    """Refuses to write where something is that is read, or records."""
+    read = (options.predict, options.train_file, options.eval_file)
+    target = options.predictions or options.output_dir / predictions.FILE
+    is_read = target.resolve() in [path.resolve() for path in read if path]
+    if options.predict is not None and (is_read or target.name == "runs.jsonl"):
+        raise ValueError(f"--predictions would replace {target}; give it another file")
+    model = options.output_dir / "model"
+    if options.save_model and pathlib.Path(options.model).resolve() == model.resolve():
+        raise ValueError(
+            f"--save-model would replace {model}, which is fine-tuned; give another "
+            "--output-dir"
+        )
 
 
 def prepare(job: "Job") -> "Report":

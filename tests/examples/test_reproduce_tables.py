@@ -82,6 +82,16 @@ def test_report_alone_needs_neither_model_nor_data(finished, tmp_path, capsys):
     assert "1 comparison with adamw " in (folder / "table1.md").read_text()
 
 
+def test_the_reference_is_the_one_named_last(options, finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    methods = ("--method", "cwgnc,adamw", "--seeds", 3, "--output-dir", folder)
+    for reference in ("adamw", "cwgnc"):
+        make(*options, *methods, "--reference", reference)
+        text = (folder / "table1.md").read_text()
+        assert f"1 comparison with {reference} " in text
+
+
 def test_a_row_that_is_another_by_another_name_is_left_out(options, finished, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(finished, folder)

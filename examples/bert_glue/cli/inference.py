@@ -87,7 +87,7 @@ def write_predictions(
     Raises:
       RecordsError: if it cannot be written.
     """
-    path = options.predictions or options.output_dir / "predictions.csv"
+    path = options.predictions or options.output_dir / predictions.FILE
     rows = predictions.make_rows(examples, task.problem_type, task.labels, logits)
     replace_file(path, predictions.to_text(rows, path.suffix).encode())
     return path

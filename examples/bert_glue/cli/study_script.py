@@ -312,6 +312,8 @@ def _add_to_manifest(job: Job) -> None:
             with contextlib.suppress(KeyError, RecordsError):
                 saved = Design.from_json(table.name, tables[table.name])
                 table = saved.join(job.design)
+            if job.options.reference:
+                table = dataclasses.replace(table, reference=job.design.reference)
             tables[table.name] = table.to_json()
 
     manifest.change(job.records, add)

@@ -326,8 +326,10 @@ def _present(table: Table, choices: Sequence[tuple[str, ...]]) -> tuple[str, ...
 
 def _with_names(table: Table, names: Sequence[str]) -> Table:
     """A table without a header if the user says so, by numbers for columns."""
-    is_named = set(names) <= set(table.header)
-    if is_named or not all(map(str.isdecimal, names)) or not table.header_line:
+    if not names or not all(map(str.isdecimal, names)) or not table.header_line:
+        return table
+    # Columns may be called by numbers, but then all of them are: a row may hold one.
+    if set(names) <= set(table.header) and all(map(str.isdecimal, table.header)):
         return table
     return table.without_header()
 

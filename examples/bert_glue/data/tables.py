@@ -4,6 +4,7 @@ All fields become text as it is written, and each row knows its line.
 """
 
 import codecs
+import contextlib
 import csv
 import dataclasses
 import json
@@ -153,10 +154,13 @@ def no_formula(text: str) -> str:
     """Text that a spreadsheet, which opens CSV, does not take for a formula.
 
     Examples:
-      >>> no_formula("=1+1"), no_formula("1+1")
-      ("'=1+1", '1+1')
+      >>> no_formula("=1+1"), no_formula("1+1"), no_formula("-1")
+      ("'=1+1", '1+1', '-1')
     """
     is_formula = text.startswith(("=", "+", "-", "@", "\t", "\r"))
+    with contextlib.suppress(ValueError):
+        float(text)
+        return text  # A number is none.
     return f"'{text}" if is_formula else text
 
 

@@ -36,7 +36,7 @@ def read(folder: pathlib.Path) -> Config:
         content = json.loads(read_file(path)) if path.exists() else {}
     except ValueError:
         content = None
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or (content and "commands" not in content):
         raise RecordsError(
             f"{path} is not JSON of this project; remove it or use another output "
             "directory"

@@ -13,6 +13,9 @@ from bert_glue.data.examples import MULTI_LABEL, REGRESSION, Examples
 from bert_glue.data.tables import no_formula
 from bert_glue.training import outputs
 
+FILE = "predictions.csv"
+"""Where they go unless somebody says otherwise."""
+
 FORMATS = (".csv", ".tsv", ".jsonl")
 """Ends of files' names, each of which has its own format."""
 

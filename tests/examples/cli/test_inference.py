@@ -111,6 +111,12 @@ def test_the_examples_of_a_task(folder, tmp_path, capsys):
         ("--predictions a.csv", "--predictions belongs to --predict"),
         ("--predict new.tsv --predictions a.xls", "accepted are names that end in"),
         ("--predict new.tsv --predictions new.tsv", "would replace new.tsv"),
+        ("--predict new.tsv --predictions a/runs.jsonl", "would replace a/runs.jsonl"),
+        ("--predict predictions.csv --output-dir .", "would replace predictions.csv"),
+        (
+            "--train-file dev.tsv --eval-file dev.tsv --output-dir . --save-model",
+            "--save-model would replace model, which is fine-tuned",
+        ),
         ("--predict new.tsv --max-length 64", "the maximum length is 64"),
         ("", "name what to train it on, by --task or --train-file; --evaluate and"),
     ],

@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 from bert_glue.data import generated, tasks
-from bert_glue.data.load import Reading, load_files, load_task, read_examples
+from bert_glue.data.load import (
+    Reading,
+    load_files,
+    load_task,
+    read_examples,
+    read_further,
+)
 from bert_glue.data.tables import DataError
 from glue_files import LABELS, OFFICIAL, write, write_official
 
@@ -149,6 +155,19 @@ def test_bad_own_files(tmp_path, lines, metric, message):
     file = write(tmp_path / "file", *lines)
     with pytest.raises(ValueError, match=message):
         load_files(file, file, Reading(metric=metric))
+
+
+def test_a_row_that_holds_a_number_is_no_header(tmp_path):
+    reading = Reading(text_columns=("2",), label_column="1")
+    train = write(tmp_path / "train", "1\tgood cat", "2\tbad cat", "1\tgood dog")
+    data = load_files(train, train, reading)
+    further = write(tmp_path / "further", "2\tthe cat", "1\tthe dog")
+    for named in (reading, Reading()):
+        found = read_further(further, data.task, named, labelled=False)
+        assert found.texts == [("the cat",), ("the dog",)]
+    # But columns may be called by numbers.
+    numbered = write(tmp_path / "numbered", "1\t2", "2\tthe cat", "1\tthe dog")
+    assert load_files(numbered, numbered, reading).train.texts == found.texts
 
 
 @pytest.mark.parametrize(

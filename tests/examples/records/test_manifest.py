@@ -18,7 +18,9 @@ def test_every_part_is_there(tmp_path):
     assert manifest.read(tmp_path) == empty | {"commands": [1], "else": 2}
 
 
-@pytest.mark.parametrize("text", ["", "[]", '"', '{"commands": '])
+@pytest.mark.parametrize(
+    "text", ["", "[]", '"', '{"commands": ', '{"model_type": "bert"}']
+)
 def test_what_is_not_ours_is_refused_and_untouched(tmp_path, text):
     (tmp_path / manifest.NAME).write_text(text)
     with pytest.raises(RecordsError, match=r"config\.json is not JSON of this project"):
