@@ -315,6 +315,8 @@ def _json_lines(path: pathlib.Path, lines: Sequence[str]) -> Rows:
             value = json.loads(
                 line or "{}", parse_int=str, parse_float=str, parse_constant=_missing
             )
+            # Half of a surrogate pair, as where a text was cut short, is no text.
+            json.dumps(value, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
             raise DataError(f"{path}, line {number}: no JSON ({error})") from error
         if not isinstance(value, dict):

@@ -182,6 +182,7 @@ def test_lines_of_what_was_quoted(tmp_path):
         ("a.jsonl", b'{"text": "a", "label": 1}\n{"text"', r"a.jsonl, line 2: no JSON"),
         ("a.jsonl", b'[{"text": "a"}]', r"line 1: not an object; accepted is one a li"),
         ("a.jsonl", b"[" * 100_000, r"line 1: no JSON \("),
+        ("a.jsonl", rb'{"text": "cut \ud83d"}', r"line 1: no JSON .*surrogates"),
         (
             "a.jsonl",
             b'{"text": "a", "label": 1}\n{"text": ["4", "27"], "label": 2}\n',

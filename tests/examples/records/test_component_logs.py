@@ -1,6 +1,8 @@
 """Recordings beside the records: what goes in comes out, whole or not at all."""
 
 import os
+import tokenize
+import zipfile
 
 import numpy as np
 import pytest
@@ -123,6 +125,20 @@ def test_a_file_that_is_no_recording(tmp_path, content):
         logs.load(run)
     logs.path(run).unlink()
     with pytest.raises(RecordsError, match="cannot be read: No such file"):
+        logs.load(run)
+
+
+def test_a_recording_whose_bytes_are_damaged(tmp_path):
+    [run] = recorded_runs.write(tmp_path, [1])
+    logs = ComponentLogs(tmp_path)
+    header = b"{'descr': ("
+    length = len(header).to_bytes(2, "little")
+    with zipfile.ZipFile(logs.path(run), "w") as file:
+        file.writestr("format.npy", b"\x93NUMPY\x01\x00" + length + header)
+    # NumPy looks for what older Pythons wrote.
+    with np.load(logs.path(run)) as file, pytest.raises(tokenize.TokenError):
+        file["format"]
+    with pytest.raises(RecordsError, match="is no recording of this version"):
         logs.load(run)
 
 
