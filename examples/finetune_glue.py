@@ -91,10 +91,15 @@ def check_written(options: argparse.Namespace) -> None:
     is_read = target.resolve() in [path.resolve() for path in read if path]
     if options.predict is not None and (is_read or target.name == "runs.jsonl"):
         raise ValueError(f"--predictions would replace {target}; give it another file")
+    if not options.save_model:
+        return
     model = options.output_dir / "model"
-    if options.save_model and pathlib.Path(options.model).resolve() == model.resolve():
+    is_fine_tuned = pathlib.Path(options.model).resolve() == model.resolve()
+    is_own = (model / "run.json").is_file() or not model.exists()
+    if is_fine_tuned or not is_own:
+        what = "is fine-tuned" if is_fine_tuned else "was not saved by --save-model"
         raise ValueError(
-            f"--save-model would replace {model}, which is fine-tuned; give another "
+            f"--save-model would replace {model}, which {what}; give another "
             "--output-dir"
         )
 

@@ -138,11 +138,10 @@ def report_tables(
     """Prints the table wanted, and writes all of the folder."""
     from bert_glue.report import formats, write
 
-    wanted = write.read(records, name, reference)
-    for table in wanted:
-        say(formats.fill("table.txt", table=table) + "\n")
-    known = write.read(records, reference=reference) if name else []
-    tables = list({table.design.name: table for table in [*known, *wanted]}.values())
+    tables = write.read(records, name, reference)
+    for table in tables:
+        if name in (None, table.design.name):
+            say(formats.fill("table.txt", table=table) + "\n")
     if note := write.left_over(records, tables):
         say(f"note: {note}")
     for path in write.write(records, tables):

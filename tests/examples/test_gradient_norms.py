@@ -32,13 +32,28 @@ def test_every_run_failed(tmp_path, capsys):
     assert report(tmp_path) == 0
     said = capsys.readouterr().out
     assert "devlin: every run failed; one is drawn alone" in said
+    assert "note: " not in said
     assert str(tmp_path / "figures" / "figure_3_devlin.png") in said
+
+
+@pytest.mark.medium
+def test_runs_without_a_recording_are_said(tmp_path, capsys):
+    (first, _) = recorded_runs.write(tmp_path, [0, 1])
+    ComponentLogs(tmp_path).path(first).unlink()
+    assert report(tmp_path) == 0
+    logs = ComponentLogs(tmp_path).folder
+    note = f"note: 1 of 2 runs have no recording in {logs}, and are left out"
+    assert note in capsys.readouterr().out
 
 
 def test_layers(tmp_path, capsys):
     recorded_runs.write(tmp_path, [1])
     folder = ("--report-only", "--output-dir", tmp_path)
-    message = refusal(capsys, *folder, "--layer", recorded_runs.LAYERS)
+    with pytest.raises(SystemExit):
+        gradient_norms.main([*map(str, folder), "--layer", str(recorded_runs.LAYERS)])
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    message = said.err
     assert "there is no layer 3; the model's are 0 to 2, from the bottom" in message
     assert "int" in refusal(capsys, "--layer", "top")
 

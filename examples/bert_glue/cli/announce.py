@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike
 
 from bert_glue.cli import choices
 from bert_glue.cli.options import EMBEDDED, flag
-from bert_glue.data.examples import Task
 from bert_glue.data.tables import listed
 from bert_glue.data.tasks import GENERATED
 from bert_glue.devices import environment
@@ -71,10 +70,9 @@ def announcement(
     yield from (f"note: {note}" for note in study.records.notes)
 
 
-def has_one_class(task: Task, labels: ArrayLike | None) -> bool:
-    """Whether all examples are of one class, or have the same labels."""
-    is_class = labels is not None and not task.is_regression
-    return is_class and len(np.unique(np.asarray(labels), axis=0)) == 1
+def are_alike(labels: ArrayLike | None) -> bool:
+    """Whether all examples have the same label or labels."""
+    return labels is not None and len(np.unique(np.asarray(labels), axis=0)) == 1
 
 
 def _about_subject(options: argparse.Namespace, subject: Subject) -> Iterator[str]:
@@ -102,8 +100,8 @@ def _about_subject(options: argparse.Namespace, subject: Subject) -> Iterator[st
         several = ", any number of them an example" if task.is_multi_label else ""
         names = f"{len(labels)} classes{several}: {listed(labels, most=8)}"
         yield names if labels else "labels are numbers"
-    if has_one_class(task, subject.evaluation.labels):
-        yield "note: all examples to score are of one class, so that scores say little"
+    if are_alike(subject.evaluation.labels):
+        yield "note: all examples to score have one label, so that scores say little"
     if subject.fresh:
         fresh = ", ".join(subject.fresh)
         yield f"not taken from the checkpoint, drawn from each seed: {fresh}"

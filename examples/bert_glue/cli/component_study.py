@@ -42,8 +42,10 @@ def run(
         say: Callable[[str], None], logs: ComponentLogs, runs: list[Record]
     ) -> None:
         methods = gather(runs, logs.load)
+        # Drawing refuses what cannot be drawn, before anything is said.
+        paths = [*draw(logs.folder.parent, methods)]
         say(describe(methods))
-        for path in draw(logs.folder.parent, methods):
+        for path in paths:
             say(str(path))
 
     def prepare(job: Job) -> Callable[[Progress], None]:
@@ -62,7 +64,14 @@ def run(
 
     def report_only(records: RunStore) -> None:
         logs = _open_logs(records, options)
-        show(study_script.say, logs, _comparable(_logged(records.read(), logs), logs))
+        recorded = records.read()
+        runs = _comparable(_logged(recorded, logs), logs)
+        if others := len(recorded) - len(runs):
+            study_script.say(
+                f"note: {others} of {len(recorded)} runs have no recording in "
+                f"{logs.folder}, and are left out"
+            )
+        show(study_script.say, logs, runs)
 
     return study_script.run(parser, options, prepare, report_only)
 

@@ -22,7 +22,6 @@ from bert_glue.data.tables import listed
 from bert_glue.data.tokenization import Encoded
 from bert_glue.devices import environment
 from bert_glue.records.files import RecordsError, replace_file
-from bert_glue.report.headings import metric_name
 from bert_glue.report.render import aligned
 from bert_glue.study import predictions, saved_model
 from bert_glue.study.saved_model import Classifier, SavedModel
@@ -99,23 +98,22 @@ def _read_task(
     """What the model is used for, and the examples to score, if any."""
     if not options.evaluate:
         return model.task(reading(options)), None
-    if options.eval_file is not None:
+    if options.eval_file is not None or options.dataset is not None:
         task = model.task(reading(options))
-        examples = load.read_further(
-            options.eval_file, task, reading(options), labelled=True
-        )
+        if options.eval_file is not None:
+            examples = load.read_further(
+                options.eval_file, task, reading(options), labelled=True
+            )
+        else:
+            examples = load.read_dataset(options.dataset, task, reading(options))
         return task, examples.take(options.max_eval_examples)
-    if options.dataset is not None:
-        data = load.load_dataset(options.dataset, reading(options))
-    elif options.task or tasks.find(model.task_name):
+    if options.task or tasks.find(model.task_name):
         name = options.task[0] if options.task else model.task_name
         data = load.load_task(name, options.data_dir)
     else:
         raise ValueError(
             "--evaluate needs examples to score: name --eval-file, --task or --dataset"
         )
-    if data.evaluation is data.train:
-        raise ValueError(f"the dataset {options.dataset!r} has no split to score")
     return data.task, data.evaluation.take(options.max_eval_examples)
 
 
@@ -172,15 +170,9 @@ def _scores(
             continue
         score = outputs.score(task, logits, labels, name)
         constant = metrics.constant_score(name, labels, task.positive)
-        positive = task.labels[task.positive] if about.of_one_class else None
-        words = {
-            "metric": name,
-            "task": task.name,
-            "problem_type": task.problem_type,
-            "positive_class": positive,
-        }
+        positive = task.labels[task.positive] if about.of_one_class else ""
         yield {
-            "": metric_name(words),
+            "": metrics.in_words(name, task.problem_type, positive),
             "score": f"{score:.2f}",
             "best constant answer": f"{constant:.2f}",
         }

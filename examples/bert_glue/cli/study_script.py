@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bert_glue.cli import choices
-from bert_glue.cli.announce import announcement, has_one_class
+from bert_glue.cli.announce import announcement, are_alike
 from bert_glue.cli.options import EMBEDDED
 from bert_glue.cli.parser import Parser, errors_in_one_line
 from bert_glue.data import load
@@ -225,9 +225,9 @@ def load_subject(
             "scores a fifth of its examples"
         )
     data = data.take(train_examples, options.max_eval_examples)
-    if has_one_class(data.task, data.train.labels):
+    if are_alike(data.train.labels):
         raise ValueError(
-            f"all {len(data.train)} examples left to train on are of one class; "
+            f"all {len(data.train)} examples left to train on have one label; "
             "--max-train-examples, --held-out or --eval-share must leave more"
         )
     subject = subjects.prepare(

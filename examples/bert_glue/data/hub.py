@@ -2,7 +2,7 @@
 
 import contextlib
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,18 +52,18 @@ def load_task(task: Task) -> TaskData:
 
 
 def read_splits(dataset: str) -> dict[str, Table]:
-    """Reads a dataset's examples to train on and those to score.
+    """Reads a dataset's examples to train on and those to score, as far as it has them.
 
     Args:
       dataset: its name on the hub, or a folder of files that ``datasets`` knows; behind
         a colon the configuration, if there are several.
 
     Returns:
-      One table or two by the names of their splits: that to train on, and where there
-      is one that to score.
+      One table or two by the names of their splits: that to train on, :data:`TRAIN`,
+      and the first of :data:`EVALUATION` to score.
 
     Raises:
-      DataError: if it cannot be loaded, or has no split to train on.
+      DataError: if it cannot be loaded, or has neither.
     """
     import datasets
 
@@ -77,12 +77,19 @@ def read_splits(dataset: str) -> dict[str, Table]:
         reason = f"{type(error).__name__}: {' '.join(str(error).split()):.300}"
         raise DataError(f"cannot load the dataset {dataset!r} ({reason})") from error
     names = list(map(str, splits))
-    if TRAIN not in names:
-        raise DataError(
-            f"the dataset {dataset!r} has no split {TRAIN!r}; there are {listed(names)}"
-        )
-    chosen = [TRAIN, *[split for split in EVALUATION if split in names][:1]]
+    chosen = [split for split in EVALUATION if split in names][:1]
+    if TRAIN in names:
+        chosen.insert(0, TRAIN)
+    if not chosen:
+        raise no_split(dataset, TRAIN, names)
     return {split: _table(f"{dataset}, {split}", splits[split]) for split in chosen}
+
+
+def no_split(dataset: str, wanted: str, names: Iterable[str]) -> DataError:
+    """What to say of a dataset without the split that is needed."""
+    return DataError(
+        f"the dataset {dataset!r} has no split {wanted!r}; there are {listed(names)}"
+    )
 
 
 def _table(path: str, split: "datasets.Dataset") -> Table:

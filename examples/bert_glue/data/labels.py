@@ -61,6 +61,11 @@ def find_labels(
     if problem is None:
         problem = SINGLE_LABEL if known else _guess(table, column, spellings)
     if problem == REGRESSION:
+        if len(set(map(_real, spellings))) < 2:
+            raise DataError(
+                f"{table.path}: every {column} is {next(iter(spellings))!r}; two "
+                "different numbers are needed"
+            )
         return Labels(REGRESSION, ())
     classes = {_name(spelling): line for spelling, line in spellings.items()}
     if len(known or classes) < 2:
@@ -155,8 +160,8 @@ def _spellings(
         if isinstance(field, list):
             raise DataError(
                 f"{table.path}, line {line}: the {column} is a list, "
-                f"{field!r:.60}; accepted is one label an example, or with --problem "
-                "multi_label several"
+                f"{field!r:.60}; accepted is one label an example; several "
+                "are a multi_label problem"
             )
         if not (spelling := field.strip()) and not blank:
             raise DataError(f"{table.path}, line {line}: the {column} is empty")
@@ -182,13 +187,19 @@ def _guess(table: Table, column: str, first_lines: Mapping[str, int]) -> str:
             "no number in the range of float32, but "
             f"{floats[0]!r} in line {first_lines[floats[0]]} is"
         )
-    if not are_whole or len(set(map(_name, first_lines))) > _MOST_WHOLE_FLOATS:
+    if not are_whole:
         return REGRESSION
+    are_many = len(set(map(_name, first_lines))) > _MOST_WHOLE_FLOATS
+    taken, other = (
+        ("value", "single_label makes them classes")
+        if are_many
+        else ("class", "regression makes them values")
+    )
     table.notes.append(
         f"{table.path}: each {column} is a whole number, if written as "
-        f"{floats[0]}, and taken for a class; --problem regression makes them values"
+        f"{floats[0]}, and taken for a {taken}; --problem {other}"
     )
-    return SINGLE_LABEL
+    return REGRESSION if are_many else SINGLE_LABEL
 
 
 def _slips(

@@ -153,6 +153,8 @@ def load_dataset(name: str, reading: Reading | None = None) -> TaskData:
     """
     reading = reading or Reading()
     splits = hub.read_splits(name)
+    if hub.TRAIN not in splits:
+        raise hub.no_split(name, hub.TRAIN, splits)
     files = [f"{pathlib.PurePath(name).name}, {split}" for split in splits]
     return _own_task([*splits.values()], files, reading)
 
@@ -255,6 +257,26 @@ def read_further(
       DataError: if the file is missing, empty or malformed; names file and line.
     """
     return _fitted(tables.read(path, reading.encoding), task, reading, labelled)
+
+
+def read_dataset(name: str, task: Task, reading: Reading) -> Examples:
+    """Reads the examples of a dataset to score by what was learnt before.
+
+    Args:
+      name: as of :func:`load_dataset`.
+      task: as of :func:`read_further`.
+      reading: as there.
+
+    Returns:
+      The examples of the split that :func:`load_dataset` would score.
+
+    Raises:
+      DataError: if the dataset cannot be loaded, has no such split, or is malformed.
+    """
+    splits = hub.read_splits(name)
+    if not (scored := [split for split in splits if split != hub.TRAIN]):
+        raise hub.no_split(name, hub.EVALUATION[0], splits)
+    return _fitted(splits[scored[0]], task, reading, labelled=True)
 
 
 def _fitted(table: Table, task: Task, reading: Reading, labelled: bool) -> Examples:

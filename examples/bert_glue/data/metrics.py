@@ -52,6 +52,29 @@ METRICS: Mapping[str, Metric] = {
 """All metrics by name."""
 
 
+def in_words(metric: str, problem: str | None = None, positive: str = "") -> str:
+    """What a score is, for tables and pages.
+
+    Args:
+      metric: a key of :data:`METRICS`.
+      problem: what the labels are, a value of ``examples.PROBLEMS``, if that is known.
+      positive: the class that it is of, if it is of one and that is known.
+
+    Returns:
+      Words within a sentence.
+
+    Examples:
+      >>> in_words("accuracy", MULTI_LABEL), in_words("f1", positive="good")
+      ('subset accuracy', 'F1 of the class good')
+    """
+    about = METRICS[metric]
+    is_subset = metric == "accuracy" and problem == MULTI_LABEL
+    words = f"subset {about.words}" if is_subset else about.words
+    return (
+        f"{words} of the class {positive}" if about.of_one_class and positive else words
+    )
+
+
 def score(
     metric: str, predictions: ArrayLike, labels: ArrayLike, positive: int = 1
 ) -> float:

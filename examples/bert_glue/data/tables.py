@@ -245,11 +245,11 @@ def _split(lines: Sequence[str]) -> Rows:
     return [(n, line.split("\t") if line else []) for n, line in enumerate(lines, 1)]
 
 
-def _unquote(lines: Sequence[str], delimiter: str) -> Rows:
+def _unquote(lines: Sequence[str], delimiter: str, spaced: bool = False) -> Rows:
     """Rows of quoted fields; csv.Error says what is wrong in which line."""
     csv.field_size_limit(_LONGEST_FIELD)
     text = (f"{line}\n" for line in lines)
-    reader = csv.reader(text, delimiter=delimiter, strict=True)
+    reader = csv.reader(text, delimiter=delimiter, skipinitialspace=spaced, strict=True)
     rows: Rows = []
     first = 1
     try:
@@ -262,13 +262,27 @@ def _unquote(lines: Sequence[str], delimiter: str) -> Rows:
 
 
 def _comma_separated(path: pathlib.Path, lines: Sequence[str]) -> Rows:
-    delimiter = max(",;\t", key=lines[0].count) if lines else ","
-    try:
-        rows = _unquote(lines, delimiter)
-    except csv.Error as error:
+    """Rows of a file whose delimiter is that by which all rows have as many fields."""
+    first = lines[0] if lines else ""
+    usual = [
+        sign for sign in sorted(",;\t", key=first.count, reverse=True) if sign in first
+    ]
+    attempts: list[Rows | csv.Error] = []
+    for delimiter in usual or [","]:
+        # Some files have a space behind every delimiter, which is part of no field.
+        spaced = first.count(delimiter) == first.count(f"{delimiter} ")
+        try:
+            rows = _unquote(lines, delimiter, spaced)
+        except csv.Error as error:
+            attempts.append(error)
+            continue
+        # Programs that write CSV pass over empty lines when they read it.
+        attempts.append(rows := [(line, row) for line, row in rows if row])
+        if len({len(row) for _, row in rows}) == 1:
+            return rows
+    if isinstance(error := attempts[0], csv.Error):
         raise DataError(f"{path}, {error}; fields are quoted as in CSV") from error
-    # Programs that write CSV pass over empty lines when they read it.
-    return [(line, row) for line, row in rows if row]
+    return attempts[0]
 
 
 def _tab_separated(lines: Sequence[str]) -> Rows:

@@ -3,31 +3,24 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bert_glue.data import tasks
+from bert_glue.data import metrics, tasks
 from bert_glue.data.examples import MULTI_LABEL, REGRESSION
-from bert_glue.data.metrics import METRICS
 from bert_glue.report.paper import held_out_part
 from bert_glue.study.summaries import Row
 
 
 def metric_name(run: Mapping[str, Any]) -> str:
     """What scores of a run are, in words; of which class, where they are of one."""
-    name = METRICS[run["metric"]].words
-    if run["metric"] == "accuracy" and run.get("problem_type") == MULTI_LABEL:
-        return "subset accuracy"
-    if not METRICS[run["metric"]].of_one_class:
-        return name
     # Older records do not hold the classes of users' own files.
     task = tasks.find(run["task"])
     classes = run.get("classes") or (task.labels if task else ())
-    if positive := run.get("positive_class") or (classes[1] if classes else ""):
-        return f"{name} of the class {positive}"
-    return name
+    positive = run.get("positive_class") or (classes[1] if classes else "")
+    return metrics.in_words(run["metric"], run.get("problem_type"), positive)
 
 
 def constant_answer(run: Mapping[str, Any]) -> str:
     """What always answers what is most frequent in training, in words."""
-    if REGRESSION in METRICS[run["metric"]].problems:
+    if REGRESSION in metrics.METRICS[run["metric"]].problems:
         return "mean"
     several = run.get("problem_type") == MULTI_LABEL
     return "commonest set of labels" if several else "majority classifier"

@@ -23,33 +23,39 @@ def read(
 
     Args:
       records: the folder.
-      name: name of the one table that is wanted, :data:`ALL` for one of all runs;
-        by default all tables that are known.
+      name: name of the table that is wanted most, :data:`ALL` for one of all runs.
       reference: label of the method that others are compared with, if not the one
         that was chosen when the runs were made.
 
     Returns:
       The tables that have runs, in the order of their names; for a folder of which
-      no table is known, one of all its runs.
+      no table is known, or if that is wanted, one of all its runs.
 
     Raises:
       RecordsError: if there are no runs, or none of the table that is wanted.
-      ValueError: if the reference is no row of a table.
+      ValueError: if the reference is no row of the table that is wanted, or of any.
     """
     runs = records.read()
     known = manifest.read(records.folder)["tables"]
     designs = [Design.from_json(name, known[name]) for name in sorted(known)]
     if runs and (name == ALL or not designs):
-        designs = [Design.of_records(runs)]
-    if name is not None:
-        designs = [design for design in designs if design.name == name]
-    if designs and reference is not None:
-        designs = _referred(designs, reference)
+        designs.append(Design.of_records(runs))
     tables = [table for design in designs if (table := build(design, runs)).cells]
-    if not tables:
+    wanted = [table.design for table in tables if name in (None, table.design.name)]
+    if not wanted:
         of_table = f" of table {name}" if name else ""
         raise RecordsError(f"no runs{of_table} are recorded in {records.folder}")
-    return tables
+    if reference is None:
+        return tables
+    labels = dict.fromkeys(label for design in wanted for label in design.methods)
+    reference = choose_reference(list(labels), reference)
+    # Another table of the folder may lack that row.
+    return [
+        build(dataclasses.replace(table.design, reference=reference), runs)
+        if reference in table.design.methods
+        else table
+        for table in tables
+    ]
 
 
 def left_over(records: RunStore, tables: Sequence[Table]) -> str:
@@ -144,15 +150,3 @@ def write_curves(records: RunStore, found: Sequence[TaskCurves]) -> list[pathlib
     text = page.page(tables, known, curves.read(records, found))
     replace_file(records.folder / PAGE, text.encode())
     return [*paths, records.folder / PAGE]
-
-
-def _referred(designs: Sequence[Design], reference: str) -> list[Design]:
-    labels = dict.fromkeys(label for design in designs for label in design.methods)
-    reference = choose_reference(list(labels), reference)
-    # Another table of the folder may lack that row.
-    return [
-        dataclasses.replace(design, reference=reference)
-        if reference in design.methods
-        else design
-        for design in designs
-    ]

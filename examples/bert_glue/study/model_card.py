@@ -4,8 +4,8 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 
+from bert_glue.data import metrics
 from bert_glue.data.examples import REGRESSION
-from bert_glue.data.metrics import METRICS
 from bert_glue.data.tasks import TASKS
 from bert_glue.devices.terminal import printable
 from bert_glue.records import failures
@@ -137,9 +137,8 @@ def _scores(configuration: Configuration, row: Row, record: Record) -> Iterator[
         row.summary,
         configuration.subject.task,
     )
-    metric = METRICS[task.metric].words
-    if METRICS[task.metric].of_one_class:
-        metric += f" of the class {_code(task.labels[task.positive])}"
+    positive = _code(task.labels[task.positive]) if task.labels else ""
+    metric = metrics.in_words(task.metric, task.problem_type, positive)
     scored = f"{len(subject.evaluation.lengths):,} examples"
     scored += " held out of the training set" if subject.held_out else ""
     yield f"{metric[0].upper()}{metric[1:]} in per cent, on {scored}:"

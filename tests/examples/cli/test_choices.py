@@ -146,7 +146,7 @@ def test_one_class_cannot_be_learnt(capsys, folder, tmp_path):
         *["--train-file", folder / "rare.tsv", "--eval-file", folder / "dev.tsv"],
         *["--max-train-examples", "2"],
     )
-    assert "all 2 examples left to train on are of one class" in text
+    assert "all 2 examples left to train on have one label" in text
 
 
 @pytest.mark.medium

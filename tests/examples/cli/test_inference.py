@@ -28,6 +28,8 @@ def folder(tmp_path_factory):
     checkpoint.save(folder / "model", tiny_bert.CONFIG, params, labels=("0", "1"))
     tiny_bert.write_tsv(folder / "dev.tsv", 30, seed=1)
     tiny_bert.write_tsv(folder / "new.tsv", 9, seed=2, labels=False)
+    (folder / "own" / "model").mkdir(parents=True)
+    (folder / "own" / "model" / "weights").write_text("mine")
     (folder / "words.csv").write_text("text,label\nthe cat,0\na dog,yes\n")
     return folder
 
@@ -116,6 +118,10 @@ def test_the_examples_of_a_task(folder, tmp_path, capsys):
         (
             "--train-file dev.tsv --eval-file dev.tsv --output-dir . --save-model",
             "--save-model would replace model, which is fine-tuned",
+        ),
+        (
+            "--train-file dev.tsv --eval-file dev.tsv --output-dir own --save-model",
+            "--save-model would replace own/model, which was not saved by --save-model",
         ),
         ("--predict new.tsv --max-length 64", "the maximum length is 64"),
         ("", "name what to train it on, by --task or --train-file; --evaluate and"),

@@ -5,7 +5,14 @@ import numpy as np
 import pandas
 import pytest
 from bert_glue.data import hub, tasks
-from bert_glue.data.load import Reading, load_dataset, load_files, load_task
+from bert_glue.data.examples import Task
+from bert_glue.data.load import (
+    Reading,
+    load_dataset,
+    load_files,
+    load_task,
+    read_dataset,
+)
 from bert_glue.data.tables import DataError
 
 
@@ -220,6 +227,19 @@ def test_a_folder_with_examples_to_score(folder):
         ValueError, match=r"share to score is 0.5, but .*, test is there"
     ):
         load_dataset(str(folder), reading)
+
+
+def test_examples_to_score_alone(folder):
+    FRAME.to_csv(folder / "test.csv", index=False)
+    task = Task("custom", ("text",), ("1", "5"), "accuracy", label="stars")
+    examples = read_dataset(str(folder), task, Reading())
+    assert [text for (text,) in examples.texts] == list(FRAME["text"])
+    np.testing.assert_array_equal(examples.labels, FRAME["stars"] == 5)
+    with pytest.raises(DataError, match="no split 'train'; there are 'test'"):
+        load_dataset(str(folder))
+    (folder / "test.csv").rename(folder / "train.csv")
+    with pytest.raises(DataError, match="no split 'validation'; there are 'train'"):
+        read_dataset(str(folder), task, Reading())
 
 
 def test_datasets_that_cannot_be_used(monkeypatch, folder):

@@ -53,6 +53,11 @@ def test_whole_numbers_with_a_point_are_classes_unless_they_are_many(tmp_path):
     assert load_files(file, file, Reading(metric="pearson_spearman")).task.is_regression
     many = write_labels(tmp_path / "many", [f"{n}.0" for n in range(21)])
     assert load_files(many, many).task.is_regression
+    (note,) = load_files(many, many).notes
+    assert "taken for a value; --problem single_label makes them classes" in note
+    asked = load_files(many, many, Reading(problem=SINGLE_LABEL))
+    assert len(asked.task.labels) == 21
+    assert asked.notes == ()
     few = write_labels(tmp_path / "few", [f"{n}.0" for n in range(20)])
     assert len(load_files(few, few).task.labels) == 20
     half = write_labels(tmp_path / "half", ["1.0", "0.0", "0.5"])

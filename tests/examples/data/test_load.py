@@ -149,6 +149,11 @@ def test_the_metric_decides_what_labels_are(tmp_path):
             "one class, which --positive-class names where there are not two",
         ),
         (["sentence\tlabel", "a\t1", "b\t2"], "bleu", "unknown metric 'bleu'"),
+        (
+            ["sentence\tlabel", "a\t0.5", "b\t.50"],
+            None,
+            "every label is '0.5'; two different numbers are needed",
+        ),
     ],
 )
 def test_bad_own_files(tmp_path, lines, metric, message):

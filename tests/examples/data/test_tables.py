@@ -126,6 +126,9 @@ WRITERS = {
     "excel.csv": lambda path: FRAME.to_csv(
         path, index=False, sep=";", encoding="utf-8-sig", lineterminator="\r\n"
     ),
+    "spaced.csv": lambda path: path.write_text(
+        FRAME.to_csv(sep="\x1f", quoting=csv.QUOTE_ALL).replace("\x1f", ", ")
+    ),
     "plain.jsonl": lambda path: FRAME.to_json(path, orient="records", lines=True),
     "plain.parquet": lambda path: FRAME.to_parquet(path),
 }
@@ -139,6 +142,23 @@ def test_the_same_rows_however_they_are_written(tmp_path, name):
     assert data.train.texts == [(text,) for text in TEXTS]
     np.testing.assert_array_equal(data.train.labels, [0, 1, 0] * 3)
     assert data.notes == ()
+
+
+def test_delimiters_are_those_of_all_rows(tmp_path):
+    file = tmp_path / "file.csv"
+    # No header, and commas in its first text.
+    file.write_text("yes, well, fine;1\nno;0\n")
+    reading = Reading(text_columns=("1",), label_column="2")
+    assert load_files(file, None, reading).train.texts == [
+        ("yes, well, fine",),
+        ("no",),
+    ]
+    file.write_text("text, grade\nwell, good\nill,bad\n")
+    reading = Reading(text_columns=("text",), label_column="grade")
+    assert load_files(file, None, reading).task.labels == ("bad", "good")
+    # A space behind some delimiters alone is part of what is written.
+    file.write_text("text,label\n well, 1\nill,0\n")
+    assert load_files(file, None).train.texts == [(" well",), ("ill",)]
 
 
 def test_quotes_of_sentences_are_not_those_of_a_program(tmp_path):

@@ -40,7 +40,12 @@ def test_runs_in_no_table_are_said_and_can_be_shown(tmp_path):
         "2 other runs of this directory are in no table: 1 of mixout on cola, 1 of "
         "cwgnc on cola; --report-only --table runs shows all"
     )
-    (every,) = write.read(records, "runs")
+    (known, every) = write.read(records, "runs")
+    assert known.design == design
+    (known, every) = write.read(records, "runs", "mixout")
+    assert (known.design, every.design.reference) == (design, "mixout")
+    with pytest.raises(ValueError, match="'mixout'; accepted are cwgnc, adamw"):
+        write.read(records, "1", "mixout")
     runs = sum(len(cell.runs) for cell in every.cells.values())
     assert runs == len(RUNS) + len(others)
     assert write.left_over(records, [every]) == ""

@@ -115,6 +115,19 @@ def test_names_from_outside_are_text():
         assert line.startswith("    ") or code in line
 
 
+def test_what_a_score_is_of():
+    runs = runs_of(60.0, 61.0)
+    for about, words in (
+        (("accuracy", True), "Subset accuracy"),
+        (("accuracy", False), "Accuracy"),
+        (("f1", True), "F1 of the class `b`"),
+    ):
+        metric, several = about
+        task = Task("custom", ("text",), ("a", "b"), metric, is_multi_label=several)
+        card = card_of(configuration(task), runs, runs[0])
+        assert f"\n{words} in per cent, on 277 examples:" in card.text
+
+
 @pytest.mark.parametrize(
     ("held_out", "split"), [(0.0, "validation_mismatched"), (0.1, None)]
 )
