@@ -188,7 +188,7 @@ def check_subject(options: argparse.Namespace) -> None:
     of_files = [] if vars(options).get("predict") else ["encoding"]
     if options.train_file or options.eval_file or options.dataset:
         _check_own_data(options)
-        wrong = of_files if options.dataset else []
+        wrong = of_files if _is_of_hub(options) else []
     else:
         wrong = [*_OF_OWN_DATA, "eval_share", *of_files]
     if given := [name for name in wrong if vars(options)[name] is not None]:
@@ -242,6 +242,8 @@ def _why_unused(options: argparse.Namespace, name: str) -> str:
         return ""
     if name in ("text_columns", "encoding"):
         is_read = own or options.predict is not None
+        if name == "encoding" and _is_of_hub(options) and options.predict is None:
+            return "a dataset has its own"
         return "" if is_read else "a task has its own"
     if name not in _OF_EVALUATION:
         by_itself = "--predict without --task or --train-file"
@@ -252,6 +254,11 @@ def _why_unused(options: argparse.Namespace, name: str) -> str:
         return "it is for a task of GLUE"
     is_tasks = name in ("label_column", "metric", "positive_class") and not own
     return "a task has its own" if is_tasks else ""
+
+
+def _is_of_hub(options: argparse.Namespace) -> bool:
+    """Whether data are a dataset that is no folder of files."""
+    return bool(options.dataset) and not pathlib.Path(options.dataset).is_dir()
 
 
 def _check_model(options: argparse.Namespace) -> None:

@@ -2,14 +2,14 @@
 
 import contextlib
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bert_glue.data.examples import Examples, Task, TaskData
 from bert_glue.data.quiet import quiet
-from bert_glue.data.tables import DataError, Table, listed
+from bert_glue.data.tables import DataError, Table, listed, read
 
 if TYPE_CHECKING:
     import datasets
@@ -51,19 +51,27 @@ def load_task(task: Task) -> TaskData:
     return TaskData(task, train, evaluation)
 
 
-def read_splits(dataset: str) -> dict[str, Table]:
-    """Reads a dataset's examples to train on and those to score, as far as it has them.
+def read_splits(
+    dataset: str, *, is_trained: bool, encoding: str | None = None
+) -> dict[str, Table]:
+    """Reads a dataset's examples to score, and those to train on before them.
+
+    Folders of CSV are read as such files are, so that NA is a text and 01 no number;
+    the hub's are what ``datasets`` makes of them.
 
     Args:
       dataset: its name on the hub, or a folder of files that ``datasets`` knows; behind
         a colon the configuration, if there are several.
+      is_trained: whether something is trained, which the split :data:`TRAIN` is for.
+      encoding: of CSV, as of :func:`tables.read`.
 
     Returns:
-      One table or two by the names of their splits: that to train on, :data:`TRAIN`,
-      and the first of :data:`EVALUATION` to score.
+      Tables by the names of their splits; that to score, the first of
+      :data:`EVALUATION`, may be missing where something is trained.
 
     Raises:
-      DataError: if it cannot be loaded, or has neither.
+      DataError: if it cannot be loaded, has no split that is needed, or an encoding is
+        given for what is no CSV.
     """
     import datasets
 
@@ -72,30 +80,66 @@ def read_splits(dataset: str) -> dict[str, Table]:
         name, _, configuration = dataset.rpartition(":")
     try:
         with quiet(), _without_bars_and_retries(name):
-            splits: Any = datasets.load_dataset(name, configuration or None)
+            files = _csv_files(name, configuration)
+            splits: Any = files or datasets.load_dataset(name, configuration or None)
     except Exception as error:  # whatever the many layers below raise
         reason = f"{type(error).__name__}: {' '.join(str(error).split()):.300}"
         raise DataError(f"cannot load the dataset {dataset!r} ({reason})") from error
     names = list(map(str, splits))
     chosen = [split for split in EVALUATION if split in names][:1]
-    if TRAIN in names:
-        chosen.insert(0, TRAIN)
-    if not chosen:
-        raise no_split(dataset, TRAIN, names)
-    return {split: _table(f"{dataset}, {split}", splits[split]) for split in chosen}
+    needed = repr(TRAIN) if is_trained else f"to score ({', '.join(EVALUATION)})"
+    if TRAIN not in names if is_trained else not chosen:
+        raise DataError(
+            f"the dataset {dataset!r} has no split {needed}; there are {listed(names)}"
+        )
+    if encoding is not None and not files:
+        raise DataError(
+            f"encoding is {encoding!r}, but the dataset {dataset!r} is no folder of CSV"
+        )
+    chosen = [TRAIN, *chosen] if is_trained else chosen
+    paths = {split: f"{dataset}, {split}" for split in chosen}
+    if files:
+        return {split: _join(paths[split], files[split], encoding) for split in chosen}
+    return {split: _table(paths[split], splits[split]) for split in chosen}
 
 
-def no_split(dataset: str, wanted: str, names: Iterable[str]) -> DataError:
-    """What to say of a dataset without the split that is needed."""
-    return DataError(
-        f"the dataset {dataset!r} has no split {wanted!r}; there are {listed(names)}"
-    )
+def _csv_files(name: str, configuration: str | None) -> dict[str, list[pathlib.Path]]:
+    """The files of each split of a folder of CSV; none of other datasets."""
+    import datasets
+
+    if not pathlib.Path(name).is_dir():
+        return {}
+    builder = datasets.load_dataset_builder(name, configuration or None)
+    files = {
+        str(split): list(map(pathlib.Path, paths))
+        for split, paths in (builder.config.data_files or {}).items()
+    }
+    kinds = {path.suffix.lower() for paths in files.values() for path in paths}
+    return files if kinds <= {".csv", ".tsv"} else {}
+
+
+def _join(path: str, files: Sequence[pathlib.Path], encoding: str | None) -> Table:
+    """A table of the rows of some files; of one file it is that file's."""
+    first, *others = tables = [read(file, encoding) for file in files]
+    for other in others:
+        if other.header != first.header:
+            raise DataError(
+                f"{other.path}, line 1: the columns are {listed(other.header)}; "
+                f"those of {first.path} are {listed(first.header)}"
+            )
+    if not others:
+        return first
+    rows = [row for table in tables for _, row in table.rows]
+    notes = [note for table in tables for note in table.notes]
+    return Table(path, first.header, [*enumerate(rows, 1)], 0, notes)
 
 
 def _table(path: str, split: "datasets.Dataset") -> Table:
     """A split as a table; classes of which it knows the names have those."""
     classes: dict[str, tuple[str, ...]] = {}
-    columns: dict[str, list[Any]] = split[:]
+    # Sounds and pictures, which nobody wants, stay as they are stored.
+    content: Any = split.with_format("arrow")[:]
+    columns: dict[str, list[Any]] = content.to_pydict()
     for column, feature in split.features.items():
         # Several labels are a list of such a feature.
         names = getattr(getattr(feature, "feature", feature), "names", None)

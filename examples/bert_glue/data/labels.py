@@ -61,7 +61,8 @@ def find_labels(
     if problem is None:
         problem = SINGLE_LABEL if known else _guess(table, column, spellings)
     if problem == REGRESSION:
-        if len(set(map(_real, spellings))) < 2:
+        values = set(map(_real, spellings))
+        if len(values) < 2 and None not in values:
             raise DataError(
                 f"{table.path}: every {column} is {next(iter(spellings))!r}; two "
                 "different numbers are needed"
@@ -121,19 +122,29 @@ def to_numbers(
         among those of an example.
     """
     indices = {spelling: index for index, spelling in enumerate(classes)}
+    in_small_letters = [spelling.casefold() for spelling in classes]
     numbers = []
+    respelled = {}
     is_multi_label = problem == MULTI_LABEL
     for line, spelling in _spellings(table, column, is_multi_label, blank=True):
         if problem == REGRESSION:
             number = _real(spelling)
         else:
             number = indices.get(spelling, indices.get(_name(spelling)))
+            if number is None and in_small_letters.count(spelling.casefold()) == 1:
+                number = in_small_letters.index(spelling.casefold())
+                respelled[spelling] = f"{spelling!r} for {classes[number]!r}"
         if number is None:
             raise DataError(
                 f"{table.path}, line {line}: unknown {column} {spelling!r:.60}; "
                 f"accepted are {listed(classes) or 'numbers'}"
             )
         numbers.append((line, number))
+    if respelled:
+        table.notes.append(
+            f"{table.path}: a {column} that differs from a class in case alone is "
+            f"taken for it: {', '.join(respelled.values())}"
+        )
     if not is_multi_label:
         values = [number for _, number in numbers]
         return np.array(values, np.int32 if classes else np.float32)
@@ -217,11 +228,13 @@ def _slips(
     ]
     commas = [name for name in classes if "," in name]
     if commas and not is_multi_label:
+        values = [_real(name.replace(",", ".")) for name in classes]
+        point = "" if None in values else "; numbers are written with a point"
         slips.append(
             f"{table.path}, line {classes[commas[0]]}: the {column} {commas[0]!r:.60} "
             f"has a comma, as have {len(commas)} of {len(classes)} classes; an example "
             "has one class here, and what is written is its name (--problem "
-            "multi_label takes it for several)"
+            f"multi_label takes it for several{point})"
         )
     return slips
 

@@ -152,9 +152,7 @@ def load_dataset(name: str, reading: Reading | None = None) -> TaskData:
       ValueError: if there is no such metric, or it does not fit the labels.
     """
     reading = reading or Reading()
-    splits = hub.read_splits(name)
-    if hub.TRAIN not in splits:
-        raise hub.no_split(name, hub.TRAIN, splits)
+    splits = hub.read_splits(name, is_trained=True, encoding=reading.encoding)
     files = [f"{pathlib.PurePath(name).name}, {split}" for split in splits]
     return _own_task([*splits.values()], files, reading)
 
@@ -273,10 +271,9 @@ def read_dataset(name: str, task: Task, reading: Reading) -> Examples:
     Raises:
       DataError: if the dataset cannot be loaded, has no such split, or is malformed.
     """
-    splits = hub.read_splits(name)
-    if not (scored := [split for split in splits if split != hub.TRAIN]):
-        raise hub.no_split(name, hub.EVALUATION[0], splits)
-    return _fitted(splits[scored[0]], task, reading, labelled=True)
+    splits = hub.read_splits(name, is_trained=False, encoding=reading.encoding)
+    (table,) = splits.values()
+    return _fitted(table, task, reading, labelled=True)
 
 
 def _fitted(table: Table, task: Task, reading: Reading, labelled: bool) -> Examples:
@@ -296,6 +293,8 @@ def _fitted(table: Table, task: Task, reading: Reading, labelled: bool) -> Examp
         raise _no_columns(table, f"needed for {task.name} are {names}")
     if task.texts and texts != task.texts and not reading.text_columns:
         table.notes.append(f"{table.path}: texts are in {listed(texts)}")
+    if label and task.label not in ("", *label) and not reading.label_column:
+        table.notes.append(f"{table.path}: labels are in {label[0]!r}")
     own = dataclasses.replace(task, label=label[0]) if label else None
     return _examples(table, texts, own)
 

@@ -224,7 +224,7 @@ def test_a_folder_with_examples_to_score(folder):
     assert data.files == ("data, train", "data, test")
     reading = Reading(label_column="stars", evaluation_share=0.5)
     with pytest.raises(
-        ValueError, match=r"share to score is 0.5, but .*, test is there"
+        ValueError, match=r"share to score is 0.5, but .*test.csv is there"
     ):
         load_dataset(str(folder), reading)
 
@@ -235,11 +235,51 @@ def test_examples_to_score_alone(folder):
     examples = read_dataset(str(folder), task, Reading())
     assert [text for (text,) in examples.texts] == list(FRAME["text"])
     np.testing.assert_array_equal(examples.labels, FRAME["stars"] == 5)
-    with pytest.raises(DataError, match="no split 'train'; there are 'test'"):
+    FRAME.to_csv(folder / "dev.csv", index=False)
+    with pytest.raises(DataError, match="no split 'train'; there are 'validation', 't"):
         load_dataset(str(folder))
+    (folder / "dev.csv").unlink()
     (folder / "test.csv").rename(folder / "train.csv")
-    with pytest.raises(DataError, match="no split 'validation'; there are 'train'"):
+    with pytest.raises(
+        DataError, match=r"to score \(validation, .*; there are 'train'"
+    ):
         read_dataset(str(folder), task, Reading())
+
+
+def test_csv_of_folders_is_read_as_such_files_are(folder):
+    rows = 'NA;01\nNone;02\n007;01\n"1.50";02\n'
+    for name in ("train-1", "train-2", "test"):
+        (folder / f"{name}.csv").write_text(f"text;grad\xe9\n{rows}", "cp1252")
+    reading = Reading(label_column="grad\xe9", encoding="cp1252")
+    data = load_dataset(str(folder), reading)
+    assert data.task.labels == ("01", "02")
+    assert data.evaluation.texts == [("NA",), ("None",), ("007",), ("1.50",)]
+    assert data.train.texts == 2 * data.evaluation.texts
+    (folder / "train-2.csv").write_text("text;label\n")
+    with pytest.raises(
+        DataError, match=r"train-2.csv, line 1: the columns are 'text', "
+    ):
+        load_dataset(str(folder), reading)
+    for file in folder.iterdir():
+        file.unlink()
+    FRAME.to_parquet(folder / "train.parquet")
+    with pytest.raises(
+        DataError, match=r"encoding is 'cp1252', but .* no folder of CSV"
+    ):
+        load_dataset(str(folder), reading)
+
+
+def test_sounds_are_not_listened_to(monkeypatch):
+    import datasets
+
+    sound = [{"bytes": b"0", "path": None}] * 2
+    rows = {"text": ["a", "b"], "label": ["yes", "no"], "sound": sound}
+    split = datasets.Dataset.from_dict(rows).cast_column("sound", datasets.Audio())
+    split = split.cast_column("label", datasets.ClassLabel(names=["no", "yes"]))
+    stand_in(monkeypatch, datasets.DatasetDict({"train": split}))
+    data = load_dataset("x")
+    assert data.train.texts == [("a",), ("b",)]
+    np.testing.assert_array_equal(data.train.labels, [1, 0])
 
 
 def test_datasets_that_cannot_be_used(monkeypatch, folder):

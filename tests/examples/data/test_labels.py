@@ -141,6 +141,35 @@ def test_sets_of_labels_that_cannot_be_used(tmp_path, labels, evaluation, messag
         load_files(train, dev, Reading(problem=MULTI_LABEL))
 
 
+def test_labels_in_another_case_are_taken_and_said(tmp_path):
+    train = write_labels(tmp_path / "train", ["Yes", "No", "ab", "AB"])
+    dev = write_labels(tmp_path / "dev", ["YES", "no", "AB", "YES"])
+    data = load_files(train, dev)
+    assert data.task.labels == ("AB", "No", "Yes", "ab")
+    np.testing.assert_array_equal(data.evaluation.labels, [2, 1, 0, 2])
+    assert data.evaluation.notes == (
+        f"{dev}: a label that differs from a class in case alone is taken for it: "
+        "'YES' for 'Yes', 'no' for 'No'",
+    )
+    # Of two that are alike in small letters neither is meant.
+    with pytest.raises(DataError, match="line 2: unknown label 'Ab'"):
+        load_files(train, write_labels(tmp_path / "either", ["Ab"]))
+
+
+def test_decimal_commas_are_said(tmp_path):
+    file = write_labels(tmp_path / "file", ["3,5", "1,2", "2"])
+    (note,) = load_files(file, file).notes
+    assert "takes it for several; numbers are written with a point)" in note
+    (note,) = load_files(file, file, Reading(metric="accuracy")).notes
+    with pytest.raises(
+        DataError, match="line 2: unknown label '3,5'; accepted are num"
+    ):
+        load_files(file, file, Reading(problem=REGRESSION))
+    words = write_labels(tmp_path / "words", ["good", "good"])
+    with pytest.raises(DataError, match="line 2: unknown label 'good'; accepted are n"):
+        load_files(words, words, Reading(problem=REGRESSION))
+
+
 def test_labels_with_commas_that_are_taken_for_names_are_said(tmp_path):
     file = write_labels(tmp_path / "file", SETS[:3])
     (note,) = load_files(file, file).notes

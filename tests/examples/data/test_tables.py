@@ -154,8 +154,25 @@ def test_delimiters_are_those_of_all_rows(tmp_path):
         ("no",),
     ]
     file.write_text("text, grade\nwell, good\nill,bad\n")
-    reading = Reading(text_columns=("text",), label_column="grade")
-    assert load_files(file, None, reading).task.labels == ("bad", "good")
+    named = Reading(text_columns=("text",), label_column="grade")
+    assert load_files(file, None, named).task.labels == ("bad", "good")
+    # A semicolon in every row is the delimiter, however many commas there are.
+    for content, columns in (
+        ("well;3,5\nill;1,2\n", ("well", "3,5")),
+        ('1;"Well, hmm"\n0;"No, never"\n', ("1", "Well, hmm")),
+        ("Text, english;Grade\nwell;3,5\n", ("Text, english", "Grade")),
+        ('"Text\n(english)";grade\nwell;1\n', ("Text\n(english)", "grade")),
+        ("\n text;grade\nwell;1\n", (" text", "grade")),
+        ("sep=;\ntext;a,b\nwell;1\nill;0,0\n", ("text", "a,b")),
+        ("good\tI came, saw, left\nbad\tno, never\n", ("good", "I came, saw, left")),
+        ('text\n "Great" she said\n', ("text",)),
+    ):
+        file.write_text(content)
+        assert tables.read(file).header == columns
+    assert tables.read(file).rows == [(2, [' "Great" she said'])]
+    file.write_text("well;3,5;A\nill;1,5\nso so;2,5;B\n")
+    with pytest.raises(DataError, match="line 2: 2 fields, but there are 3 columns"):
+        load_files(file, None, reading)
     # A space behind some delimiters alone is part of what is written.
     file.write_text("text,label\n well, 1\nill,0\n")
     assert load_files(file, None).train.texts == [(" well",), ("ill",)]
