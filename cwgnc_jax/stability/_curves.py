@@ -199,6 +199,18 @@ class RangeComparison:
         """Whether chance is an unlikely reason for the difference."""
         return self.p_adjusted <= self.alpha
 
+    @property
+    def favours(self) -> str | None:
+        """The method whose range is wider, begins lower or ends higher, if one's is."""
+        first, second = (_measure(found, self.by) for found in self.ranges)
+        nothing = _SAME if self.by == "width" else 0.0
+        if math.isclose(first, second, rel_tol=_SAME, abs_tol=nothing):
+            return None
+        if np.isnan(first) or np.isnan(second):
+            return None
+        is_first = first < second if self.by == "low" else first > second
+        return self.names[0 if is_first else 1]
+
     def __str__(self) -> str:
         words = [
             f"{name} has {found}"
@@ -214,20 +226,18 @@ class RangeComparison:
     def verdict(self) -> str:
         """What is shown, as the end of a sentence."""
         first, second = (_measure(found, self.by) for found in self.ranges)
-        is_width = self.by == "width"
         if np.all(np.isnan([found.best for found in self.ranges])):
             return "neither has a range"
         if np.isnan(first) or np.isnan(second):
             return "one has no range"
-        if math.isclose(first, second, rel_tol=_SAME, abs_tol=_SAME * is_width):
+        if self.favours is None:
             tried = _TRIED if any(map(self._is_open, self.ranges)) else ""
             return f"one {_ALIKE[self.by]} as the other{tried}"
-        is_first = first < second if self.by == "low" else first > second
         # The narrower one may go on farther; an end that is open is the farther one.
-        is_open = is_width and self._is_open(self.ranges[is_first])
-        tried = _TRIED if is_open else ""
+        other = self.ranges[self.favours == self.names[0]]
+        tried = _TRIED if self.by == "width" and self._is_open(other) else ""
         return (
-            f"that the range of {self.names[not is_first]} {_MORE[self.by]}{tried} "
+            f"that the range of {self.favours} {_MORE[self.by]}{tried} "
             f"{'is' if self.shown else 'is not'} shown (p = {self.p_adjusted:.2g})"
         )
 

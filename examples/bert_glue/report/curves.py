@@ -30,6 +30,8 @@ share of failed runs where a method is stable."""
 
 # More take minutes a look.
 _MOST_RESAMPLES = 100_000
+# So many comparisons at most are at the head of a page in full.
+_FEW = 3
 # What else of a configuration follows from the value that is varied.
 _FOLLOWING = ("configuration", "label", "steps")
 _OF_EXAMPLES = ("train_examples", "data_fingerprint", "majority_score")
@@ -304,6 +306,37 @@ class TaskCurves:
             )
         return lines
 
+    @property
+    def conclusions(self) -> list[str]:
+        """What is shown of ranges, each a sentence; in few words for many methods."""
+        verdicts = [each for each in self.verdicts.values() if each.widths]
+        if len(verdicts) <= _FEW:
+            return list(map(str, verdicts))
+        reference = next(iter(self.curves))
+        lines = [f"{each}" for each in verdicts if each.widths and each.widths.shown]
+        widths = [each.widths for each in verdicts if each.widths]
+        if rest := [test for test in widths if not test.shown]:
+            names = [f"{test.names[1]} ({_span(test, 1)})" for test in rest]
+            lines.append(
+                f"that the range of {reference} ({_span(rest[0], 0)}) is wider, or "
+                f"narrower, is not shown beside {', '.join(names)}"
+            )
+        shown = [test for each in verdicts for test in each.ends if test.shown]
+        for by, verb in (("low", "begin"), ("high", "end")):
+            places: dict[str, list[str]] = {"lower": [], "higher": []}
+            for test in shown:
+                if test.by == by:
+                    is_lower = (test.favours == reference) == (by == "high")
+                    places["lower" if is_lower else "higher"].append(test.names[1])
+            words = [
+                f"{verb} {place} than {reference}: {', '.join(names)}"
+                for place, names in places.items()
+                if names
+            ]
+            if words:
+                lines.append(f"shown to {'; shown to '.join(words)}")
+        return lines
+
     def _of_range(self, method: str) -> str:
         found, words = self.ranges[method], f"{self.ranges[method]}"
         # More examples do no harm: there a width says nothing.
@@ -539,6 +572,11 @@ def _correct(verdicts: Mapping[str, Verdict], factor: float) -> dict[str, Verdic
         return Verdict(widths, ends, scores, verdict.values)
 
     return {name: corrected(verdict) for name, verdict in verdicts.items()}
+
+
+def _span(test: RangeComparison, which: int) -> str:
+    found = test.ranges[which]
+    return f"{found}" if np.isnan(found.best) else found.span_of(test.unit)
 
 
 def _looks(count: int) -> str:

@@ -285,6 +285,42 @@ def test_a_figure_has_a_text_in_its_place():
     assert "that the range of cwgnc is wider is shown" in found.alternative
 
 
+def test_many_methods_are_concluded_in_few_words():
+    rates = (1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3, 3.2e-3)
+    noise = np.random.default_rng(3).normal(0, 0.2, (6, len(rates), 12))
+    stable = {  # at which rates
+        "cwgnc": (2, 4),
+        "same": (2, 4),
+        "alike": (2, 4),
+        "lower": (1, 3),
+        "narrow": (3, 3),
+        "none": (9, 9),
+    }
+    found = curves.judge(
+        "cola",
+        "accuracy",
+        {
+            name: stability.Curve(rates, 70 + each, failed)
+            for (name, (low, high)), each in zip(stable.items(), noise, strict=True)
+            for at in [np.arange(len(rates))[:, None]]
+            for failed in [np.broadcast_to((at < low) | (at > high), each.shape)]
+        },
+        curves.CurveDesign("learning_rate", {name: name for name in stable}),
+    )
+    narrow, none, rest, *ends = found.conclusions
+    assert "narrow works from" in narrow
+    assert "that the range of cwgnc is wider is shown" in narrow
+    assert "none has no stable value; that the range of cwgnc is wider is sho" in none
+    assert rest.startswith("that the range of cwgnc (from 0.00037 to 0.0017) is wider,")
+    assert "not shown beside same (from 0.00037 to 0.0017), alike (from" in rest
+    assert rest.endswith("lower (from 0.00019 to 0.00086)")
+    assert ends == [
+        "shown to begin lower than cwgnc: lower; shown to begin higher than cwgnc: "
+        "narrow",
+        "shown to end lower than cwgnc: lower, narrow",
+    ]
+
+
 def test_tasks_have_curves_of_their_own():
     both = [*records(), *records("rte")]
     assert [found.task for found in curves.build(both, design("cola", "rte"))] == [

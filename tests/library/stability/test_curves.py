@@ -163,6 +163,7 @@ def test_a_range_that_moves_is_not_taken_for_a_wider_one():
     assert low.shown
     assert high.shown
     assert widths.ranges == low.ranges == high.ranges
+    assert (low.favours, high.favours) == ("adamw", "cwgnc")
     for found, words in ((low, "adamw begins lower"), (high, "cwgnc ends higher")):
         p_value = f"{found.p_value:.2g}"
         assert found.verdict == f"that the range of {words} is shown (p = {p_value})"
@@ -181,11 +182,13 @@ def test_ends_that_are_alike_or_nowhere():
             found = compare_ranges(*pair, margin=2, by=by)
             assert found.p_value == 1
             assert found.verdict == "one has no range"
+            assert found.favours is None
         none = compare_ranges(nowhere, nowhere, margin=2, by=by)
         assert none.verdict == "neither has a range"
         same = compare_ranges(some, some, margin=2, by=by)
         assert same.p_value == 1
         assert same.verdict == f"one {alike} as the other"
+        assert same.favours is None
     # Both may go on beyond the values.
     below = curve_of([70, 70, 20, 20, 20, 20, 20, 20], [0] * 8)
     for by, tried in (("low", " among the values tried"), ("high", "")):
