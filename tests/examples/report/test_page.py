@@ -83,6 +83,17 @@ def test_every_run_has_a_dot_and_a_curve(text):
     assert 0 < places[0] < places[-1] < 100
 
 
+def test_colours_follow_the_light_or_dark_of_the_reader(text):
+    (style,) = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
+    rules = re.findall(r"([^{}]+)\{([^{}]*)\}", style)
+    assert len(rules) > 50
+    for selector, body in rules:
+        # Pictures alone have a background that is always white.
+        pictures = all(each.strip().startswith("img") for each in selector.split(","))
+        if selector.strip() != ":root" and not pictures:
+            assert not re.search(r"#[0-9a-f]{3}|: (white|black)\b", body), selector
+
+
 def test_the_conclusion_comes_first(text):
     (section,) = re.findall(r"<header>.*?</header>", text, re.DOTALL)
     assert "Of 4 comparisons with cwgnc" in section
