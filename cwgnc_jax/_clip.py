@@ -256,8 +256,10 @@ def component_record(
     path, state = _find_state(opt_state, where)
     token = _ALL_PARAMS.set(params)
     try:
-        # A function of its own, or jax might remember what it traced without names.
-        fresh = jax.eval_shape(lambda tree: optimizer.init(tree), params)
+        # A function of its own and nothing compiled: jax would remember what it traced
+        # without names, or the names when they are not asked for.
+        with jax.disable_jit():
+            fresh = jax.eval_shape(lambda tree: optimizer.init(tree), params)
     finally:
         _ALL_PARAMS.reset(token)
     # The state may lie in something larger, such as nnx.Optimizer: the end decides.

@@ -27,6 +27,9 @@ def known_number(
     """
     # A class has its instances' methods: the class float has a __float__.
     number: Any = None if isinstance(value, str | bool | type) else value
+    kind = getattr(getattr(value, "dtype", None), "kind", "f")
+    if kind in "bc":  # Arrays of truths and of complex numbers have one, too.
+        number = None
     if not hasattr(number, "__float__"):
         raise TypeError(f"{argument} must be {accepted}, got {value!r}")
     if jnp.ndim(number) != 0:

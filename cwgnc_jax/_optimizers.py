@@ -14,7 +14,9 @@ from cwgnc_jax.components._paths import is_step, leaves_with_paths
 from cwgnc_jax.components._shards import Specs
 
 _BIAS = re.compile(r"b|bias|beta|offset|.*_bias")
-_NORM = re.compile(r".*norm.*|(\w+_)?(ln|bn|gn)([a-z]|\d+|_\w+)?", re.IGNORECASE)
+_NORM = re.compile(
+    r".*norm(?!al(?!i[sz])).*|(\w+_)?(ln[a-z]?|bn|gn)(\d+|_\w+)?", re.IGNORECASE
+)
 _BOXED = re.compile(f"{_BIAS.pattern}|scale|weight|gamma")
 
 
@@ -24,8 +26,9 @@ def decay_mask(params: optax.Params) -> Any:
     Excluded are scalars and vectors, and by name, because stacked layers turn vectors
     into matrices: what is called ``bias``, ``*_bias``, ``b``, ``beta`` or ``offset``,
     and what is called, or lies directly in a module that is called, something with
-    ``norm`` in it or ``ln``, ``bn`` or ``gn``, alone, before a letter, a number or an
-    underscore and more, or behind one (``lnf``, ``bn2``, ``ln_final``, ``attn_ln``).
+    ``norm``, but not ``normal``, in it or ``ln``, ``bn`` or ``gn``, alone, before a
+    number or an underscore and more, or behind one (``bn2``, ``ln_final``,
+    ``attn_ln``), ``ln`` also before a letter (``lnf``).
     Numbers of a list are passed over: its name is that of its modules. So is a last key
     ``value`` below the name of a bias or below ``scale``, ``weight`` or ``gamma``,
     which restored states of Flax have.

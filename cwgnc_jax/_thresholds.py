@@ -202,7 +202,7 @@ def limits_at(
     is_fixed = np.tile(fixed, len(widths))
     first = {dtype: i * len(rules) for i, dtype in enumerate(widths)}
     rows = [
-        np.add(own, first[dtype]).reshape(block.shape)
+        np.add(np.asarray(own, np.int64), first[dtype]).reshape(block.shape)
         for own, dtype, block in zip(numbers, dtypes, layout.blocks, strict=True)
     ]
 

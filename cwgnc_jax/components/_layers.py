@@ -1,7 +1,7 @@
 """What a layer is: the names of nodes that hold one, or a stack of several."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from cwgnc_jax.components._paths import nodes_above
 
@@ -32,6 +32,19 @@ def topmost_match(path: str, patterns: Iterable[re.Pattern[str]]) -> str | None:
     )
 
 
+def numbered_layer(path: str, patterns: Iterable[re.Pattern[str]]) -> str | None:
+    """The topmost numbered node above a leaf, if it is a layer of its own.
+
+    Numbers inside the layers of a stack, ``layers/mlp/layers/0``, are parts of each of
+    them, and there is none; the children of a list, ``layers/0``, are layers.
+    """
+    layer, stack = (topmost_match(path, each) for each in (patterns, (STACKED,)))
+    if layer and stack and layer.startswith(f"{stack}/"):
+        child = layer.removeprefix(f"{stack}/")
+        return layer if re.fullmatch(CHILD, child) else None
+    return layer
+
+
 def layer_count(shapes: Iterable[tuple[int, ...]], axis: int) -> int | None:
     """The number of layers that leaves of a stack have on an axis, None if not one."""
     lengths = {
@@ -39,3 +52,12 @@ def layer_count(shapes: Iterable[tuple[int, ...]], axis: int) -> int | None:
     }
     length = lengths.pop()
     return None if lengths or not length else length
+
+
+def are_stacked(shapes: Collection[tuple[int, ...]], axis: int) -> bool:
+    """Whether leaves may well be those of a stack, though they have numbers below it.
+
+    They have as many layers, and a matrix among them, as square matrices and vectors of
+    one size have not.
+    """
+    return layer_count(shapes, axis) is not None and max(map(len, shapes)) > 2

@@ -13,7 +13,9 @@ from cwgnc_jax.components._layers import (
     LISTED,
     NUMBERED,
     STACKED,
+    are_stacked,
     layer_count,
+    numbered_layer,
     topmost_match,
 )
 from cwgnc_jax.components._matching import (
@@ -87,8 +89,9 @@ def by_layer(tree: Any, *, layer_axis: int = 0) -> Components:
     The label ends with the first key that is a number (``layers/3``: lists, NNX,
     Equinox) or a word for a layer with a number (``layer_3``, ``EncoderBlock_3``,
     ``h3``: Linen, Haiku). Layers stacked on an axis of all leaves of a node called
-    ``layers``, ``blocks`` or ``h`` stay apart, each an index of that label. What lies
-    in no layer goes by module. For other names see :func:`by_rules`.
+    ``layers``, ``blocks`` or ``h`` stay apart, each an index of that label; numbers
+    inside of these layers, as of the parts of an MLP, are none of theirs. What lies in
+    no layer goes by module. For other names see :func:`by_rules`.
 
     Args:
       tree: parameters or updates, a pytree of arrays.
@@ -115,16 +118,22 @@ def by_layer(tree: Any, *, layer_axis: int = 0) -> Components:
       ('layers[0]', 'layers[1]')
     """
     axis = operator.index(layer_axis)
-    components = by_module(tree)
+    modules = by_module(tree)
+    components = dict(modules)
     stacks: dict[str, dict[str, tuple[int, ...]]] = {}
     for path, leaf in _leaves_of(tree):
-        if layer := topmost_match(path, (NUMBERED, LISTED)):
+        if layer := numbered_layer(path, (NUMBERED, LISTED)):
             components[path] = Component(layer)
         elif stack := topmost_match(path, (STACKED,)):
             components[path] = Component(stack, axes=axis)
             stacks.setdefault(stack, {})[path] = tuple(jnp.shape(leaf))
     for stack, shapes in stacks.items():
-        if layer_count(shapes.values(), axis) is None:
+        # Called like a stack, but perhaps numbered layers lie deeper in it.
+        layers = {path: topmost_match(path, (NUMBERED, LISTED)) for path in shapes}
+        if any(layers.values()) and not are_stacked(shapes.values(), axis):
+            for path, layer in layers.items():
+                components[path] = Component(layer) if layer else modules[path]
+        elif layer_count(shapes.values(), axis) is None:
             raise ValueError(
                 f"by_layer: {stack!r} is called a stack of layers, but its leaves do "
                 f"not have as many on axis {axis} each (see layer_axis; stacked and "

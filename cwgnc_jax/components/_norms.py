@@ -202,7 +202,8 @@ def widest_dtype(dtypes: Iterable[Any]) -> Any:
 def norm_dtype(leaf: Any) -> Any:
     """The dtype in which squares are summed: float32, or float64 for 64-bit leaves."""
     # The square of 300 overflows float16; bfloat16 stops counting equal terms at 256.
-    wide = jnp.finfo(dtype_of(leaf)).bits > 32
+    # What NumPy holds in 64 bits has 32 here where jax_enable_x64 is not set.
+    wide = jnp.finfo(jax.dtypes.canonicalize_dtype(dtype_of(leaf))).bits > 32
     return jnp.dtype(jnp.float64 if wide else jnp.float32)
 
 

@@ -188,7 +188,9 @@ def _groups_in(tree: Any) -> UnfreezingGroups:
     Layers that are hidden count, or those above and below would seem to be neighbours.
     """
     leaves = dict(leaves_with_paths(tree, is_leaf=is_masked))
-    visible = [path for path, leaf in leaves.items() if not is_masked(leaf)]
+    visible = {
+        path: jnp.shape(leaf) for path, leaf in leaves.items() if not is_masked(leaf)
+    }
     pattern, embeddings = choose_layers(visible), re.compile(EMBEDDINGS)
     layers = {path for path in leaves if topmost_match(path, (pattern,))}
     # Of stacked ones nothing is known but the shapes of those that are seen.

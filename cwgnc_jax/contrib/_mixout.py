@@ -192,9 +192,9 @@ def _originals(pretrained: Any, mixed: dict[str, jax.Array]) -> dict[str, jax.Ar
             f"{list_offenders(missing)}"
         )
     for path, leaf in mixed.items():
-        if originals[path].shape != leaf.shape:
+        if jnp.shape(originals[path]) != leaf.shape:
             raise ValueError(
-                f"pretrained has the shape {originals[path].shape} at {path}, the "
+                f"pretrained has the shape {jnp.shape(originals[path])} at {path}, the "
                 f"parameters have {leaf.shape}"
             )
     return originals

@@ -79,7 +79,8 @@ class Comparison:
         The test must also point the way that the printed values do: a test of ranks,
         or of deviations from the median, can disagree with them.
         """
-        if self.favours is None or self.p_adjusted > self.alpha:
+        # Written so that NaN, of scores whose squares overflow, shows nothing.
+        if self.favours is None or not self.p_adjusted <= self.alpha:
             return False
         return self.favours == self.names[0 if self.effect > 0 else 1]
 
@@ -408,14 +409,17 @@ def _two_samples(
     if test not in tests:
         accepted = ", ".join(map(repr, tests))
         raise ValueError(f"test must be one of {accepted}, got {test!r}")
-    if test == "paired":
-        if a.size != b.size:
-            raise ValueError(
-                "test='paired' needs one score of each method for each seed, got "
-                f"{a.size} and {b.size} scores"
-            )
-        # The same score is the same, in whichever precision it was computed.
-        b = np.where(np.isclose(a, b, rtol=ROUNDING, atol=0), a, b)
+    if test == "paired" and a.size != b.size:
+        raise ValueError(
+            "test='paired' needs one score of each method for each seed, got "
+            f"{a.size} and {b.size} scores"
+        )
+    # The same score is the same, in whichever precision it was computed.
+    both = np.concatenate([a, b])
+    values, places = np.unique(both, return_inverse=True)
+    is_new = ~np.isclose(values[1:], values[:-1], rtol=ROUNDING, atol=0)
+    firsts = np.maximum.accumulate(np.where([True, *is_new], np.arange(values.size), 0))
+    a, b = np.split(values[firsts[places]], [a.size])
     return a, b
 
 

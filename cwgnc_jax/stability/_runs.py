@@ -27,7 +27,7 @@ def has_failed(score: float, limit: float) -> bool:
     """Whether a run failed: it is no better than a limit.
 
     Args:
-      score: the run's final score.
+      score: the run's final score; NaN, that of one that diverged, is no better.
       limit: score of the majority classifier, or of :data:`RELEASED_FAILED_AT`, in the
         same unit.
 
@@ -44,7 +44,7 @@ def has_failed(score: float, limit: float) -> bool:
     _check_limit("limit", limit)
     # A score equal to the limit is not better, however it was rounded on its way here:
     # a majority of 146 in 277 is 52.70758 in float64 and 52.707580 in float32.
-    return bool(score <= limit or np.isclose(score, limit, rtol=ROUNDING, atol=0))
+    return bool(not score > limit or np.isclose(score, limit, rtol=ROUNDING, atol=0))
 
 
 @dataclasses.dataclass(frozen=True)

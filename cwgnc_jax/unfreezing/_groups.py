@@ -14,7 +14,9 @@ from cwgnc_jax.components._layers import (
     CHILD,
     NUMBERED,
     STACKED,
+    are_stacked,
     layer_count,
+    numbered_layer,
     topmost_match,
 )
 from cwgnc_jax.components._matching import number_cut_layers
@@ -149,7 +151,7 @@ class UnfreezingGroups:
 
     def lowest_level(self, stage: int) -> int:
         """The lowest level that a stage trains; the last stage trains all."""
-        if not 0 <= stage < self.stages:
+        if not 0 <= operator.index(stage) < self.stages:
             raise ValueError(
                 f"stage must be one of 0 to {self.stages - 1}, as many as there are "
                 f"layers, got {stage}"
@@ -283,7 +285,7 @@ def unfreezing_groups(
     _check_arrays(leaves)
     shapes = {path: tuple(jnp.shape(leaf)) for path, leaf in leaves}
     if layers is None:
-        pattern = choose_layers(shapes)
+        pattern = choose_layers(shapes, operator.index(layer_axis))
     else:
         pattern = compile_pattern("layers", layers)
         if not pattern.groups and not stacked:
@@ -388,10 +390,15 @@ def _children_of_lists(
     return None
 
 
-def choose_layers(paths: Collection[str]) -> re.Pattern[str]:
+def choose_layers(
+    shapes: Mapping[str, tuple[int, ...]], axis: int = 0
+) -> re.Pattern[str]:
     """The definition of a layer that finds some, in one place."""
+    paths = shapes.keys()
     for pattern in (NUMBERED, STACKED):
         containers = set()
+        if pattern is NUMBERED and _are_parts_of_stacks(shapes, axis):
+            continue
         for path in paths:
             if node := topmost_match(path, (pattern,)):
                 match = pattern.fullmatch(node)
@@ -409,6 +416,17 @@ def choose_layers(paths: Collection[str]) -> re.Pattern[str]:
         "of these leaves' paths has a numbered layer or block, or a stack of them:"
         + list_offenders(paths)
     )
+
+
+def _are_parts_of_stacks(shapes: Mapping[str, tuple[int, ...]], axis: int) -> bool:
+    """Whether all numbered nodes are inside the layers of stacks."""
+    stacks: dict[str, list[tuple[int, ...]]] = {}
+    for path, shape in shapes.items():
+        if numbered_layer(path, (NUMBERED,)):
+            return False
+        if stack := topmost_match(path, (STACKED,)):
+            stacks.setdefault(stack, []).append(shape)
+    return all(are_stacked(each, axis) for each in stacks.values())
 
 
 def _single_layers(

@@ -418,6 +418,17 @@ class TestRecordsByName:
         np.testing.assert_allclose(record.norms, wanted, rtol=1e-6)
         assert jax.tree.structure(jax.eval_shape(tx.init, self.PARAMS)) == structure
 
+    @pytest.mark.parametrize("record_first", [True, False])
+    def test_an_optimizer_that_is_compiled_itself(self, record_first):
+        clip = cwgnc_jax.clip_by_component_norm(1.0)
+        tx = optax.GradientTransformation(jax.jit(clip.init), jax.jit(clip.update))
+        if record_first:
+            cwgnc_jax.component_record(tx, self.PARAMS, clip.init(self.PARAMS))
+        _, state = tx.update(self.PARAMS, tx.init(self.PARAMS))
+        record = cwgnc_jax.component_record(tx, self.PARAMS, state)
+        assert record.names == ("a", "b", "c")
+        np.testing.assert_allclose(record.norms, list(self.NORMS.values()), rtol=1e-6)
+
     def test_a_state_of_other_parameters(self):
         tx = cwgnc_jax.clip_by_component_norm(1.0)
         state = tx.init({"a": jnp.ones(2)})

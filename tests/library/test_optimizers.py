@@ -149,6 +149,11 @@ def test_injected_hyperparameters():
         ("resnet/bn_init/scale", (12, 8), False),
         ("clip/ln_final/weight", (12, 8), False),
         ("bnet/kernel", (8, 8), True),
+        ("transformer/lnf/scale", (12, 8), False),
+        ("layers/BatchNormalization/scale", (12, 8), False),
+        ("graph/gnn/kernel", (8, 8), True),
+        ("bnn/kernel", (8, 8), True),
+        ("normal_mlp/kernel", (8, 8), True),
         # Biases of stacked layers that are called more than a bias.
         ("attention/q_bias", (12, 8), False),
         ("attention/in_proj_bias", (12, 8), False),

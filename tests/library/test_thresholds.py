@@ -162,3 +162,32 @@ def test_rules_of_one_block_with_two_indices(shape, components):
     np.testing.assert_allclose(
         state.scales, np.minimum(1, limits / np.asarray(state.norms)), rtol=1e-6
     )
+
+
+def test_rules_for_a_stack_of_no_layers():
+    gradients = {
+        "none": jnp.ones((0, 3)),
+        "other": jnp.ones(9),
+        "some": jnp.ones((2, 4)),
+    }
+    rules = [("some.*", 1.0), (".*", 2.0)]
+    tx = cwgnc_jax.clip_by_component_norm(rules, cwgnc_jax.stacked("none|some"))
+    clipped, state = tx.update(gradients, tx.init(gradients))
+    np.testing.assert_allclose(state.norms, [3.0, 2.0, 2.0])
+    np.testing.assert_allclose(clipped["some"], 0.5)
+    assert clipped["none"].shape == (0, 3)
+
+
+@pytest.mark.parametrize("value", [np.True_, jnp.array(True), np.complex64(1j)])
+def test_truths_and_complex_numbers_are_no_thresholds(value):
+    with pytest.raises(TypeError, match="max_norm must be a number"):
+        cwgnc_jax.clip_by_component_norm(value)
+
+
+def test_gradients_of_numpy_in_64_bits_are_those_of_jax():
+    gradients = {"kernel": np.full((2, 2), 3.0)}
+    tx = cwgnc_jax.clip_by_component_norm(3.0)
+    # A warning would be an error here.
+    clipped, state = tx.update(gradients, tx.init(gradients))
+    assert state.norms.dtype == jnp.float32
+    np.testing.assert_allclose(clipped["kernel"], 1.5, rtol=1e-6)

@@ -33,3 +33,31 @@ def test_components_by_layer_are_the_layers_that_unfreeze(layers):
     for name, group in groups.items():
         assert group in ("embeddings", "head") or group[-1] == name[-1]
     assert len(jax.tree.leaves(params)) > len(groups)
+
+
+def stack(*layers, count=3):
+    return jax.tree.map(lambda leaf: jnp.stack([leaf] * count), list(layers))
+
+
+@pytest.mark.parametrize("kind", [list, lambda parts: {"layers_0": parts[0]}])
+def test_numbers_inside_of_stacked_layers_are_parts_of_each(kind):
+    attention, mlp = stack(LAYER), stack(LAYER, LAYER)
+    layers = {"attention": attention[0], "mlp": {"layers": kind(mlp)}}
+    params = {"embed": LAYER, "head": LAYER, "layers": layers}
+    names = cwgnc_jax.component_names(params, cwgnc_jax.by_layer)
+    assert names == ("embed", "head", "layers[0]", "layers[1]", "layers[2]")
+    del layers["attention"]
+    groups = cwgnc_jax.unfreezing_groups(params)
+    assert groups.names == ("head", "layer 2", "layer 1", "layer 0", "embeddings")
+    assert cwgnc_jax.component_names(params, cwgnc_jax.by_layer) == names
+
+
+@pytest.mark.parametrize("other", [(7, 3), (2, 2)])
+def test_what_is_called_a_stack_may_hold_numbered_layers_deeper(other):
+    layers = [LAYER, {"kernel": jnp.ones(other), "bias": jnp.ones(2)}]
+    layers = {f"layer_{n}": layer for n, layer in enumerate(layers)}
+    params = {"embed": LAYER, "head": LAYER, "blocks": {"encoder": layers}}
+    names = cwgnc_jax.component_names(params, cwgnc_jax.by_layer)
+    assert names == ("blocks/encoder/layer_0", "blocks/encoder/layer_1", *names[2:])
+    groups = cwgnc_jax.unfreezing_groups(params)
+    assert groups.names == ("head", "layer 1", "layer 0", "embeddings")

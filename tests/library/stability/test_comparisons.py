@@ -77,6 +77,29 @@ def test_what_differs_by_rounding_is_equal(compare):
     assert compare_scores(in_float32, other).p_value == 1
 
 
+def test_rounding_is_no_noise_whatever_the_test():
+    score = 146 / 277 * 100
+    for test in ("welch", "mann-whitney"):
+        result = compare_scores([np.float32(score)] * 5, [score] * 5, test=test)
+        assert result.p_value == 1
+        assert not result.shown
+    result = compare_scores([0.3, 0.1 + 0.2, 0.3], [0.5] * 3, test="welch")
+    assert result.p_value == 1
+    assert not result.shown
+    # A score that differs by more is another.
+    result = compare_scores([1.0, 2.0], [1.0 + 5e-6, 2.0], test="mann-whitney")
+    assert result.favours == "second"
+
+
+def test_nothing_is_shown_by_squares_that_overflow():
+    with np.errstate(all="ignore"):
+        result = compare_spread(
+            [70, 71, 72, 1e160], [70, 71, 70, 69.0], test="brown-forsythe"
+        )
+    assert np.isnan(result.p_value)
+    assert not result.shown
+
+
 def test_unpaired_tests_are_scipys():
     # Without ties, where SciPy's ranks are exact.
     others = np.array(SHAKY[:6]) + 0.05
