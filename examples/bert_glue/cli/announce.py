@@ -9,13 +9,13 @@ from numpy.typing import ArrayLike
 
 from bert_glue.cli import choices
 from bert_glue.cli.options import EMBEDDED, flag
+from bert_glue.data import metrics
 from bert_glue.data.tables import listed
 from bert_glue.data.tasks import GENERATED
 from bert_glue.devices import environment
 from bert_glue.records.designs import Design, choose_reference
 from bert_glue.records.trackers import KINDS
 from bert_glue.report import verdicts
-from bert_glue.report.headings import metric_name
 from bert_glue.study.configuration import Configuration
 from bert_glue.study.study import Study
 from bert_glue.training.methods import describe
@@ -77,17 +77,13 @@ def are_alike(labels: ArrayLike | None) -> bool:
 
 def _about_subject(options: argparse.Namespace, subject: Subject) -> Iterator[str]:
     task = subject.task
-    metric = {
-        "metric": task.metric,
-        "task": task.name,
-        "problem_type": task.problem_type,
-        "positive_class": task.labels[task.positive] if task.labels else None,
-    }
+    positive = task.labels[task.positive] if task.labels else ""
+    metric = metrics.in_words(task.metric, task.problem_type, positive)
     yield (
         f"{options.model} on {task.name}: {len(subject.train.lengths):,} "
         f"examples to train on, {len(subject.evaluation.lengths):,} to score"
         + (", held out of the training set" if subject.held_out else "")
-        + f", by {metric_name(metric)}"
+        + f", by {metric}"
     )
     if options.model == EMBEDDED and task.name not in GENERATED:
         yield (
