@@ -88,6 +88,21 @@ def test_the_examples_of_a_task(folder, tmp_path, capsys):
     assert not any(tmp_path.iterdir())
 
 
+def test_the_examples_of_a_dataset(folder, tmp_path, monkeypatch, capsys):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    rows = pandas.read_csv(folder / "dev.tsv", sep="\t")
+    rows.to_csv(tmp_path / "data" / "test.csv", index=False)
+    run(folder, "--evaluate", "--dataset", "data")
+    by_dataset = capsys.readouterr().out
+    assert "on data: 30 examples, 2 classes: '0', '1'" in by_dataset
+    run(folder, "--evaluate", "--eval-file", folder / "dev.tsv")
+    assert by_dataset.splitlines()[1:] == capsys.readouterr().out.splitlines()[1:]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
