@@ -415,8 +415,7 @@ def _two_samples(
             f"{a.size} and {b.size} scores"
         )
     # The same score is the same, in whichever precision it was computed.
-    both = np.concatenate([a, b])
-    values, places = np.unique(both, return_inverse=True)
+    values, places = np.unique(np.concatenate([a, b]), return_inverse=True)
     is_new = ~np.isclose(values[1:], values[:-1], rtol=ROUNDING, atol=0)
     firsts = np.maximum.accumulate(np.where([True, *is_new], np.arange(values.size), 0))
     a, b = np.split(values[firsts[places]], [a.size])

@@ -40,22 +40,22 @@ def read(
     designs = [Design.from_json(name, known[name]) for name in sorted(known)]
     if runs and (name == ALL or not designs):
         designs.append(Design.of_records(runs))
+    wanted = [design for design in designs if name in (None, design.name)]
+    if wanted and reference is not None:
+        labels = dict.fromkeys(label for design in wanted for label in design.methods)
+        reference = choose_reference(list(labels), reference)
+        # Another table of the folder may lack that row.
+        designs = [
+            dataclasses.replace(design, reference=reference)
+            if reference in design.methods
+            else design
+            for design in designs
+        ]
     tables = [table for design in designs if (table := build(design, runs)).cells]
-    wanted = [table.design for table in tables if name in (None, table.design.name)]
-    if not wanted:
+    if not any(name in (None, table.design.name) for table in tables):
         of_table = f" of table {name}" if name else ""
         raise RecordsError(f"no runs{of_table} are recorded in {records.folder}")
-    if reference is None:
-        return tables
-    labels = dict.fromkeys(label for design in wanted for label in design.methods)
-    reference = choose_reference(list(labels), reference)
-    # Another table of the folder may lack that row.
-    return [
-        build(dataclasses.replace(table.design, reference=reference), runs)
-        if reference in table.design.methods
-        else table
-        for table in tables
-    ]
+    return tables
 
 
 def left_over(records: RunStore, tables: Sequence[Table]) -> str:
