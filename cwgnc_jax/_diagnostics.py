@@ -484,7 +484,8 @@ def convergence_racing(movements: jax.typing.ArrayLike) -> jax.Array:
     differences = jnp.sum(rank * jnp.sort(moved, axis=-1), axis=(-2, -1))
     total = (count - 1) * jnp.sum(moved, axis=(-2, -1))
     none = total == 0
-    return jnp.where(none, 0, differences / jnp.where(none, 1, total))
+    # The sum's rounding may end a little beyond what it can be.
+    return jnp.clip(jnp.where(none, 0, differences / jnp.where(none, 1, total)), 0, 1)
 
 
 def _pair(
