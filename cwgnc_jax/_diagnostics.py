@@ -1,6 +1,5 @@
 """How components move and are clipped: Figures 2 to 5 of the paper in numbers."""
 
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -11,6 +10,7 @@ import optax
 from jax.core import Tracer
 
 from cwgnc_jax._clip import component_record
+from cwgnc_jax._numbers import as_index
 from cwgnc_jax.components._component import ComponentMap
 from cwgnc_jax.components._layout import Layout, make_layout
 from cwgnc_jax.components._norms import (
@@ -350,9 +350,9 @@ def component_scalars(
       Python's floats; inside ``jit``, ``scan`` or ``vmap`` scalar arrays.
 
     Raises:
-      ValueError: as :func:`component_record`; if the state is of several runs; inside
-        ``jit`` and the like, where keys cannot depend on norms, if there are more
-        components than ``top``: accepted are None and 0.
+      ValueError: as :func:`component_record`; if the state is of several runs or
+        ``top`` is below 0; inside ``jit`` and the like, where keys cannot depend on
+        norms, if there are more components than ``top``: accepted are None and 0.
       TypeError: if ``top`` is neither a whole number nor None.
 
     Examples:
@@ -406,10 +406,7 @@ def component_scalars(
 
 def _as_count(top: int | None, most: int) -> int:
     """A number of components, of at most so many."""
-    try:
-        count = most if top is None else operator.index(top)
-    except TypeError:
-        raise TypeError(f"top must be a whole number or None, got {top!r}") from None
+    count = most if top is None else as_index("top", top, "a whole number or None")
     if count < 0:
         raise ValueError(f"top must be at least 0, got {top}")
     return min(count, most)

@@ -1,6 +1,8 @@
 """Numbers that users give: checked where they are known, let through where traced."""
 
+import contextlib
 import math
+import operator
 from typing import Any
 
 import jax
@@ -54,3 +56,11 @@ def check_number(
     if number is not None and not 0 <= number <= largest:
         bounds = "at least 0" if largest == math.inf else f"from 0 to {largest:g}"
         raise ValueError(f"{argument} must be {bounds}, got {number:g}")
+
+
+def as_index(argument: str, value: Any, accepted: str = "an int") -> int:
+    """An int, or a TypeError that names the argument; True and False are none."""
+    if not isinstance(value, bool):
+        with contextlib.suppress(TypeError):
+            return operator.index(value)
+    raise TypeError(f"{argument} must be {accepted}, got {value!r}")

@@ -6,6 +6,8 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from cwgnc_jax._numbers import as_index
+
 
 @dataclasses.dataclass(frozen=True)
 class Split:
@@ -28,7 +30,7 @@ class Split:
     parts: tuple[tuple[str, int | None], ...]
 
     def __init__(self, axis: int, parts: Mapping[str, int] | Sequence[Any]):
-        axis = _as_index("axis", axis)
+        axis = as_index("axis", axis)
         if isinstance(parts, str):
             raise TypeError(f"parts must be several names, got the string {parts!r}")
         pairs: list[tuple[str, int | None]] = []
@@ -116,20 +118,13 @@ class Component:
         if not isinstance(label, str):
             raise TypeError(f"label must be a string, got {label!r}")
         axes = _as_axes(axes)
-        start = _as_index("start", start)
+        start = as_index("start", start)
         if start and not axes:
             raise ValueError(f"start is {start}, but {label!r} keeps no axes to number")
         object.__setattr__(self, "label", label)
         object.__setattr__(self, "axes", axes)
         object.__setattr__(self, "split", split)
         object.__setattr__(self, "start", start)
-
-
-def _as_index(argument: str, value: Any) -> int:
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise TypeError(f"{argument} must be an int, got {value!r}") from None
 
 
 def _as_axes(axes: Any) -> tuple[int, ...]:

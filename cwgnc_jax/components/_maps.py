@@ -1,13 +1,13 @@
 """Ready-made maps from leaves to components: by leaf, module, layer, rule, index."""
 
 import dataclasses
-import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 
+from cwgnc_jax._numbers import as_index
 from cwgnc_jax.components._component import Component, ComponentMap, Split
 from cwgnc_jax.components._layers import (
     LISTED,
@@ -104,6 +104,7 @@ def by_layer(tree: Any, *, layer_axis: int = 0) -> Components:
 
     Raises:
       ValueError: if leaves of such a node do not have as many layers each.
+      TypeError: if ``layer_axis`` is no int.
 
     Examples:
       >>> import functools
@@ -117,7 +118,7 @@ def by_layer(tree: Any, *, layer_axis: int = 0) -> Components:
       >>> component_names(params, functools.partial(by_layer, layer_axis=1))
       ('layers[0]', 'layers[1]')
     """
-    axis = operator.index(layer_axis)
+    axis = as_index("layer_axis", layer_axis)
     modules = by_module(tree)
     components = dict(modules)
     stacks: dict[str, dict[str, tuple[int, ...]]] = {}
@@ -176,7 +177,7 @@ def by_rules(
 
     Returns:
       A map. It raises a ValueError for a leaf that no rule matches and for a rule
-      that matches first nowhere, unless a mask hides leaves.
+      that matches first nowhere, unless it may be for a leaf that a mask hides.
 
     Raises:
       ValueError: if there are no rules or an expression is not valid; when the map is
@@ -245,8 +246,9 @@ def stacked(
       base: the map that gives the labels, and the components of all other leaves.
 
     Returns:
-      A map. It raises a ValueError if no leaf's path matches, unless a mask hides
-      leaves, or if leaves are to be joined whose paths have nothing in common.
+      A map. It raises a ValueError if no leaf's path matches, nor may match that of
+      one that a mask hides, or if leaves are to be joined whose paths have nothing in
+      common.
 
     Raises:
       ValueError: if the expression is not valid.
@@ -312,8 +314,8 @@ def fused(
         leaves; :func:`stacked` if the leaves are stacked as well.
 
     Returns:
-      A map. It raises a ValueError if no leaf's path matches, unless a mask hides
-      leaves.
+      A map. It raises a ValueError if no leaf's path matches, nor may match that of
+      one that a mask hides.
 
     Raises:
       ValueError: if the expression is not valid or the parts' names are not distinct.

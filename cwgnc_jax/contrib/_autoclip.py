@@ -1,6 +1,5 @@
 """AutoClip by component: thresholds that choose themselves."""
 
-import operator
 from typing import Any, NamedTuple
 
 import jax
@@ -8,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from cwgnc_jax._clip import initial_state
-from cwgnc_jax._numbers import check_number
+from cwgnc_jax._numbers import as_index, check_number
 from cwgnc_jax.components._component import ComponentMap
 from cwgnc_jax.components._norms import measure, resolve
 from cwgnc_jax.components._shards import Specs
@@ -99,10 +98,7 @@ def autoclip_by_component_norm(
       do not.
     """
     check_number("quantile", quantile, largest=1.0)
-    try:
-        width = operator.index(window)
-    except TypeError:
-        raise TypeError(f"window must be an int, got {window!r}") from None
+    width = as_index("window", window)
     if width < 1:
         raise ValueError(f"window must be at least 1, got {window}")
 

@@ -1,11 +1,12 @@
 """Random keys of leaves."""
 
-import operator
 import zlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from cwgnc_jax._numbers import as_index
 
 
 def leaf_key(key: jax.Array, path: str) -> jax.Array:
@@ -21,10 +22,7 @@ def check_key(key: jax.Array | int) -> jax.Array | int:
     """
     if isinstance(key, jax.Array) or np.ndim(key):
         return key
-    try:
-        return operator.index(key)
-    except TypeError:
-        raise TypeError(f"key must be a key or a whole number, got {key!r}") from None
+    return as_index("key", key, "a key or a whole number")
 
 
 def as_key(key: jax.Array | int) -> jax.Array:

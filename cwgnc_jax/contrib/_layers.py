@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from cwgnc_jax._numbers import check_number
+from cwgnc_jax._numbers import as_index, check_number
 from cwgnc_jax._optimizers import kind_of
 from cwgnc_jax.components._layers import topmost_match
 from cwgnc_jax.components._paths import (
@@ -147,8 +147,7 @@ def reinitialize_layers(
       `its code <https://github.com/asappresearch/revisit-bert-finetuning>`_
     """
     found = _groups_in(params) if groups is None else groups
-    if not isinstance(layers, int) or isinstance(layers, bool):
-        raise TypeError(f"layers must be an int, got {layers!r}")
+    layers = as_index("layers", layers)
     if not 0 <= layers <= found.stages:
         raise ValueError(
             f"layers must be from 0 to the {found.stages} that there are, got {layers}"

@@ -75,9 +75,10 @@ def mixout(
 
     Raises:
       ValueError: if p is not between 0 and 1, a rule matches nothing, pretrained
-        values are missing or of another shape, or an option is not among those above.
-      TypeError: if p is not a number, a rule is no expression, or a leaf to be mixed is
-        not a floating-point array.
+        values are missing or of another shape, an expression is not valid, or
+        ``gradient`` is not among those above.
+      TypeError: if p is not a number, a rule is not a string, ``shared_axes`` is no
+        tuple, or a leaf to be mixed is not a floating-point array.
 
     Examples:
       >>> params = {"dense": {"kernel": jnp.full((4, 2), 3.0), "bias": jnp.ones(2)}}

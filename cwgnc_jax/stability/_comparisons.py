@@ -207,7 +207,8 @@ def compare_scores(
     Raises:
       ValueError: if scores are not vectors of at least 2 finite numbers, their
         numbers differ for the paired test, or an option is not among those above.
-      TypeError: if names are not two strings, or another option is not a number.
+      TypeError: if scores are not numbers, names are not two strings, or another
+        option is not a number.
 
     Examples:
       >>> adamw = [61.0, 70.4, 52.7, 71.1, 69.7, 60.8, 73.0, 52.7]

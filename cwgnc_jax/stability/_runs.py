@@ -169,7 +169,7 @@ def summarize_runs(
       ValueError: if the scores are not a non-empty vector of finite numbers, there
         are too few of them for ``ddof``, a limit is NaN, or an option is not among
         those above.
-      TypeError: if an option is not a number.
+      TypeError: if the scores or an option are not numbers.
 
     Examples:
       >>> scores = [70.4, 71.8, 52.7, 69.3, 72.6, 70.0, 71.1, 68.9]

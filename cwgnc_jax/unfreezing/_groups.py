@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import operator
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from cwgnc_jax._numbers import as_index
 from cwgnc_jax.components._layers import (
     CHILD,
     NUMBERED,
@@ -151,7 +151,7 @@ class UnfreezingGroups:
 
     def lowest_level(self, stage: int) -> int:
         """The lowest level that a stage trains; the last stage trains all."""
-        if not 0 <= operator.index(stage) < self.stages:
+        if not 0 <= as_index("stage", stage) < self.stages:
             raise ValueError(
                 f"stage must be one of 0 to {self.stages - 1}, as many as there are "
                 f"layers, got {stage}"
@@ -252,6 +252,8 @@ def unfreezing_groups(
         group, stacked leaves do not have the same number of layers, or layers are
         found below several nodes and none was chosen. A default that matches no head
         is no error: leaves that are in no group are.
+      TypeError: if a leaf is no array, such as an activation function of an Equinox
+        module that was not filtered, or ``layer_axis`` is no int.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -285,7 +287,7 @@ def unfreezing_groups(
     _check_arrays(leaves)
     shapes = {path: tuple(jnp.shape(leaf)) for path, leaf in leaves}
     if layers is None:
-        pattern = choose_layers(shapes, operator.index(layer_axis))
+        pattern = choose_layers(shapes, as_index("layer_axis", layer_axis))
     else:
         pattern = compile_pattern("layers", layers)
         if not pattern.groups and not stacked:
@@ -302,7 +304,7 @@ def unfreezing_groups(
             patterns[argument] = compile_pattern(argument, expression)
     members = _gather(shapes, patterns, optional="head" if head == HEAD else None)
     if stacked or not pattern.groups:
-        axis = operator.index(layer_axis)
+        axis = as_index("layer_axis", layer_axis)
         numbers, spans = _stacked_layers(members["layers"], shapes, axis)
     else:
         numbers, spans = _single_layers(members["layers"])

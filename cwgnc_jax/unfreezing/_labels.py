@@ -42,8 +42,8 @@ def partition_by_path(
     Raises:
       ValueError: at once if a rule gives a label that has no transformation, a
         transformation is given by no rule, or an expression is not valid; at init and
-        update if no rule matches a leaf or, unless a mask hides leaves, a rule is the
-        first match of no leaf.
+        update if no rule matches a leaf, or a rule is the first match of none, nor may
+        be for one that a mask hides.
 
     Examples:
       >>> import jax

@@ -96,7 +96,7 @@ for name, norm, scale in zip(names, norms[0], scales[0], strict=True):
 # ## What is long, and when
 #
 # Components differ: one threshold is tight for one of them and far away for another.
-# What lies above the dashed line was scaled down to it, what lies below kept every bit.
+# What lies above the dotted line was scaled down to it, what lies below kept every bit.
 
 # %%
 figure, axes = plt.subplots(figsize=(7, 4))

@@ -18,7 +18,8 @@
 # tell sentences that are well formed from those that are not.
 #
 # `finetune_bert.py` is the one-file example; its Flax BERT has each layer in leaves of
-# its own. This loads any BERT of the Hugging Face hub likewise.
+# its own. This loads any BERT likewise that the Hugging Face hub has in one file of
+# safetensors, with the usual activation (`gelu`).
 
 # %%
 import collections

@@ -71,7 +71,8 @@ _DATA = {
     "and sentence2, ...) and label",
     "--eval-file FILE": "its examples to score",
     "--dataset NAME": "or a dataset of the Hugging Face hub, NAME:CONFIG if there are "
-    "several, or a folder of files; scored is its split validation, dev or test",
+    "several, or a folder of files; scored is its split validation, or dev, test and "
+    "the like",
     "--eval-share SHARE": "of your own examples, where there are none to score, score "
     "this share, with the classes in the same shares, and do not train on it",
     f"--problem {'|'.join(PROBLEMS)}": "what your own labels are: one "

@@ -134,8 +134,8 @@ def load_dataset(name: str, reading: Reading | None = None) -> TaskData:
     """Reads a task of the user's own from the hub, or a folder that `datasets` reads.
 
     Columns and labels are found as by :func:`load_files`, but for classes of which the
-    dataset has names. The evaluation examples are those of the split that is called
-    validation, dev or test, the first of these that is there.
+    dataset has names. The evaluation examples are those of the first split of
+    ``hub.EVALUATION`` that is there.
 
     Args:
       name: name on the hub or a folder, with ``:`` and a configuration if there are

@@ -92,7 +92,7 @@ class TestMaps:
         np.testing.assert_allclose(norms[:3], expected, rtol=1e-6)
         with pytest.raises(ValueError, match="as many on axis 2 each"):
             cwgnc_jax.by_layer(params, layer_axis=2)
-        with pytest.raises(TypeError, match="integer"):
+        with pytest.raises(TypeError, match="layer_axis must be an int, got 'layers'"):
             cwgnc_jax.by_layer(params, layer_axis="layers")
 
     def test_by_layer_on_another_axis_keeps_numbers_when_a_stack_is_cut(self):

@@ -220,7 +220,7 @@ def test_top_layers_and_pooler_are_drawn_anew(is_stacked):
 
 def test_without_a_pooler_only_layers_are_drawn():
     params = unstacked()
-    same = contrib.reinitialize_layers(params, KEY, 0, pooler=None)
+    same = contrib.reinitialize_layers(params, KEY, np.int64(0), pooler=None)
     chex.assert_trees_all_equal(same, params)
 
 
@@ -230,6 +230,7 @@ def test_without_a_pooler_only_layers_are_drawn():
         (4, ValueError, "layers must be from 0 to the 3 that there are, got 4"),
         (-1, ValueError, "got -1"),
         (1.0, TypeError, "layers must be an int, got 1.0"),
+        (True, TypeError, "layers must be an int, got True"),
     ],
 )
 def test_errors_of_layers(layers, error, message):

@@ -154,8 +154,10 @@ class TestGroups:
             unfreezing_labels(make_params(2), stage)
         with pytest.raises(ValueError, match="stage must be"):
             gradual_unfreezing(make_params(2), adamw(), lambda _: _, stages=[0, stage])
-        with pytest.raises(TypeError, match="integer"):
+        with pytest.raises(TypeError, match=r"stage must be an int, got .*\.5"):
             unfreezing_labels(make_params(2), stage + 0.5)
+        with pytest.raises(TypeError, match=r"layer_axis must be an int, got 0\.5"):
+            unfreezing_groups(make_params(2), layer_axis=0.5)
 
     def test_groups_of_another_tree(self):
         groups = unfreezing_groups(make_params(2))
