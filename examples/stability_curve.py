@@ -45,10 +45,11 @@ _MARGIN, _MOST_FAILED = 2.0, 0.1
 OWN = {
     "--over GRID": "setting and its values: NAME=A,B,C, or NAME=LOW..HIGH:COUNT for "
     f"evenly spaced logarithms (default {_GRID}); with --report-only its name is "
-    "enough",
+    "enough, and all curves that there are the default",
     "--runs N": "do N runs in all, those that are recorded included, where they tell "
     "most: few seeds at some of the values first, then where ranges end",
-    "--minutes X": "the same for X minutes of runs",
+    "--minutes X": "the same for X minutes of runs, and what it takes to end the runs "
+    "that were chosen together",
     "--then-run N": "with --held-out: then run each method at its best value, on the "
     "examples otherwise scored, by N fresh seeds, and make the table of that",
     "--sampler optuna": "search for several numbers at once, each given by --over, "
@@ -93,12 +94,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def expand(options: argparse.Namespace) -> None:
     """Makes of each method one for each value of the grid."""
-    options.grids = options.over or [parse_grid(_GRID)]
-    options.over = grid = options.grids[0]
+    options.grids = options.over or []
     if options.report_only:
         if options.sampler:
             raise ValueError("--report-only draws curves; leave out --sampler")
         return
+    options.grids = options.grids or [parse_grid(_GRID)]
+    options.over = grid = options.grids[0]
     check(options)
     if options.sampler:
         options.over = None
@@ -171,6 +173,11 @@ def check_search(options: argparse.Namespace) -> None:
         raise ValueError("--sampler optuna needs optuna: pip install cwgnc-jax[optuna]")
     if not options.runs or options.minutes or options.shard:
         raise ValueError("--sampler optuna takes --runs N, and no --minutes or --shard")
+    if options.distributed or options.coordinator:
+        raise ValueError(
+            "--sampler optuna searches in one process; leave out --distributed and "
+            "--coordinator"
+        )
     if not options.held_out:
         raise ValueError(
             "--sampler optuna searches on training examples that are held out; it "

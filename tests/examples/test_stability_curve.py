@@ -13,6 +13,7 @@ import pytest
 import reproduce_tables
 import stability_curve
 import tiny_bert
+from bert_glue.records import locks
 from fake_training import replace_training
 
 pytestmark = pytest.mark.usefixtures("kept_programs")
@@ -223,6 +224,8 @@ def test_curves_of_another_scripts_runs(options, tmp_path, done, capsys):
     assert "cwgnc: stable from at most 0.001" in drawn
     assert "adamw:clipping=none: at 0.004 alone" in drawn
     assert (tmp_path / "runs.jsonl").read_bytes() == recorded
+    # Without a name it is all curves that there are, at all their values.
+    assert run([], tmp_path, "--report-only").startswith(drawn[:40])
     # One of two values is no curve.
     arguments = ["--report-only", "--over", "learning_rate=1e-3,9"]
     with pytest.raises(SystemExit):
@@ -338,6 +341,38 @@ def test_numbers_of_examples(options, tmp_path, done):
     assert pandas.read_csv(tmp_path / "curve_custom.csv").equals(table)
 
 
+@pytest.mark.medium
+def test_numbers_of_examples_of_other_data(options, tmp_path, done, capsys):
+    other = tiny_bert.write_tsv(tmp_path / "other.tsv", 40, seed=5)
+    grid = ("--over", "max_train_examples=20,40", "--learning-rate", "1e-3")
+    of_these = [*options[:2], "--train-file", other, *options[4:]]
+    folder = tmp_path / "runs"
+
+    def table(options):
+        return re.search(r"custom, accuracy: (.*\n){3}", run(options, folder, *grid))[0]
+
+    mine = table(options)
+    assert table(of_these) != mine
+    assert len(done) == 2 * 2 * 4
+    # What is recorded of mine is drawn again, not what came after it.
+    assert table(options) == mine
+    arguments = ["--report-only", "--over", grid[1].partition("=")[0]]
+    with pytest.raises(SystemExit):
+        stability_curve.main([*arguments, "--output-dir", str(folder)])
+    assert (
+        "examples of several data, which no curve can tell" in capsys.readouterr().err
+    )
+
+
+def test_what_is_to_be_reported_on_must_be_there(options, tmp_path, done, capsys):
+    without = [*options[:4], *options[6:], "--output-dir", str(tmp_path)]
+    with pytest.raises(SystemExit):
+        stability_curve.main([*without, "--held-out", "0.25", "--then-run", "3"])
+    said = capsys.readouterr().err
+    assert "beside --train-file there is nothing to score; --eval-share 0.2" in said
+    assert done == []
+
+
 _SEARCH = (
     *("--sampler", "optuna", "--over", "learning_rate=1e-4..1e-1"),
     *("--over", "epochs=1,5", "--runs", "40", "--seeds", "3", "--method", "cwgnc"),
@@ -383,6 +418,35 @@ def test_several_numbers_at_once(options, tmp_path, monkeypatch):
     assert int(whole) < int(trials)
     assert "by the seeds 3 to 10" in said
     assert (tmp_path / "optuna.log").exists()
+    # Of other ranges, or by other seeds, it is another search.
+    more = [*_SEARCH[:2], "--over", "learning_rate=1e-3..2e-3", *_SEARCH[4:]]
+    [best] = re.findall(r"^cwgnc: best of .*", run(options, tmp_path, *more), re.M)
+    assert 1e-3 <= float(re.search(r"learning rate (\S+), ", best)[1]) <= 2e-3
+
+
+@pytest.mark.medium
+def test_a_search_passes_over_what_is_not_accepted(
+    options, tmp_path, monkeypatch, capsys
+):
+    pytest.importorskip("optuna")
+    done = replace_training(monkeypatch, lambda configuration, seed: 50.0)
+    options = [*options[:4], "--held-out", "0.2", "--sampler", "optuna", "--seeds", "1"]
+    sizes = ("--over", "batch_size=2..32", "--method", "cwgnc", "--runs", "6")
+    said = run(options, tmp_path, *sizes, "--accumulate", "2")
+    assert "cwgnc: best of" in said
+    assert 3 <= len(done) <= 6
+    arguments = [*options, "--output-dir", str(tmp_path), "--runs", "6"]
+    for refused, message in (
+        (("--over", "batch_size=8..99", "--method", "cwgnc"), "there are 32 examples"),
+        (("--over", "max_norm=0.1..1", "--method", "no-clipping"), "has no effect"),
+    ):
+        with pytest.raises(SystemExit):
+            stability_curve.main([*arguments, *refused])
+        assert message in capsys.readouterr().err
+    lock = locks.exclusive(tmp_path / "optuna.log.running")
+    with lock.acquire(timeout=0):
+        assert stability_curve.main([*arguments, *sizes[:4]]) == 1
+    assert "another process searches in" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -390,6 +454,10 @@ def test_several_numbers_at_once(options, tmp_path, monkeypatch):
     [
         (["--sampler", "optuna"], "--sampler optuna takes --runs N, and no --minutes"),
         (["--sampler", "optuna", "--runs", "9"], "it needs --held-out, such as"),
+        (
+            ["--sampler", "optuna", "--runs", "9", "--distributed"],
+            "searches in one process; leave out --distributed",
+        ),
         (
             ["--over", "learning_rate=1,2", "--over", "epochs=1,2"],
             "several numbers take --sampler optuna",

@@ -102,7 +102,9 @@ def _about_subject(options: argparse.Namespace, subject: Subject) -> Iterator[st
         fresh = ", ".join(subject.fresh)
         yield f"not taken from the checkpoint, drawn from each seed: {fresh}"
     else:
-        yield "the classifier is the checkpoint's; nothing is drawn from the seeds"
+        others = [recipe.label for recipe in options.recipes if recipe.redraws]
+        drawn = f"but for {', '.join(others)} nothing" if others else "nothing"
+        yield f"the classifier is the checkpoint's; {drawn} is drawn from the seeds"
     if subject.truncated_share:
         yield (
             f"note: {subject.truncated_share:.1%} of the examples to train on are cut "
@@ -186,7 +188,7 @@ def _about_curves(options: argparse.Namespace, study: Study) -> Iterator[str]:
     for recipe in methods.values():
         yield from _about_recipe(options, recipe, {setting: words})
     if options.budget is not None:
-        yield f"at most {options.budget.words} in all, where they tell most"
+        yield f"{options.budget.words}, where they tell most"
         return
     plans = filter(None, (study.plan(each) for each in study.configurations))
     # How much memory is free is not the same from one to the next.

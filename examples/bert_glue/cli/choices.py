@@ -89,33 +89,42 @@ def recipes(
     Raises:
       ValueError: if settings do not go together, or one has no effect.
     """
-    chosen = [recipe.with_defaults(**defaults) for recipe in options.method]
     given = settings(options).items()
+    # What holds for each recipe; only all of it together must be accepted.
+    holding = [dict(defaults) for _ in options.method]
 
     def depends(item: tuple[str, Any]) -> bool:
         return bool(SETTINGS[item[0]].needs or SETTINGS[item[0]].unless)
 
     # Whether a setting has an effect depends on those that depend on no other.
     for name, value in sorted(given, key=depends):
-        idle = [(recipe, why_idle(recipe, name, value)) for recipe in chosen]
-        own = all(name in recipe.changed for recipe in chosen)
+        idle = [
+            (recipe, why_idle(recipe, name, value, beside))
+            for recipe, beside in zip(options.method, holding, strict=True)
+        ]
+        own = all(name in recipe.changed for recipe in options.method)
         if all(why for _, why in idle) and not own:
             reasons = "; ".join(f"{recipe.label}: {why}" for recipe, why in idle)
             raise ValueError(f"{flag(name)} has no effect ({reasons})")
-        chosen = [
-            recipe if why else recipe.with_defaults(**{name: value})
-            for recipe, why in idle
-        ]
-    return tuple(chosen)
+        for (_, why), beside in zip(idle, holding, strict=True):
+            if not why:
+                beside[name] = value
+    return tuple(
+        recipe.with_defaults(**beside)
+        for recipe, beside in zip(options.method, holding, strict=True)
+    )
 
 
-def why_idle(recipe: Recipe, name: str, value: Any) -> str:
+def why_idle(
+    recipe: Recipe, name: str, value: Any, beside: Mapping[str, Any] | None = None
+) -> str:
     """Why a setting that is given for all methods does not hold for one.
 
     Args:
       recipe: the method.
       name: of the setting.
       value: of the setting.
+      beside: other settings that hold for all, weaker than the method's own.
 
     Returns:
       The reason; empty if it holds.
@@ -123,11 +132,12 @@ def why_idle(recipe: Recipe, name: str, value: Any) -> str:
     if name in recipe.changed:
         return f"its own is {written(getattr(recipe, name))}"
     others = {"global": "the global norm", "agc": "a ratio", "adagc": "a ratio"}
-    if name == "max_norm" and recipe.clipping in others:
+    clipping = recipe.value("clipping", beside)
+    if name == "max_norm" and clipping in others:
         # Another quantity than the norm of a component, of another size.
         given = f"{recipe.label}:max_norm={written(value)}"
-        return f"it clips {others[recipe.clipping]}, which {given} sets"
-    if recipe.uses(name):
+        return f"it clips {others[clipping]}, which {given} sets"
+    if recipe.uses(name, beside):
         return ""
     if other := SETTINGS[name].unless:
         return f"{flag(other)} is in its place"

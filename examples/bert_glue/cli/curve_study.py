@@ -25,9 +25,11 @@ from bert_glue.study.progress import Progress
 from bert_glue.study.spending import Budget, Spending, spend
 from bert_glue.training.recipe import SETTINGS
 from bert_glue.training.seeds import Seed
-from bert_glue.training.settings import written
+from bert_glue.training.settings import EXAMPLES, written
 from cwgnc_jax.stability import Look
 
+# What is varied where nobody says it.
+_USUAL = "learning_rate"
 # Of a study with all its looks.
 _ALPHA = 0.05
 
@@ -55,7 +57,13 @@ def prepare(job: Job) -> Report:
         margin=options.margin,
         most_failed=options.most_failed,
         reference=options.reference,
+        configurations=(
+            tuple(each.name for each in job.configurations)
+            if setting == EXAMPLES
+            else None
+        ),
     )
+    check_report(options)
     if options.runs or options.minutes:
         options.budget = Budget(options.runs, options.minutes)
         _check_grid(_read_spending(job.records, _budget_key(design)), options.over)
@@ -90,8 +98,19 @@ def draw_recorded(
     Raises:
       RecordsError: if there are none.
     """
-    grid: Grid = options.over
     content = manifest.read(records.folder)
+    settings = [*content["curves"]] or [_USUAL]
+    for grid in options.grids or [Grid(name, ()) for name in settings]:
+        _draw_recorded(say, records, options, content, grid)
+
+
+def _draw_recorded(
+    say: Callable[[str], None],
+    records: RunStore,
+    options: argparse.Namespace,
+    content: manifest.Config,
+    grid: Grid,
+) -> None:
     # What a curve chose is in its table, and on no curve.
     runs = [
         run for run in records.read() if run["configuration"] not in content["chosen"]
@@ -305,7 +324,7 @@ def run_chosen(
       reference: the method that others are compared with; None for the usual choice.
     """
     options = job.options
-    evaluated = argparse.Namespace(**vars(options) | {"held_out": None})
+    evaluated = _evaluated(options)
     configurations: dict[str, Configuration] = {}
     for each in chosen.values():
         task = each.subject.task.name
@@ -350,6 +369,17 @@ def run_chosen(
         progress.note(formats.fill("table.txt", table=found))
         for path in write.write(job.records, write.read(job.records)):
             progress.note(str(path))
+
+
+def check_report(options: argparse.Namespace) -> None:
+    """Raises a ValueError if what is chosen cannot be reported on, before any run."""
+    for task in options.tasks if options.then_run else ():
+        study_script.load_data(_evaluated(options), task)
+
+
+def _evaluated(options: argparse.Namespace) -> argparse.Namespace:
+    """Options by which the evaluation examples are scored, not those held out."""
+    return argparse.Namespace(**vars(options) | {"held_out": None})
 
 
 def best_value(found: TaskCurves, method: str) -> float:

@@ -1,9 +1,12 @@
 """Several numbers of a method at once: Optuna draws them, seeds are its steps."""
 
+import contextlib
 import dataclasses
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import filelock
 import optuna
 from optuna.distributions import FloatDistribution
 from optuna.storages.journal import JournalFileBackend
@@ -12,6 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 from bert_glue.cli import curve_study, study_script
 from bert_glue.cli.parser import Grid, rounded
 from bert_glue.cli.study_script import Job, Report
+from bert_glue.records import locks
+from bert_glue.records.files import identity
 from bert_glue.records.run_store import Record
 from bert_glue.study.configuration import Configuration, runs_of
 from bert_glue.study.progress import Progress
@@ -31,9 +36,22 @@ def prepare(job: Job) -> Report:
 
     Returns:
       What says which are best, and does the runs at them.
+
+    Raises:
+      ValueError: if a method cannot have the ends of what is searched, or what was
+        searched cannot be reported on.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     best: dict[str, Configuration] = {}
+    curve_study.check_report(job.options)
+    ends = [(grid.values[0], grid.values[-1]) for grid in job.options.grids]
+    names = [grid.setting for grid in job.options.grids]
+    for base, corner in itertools.product(job.configurations, itertools.product(*ends)):
+        values = {
+            name: SETTINGS[name].rule.kind(value)
+            for name, value in zip(names, corner, strict=True)
+        }
+        dataclasses.replace(base, recipe=base.recipe.replace(**values)).check()
 
     def search(progress: Progress) -> None:
         each = job.options.runs // len(job.configurations)
@@ -43,9 +61,18 @@ def prepare(job: Job) -> Report:
             for grid in job.options.grids
         )
         progress.note(f"searched instead: {between}, by {each} runs of each method")
-        for configuration in job.configurations:
-            label = configuration.recipe.label
-            best[label] = _search(job, configuration, each, progress)
+        lock = locks.exclusive(job.records.folder / f"{JOURNAL}.running")
+        try:
+            held = lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise study_script.StudyStopped(
+                f"another process searches in {job.records.folder}; a search is one "
+                "process's"
+            ) from None
+        with held:
+            for configuration in job.configurations:
+                label = configuration.recipe.label
+                best[label] = _search(job, configuration, each, progress)
 
     def report(progress: Progress) -> None:
         if job.options.then_run:
@@ -78,9 +105,12 @@ def _search(
 ) -> Configuration:
     """The best of what is tried of a method; what was tried before counts."""
     grids: Sequence[Grid] = job.options.grids
+    # Trials of other ranges, or by other seeds, are of another search.
+    ranges = [[grid.setting, grid.values[0], grid.values[-1]] for grid in grids]
+    asked = identity({"ranges": ranges, "seeds": list(map(list, job.design.seeds))})
     backend = JournalFileBackend(str(job.records.folder / JOURNAL))
     study = optuna.create_study(
-        study_name=base.name,
+        study_name=f"{base.name}-{asked}",
         storage=optuna.storages.JournalStorage(backend),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
         direction="maximize",
@@ -95,11 +125,16 @@ def _search(
         return tried.setdefault(found.name, found)
 
     for values in _go_on(study):
-        configure(values)
+        with contextlib.suppress(ValueError):
+            configure(values)
 
     def one(trial: optuna.Trial) -> float:
         _draw(trial, grids)
-        configuration = configure(_rounded(trial))
+        try:
+            configuration = configure(_rounded(trial))
+            configuration.check()
+        except ValueError as error:  # A batch that accumulate does not divide.
+            raise optuna.TrialPruned from error
         seeds, value = job.design.seeds, 0.0
         for step, _ in enumerate(seeds, 1):
             part = study_script.make_study(job, [configuration], seeds[:step])

@@ -18,7 +18,7 @@ from bert_glue.cli.announce import announcement, are_alike
 from bert_glue.cli.options import EMBEDDED
 from bert_glue.cli.parser import Parser, errors_in_one_line
 from bert_glue.data import load
-from bert_glue.data.examples import PROBLEMS
+from bert_glue.data.examples import PROBLEMS, TaskData
 from bert_glue.devices import environment, processes
 from bert_glue.devices.terminal import printable
 from bert_glue.records import manifest, merge
@@ -212,19 +212,7 @@ def load_subject(
     Raises:
       ValueError: if they cannot be used.
     """
-    if options.train_file is not None:
-        data = load.load_files(options.train_file, options.eval_file, reading(options))
-    elif options.dataset is not None:
-        data = load.load_dataset(options.dataset, reading(options))
-    else:
-        data = load.load_task(task, options.data_dir)
-    data = data.hold_out(options.held_out)
-    if data.evaluation is data.train:
-        raise ValueError(
-            f"the dataset {options.dataset!r} has no split to score; --eval-share 0.2 "
-            "scores a fifth of its examples"
-        )
-    data = data.take(train_examples, options.max_eval_examples)
+    data = load_data(options, task).take(train_examples, options.max_eval_examples)
     if are_alike(data.train.labels):
         raise ValueError(
             f"all {len(data.train)} examples left to train on have one label; "
@@ -238,13 +226,44 @@ def load_subject(
         remat=options.remat,
         new_head=options.new_head,
     )
-    if len(options.init_seeds or ()) > 1 and not subject.fresh:
+    is_drawn = subject.fresh or any(recipe.redraws for recipe in options.recipes)
+    if len(options.init_seeds or ()) > 1 and not is_drawn:
         raise ValueError(
             f"--init-seeds has {len(options.init_seeds)} seeds, but {options.model} "
             "holds all parameters, the classifier included: nothing is drawn at random "
             "without --new-head"
         )
     return subject
+
+
+def load_data(options: argparse.Namespace, task: str) -> TaskData:
+    """A task's examples, of which some may be held out, as the options say.
+
+    Args:
+      options: with those of data.
+      task: the task's name, where the options do not name files.
+
+    Returns:
+      All of them.
+
+    Raises:
+      ValueError: if they cannot be used, or there are none to score.
+    """
+    if options.train_file is not None:
+        data = load.load_files(options.train_file, options.eval_file, reading(options))
+    elif options.dataset is not None:
+        data = load.load_dataset(options.dataset, reading(options))
+    else:
+        data = load.load_task(task, options.data_dir)
+    data = data.hold_out(options.held_out)
+    if data.evaluation is data.train:
+        missing = f"the dataset {options.dataset!r} has no split"
+        if options.dataset is None:
+            missing = "beside --train-file there is nothing"
+        raise ValueError(
+            f"{missing} to score; --eval-share 0.2 scores a fifth of its examples"
+        )
+    return data
 
 
 def reading(options: argparse.Namespace) -> load.Reading:

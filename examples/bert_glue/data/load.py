@@ -171,6 +171,11 @@ def _own_task(
             "needed are 'sentence', or 'sentence1' and 'sentence2', and 'label', or "
             "what --text-columns and --label-column name",
         )
+    if len({*texts, *label}) < len(texts) + 1:
+        raise ValueError(
+            f"texts are in {listed(texts)}, labels in {label[0]!r}; these must be "
+            "different columns"
+        )
     table = _with_names(table, [*texts, *label])
     problem, classes = labels.find_labels(
         table, label[0], reading.problem, reading.metric

@@ -139,7 +139,7 @@ def encode(
       examples: what to encode.
       tokenizer: from :func:`load_tokenizer`.
       max_length: most tokens of an example, special ones included; of a longer pair the
-        longer sentence is cut first.
+        longer sentence is cut first, on the side that the tokenizer says.
       pad_token_id: what padding is filled with.
 
     Returns:
@@ -173,7 +173,9 @@ def encode(
     longest = max(len(ids) for ids, _ in rows)
     # The engine does not say how long was what it cut: what is too long comes anew.
     cut = [row for row, (ids, _) in enumerate(rows) if len(ids) > max_length]
-    engine.enable_truncation(max_length, strategy="longest_first")
+    engine.enable_truncation(
+        max_length, strategy="longest_first", direction=tokenizer.truncation_side
+    )
     for row, shorter in zip(cut, rows_of([inputs[row] for row in cut]), strict=True):
         rows[row] = shorter
     engine.no_truncation()

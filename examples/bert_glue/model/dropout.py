@@ -80,10 +80,13 @@ def dropout(
     """
     # Of 32 bits a rate in float32 does not know the last ones.
     count = 1 << min(bits, 24)
-    if key is None or (isinstance(rate, float | int) and round(rate * count) == 0):
+    is_number = isinstance(rate, float | int)
+    if key is None or (is_number and rate == 0):
         return inputs
     if isinstance(key, DropoutKey):
         key, rate = key
+    elif is_number and round(rate * count) == 0:
+        return inputs
     # In float32 a rate is off by less than a hundredth of a step. Where all are dropped
     # the factor must only be finite, for the gradient.
     steps = jnp.minimum(jnp.round(jnp.asarray(rate, "float32") * count), count - 1)

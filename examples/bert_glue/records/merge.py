@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from bert_glue.records import manifest, run_store
 from bert_glue.records.designs import Design
+from bert_glue.records.files import RecordsError
 from bert_glue.records.run_store import Record, RunStore
 
 
@@ -22,7 +23,8 @@ def merge(into: RunStore, folders: Sequence[pathlib.Path]) -> int:
       ``into`` tells of those whose scores disagree.
 
     Raises:
-      RecordsError: if a directory holds no records, or its tables contradict.
+      RecordsError: if a directory holds no records, its tables contradict, or curves
+        with a budget were looked at on their own in several.
     """
     # All are read before anything is written.
     runs = [record for folder in folders for record in _runs_of(folder)]
@@ -65,3 +67,15 @@ def _add(content: manifest.Config, others: Sequence[manifest.Config]) -> None:
             if name in tables:
                 design = Design.from_json(name, tables[name]).join(design)
             tables[name] = design.to_json()
+        content["curves"] = {**other["curves"], **content["curves"]}
+        for key, theirs in other["budgets"].items():
+            ours = content["budgets"].setdefault(key, theirs)
+            # Of two copies of a study one may have gone on.
+            first, last = sorted((ours, theirs), key=lambda each: len(each["looks"]))
+            if last["looks"][: len(first["looks"])] != first["looks"]:
+                raise RecordsError(
+                    "the same curves had a budget of their own in several of the "
+                    "directories, whose looks at results cannot be joined; merge these "
+                    "apart"
+                )
+            content["budgets"][key] = last

@@ -50,6 +50,8 @@ class CurveDesign:
       reference: label of the method that the others are compared with; None for the
         usual choice.
       values: those that count; None for all.
+      configurations: names of those that count; None for all. Runs of another number of
+        examples do not say whether these are of the same data.
       asked: values with the number of seeds, from 0, that count there, where a study
         with a budget chose them; None for all.
       correction: factor of all p-values, where a study is looked at several times.
@@ -68,6 +70,7 @@ class CurveDesign:
     most_failed: float = MOST_FAILED
     reference: str | None = None
     values: Sequence[float] | None = None
+    configurations: Sequence[str] | None = None
     asked: Sequence[tuple[float, int]] | None = None
     correction: float = 1.0
     looks: int = 0
@@ -84,6 +87,9 @@ class CurveDesign:
         if value is None or method_of(run, self.setting) not in self.methods:
             return False
         if self.values is not None and value not in self.values:
+            return False
+        counted = self.configurations
+        if counted is not None and run["configuration"] not in counted:
             return False
         seed = _seed(run)
         if self.asked is not None:
@@ -116,11 +122,14 @@ class CurveDesign:
         """
         try:
             # What an older version did not write is as if it had not been asked for.
-            seeds, asked, values = map(saved.get, ("seeds", "asked", "values"))
+            seeds, asked, values, names = map(
+                saved.get, ("seeds", "asked", "values", "configurations")
+            )
             tuples = {
                 "seeds": seeds and tuple(Seed(init, data) for init, data in seeds),
                 "asked": asked and tuple((value, count) for value, count in asked),
                 "values": values and tuple(values),
+                "configurations": names and tuple(names),
             }
             return cls(**{**saved, **tuples})
         except (KeyError, TypeError, ValueError):
@@ -431,12 +440,24 @@ def gather(runs: Iterable[Record], design: CurveDesign) -> dict[str, Curve]:
 
     Returns:
       Curves with the same seeds in their columns; none of a method without runs.
+
+    Raises:
+      RecordsError: if there are runs of several data, of as many examples, for one
+        point of a curve.
     """
     cells: dict[str, dict[tuple[float, Seed], Record]] = {}
     for run in filter(design.has, runs):
         label = design.methods[method_of(run, design.setting)]
         value = value_of(run, design.setting) or 0.0
-        cells.setdefault(label, {})[value, _seed(run)] = run
+        points = cells.setdefault(label, {})
+        other = points.setdefault((value, _seed(run)), run)
+        if other["data_fingerprint"] != run["data_fingerprint"]:
+            raise RecordsError(
+                f"there are runs of {label} with {written(value)} examples of several "
+                "data, which no curve can tell apart; take another --output-dir for "
+                "each"
+            )
+        points[value, _seed(run)] = run
     seeds = sorted({seed for of in cells.values() for _, seed in of})
     # The order is that of the methods, not that in which runs ended.
     labels = dict.fromkeys(design.methods.values())

@@ -5,6 +5,7 @@ Component-Wise Gradient Norm Clipping", EMNLP 2022, Tables 1 and 2: 25 runs each
 cent (RTE accuracy, MRPC F1, CoLA Matthews' correlation).
 """
 
+import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -180,4 +181,6 @@ def _changed(run: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
         name: (run.get(name, about.default), getattr(method, name))
         for name, about in SETTINGS.items()
     }
+    if run.get("max_norm", 0) is None:  # JSON has no infinity.
+        both["max_norm"] = math.inf, method.max_norm
     return {name: pair for name, pair in both.items() if pair[0] != pair[1]}

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from bert_glue.data.examples import MULTI_LABEL
@@ -74,10 +75,19 @@ class Configuration:
         Raises:
           ValueError: if it has more stages, or draws more layers anew, than the model
             has layers, a batch would hold more examples than there are, the warm-up be
-            longer than the training, or the loss have settings that labels do not.
+            longer than the training, the loss have settings that labels do not, or
+            attention be computed by what is not there.
         """
         self.subject.loss(self.recipe)
-        make_stages(self.recipe, self.subject.shapes)
+        if self.recipe.attention == "cudnn" and (
+            jax.default_backend() != "gpu" or self.subject.dtype == "float32"
+        ):
+            raise ValueError(
+                f"attention is cudnn in the method {self.recipe.name}, which needs a "
+                f"GPU and --dtype bfloat16; here are {jax.default_backend()} and "
+                f"{self.subject.dtype}"
+            )
+        stages = make_stages(self.recipe, self.subject.shapes)
         if count := self.recipe.reinit_layers:
             layers = unfreezing_groups(self.subject.shapes).stages
             if count > layers:
@@ -91,7 +101,9 @@ class Configuration:
                 f"batch_size is {size} in the method {self.recipe.name}, but there are "
                 f"{examples} examples to train on; accepted is 1 to {examples}"
             )
-        self.recipe.numbers(self.recipe.steps(math.ceil(examples / size)))
+        steps = self.recipe.steps(math.ceil(examples / size))
+        # An optimizer that goes on from stage to stage has one schedule for all.
+        self.recipe.numbers(steps * (len(stages) if self.recipe.carry_optimizer else 1))
 
     def score(self, logits: np.ndarray) -> float:
         """Score in per cent of the evaluation examples' logits."""

@@ -77,8 +77,8 @@ class Budget:
     def words(self) -> str:
         """What there is, in words."""
         if self.minutes is None:
-            return f"{self.runs:,} runs"
-        return f"{self.minutes:g} minutes of runs"
+            return f"at most {self.runs:,} runs in all"
+        return f"{self.minutes:g} minutes of runs in all, and what those begun take"
 
     def left(self, spending: Spending, methods: int) -> int:
         """How many runs are left."""

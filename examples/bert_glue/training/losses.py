@@ -11,6 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from bert_glue.data.examples import MULTI_LABEL, REGRESSION
 
+_FOR_CLASSES = (
+    "class_weights and label_smoothing are for classes, but labels are numbers; "
+    "accepted are none and 0"
+)
+
 
 # Compared by identity: comparing arrays would be no single truth value.
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,10 +44,7 @@ class Loss:
 
     def __post_init__(self) -> None:
         if self.problem == REGRESSION and self._is_changed:
-            raise ValueError(
-                "class_weights and label_smoothing are for classes, but labels are "
-                "numbers; accepted are none and 0"
-            )
+            raise ValueError(_FOR_CLASSES)
 
     def __call__(
         self, logits: Float[Array, "batch outputs"], labels: Array
@@ -134,10 +136,15 @@ def balanced_weights(
       (classes, 2). A class without examples, for which there is nothing to weigh, has
       1, and does not count.
 
+    Raises:
+      ValueError: if labels are numbers.
+
     Examples:
       >>> balanced_weights([0, 0, 0, 1], "single_label_classification", 2).round(3)
       array([0.667, 2.   ], dtype=float32)
     """
+    if problem == REGRESSION:
+        raise ValueError(_FOR_CLASSES)
     labels = np.asarray(labels)
     if problem == MULTI_LABEL:
         present = labels.sum(axis=0)

@@ -7,7 +7,7 @@ only where an optimizer is made.
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from bert_glue.training import settings as rules
@@ -260,18 +260,36 @@ class Recipe:
         words = (f"{name}={written(getattr(self, name))}" for name in self.changed)
         return ":".join([self.name, *words])
 
-    def uses(self, name: str) -> bool:
-        """Whether a setting has an effect beside the others."""
+    def uses(self, name: str, beside: Mapping[str, Any] | None = None) -> bool:
+        """Whether a setting has an effect beside the others.
+
+        Args:
+          name: of the setting.
+          beside: what :meth:`with_defaults` is about to be given.
+
+        Returns:
+          Whether it has.
+        """
         needed, other = SETTINGS[name].needs, SETTINGS[name].unless
         if other is not None:
-            return getattr(self, other) is None
+            return self.value(other, beside) is None
         off = (None, 0, "none", "last", "auto")
-        return needed is None or getattr(self, needed) not in off
+        return needed is None or self.value(needed, beside) not in off
+
+    def value(self, name: str, beside: Mapping[str, Any] | None = None) -> Any:
+        """Value of a setting, if :meth:`with_defaults` is about to be given others."""
+        own = getattr(self, name)
+        return own if name in self.changed else (beside or {}).get(name, own)
 
     @property
     def clips_components(self) -> bool:
         """Whether each component is clipped on its own."""
         return self.clipping not in ("global", "none")
+
+    @property
+    def redraws(self) -> bool:
+        """Whether pretrained parameters are changed at random before the training."""
+        return bool(self.noisytune or self.reinit_layers)
 
     @property
     def computation(self) -> dict[str, Any]:
@@ -474,7 +492,7 @@ class Recipe:
           A function of them and a seed's key: NoisyTune, top layers drawn anew. None
           if they are used as they are.
         """
-        if not (self.noisytune or self.reinit_layers):
+        if not self.redraws:
             return None
 
         def start(params: "optax.Params", key: "jax.Array") -> "optax.Params":

@@ -142,7 +142,7 @@ class Subject:
             are numbers.
         """
         problem, weights = self.task.problem_type, None
-        if recipe.class_weights is not None and not self.task.is_regression:
+        if recipe.class_weights is not None:
             labels = np.asarray(self.train.labels)
             weights = balanced_weights(labels, problem, self.task.num_labels)
         return Loss(problem, weights, recipe.label_smoothing)

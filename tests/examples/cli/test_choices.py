@@ -163,6 +163,11 @@ def test_seeds_that_draw_nothing(capsys, folder, tmp_path):
     )
     assert "--init-seeds has 2 seeds, but" in text
     assert "nothing is drawn at random" in text
+    drawn = ["--init-seeds", "2", "--method", "reinit:reinit_layers=1"]
+    arguments = ["--model", tmp_path / "whole", "--output-dir", tmp_path / "runs"]
+    arguments += [*own_data(folder), *drawn, "--max-steps", "1", "--batch-size", "4"]
+    assert finetune_glue.main([str(argument) for argument in arguments]) == 0
+    assert "but for reinit:reinit_layers=1 nothing is drawn" in capsys.readouterr().out
 
 
 def test_more_parallel_seeds_than_memory(capsys, folder, tmp_path, monkeypatch):
@@ -235,6 +240,12 @@ def test_a_setting_with_an_effect_on_one_method_is_accepted():
     assert (gu.stages, full.stages) == (2, None)
     assert choices.why_idle(gu, "stages", 2) == ""
     assert choices.why_idle(full, "stages", 2) == "it needs --unfreeze"
+    # Only together they are accepted.
+    stages = ("--l2-sp", "0.01", "--unfreeze", "gu", "--carry-optimizer")
+    (carried,) = recipes("--method", "adamw", *stages)
+    assert (carried.l2_sp, carried.carry_optimizer) == (0.01, True)
+    (parts,) = recipes("--method", "adamw", "--accumulate", "3", "--batch-size", "24")
+    assert (parts.accumulate, parts.batch_size) == (3, 24)
     (own,) = recipes("--method", "adamw:epochs=2", "--epochs", "4")
     assert choices.why_idle(own, "epochs", 4) == "its own is 2"
 

@@ -346,6 +346,9 @@ def test_columns_by_name_and_by_number(tmp_path):
     data = load_files(file, file, Reading(text_columns=names, label_column="judgment"))
     assert data.train.texts[1] == ("a dog runs", "nobody moves")
     assert data.task.labels == ("CONTRADICTION", "ENTAILMENT")
+    for texts in (("judgment",), ("sentence_A", "sentence_A")):
+        with pytest.raises(ValueError, match="these must be different columns"):
+            load_files(file, file, Reading(text_columns=texts, label_column="judgment"))
     with pytest.raises(DataError, match="no column 'entailment'; there are 'pair_ID'"):
         load_files(file, file, Reading(text_columns=names, label_column="entailment"))
     bare = write(tmp_path / "bare.tsv", "ham\tfine", "spam\tbuy", "ham\tgood")

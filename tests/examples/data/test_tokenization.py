@@ -367,6 +367,22 @@ def assert_as_transformers(ours, theirs, pairs, max_length):
 
 
 @pytest.mark.parametrize("max_length", [9, 64])
+def test_what_is_cut_on_the_left(tmp_path, uncased, max_length):
+    import transformers
+
+    uncased.save_pretrained(tmp_path)
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"truncation_side": "left"})
+    )
+    ours = tokenization.load_tokenizer(tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert theirs.truncation_side == "left"
+    pairs = [("the cat a the dog", "a the " * 9), ("the " * 20, "a"), ("a", "the")]
+    assert_as_transformers(ours, theirs, pairs, max_length)
+
+
+@pytest.mark.parametrize("max_length", [9, 64])
 @pytest.mark.parametrize("lower", [True, False])
 def test_a_vocabulary_alone_makes_transformers_tokenizer(
     tmp_path, uncased, cased, lower, max_length

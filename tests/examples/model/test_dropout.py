@@ -111,6 +111,8 @@ class TestDropout:
         own = fold(DropoutKey(key, jnp.float32(rate)), 5)
         expected = dropout(ones, rate, fold(key, 5))
         np.testing.assert_array_equal(dropout(ones, 0.3, own), expected)
+        # One that rounds to nothing is no such place: it is another setting's.
+        np.testing.assert_array_equal(dropout(ones, 1e-6, own), expected)
         assert dropout(ones, 0.0, own) is ones
 
     def test_what_drops_all_has_a_finite_gradient(self):

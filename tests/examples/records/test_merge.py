@@ -57,6 +57,31 @@ def test_how_runs_were_made_is_merged_too(tmp_path):
     assert [seed.name for seed in design.seeds] == ["0", "1"]
 
 
+def test_budgets_are_merged_with_their_looks(tmp_path):
+    def folder(name, looks):
+        store = RunStore(tmp_path / name)
+        spending = {"seeds": [[1e-3, 4]], "looks": looks, "seconds": 1.0, "runs": 8}
+
+        def add(content):
+            content["budgets"]["key"] = spending
+            content["curves"]["learning_rate"] = {"setting": "learning_rate"}
+
+        manifest.change(store, add)
+        return tmp_path / name
+
+    late = [[1, 0.5, 0.01], [2, 1.0, 0.04]]
+    one, other = folder("a", late[:1]), folder("b", late)
+    apart = folder("c", [[1, 0.5, 0.03]])
+    for order in ([one, other], [other, one]):
+        into = RunStore(tmp_path / f"from-{order[0].name}")
+        merge.merge(into, order)
+        content = manifest.read(into.folder)
+        assert content["budgets"]["key"]["looks"] == late
+        assert content["curves"] == {"learning_rate": {"setting": "learning_rate"}}
+    with pytest.raises(RecordsError, match="a budget of their own in several"):
+        merge.merge(RunStore(tmp_path / "all"), [one, apart])
+
+
 def test_what_cannot_be_merged_changes_nothing(tmp_path):
     one = folder_of(tmp_path / "a", [run("cwgnc", 0, 60.0)])
     other = folder_of(tmp_path / "b", [run("cwgnc", 1, 50.0, learning_rate=1e-4)])

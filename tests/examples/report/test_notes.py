@@ -33,6 +33,9 @@ def test_settings_that_labels_do_not_name_are_said():
         "epochs 2 and not 3 (adamw on rte)."
     )
     assert paper.recipe_differences(run("gu", 0, 60.0, learning_rate=1e-4)) == []
+    # Records have null where nothing is clipped.
+    [words] = paper.recipe_differences(run("cwgnc", 0, 60.0, max_norm=None))
+    assert words == "max norm inf and not 0.05"
 
 
 @pytest.mark.parametrize(("unfreeze", "epochs"), [("gu", 72), ("restart", 3)])

@@ -122,6 +122,11 @@ def test_what_is_learnt_follows_from_the_labels(tiny_folder):
     plain = subject.loss(METHODS["cwgnc"])
     assert plain.class_weights is None
     assert plain.label_smoothing == 0
+    numbers = Examples(texts, np.float32([1, 2.5, 3, 0]))
+    task = tasks.Task("custom", ("text",), (), "pearson")
+    subject = subjects.prepare(TaskData(task, numbers, numbers), tiny_folder)
+    with pytest.raises(ValueError, match=r"class_weights .* but labels are numbers"):
+        subject.loss(METHODS["cwgnc"].replace(class_weights="balanced"))
 
 
 # Labels as they are, as numbers, and several an example.
