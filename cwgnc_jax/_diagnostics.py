@@ -18,6 +18,7 @@ from cwgnc_jax.components._norms import (
     safe_sqrt,
     scale_blocks,
     stack_blocks,
+    wide_dtype,
 )
 from cwgnc_jax.components._paths import leaves_with_paths, list_offenders
 from cwgnc_jax.unfreezing._groups import UnfreezingGroups, unfreezing_groups
@@ -506,7 +507,7 @@ def _pair(
             shape = "missing" if other is None else jnp.shape(other)
             wrong.append(f"{path}: {jnp.shape(leaf)}, reference: {shape}")
             continue
-        wide = jnp.promote_types(jnp.result_type(leaf, other), jnp.float32)
+        wide = wide_dtype(leaf, other)
         leaves.append(jnp.asarray(leaf, wide))
         others.append(jnp.asarray(other, wide))
     if wrong:

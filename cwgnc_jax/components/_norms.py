@@ -199,6 +199,13 @@ def widest_dtype(dtypes: Iterable[Any]) -> Any:
     return max([single, *dtypes], key=lambda dtype: dtype.itemsize)
 
 
+def wide_dtype(*leaves: Any) -> Any:
+    """The dtype to compute with leaves in: theirs, of at least 32 bits."""
+    # Promotion that is asked for, so that jax_numpy_dtype_promotion=strict lets it be.
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.promote_types(jnp.result_type(*leaves), jnp.float32)
+
+
 def norm_dtype(leaf: Any) -> Any:
     """The dtype in which squares are summed: float32, or float64 for 64-bit leaves."""
     # The square of 300 overflows float16; bfloat16 stops counting equal terms at 256.

@@ -133,7 +133,7 @@ def own_part(factor: jax.Array, member: Member, shape: tuple[int, ...]) -> jax.A
 
 
 def replicate(sums: jax.Array) -> jax.Array:
-    """The same sums on every device, where axes of the mesh are explicit.
+    """The same sums, or a whole leaf, on every device, where axes are explicit.
 
     With explicit axes no compiler decides where to add up: until they are the same
     everywhere, sums of leaves that are sharded in different ways do not combine.
@@ -151,6 +151,12 @@ def shard_alike(mask: jax.Array, leaf: jax.Array) -> jax.Array:
         return mask
     # A select wants all of its operands sharded alike.
     return jax.sharding.reshard(jnp.broadcast_to(mask, leaf.shape), sharding)
+
+
+def shard_like(leaf: Any, other: Any) -> Any:
+    """A leaf sharded as another one's type says, if that says anything."""
+    sharding = _explicit_sharding(other)
+    return leaf if sharding is None else jax.sharding.reshard(leaf, sharding)
 
 
 class _LeafAndSpec(NamedTuple):

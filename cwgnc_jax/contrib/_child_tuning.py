@@ -8,12 +8,14 @@ import jax.numpy as jnp
 import optax
 
 from cwgnc_jax._numbers import known_number
+from cwgnc_jax.components._norms import wide_dtype
 from cwgnc_jax.components._paths import (
     compile_pattern,
     leaves_with_paths,
     list_offenders,
     list_unlike,
 )
+from cwgnc_jax.components._shards import replicate, shard_alike
 from cwgnc_jax.contrib._keys import as_key, check_key, leaf_key
 
 
@@ -93,7 +95,9 @@ def child_tuning(
         def mask(path: str, leaf: jax.Array) -> jax.Array:
             keep = jax.random.bernoulli(leaf_key(root, path), share, jnp.shape(leaf))
             # Not a product with 0, which would let a NaN pass.
-            return jnp.where(keep, leaf / share, 0).astype(leaf.dtype)
+            wide = wide_dtype(leaf)
+            kept = jnp.asarray(leaf, wide) / share.astype(wide)
+            return jnp.where(shard_alike(keep, kept), kept, 0).astype(leaf.dtype)
 
         masked = _map_with_paths(mask, updates)
         count = jnp.asarray(optax.safe_increment(state.count))
@@ -151,14 +155,18 @@ def fisher_mask(
         raise ValueError(
             f"leaves ({leaves!r}) chooses none of fisher:{list_offenders(by_path)}"
         )
-    together = jnp.concatenate([jnp.ravel(by_path[path]) for path in chosen])
     # float16 could not count beyond 65,504 entries.
-    together = together.astype(jnp.promote_types(together.dtype, jnp.float32))
-    border = jnp.nanquantile(together, 1 - jnp.asarray(reserve, together.dtype))
+    wide = wide_dtype(*(by_path[path] for path in chosen))
+    together = jnp.concatenate(
+        [jnp.ravel(replicate(jnp.asarray(by_path[path], wide))) for path in chosen]
+    )
+    # One of the entries, not what lies between two of which one may be infinite.
+    share = 1 - jnp.asarray(reserve, wide)
+    border = jnp.nanquantile(together, share, method="higher")
 
     def mark(path: str, leaf: jax.Array) -> jax.Array:
         if path in chosen:
-            return jnp.asarray(leaf >= border)
+            return jnp.asarray(jnp.asarray(leaf, wide) >= border)
         return jnp.ones(jnp.shape(leaf), bool)
 
     return _map_with_paths(mark, fisher)
@@ -197,7 +205,9 @@ def keep_masked(mask: Any) -> optax.GradientTransformation:
                 "hold:" + list_offenders(wrong)
             )
         return _map_with_paths(
-            lambda path, leaf: jnp.where(by_path[path], leaf, jnp.zeros_like(leaf)),
+            lambda path, leaf: jnp.where(
+                shard_alike(by_path[path], leaf), leaf, jnp.zeros_like(leaf)
+            ),
             updates,
         )
 

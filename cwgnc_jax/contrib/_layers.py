@@ -11,6 +11,7 @@ import optax
 from cwgnc_jax._numbers import as_index, check_number
 from cwgnc_jax._optimizers import kind_of
 from cwgnc_jax.components._layers import topmost_match
+from cwgnc_jax.components._norms import wide_dtype
 from cwgnc_jax.components._paths import (
     compile_pattern,
     is_masked,
@@ -84,11 +85,14 @@ def scale_by_layer_decay(
             span = _span_in(found, path, leaf)
             # Counted from the top, so that it does not matter what was cut off below.
             depths = head - np.arange(span.level, span.end)
-            factors = jnp.power(jnp.asarray(decay, jnp.float32), jnp.asarray(depths))
+            wide = wide_dtype(leaf)
+            rates = jnp.full(depths.shape, jnp.asarray(decay, jnp.float32))
+            factors = jax.lax.pow(rates, jnp.asarray(depths)).astype(wide)
             shape = [1] * jnp.ndim(leaf)
             if span.layers:
                 shape[span.axis] = span.layers
-            scaled.append((leaf * factors.reshape(shape)).astype(leaf.dtype))
+            kept = jnp.asarray(leaf, wide) * factors.reshape(shape)
+            scaled.append(kept.astype(leaf.dtype))
         return jax.tree.unflatten(jax.tree.structure(updates), scaled), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update_fn)

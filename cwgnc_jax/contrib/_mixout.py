@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from cwgnc_jax._numbers import known_number
+from cwgnc_jax.components._norms import wide_dtype
 from cwgnc_jax.components._paths import (
     compile_rules,
     leaves_with_paths,
@@ -120,7 +121,7 @@ def _mix(
     w: jax.Array, w0: jax.Array, keep: jax.Array, p: jax.typing.ArrayLike
 ) -> jax.Array:
     # Where kept, w + (w - w0) p / (1 - p): exactly w at p = 0 and at w = w0.
-    dtype = jnp.promote_types(w.dtype, jnp.float32)
+    dtype = wide_dtype(w)
     value, original = w.astype(dtype), w0.astype(dtype)
     # At p = 1 nothing is kept; the factor must only be finite, for the gradient.
     factor = jnp.asarray(p / jnp.where(jnp.asarray(p) < 1, 1 - p, 1), dtype)

@@ -13,6 +13,7 @@ from cwgnc_jax.components._norms import (
     block_sums,
     resolve,
     scale_blocks,
+    wide_dtype,
 )
 from cwgnc_jax.components._paths import leaves_with_paths
 from cwgnc_jax.contrib._keys import leaf_key
@@ -79,28 +80,35 @@ def noisytune(
     members = [member for block in layout.blocks for member in block.members]
     sizes = [sum(member.entries for member in block.members) for block in layout.blocks]
     sums = block_sums(leaves, layout, lambda leaf, dtype: leaf.astype(dtype))
-    means = [total / np.maximum(n, 1) for total, n in zip(sums, sizes, strict=True)]
+    means = [
+        total / jnp.asarray(np.maximum(n, 1), total.dtype)
+        for total, n in zip(sums, sizes, strict=True)
+    ]
     # Apart from the mean, not squares less squares: of a LayerNorm's scales, all near
     # 1, nothing would be left of the difference.
     ones: list[Any] = list(leaves)
     for member in members:
-        ones[member.position] = jnp.ones(member.shape, jnp.float32)
+        wide = wide_dtype(leaves[member.position])
+        ones[member.position] = jnp.ones(member.shape, wide)
     spread = scale_blocks(ones, layout, means)
     apart = list(leaves)
     noise = list(leaves)
     for member in members:
         i = member.position
-        apart[i] = leaves[i] - spread[i]
+        apart[i] = leaves[i].astype(spread[i].dtype) - spread[i]
         noise[i] = jax.random.uniform(
             leaf_key(key, paths[i]), member.shape, minval=-0.5, maxval=0.5
         )
     scales = [
-        jnp.asarray(intensity) * jnp.sqrt(square / np.maximum(n - 1, 1))
+        jnp.asarray(intensity, square.dtype)
+        * jnp.sqrt(square / jnp.asarray(np.maximum(n - 1, 1), square.dtype))
         for square, n in zip(block_squares(apart, layout), sizes, strict=True)
     ]
     noise = scale_blocks(noise, layout, scales)
     noisy = list(leaves)
     for member in members:
         i = member.position
-        noisy[i] = (leaves[i] + noise[i]).astype(leaves[i].dtype)
+        wide = wide_dtype(leaves[i], noise[i])
+        moved = leaves[i].astype(wide) + noise[i].astype(wide)
+        noisy[i] = moved.astype(leaves[i].dtype)
     return jax.tree.unflatten(treedef, noisy)

@@ -8,6 +8,7 @@ import optax
 
 from cwgnc_jax._numbers import check_number
 from cwgnc_jax._optimizers import decay_mask
+from cwgnc_jax.components._norms import wide_dtype
 from cwgnc_jax.components._paths import (
     leaves_with_paths,
     list_offenders,
@@ -98,7 +99,10 @@ def decay_towards_pretrained(
             raise ValueError("params are needed: call update(updates, state, params)")
 
         def pull(update: Any, w: Any, w0: Any) -> jax.Array:
-            return (update + strength * (w - w0)).astype(update.dtype)
+            dtype = update.dtype
+            wide = wide_dtype(update, w)
+            update, w, w0 = (jnp.asarray(each, wide) for each in (update, w, w0))
+            return (update + jnp.asarray(strength, wide) * (w - w0)).astype(dtype)
 
         return jax.tree.map(pull, updates, params, state.pretrained), state
 

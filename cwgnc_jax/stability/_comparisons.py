@@ -415,11 +415,16 @@ def _two_samples(
             "test='paired' needs one score of each method for each seed, got "
             f"{a.size} and {b.size} scores"
         )
-    # The same score is the same, in whichever precision it was computed.
+    # The same score is the same, in whichever precision it was computed: that of the
+    # least one that it equals, so that a neighbour's neighbour is another one.
     values, places = np.unique(np.concatenate([a, b]), return_inverse=True)
-    is_new = ~np.isclose(values[1:], values[:-1], rtol=ROUNDING, atol=0)
-    firsts = np.maximum.accumulate(np.where([True, *is_new], np.arange(values.size), 0))
-    a, b = np.split(values[firsts[places]], [a.size])
+    rounded = values.copy()
+    for at, value in enumerate(values[1:], 1):
+        least = rounded[at - 1]
+        rounded[at] = (
+            least if np.isclose(value, least, rtol=ROUNDING, atol=0) else value
+        )
+    a, b = np.split(rounded[places], [a.size])
     return a, b
 
 

@@ -9,13 +9,13 @@ in the logarithm of the value, so that the width does not jump by steps of the g
 
 import dataclasses
 import math
-import numbers
 from collections.abc import Sequence
-from typing import Any, Literal, TypeGuard, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cwgnc_jax._numbers import known_number
 from cwgnc_jax.stability._runs import (
     Interval,
     check_share,
@@ -34,7 +34,8 @@ _SAME = 1e-5
 _ROUNDING = 1e-9
 
 
-@dataclasses.dataclass(frozen=True)
+# Compared by identity: comparing arrays would be no single truth value.
+@dataclasses.dataclass(frozen=True, eq=False)
 class Curve:
     """Scores of a method's runs over a grid of values.
 
@@ -280,6 +281,7 @@ def stable_range(
 
     Raises:
       ValueError: if a number is out of its range.
+      TypeError: if one is no number.
 
     Examples:
       >>> rates = [1e-5, 2e-5, 4e-5, 8e-5]
@@ -375,6 +377,7 @@ def compare_ranges(
     Raises:
       ValueError: if the values or the numbers of seeds differ, no run has a partner,
         ``by`` is something else, or a number is out of its range.
+      TypeError: if one is no number.
     """
     check_limits(margin, most_failed)
     check_share("alpha", alpha)
@@ -579,11 +582,9 @@ def _short(value: float) -> str:
 
 def check_limits(margin: object, most_failed: object) -> None:
     """Raises an error unless both are in their ranges."""
-    if not (_is_number(most_failed) and 0 <= most_failed <= 1):
+    share = known_number("most_failed", most_failed, "a number from 0 to 1")
+    if share is None or not 0 <= share <= 1:
         raise ValueError(f"most_failed must be from 0 to 1, got {most_failed!r}")
-    if not (_is_number(margin) and 0 < margin < np.inf):
+    width = known_number("margin", margin, "a number above 0")
+    if width is None or not 0 < width < np.inf:
         raise ValueError(f"margin must be a number above 0, got {margin!r}")
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cwgnc_jax.stability._runs import as_scores
-
 Vector = NDArray[np.float64]
 
 
@@ -140,9 +138,12 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
       Holm, `A Simple Sequentially Rejective Multiple Test Procedure
       <https://www.jstor.org/stable/4615733>`_, 1979
     """
-    values = as_scores("p_values", p_values, at_least=0)
-    if np.any((values < 0) | (values > 1)):
-        raise ValueError(f"p_values must lie between 0 and 1, got {values.tolist()}")
+    values = np.asarray(p_values, np.float64)
+    # Written so that NaN, which compares with nothing, is refused.
+    if values.ndim != 1 or not np.all((values >= 0) & (values <= 1)):
+        raise ValueError(
+            f"p_values must lie between 0 and 1, in a vector, got {values.tolist()}"
+        )
     order = np.argsort(values, kind="stable")
     stepped = np.arange(values.size, 0, -1) * values[order]
     adjusted = np.empty_like(values)

@@ -75,7 +75,8 @@ def next_runs(
 
     Raises:
       ValueError: if the values do not increase from above 0, the curves do not have the
-        same values and seeds, or a number is out of its range.
+        same values and seeds, or no seed in common, or a number is out of its range.
+      TypeError: if one is no number.
 
     Examples:
       >>> grid = [1e-5, 2e-5, 4e-5, 8e-5, 1.6e-4, 3.2e-4, 6.4e-4]
@@ -204,6 +205,8 @@ def _in_order(curves: Sequence[Curve]) -> list[Curve]:
     scores, failed = (np.take_along_axis(each, order, 0) for each in (scores, failed))
     scores[:, lacking], failed[:, lacking] = np.nan, False
     there = ~np.all(lacking, axis=1)
+    if not np.any(there):
+        raise ValueError("curves must have a seed in common at one of the values")
     return [
         Curve(first.values[there], some[there], bad[there])
         for some, bad in zip(scores, failed, strict=True)

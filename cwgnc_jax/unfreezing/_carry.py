@@ -27,7 +27,8 @@ def carry_opt_state(
     Moments of parameters that were trained before are kept, those of parameters that
     are new start afresh, and counts go on, so that a schedule does too. What has an
     entry for each component (the norms of the last step, AdaGC's references) starts
-    afresh, because there are more of them now, or larger ones.
+    afresh, because there are more of them now, or larger ones. Hyperparameters of
+    ``optax.inject_hyperparams`` are those of the new stage's optimizer.
 
     Args:
       optimizer: the optimizer of the new stage.
@@ -60,11 +61,11 @@ def carry_opt_state(
     shapes = {path: jnp.shape(leaf) for path, leaf in leaves_with_paths(params)}
     before = dict(leaves_with_paths(opt_state))
     fresh = optimizer.init(params)
-    of_components = _paths_of_components(fresh)
+    own = _paths_of_components(fresh) | _paths_of_hyperparameters(fresh)
     _check_nesting(params, fresh, opt_state)
     carried = []
     for path, new in leaves_with_paths(fresh):
-        old = new if path in of_components else before.get(path, new)
+        old = new if path in own else before.get(path, new)
         shape, old_shape = jnp.shape(new), jnp.shape(old)
         if shape == old_shape:
             carried.append(old)
@@ -125,6 +126,29 @@ def _paths_of_components(opt_state: optax.OptState) -> set[str]:
         for name, _ in leaves_with_paths(node)
         if name != "count"
     }
+
+
+def _paths_of_hyperparameters(opt_state: optax.OptState) -> set[str]:
+    """Entries of a state that hold what was given to the optimizer itself."""
+
+    def is_injected(node: Any) -> bool:
+        return hasattr(node, "hyperparams") and hasattr(node, "inner_state")
+
+    found = set()
+    for path, node in leaves_with_paths(opt_state, is_leaf=is_injected):
+        if is_injected(node):
+            parts = {
+                "hyperparams": [
+                    name for name, _ in leaves_with_paths(node.hyperparams)
+                ],
+                "inner_state": _paths_of_hyperparameters(node.inner_state),
+            }
+            found |= {
+                f"{path}/{part}/{name}".removeprefix("/")
+                for part, names in parts.items()
+                for name in names
+            }
+    return found
 
 
 def _owner_of(path: str, params: Container[str]) -> str | None:

@@ -27,6 +27,7 @@ from cwgnc_jax.components._paths import (
     list_offenders,
     nodes_above,
 )
+from cwgnc_jax.components._shards import shard_like
 
 # What stands above the layers, the last normalisation of a decoder included; one that
 # belongs to a layer or to the embeddings lies below a node of theirs.
@@ -63,7 +64,9 @@ class Span(NamedTuple):
 
     def join(self, lower: Any, upper: Any) -> jax.Array:
         """Lower and upper layers in one leaf."""
-        return jnp.concatenate([lower, upper], axis=self.axis)
+        # Of a leaf that is sharded, what is new may lie on one device.
+        lower = shard_like(lower, upper)
+        return jnp.concatenate([lower, shard_like(upper, lower)], axis=self.axis)
 
     def are_cuts(self, shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
         """Whether two shapes differ in nothing but the number of layers."""

@@ -148,6 +148,24 @@ def test_jit_with_explicit_mesh_axes(gradients, specs, components):
         assert count("all-reduce", compiled) == 1
 
 
+@pytest.mark.skipif(
+    not hasattr(jax.sharding, "reshard"), reason="not complete in older versions"
+)
+def test_entries_are_masked_with_explicit_mesh_axes(gradients):
+    mesh = jax.make_mesh((8,), ("x",), axis_types=(jax.sharding.AxisType.Explicit,))
+    sharded = shard(gradients, mesh, ONE_AXIS)
+    mask = contrib.fisher_mask(gradients, 0.3, leaves=".*")
+    found = contrib.fisher_mask(sharded, 0.3, leaves=".*")
+    for name, expected in mask.items():
+        np.testing.assert_array_equal(found[name], expected)
+    tx = contrib.keep_masked(mask)
+    kept, _ = tx.update(sharded, tx.init(sharded))
+    for name, expected in mask.items():
+        np.testing.assert_array_equal(
+            kept[name], np.where(expected, np.asarray(gradients[name]), 0)
+        )
+
+
 @pytest.mark.parametrize(
     "specs", [ONE_AXIS, KEPT_AXIS, TWO_AXES], ids=["one", "kept", "two"]
 )

@@ -134,6 +134,12 @@ def test_an_entry_that_is_not_a_number_freezes_no_other():
     assert mask.tolist() == [False, False, False, True, True, True]
 
 
+def test_a_border_that_is_infinite_freezes_no_other():
+    fisher = {"encoder": {"a": jnp.array([1.0, np.inf, np.inf])}}
+    mask = contrib.fisher_mask(fisher, 0.5)["encoder"]["a"]
+    assert mask.tolist() == [False, True, True]
+
+
 @pytest.mark.parametrize("seed", [3, np.int64(3), jnp.int32(3), jax.random.key(3)])
 def test_seeds_of_any_kind(seed):
     gradients = jnp.arange(1.0, 40)

@@ -5,9 +5,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import experimental
 
 import cwgnc_jax
 from cwgnc_jax import contrib
+
+# jax 0.6 has it as an experiment.
+enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else experimental.enable_x64
 
 KEY, INTENSITY = jax.random.key(4), 0.15
 
@@ -61,6 +65,16 @@ def test_what_has_no_component_stays_and_no_noise_is_none():
     np.testing.assert_array_equal(noisy["norm"], params["norm"])
     assert not np.array_equal(noisy["layers"]["kernel"], params["layers"]["kernel"])
     chex.assert_trees_all_equal(contrib.noisytune(params, KEY, 0.0), params)
+
+
+def test_the_spread_of_64_bits_is_measured_in_64_bits():
+    with enable_x64(True):
+        draws = np.random.default_rng(0).standard_normal(1000)
+        params = {"a": jnp.asarray(0.1 + 1e-9 * draws)}
+        noise = contrib.noisytune(params, KEY, 1.0)["a"] - params["a"]
+        # Uniform over as much as one standard deviation.
+        expected = np.std(1e-9 * draws) / 12**0.5
+        assert float(jnp.std(noise)) == pytest.approx(expected, rel=0.05)
 
 
 def test_half_precision_keeps_its_dtype_and_keys_differ():

@@ -77,6 +77,15 @@ def test_what_differs_by_rounding_is_equal(compare):
     assert compare_scores(in_float32, other).p_value == 1
 
 
+def test_what_lies_densely_is_not_all_equal():
+    scores = np.linspace(1000, 1000.01, 12)  # Neighbours are closer than rounding.
+    result = compare_scores(scores + 0.002, scores)
+    assert result.values == pytest.approx((1000.007, 1000.005), rel=1e-6)
+    assert result.p_value < 0.01
+    spread = compare_spread(0.5 + 4e-7 * np.arange(8), 0.5 + 1e-3 * np.arange(8))
+    assert spread.values[0] == pytest.approx(9.2e-7, rel=0.2)
+
+
 def test_rounding_is_no_noise_whatever_the_test():
     score = 146 / 277 * 100
     for test in ("welch", "mann-whitney"):
@@ -553,6 +562,9 @@ def test_holm_by_hand():
     )
     np.testing.assert_array_equal(holm([0.9, 0.8]), [1.0, 1.0])
     assert holm([]).shape == (0,)
+    for wrong in ([0.1, np.nan], [[0.1]], [0.1, 1.5]):
+        with pytest.raises(ValueError, match="p_values must lie between 0 and 1, in a"):
+            holm(wrong)
     assert holm([0.3]).tolist() == [0.3]
 
 

@@ -1,5 +1,6 @@
 """Stable ranges: by hand, by their properties, and by simulated studies."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -273,7 +274,6 @@ def test_curves_that_are_none(changes, message):
     [
         ({"margin": 0}, "margin must be a number above 0"),
         ({"margin": float("nan")}, "margin must be a number above 0"),
-        ({"margin": True}, "margin must be a number above 0"),
         ({"margin": 1, "most_failed": 1.5}, "most_failed must be from 0 to 1"),
         ({"margin": 1, "most_failed": float("nan")}, "most_failed must be from 0"),
         ({"margin": 1, "resamples": 0}, "resamples must be a whole number"),
@@ -286,6 +286,17 @@ def test_numbers_out_of_range(options, message):
         stable_range(curve, **options)
     with pytest.raises(ValueError, match=message):
         compare_ranges(curve, curve, **options)
+
+
+def test_limits_are_numbers_of_any_kind():
+    curve = curve_of([1] * 8, [0] * 8)
+    expected = stable_range(curve, margin=2.0)
+    assert stable_range(curve, margin=jnp.float32(2)) == expected
+    assert curve == curve
+    assert len({curve, curve}) == 1
+    for wrong in (True, "2"):
+        with pytest.raises(TypeError, match="margin must be a number above 0, got"):
+            stable_range(curve, margin=wrong)
 
 
 def test_what_ranges_are_compared_by():

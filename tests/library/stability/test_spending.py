@@ -108,6 +108,16 @@ def test_looks_spend_the_level():
     assert next_look(0.9) == Look(0.9, pytest.approx(0.05 * 0.9**3))
 
 
+def apart():
+    """Two curves without a common seed."""
+    half = np.where(np.arange(4) < 2, 1.0, np.nan)
+    none = np.zeros((len(GRID), 4), bool)
+    return [
+        Curve(GRID, np.tile(scores, (len(GRID), 1)), none)
+        for scores in (half, half[::-1])
+    ]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -120,6 +130,7 @@ def test_looks_spend_the_level():
         ({"most_failed": 1.5}, "most_failed must be from 0 to 1"),
         ({"margin": 0.0}, "margin must be a number above 0"),
         ({"curves": [drawn(0)[0], drawn(0, seeds=9)[0]]}, "the same values and seeds"),
+        ({"curves": apart()}, "must have a seed in common"),
     ],
 )
 def test_numbers_out_of_range(changes, message):

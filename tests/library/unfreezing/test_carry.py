@@ -1,5 +1,6 @@
 """Optimizer states that go on to the next stage."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,6 +47,26 @@ class TestCarry:
         moments = after.inner_states["trainable"].inner_state[0].mu["layers"]
         assert moments[2]["kernel"].any()
         assert not moments[1]["kernel"].any()
+
+    def test_hyperparameters_are_those_of_the_new_stage(self):
+        params = stack(make_params(3))
+        inject = optax.inject_hyperparams(
+            cwgnc_jax.cwgnc_adamw, static_args=("mask", "components", "specs")
+        )
+
+        def optimizer(rate, max_norm):
+            inner = inject(rate, max_norm=max_norm)
+            return optax.chain(optax.identity(), inner)
+
+        first, second = optimizer(1e-2, 0.1), optimizer(1e-3, 0.2)
+        state = first.init(params)
+        _, state = first.update(params, state, params)
+        carried = cwgnc_jax.carry_opt_state(second, params, state)
+        found = carried[1].hyperparams
+        assert (found["learning_rate"], found["max_norm"]) == pytest.approx((1e-3, 0.2))
+        assert carried[1].count == 1
+        moments = [optax.tree.get(each, "mu") for each in (carried, state)]
+        chex.assert_trees_all_equal(*moments)
 
     def test_records_of_components_start_anew(self):
         params = stack(make_params(3))
