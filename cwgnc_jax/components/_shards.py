@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jax.sharding import NamedSharding, PartitionSpec
 
 from cwgnc_jax.components._layout import Layout, Member, WholeLeaf
@@ -230,4 +231,6 @@ def _explicit_sharding(array: jax.Array) -> NamedSharding | None:
     sharding = getattr(jax.typeof(array), "sharding", None)
     if not isinstance(sharding, NamedSharding) or not any(sharding.spec):
         return None
-    return sharding
+    # Outside of jit the type's mesh has no devices, but the array has.
+    own = None if isinstance(array, Tracer) else getattr(array, "sharding", None)
+    return own if isinstance(own, NamedSharding) else sharding

@@ -166,6 +166,27 @@ def test_entries_are_masked_with_explicit_mesh_axes(gradients):
         )
 
 
+@pytest.mark.skipif(
+    not hasattr(jax.sharding, "reshard"), reason="not complete in older versions"
+)
+def test_layers_are_drawn_anew_with_explicit_mesh_axes():
+    mesh = jax.make_mesh((8,), ("x",), axis_types=(jax.sharding.AxisType.Explicit,))
+    stack = {
+        "kernel": np.ones((4, 3, 8), np.float32),
+        "bias": np.ones((4, 8), np.float32),
+    }
+    ones = np.ones(3, np.float32)
+    params = {"embed": ones, "layers": stack, "head": ones}
+    specs = {"kernel": P(None, None, "x"), "bias": P(None, "x")}
+    key = jax.random.key(0)
+    expected = contrib.reinitialize_layers(params, key, 2)
+    params["layers"] = shard(stack, mesh, specs)
+    found = contrib.reinitialize_layers(params, key, 2)
+    for name, spec in specs.items():
+        assert found["layers"][name].sharding.spec == spec
+        np.testing.assert_array_equal(found["layers"][name], expected["layers"][name])
+
+
 @pytest.mark.parametrize(
     "specs", [ONE_AXIS, KEPT_AXIS, TWO_AXES], ids=["one", "kept", "two"]
 )

@@ -147,6 +147,25 @@ def test_a_batch_of_more_examples_than_there_are_is_refused():
         configuration(METHODS["adamw"], shapes=None).check()
 
 
+@pytest.mark.cpu
+def test_attention_of_another_device_is_refused():
+    fits = METHODS["adamw"].replace(batch_size=2, attention="cudnn")
+    with pytest.raises(
+        ValueError, match=r"needs a GPU and .* here are cpu and float32"
+    ):
+        configuration(fits, shapes=None).check()
+
+
+def test_a_schedule_may_warm_up_over_all_stages_that_it_is_for():
+    ones = np.ones((3, 2), np.float32)
+    shapes = {"embed": ones, "layers": {"kernel": ones}, "head": ones}
+    steps = {"batch_size": 2, "epochs": 4, "warmup_steps": 12}
+    each = METHODS["gu"].replace(**steps)
+    with pytest.raises(ValueError, match=r"warmup_steps is 12 .* takes 4 steps"):
+        configuration(each.replace(carry_optimizer=False), shapes=shapes).check()
+    configuration(each.replace(carry_optimizer=True), shapes=shapes).check()
+
+
 def test_only_settings_that_differ_from_later_defaults_are_recorded():
     fields = configuration(METHODS["gu"], held_out=0.1).fields
     assert "freezing" not in fields
