@@ -451,7 +451,7 @@ def gather(runs: Iterable[Record], design: CurveDesign) -> dict[str, Curve]:
         value = value_of(run, design.setting) or 0.0
         points = cells.setdefault(label, {})
         other = points.setdefault((value, _seed(run)), run)
-        if other["data_fingerprint"] != run["data_fingerprint"]:
+        if other.get("data_fingerprint") != run.get("data_fingerprint"):
             raise RecordsError(
                 f"there are runs of {label} with {written(value)} examples of several "
                 "data, which no curve can tell apart; take another --output-dir for "

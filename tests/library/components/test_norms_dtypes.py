@@ -1,4 +1,4 @@
-"""Nothing is promoted implicitly: all works where JAX makes that an error."""
+"""Dtypes to compute in; nothing is promoted where JAX makes that an error."""
 
 import chex
 import jax
