@@ -147,11 +147,10 @@ def replicate(sums: jax.Array) -> jax.Array:
 
 def shard_alike(mask: jax.Array, leaf: jax.Array) -> jax.Array:
     """A mask of a leaf's entries, sharded as the leaf's type says."""
-    sharding = _explicit_sharding(leaf)
-    if sharding is None or mask.ndim == 0:
+    if _explicit_sharding(leaf) is None or mask.ndim == 0:
         return mask
     # A select wants all of its operands sharded alike.
-    return jax.sharding.reshard(jnp.broadcast_to(mask, leaf.shape), sharding)
+    return shard_like(jnp.broadcast_to(mask, leaf.shape), leaf)
 
 
 def shard_like(leaf: Any, other: Any) -> Any:

@@ -1,6 +1,10 @@
-"""What traced programs consist of."""
+"""What traced programs consist of, and 64 bits for them."""
 
 import jax
+from jax import experimental
+
+# jax 0.6 has it as an experiment.
+enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else experimental.enable_x64
 
 
 def scans_of(jaxpr):

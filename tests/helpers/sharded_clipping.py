@@ -122,9 +122,12 @@ def test_jit_agrees_however_leaves_are_sharded(gradients, expected, specs):
     assert_same(found, expected)
 
 
-@pytest.mark.skipif(
+has_explicit_axes = pytest.mark.skipif(
     not hasattr(jax.sharding, "reshard"), reason="not complete in older versions"
 )
+
+
+@has_explicit_axes
 @pytest.mark.parametrize(
     ("specs", "components"),
     [(ONE_AXIS, None), (ONE_AXIS, COMPONENTS), (KEPT_AXIS, COMPONENTS)],
@@ -148,9 +151,7 @@ def test_jit_with_explicit_mesh_axes(gradients, specs, components):
         assert count("all-reduce", compiled) == 1
 
 
-@pytest.mark.skipif(
-    not hasattr(jax.sharding, "reshard"), reason="not complete in older versions"
-)
+@has_explicit_axes
 def test_entries_are_masked_with_explicit_mesh_axes(gradients):
     mesh = jax.make_mesh((8,), ("x",), axis_types=(jax.sharding.AxisType.Explicit,))
     sharded = shard(gradients, mesh, ONE_AXIS)
@@ -166,9 +167,7 @@ def test_entries_are_masked_with_explicit_mesh_axes(gradients):
         )
 
 
-@pytest.mark.skipif(
-    not hasattr(jax.sharding, "reshard"), reason="not complete in older versions"
-)
+@has_explicit_axes
 def test_layers_are_drawn_anew_with_explicit_mesh_axes():
     mesh = jax.make_mesh((8,), ("x",), axis_types=(jax.sharding.AxisType.Explicit,))
     stack = {

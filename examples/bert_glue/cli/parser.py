@@ -182,6 +182,11 @@ class Grid:
     setting: str
     values: tuple[float, ...]
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The lowest and the highest value."""
+        return self.values[0], self.values[-1]
+
 
 def parse_grid(text: str) -> Grid:
     """Reads a setting and its values.

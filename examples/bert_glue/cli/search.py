@@ -44,7 +44,7 @@ def prepare(job: Job) -> Report:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     best: dict[str, Configuration] = {}
     curve_study.check_report(job.options)
-    ends = [(grid.values[0], grid.values[-1]) for grid in job.options.grids]
+    ends = [grid.ends for grid in job.options.grids]
     names = [grid.setting for grid in job.options.grids]
     for base, corner in itertools.product(job.configurations, itertools.product(*ends)):
         values = {
@@ -56,8 +56,8 @@ def prepare(job: Job) -> Report:
     def search(progress: Progress) -> None:
         each = job.options.runs // len(job.configurations)
         between = ", ".join(
-            f"{grid.setting.replace('_', ' ')} from {written(grid.values[0])} to "
-            f"{written(grid.values[-1])}"
+            f"{grid.setting.replace('_', ' ')} from "
+            + " to ".join(map(written, grid.ends))
             for grid in job.options.grids
         )
         progress.note(f"searched instead: {between}, by {each} runs of each method")
@@ -106,7 +106,7 @@ def _search(
     """The best of what is tried of a method; what was tried before counts."""
     grids: Sequence[Grid] = job.options.grids
     # Trials of other ranges, or by other seeds, are of another search.
-    ranges = [[grid.setting, grid.values[0], grid.values[-1]] for grid in grids]
+    ranges = [[grid.setting, *grid.ends] for grid in grids]
     asked = identity({"ranges": ranges, "seeds": list(map(list, job.design.seeds))})
     backend = JournalFileBackend(str(job.records.folder / JOURNAL))
     study = optuna.create_study(
@@ -190,7 +190,7 @@ def _go_on(study: optuna.Study) -> list[dict[str, float]]:
 
 def _draw(trial: optuna.Trial, grids: Sequence[Grid]) -> None:
     for grid in grids:
-        low, high = grid.values[0], grid.values[-1]
+        low, high = grid.ends
         if SETTINGS[grid.setting].rule.kind is int:
             ends = int(low), int(high)
             trial.suggest_int(grid.setting, *ends, log=True)

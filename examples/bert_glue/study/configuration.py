@@ -102,8 +102,7 @@ class Configuration:
                 f"{examples} examples to train on; accepted is 1 to {examples}"
             )
         steps = self.recipe.steps(math.ceil(examples / size))
-        # An optimizer that goes on from stage to stage has one schedule for all.
-        self.recipe.numbers(steps * (len(stages) if self.recipe.carry_optimizer else 1))
+        self.recipe.numbers(steps, len(stages))
 
     def score(self, logits: np.ndarray) -> float:
         """Score in per cent of the evaluation examples' logits."""

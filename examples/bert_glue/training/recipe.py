@@ -371,11 +371,13 @@ class Recipe:
                 numbers[name] = 0.5
         return dataclasses.replace(self, name="", summary="", changed=(), **numbers)
 
-    def numbers(self, steps: int) -> Numbers:
+    def numbers(self, steps: int, stages: int = 1) -> Numbers:
         """The numbers of the recipe.
 
         Args:
-          steps: number of steps that the schedule is for.
+          steps: number of steps of a stage, which a schedule is for.
+          stages: how many there are. An optimizer that goes on from stage to stage has
+            one schedule for all.
 
         Returns:
           Python's numbers.
@@ -383,6 +385,7 @@ class Recipe:
         Raises:
           ValueError: if the warm-up is longer than that.
         """
+        steps *= stages if self.carry_optimizer else 1
         warmup = self.warmup_steps
         if warmup is None:
             warmup = int(self.warmup_ratio * steps)

@@ -244,9 +244,8 @@ class Trainer:
         self.epochs = math.ceil(self.steps / self.steps_per_epoch)
         before = 0 if self.stage.restarts else self.stage.index
         self.epochs_before = before * self.epochs
-        # An optimizer that goes on from stage to stage has one schedule for all.
-        stages = self.stage.count if recipe.carry_optimizer else 1
-        of_each = [each.numbers(stages * self.steps) for each in (recipe, *others)]
+        stages = self.stage.count
+        of_each = [each.numbers(self.steps, stages) for each in (recipe, *others)]
         first = of_each[0]
         of_each += [first] * (self.group_size - len(of_each))
         self.numbers = Numbers(

@@ -10,12 +10,9 @@ import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jax import experimental
+from jaxprs import enable_x64
 
 from cwgnc_jax.contrib._mixout import mixout
-
-# jax 0.6 has it as an experiment.
-enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else experimental.enable_x64
 
 LAYERS, IN, OUT = 3, 5, 4
 

@@ -5,13 +5,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import experimental
+from jaxprs import enable_x64
 
 import cwgnc_jax
 from cwgnc_jax import contrib
-
-# jax 0.6 has it as an experiment.
-enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else experimental.enable_x64
 
 KEY, INTENSITY = jax.random.key(4), 0.15
 
