@@ -54,7 +54,8 @@ OWN = {
     "examples otherwise scored, by N fresh seeds, and make the table of that",
     "--sampler optuna": "search for several numbers at once, each given by --over, "
     "with Optuna: on --held-out examples, by N --runs in all, of which each method has "
-    "its share; a trial that does badly by its first seeds gets no more",
+    "its share, and what its last trial takes; a trial that does badly by its first "
+    "seeds gets no more",
     "--reference METHOD": "method that the others are compared with, as it is called "
     "in the curves (default cwgnc, or else the first)",
     "--margin POINTS": "how far below the best mean of its method a mean may be where "
@@ -77,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
     add_group(parser, "the curve", OWN | report_only("draw the curves"))
     folder = "runs/stability_curve/TASK"
     add_options(parser, methods="cwgnc,adamw", seeds=5, folder=folder)
-    parser.set_defaults(margin=_MARGIN, most_failed=_MOST_FAILED, budget=None)
+    parser.set_defaults(budget=None)
     options = choices.parse(parser, arguments, expand)
     from bert_glue.cli import curve_study, study_script
 

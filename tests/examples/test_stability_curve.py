@@ -362,6 +362,85 @@ def test_numbers_of_examples_of_other_data(options, tmp_path, done, capsys):
     assert (
         "examples of several data, which no curve can tell" in capsys.readouterr().err
     )
+    # What was drawn of one of them keeps no other curve from being drawn.
+    run(of_these, folder, "--over", "learning_rate=1e-3,4e-3")
+    said = run([], folder, "--report-only")
+    assert "note: there are runs of cwgnc with 20 examples of several data" in said
+    assert re.search(r"^cwgnc \(data fingerprint .*\): stable from", said, re.M)
+    assert (
+        "<h2>custom over training examples</h2>" in (folder / "index.html").read_text()
+    )
+
+
+@pytest.mark.medium
+def test_what_was_drawn_of_some_data_stays_of_these(options, tmp_path, done):
+    other = tiny_bert.write_tsv(tmp_path / "other.tsv", 40, seed=5)
+    grid = ("--over", "max_train_examples=20,40", "--learning-rate", "1e-3")
+    run(options, tmp_path / "runs", *grid)
+    report = ("--report-only", "--over", "max_train_examples")
+    drawn = run([], tmp_path / "runs", *report)
+    of_these = [*options[:2], "--train-file", other, *options[4:]]
+    run(of_these, tmp_path / "runs", "--over", "learning_rate=1e-3,4e-3")
+    page = (tmp_path / "runs" / "index.html").read_text()
+    [best] = re.findall(r"cwgnc: works .*", drawn)
+    assert best in page
+
+
+@pytest.mark.medium
+def test_a_report_asks_what_was_asked_before(options, tmp_path, done):
+    asked = ("--margin", "9", "--most-failed", "0.2", "--reference", "adamw")
+    said = run(options, tmp_path, *_GRID, *asked)
+    assert said.index("adamw: stable") < said.index("cwgnc: stable")
+
+    def curve():
+        return json.loads((tmp_path / "config.json").read_text())["curves"]
+
+    before = curve()["learning_rate"]
+    again = run([], tmp_path, "--report-only")
+    assert again[: again.index(str(tmp_path))] in said
+    after = curve()["learning_rate"]
+    names = ("margin", "most_failed", "reference")
+    assert [after[name] for name in names] == [before[name] for name in names]
+    assert [after[name] for name in names] == [9, 0.2, "adamw"]
+    run([], tmp_path, "--report-only", "--margin", "3", "--reference", "cwgnc")
+    assert [curve()["learning_rate"][name] for name in names] == [3, 0.2, "cwgnc"]
+
+
+@pytest.mark.medium
+def test_a_budget_over_more_examples_than_there_are(options, tmp_path, monkeypatch):
+    first = []
+
+    def killed(configuration, seed):
+        if len(first) >= 21:
+            raise KeyboardInterrupt
+        first.append(configuration.run(seed))
+        return score(configuration, seed)
+
+    grid = ("--over", "max_train_examples=8,12,16,24,32,100", "--learning-rate", "1e-3")
+    arguments = [*options[:-2], *grid, "--runs", "60", "--output-dir", str(tmp_path)]
+    with monkeypatch.context() as patch:
+        replace_training(patch, killed)
+        assert stability_curve.main(arguments) == 130
+    done = replace_training(monkeypatch, score)
+    assert stability_curve.main(arguments) == 0
+    assert done
+    # What the directory has no runs of is said.
+    over = ("--report-only", "--over", "max_train_examples=8,12,100")
+    assert "note: no runs at max_train_examples 100" in run([], tmp_path, *over)
+
+
+@pytest.mark.medium
+def test_what_was_chosen_is_on_no_curve_of_other_runs(options, tmp_path, done):
+    grid = ("--over", "learning_rate=1e-3,4e-3,8e-3")
+    run(options, tmp_path, *grid)
+    drawn = pandas.read_csv(tmp_path / "curve_custom.csv")
+    held_out = ("--held-out", "0.2", "--then-run", "4")
+    run(options, tmp_path, "--over", "learning_rate=2e-3,3e-3", *held_out)
+    run([], tmp_path, "--report-only")
+    again = pandas.read_csv(tmp_path / "curve_custom.csv")
+    evaluated = again[~again["method"].str.contains("held out")]
+    assert evaluated["runs"].tolist() == drawn["runs"].tolist()
+    assert evaluated["value"].tolist() == drawn["value"].tolist()
 
 
 def test_what_is_to_be_reported_on_must_be_there(options, tmp_path, done, capsys):
@@ -435,6 +514,16 @@ def test_a_search_passes_over_what_is_not_accepted(
     said = run(options, tmp_path, *sizes, "--accumulate", "2")
     assert "cwgnc: best of" in said
     assert 3 <= len(done) <= 6
+    # Of those that are, there are two among seventeen.
+    done.clear()
+    sizes = ("--over", "batch_size=16..32", "--method", "cwgnc", "--runs", "6")
+    run(options, tmp_path / "rare", *sizes, "--accumulate", "16")
+    assert done
+    monkeypatch.setattr("bert_glue.cli.search._MOST_REFUSED", 1)
+    arguments = [*options, *sizes[:-1], "1", "--accumulate", "16"]
+    assert stability_curve.main([*arguments, "--output-dir", f"{tmp_path}/none"]) == 1
+    said = capsys.readouterr().err
+    assert "no values that were drawn go together; the last ones: accumulate is" in said
     arguments = [*options, "--output-dir", str(tmp_path), "--runs", "6"]
     for refused, message in (
         (("--over", "batch_size=8..99", "--method", "cwgnc"), "there are 32 examples"),

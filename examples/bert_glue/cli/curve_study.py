@@ -5,7 +5,8 @@ import collections
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from typing import Any
 
 import numpy as np
 
@@ -54,9 +55,7 @@ def prepare(job: Job) -> Report:
         setting,
         methods,
         job.design.seeds,
-        margin=options.margin,
-        most_failed=options.most_failed,
-        reference=options.reference,
+        **_given(options),
         configurations=(
             tuple(each.name for each in job.configurations)
             if setting == EXAMPLES
@@ -66,7 +65,9 @@ def prepare(job: Job) -> Report:
     check_report(options)
     if options.runs or options.minutes:
         options.budget = Budget(options.runs, options.minutes)
-        _check_grid(_read_spending(job.records, _budget_key(design)), options.over)
+        # Of fewer examples than a grid asks for all are its last value.
+        values = {_value(each, setting) for each in job.configurations}
+        _check_grid(_read_spending(job.records, _budget_key(design)), setting, values)
         job.conduct = functools.partial(_spend, job, design)
 
     def report(progress: Progress) -> None:
@@ -100,8 +101,19 @@ def draw_recorded(
     """
     content = manifest.read(records.folder)
     settings = [*content["curves"]] or [_USUAL]
-    for grid in options.grids or [Grid(name, ()) for name in settings]:
-        _draw_recorded(say, records, options, content, grid)
+    grids = options.grids or [Grid(name, ()) for name in settings]
+    refused: list[RecordsError] = []
+    for grid in grids:
+        try:
+            _draw_recorded(say, records, options, content, grid)
+        except RecordsError as error:
+            refused.append(error)
+    # Of all that there are some may be drawn.
+    if options.grids or len(refused) == len(grids):
+        for error in refused:
+            raise error
+    for error in refused:
+        say(f"note: {error}")
 
 
 def _draw_recorded(
@@ -111,29 +123,36 @@ def _draw_recorded(
     content: manifest.Config,
     grid: Grid,
 ) -> None:
-    # What a curve chose is in its table, and on no curve.
-    runs = [
-        run for run in records.read() if run["configuration"] not in content["chosen"]
-    ]
-    limits = {
-        "margin": options.margin,
-        "most_failed": options.most_failed,
-        "reference": options.reference,
-        "values": grid.values or None,
-    }
-    saved = content["curves"].get(grid.setting)
-    if saved and saved.get("asked"):
+    setting, values = grid.setting, grid.values or None
+    saved = content["curves"].get(setting)
+    known = CurveDesign.from_json(saved) if saved else None
+    asked = _given(options) | {"values": values}
+    runs = curves.runs_of_curves(records)
+    there = {curves.value_of(run, setting) for run in runs}
+    if none := [value for value in values or () if value not in there]:
+        say(f"note: no runs at {setting} {', '.join(map(written, none))}")
+    if known and known.asked:
         # A study with a budget has curves of its own runs alone, and had its looks.
-        design = dataclasses.replace(CurveDesign.from_json(saved), **limits)
+        design = dataclasses.replace(known, **asked)
     else:
-        if grid.values:
-            runs = [
-                run for run in runs if curves.value_of(run, grid.setting) in grid.values
-            ]
-        design = CurveDesign.of_records(runs, grid.setting, **limits)
+        if values:
+            runs = [run for run in runs if curves.value_of(run, setting) in values]
+        if known:
+            asked = {"margin": known.margin, "most_failed": known.most_failed} | asked
+        design = CurveDesign.of_records(runs, setting, **asked)
+        if (
+            known
+            and not design.reference
+            and known.reference in design.methods.values()
+        ):
+            design = dataclasses.replace(design, reference=known.reference)
+        if setting == EXAMPLES:
+            # They do not say of which data they are.
+            names = dict.fromkeys(run["configuration"] for run in runs)
+            design = dataclasses.replace(design, configurations=tuple(names))
         # One with a budget may have been stopped before it drew any.
         is_stopped = _budget_key(design) in content["budgets"]
-        design = _with_looks(records, design, spent=is_stopped and not grid.values)
+        design = _with_looks(records, design, spent=is_stopped and not values)
     if not draw(say, records, design):
         raise RecordsError(
             f"{records.folder} has no runs of one method at several values of "
@@ -154,15 +173,25 @@ def draw(
     Returns:
       Those that have a range.
     """
-    found = [each for each in curves.build(records.read(), design) if each.ranges]
+    runs = curves.runs_of_curves(records)
+    found = [each for each in curves.build(runs, design) if each.ranges]
     for each in found:
         for line in each.lines():
             say(line)
     # A shard may have nothing to do, and find nothing done.
     if found:
+        before = len(records.notes)
         for path in write.write_curves(records, found):
             say(str(path))
+        for note in records.notes[before:]:
+            say(f"note: {note}")
     return found
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """What is asked of curves, but for what is left to be as usual or as it was."""
+    names = ("margin", "most_failed", "reference")
+    return {name: value for name in names if (value := vars(options)[name]) is not None}
 
 
 def _spend(job: Job, design: CurveDesign, progress: Progress) -> None:
@@ -198,7 +227,7 @@ def _spend(job: Job, design: CurveDesign, progress: Progress) -> None:
 
     def is_shown(look: Look) -> bool:
         at_look = asked(spending, _ALPHA / look.level)
-        [found] = curves.build(records.read(), at_look)
+        [found] = curves.build(curves.runs_of_curves(records), at_look)
         widths = [verdict.widths for verdict in found.verdicts.values()]
         shown = bool(widths) and all(each and each.shown for each in widths)
         runs = len(design.methods) * sum(spending.seeds.values())
@@ -223,7 +252,7 @@ def _spend(job: Job, design: CurveDesign, progress: Progress) -> None:
         most_failed=design.most_failed,
         do=do,
         curves=lambda spending: [
-            *curves.gather(records.read(), asked(spending)).values()
+            *curves.gather(curves.runs_of_curves(records), asked(spending)).values()
         ],
         is_shown=is_shown,
         save=lambda spending: manifest.change(
@@ -233,13 +262,13 @@ def _spend(job: Job, design: CurveDesign, progress: Progress) -> None:
     )
 
 
-def _check_grid(spending: Spending, grid: Grid) -> None:
+def _check_grid(spending: Spending, setting: str, values: Set[float]) -> None:
     """Refuses a grid without values that a study under way has begun with."""
     begun = sorted(spending.seeds)
-    if not spending.is_over and not set(begun) <= set(grid.values):
+    if not spending.is_over and not set(begun) <= values:
         raise ValueError(
             f"--over must have the values at which this study was begun, "
-            f"{grid.setting}={','.join(map(written, begun))}, until its budget is "
+            f"{setting}={','.join(map(written, begun))}, until its budget is "
             "spent; for others take another --output-dir"
         )
 

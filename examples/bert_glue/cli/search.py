@@ -27,6 +27,9 @@ from bert_glue.training.settings import written
 JOURNAL = "optuna.log"
 """Optuna's file in the output directory, with all that it has drawn."""
 
+# Draws for each run that may be of values that do not go together.
+_MOST_REFUSED = 20
+
 
 def prepare(job: Job) -> Report:
     """Searches for the best numbers of each method, within a budget of runs.
@@ -60,7 +63,10 @@ def prepare(job: Job) -> Report:
             + " to ".join(map(written, grid.ends))
             for grid in job.options.grids
         )
-        progress.note(f"searched instead: {between}, by {each} runs of each method")
+        progress.note(
+            f"searched instead: {between}, by {each} runs of each method, "
+            "and what its last trial takes"
+        )
         lock = locks.exclusive(job.records.folder / f"{JOURNAL}.running")
         try:
             held = lock.acquire(timeout=0)
@@ -119,6 +125,7 @@ def _search(
     # Of the same seed each start would draw the same again.
     study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))
     tried: dict[str, Configuration] = {}
+    refused: list[str] = []
 
     def configure(values: Mapping[str, Any]) -> Configuration:
         found = dataclasses.replace(base, recipe=base.recipe.replace(**values))
@@ -134,6 +141,7 @@ def _search(
             configuration = configure(_rounded(trial))
             configuration.check()
         except ValueError as error:  # A batch that accumulate does not divide.
+            refused.append(str(error))
             raise optuna.TrialPruned from error
         seeds, value = job.design.seeds, 0.0
         for step, _ in enumerate(seeds, 1):
@@ -146,17 +154,24 @@ def _search(
                 raise optuna.TrialPruned
         return value
 
-    # A trial of values that are rounded to those of another takes no runs.
-    for _ in range(runs):
+    # A trial of values that are rounded to those of another takes no runs, as does one
+    # of values that do not go together.
+    accepted = 0
+    while accepted < runs and len(refused) < _MOST_REFUSED * runs:
         if len(_runs(job, tried.values(), job.design.seeds)) >= runs:
             break
+        before = len(refused)
         study.optimize(one, n_trials=1)
+        accepted += len(refused) == before
     whole = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
     if not whole:
-        raise study_script.StudyStopped(
-            f"{base.recipe.label}: {runs} runs are not enough for all seeds of one "
-            "trial; give more --runs or fewer --seeds"
+        reason = (
+            f"{runs} runs are not enough for all seeds of one trial; give more --runs "
+            "or fewer --seeds"
+            if accepted or not refused
+            else f"no values that were drawn go together; the last ones: {refused[-1]}"
         )
+        raise study_script.StudyStopped(f"{base.recipe.label}: {reason}")
     best = configure(_rounded(study.best_trial))
     words = ", ".join(
         f"{grid.setting.replace('_', ' ')} "

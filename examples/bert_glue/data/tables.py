@@ -124,7 +124,18 @@ class Table:
                     f"{self.path}, line {line}: {len(fields)} fields, but "
                     f"there are {len(self.header)} columns"
                 )
-        return [fields[index] for _, fields in self.rows]
+        return [self._decoded(line, fields[index]) for line, fields in self.rows]
+
+    def _decoded(self, line: int, field: Any) -> Any:
+        """The field; one of bytes, as Parquet may have texts, as text."""
+        if isinstance(field, list):
+            return [self._decoded(line, item) for item in field]
+        try:
+            return field.decode() if isinstance(field, bytes) else field
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{self.path}, line {line}: bytes that are not UTF-8 ({error.reason})"
+            ) from error
 
     def select(self, names: Sequence[str]) -> list[tuple[str, ...]]:
         """The named columns of every row.

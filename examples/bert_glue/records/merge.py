@@ -1,7 +1,8 @@
 """Several output directories made one."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from bert_glue.records import manifest, run_store
 from bert_glue.records.designs import Design
@@ -67,11 +68,16 @@ def _add(content: manifest.Config, others: Sequence[manifest.Config]) -> None:
             if name in tables:
                 design = Design.from_json(name, tables[name]).join(design)
             tables[name] = design.to_json()
-        content["curves"] = {**other["curves"], **content["curves"]}
+        # The first one's files have no setting in their names.
+        content["curves"] = {
+            **content["curves"],
+            **other["curves"],
+            **content["curves"],
+        }
         for key, theirs in other["budgets"].items():
             ours = content["budgets"].setdefault(key, theirs)
             # Of two copies of a study one may have gone on.
-            first, last = sorted((ours, theirs), key=lambda each: len(each["looks"]))
+            first, last = sorted((ours, theirs), key=_progress)
             if last["looks"][: len(first["looks"])] != first["looks"]:
                 raise RecordsError(
                     "the same curves had a budget of their own in several of the "
@@ -79,3 +85,10 @@ def _add(content: manifest.Config, others: Sequence[manifest.Config]) -> None:
                     "apart"
                 )
             content["budgets"][key] = last
+
+
+def _progress(budget: Mapping[str, Any]) -> tuple[float, ...]:
+    """How far a study with a budget is, to be compared."""
+    seeds = sum(count for _, count in budget["seeds"])
+    shown = budget.get("shown", False)
+    return len(budget["looks"]), shown, seeds, budget["seconds"]

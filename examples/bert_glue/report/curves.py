@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -265,6 +264,8 @@ class TaskCurves:
       verdicts: of each method but the reference; p-values of widths and scores are
         corrected together (Holm), those of ends on their own, and all for the looks
         that there were.
+      apart: methods without a verdict, as their runs are of another model or other data
+        than those of the reference, or scored by another metric.
     """
 
     task: str
@@ -273,6 +274,7 @@ class TaskCurves:
     curves: Mapping[str, Curve]
     ranges: Mapping[str, StableRange]
     verdicts: Mapping[str, Verdict]
+    apart: Sequence[str] = ()
 
     @property
     def rows(self) -> list[list[str]]:
@@ -302,6 +304,7 @@ class TaskCurves:
         for other, verdict in self.verdicts.items():
             prefix = "" if verdict.widths else f"{other} and {reference}: "
             lines += [f"{prefix}{verdict}", *(f"  {line}" for line in verdict.details)]
+        lines += self._of_those_apart
         design = self.design
         if design.correction > 1:
             lines.append(
@@ -320,7 +323,7 @@ class TaskCurves:
         """What is shown of ranges, each a sentence; in few words for many methods."""
         verdicts = [each for each in self.verdicts.values() if each.widths]
         if len(verdicts) <= _FEW:
-            return list(map(str, verdicts))
+            return [*map(str, verdicts), *self._of_those_apart]
         reference = next(iter(self.curves))
         lines = [f"{each}" for each in verdicts if each.widths and each.widths.shown]
         widths = [each.widths for each in verdicts if each.widths]
@@ -344,7 +347,16 @@ class TaskCurves:
             ]
             if words:
                 lines.append(f"shown to {'; shown to '.join(words)}")
-        return lines
+        return [*lines, *self._of_those_apart]
+
+    @property
+    def _of_those_apart(self) -> list[str]:
+        if not self.apart:
+            return []
+        return [
+            f"not compared with {next(iter(self.curves))}, as they have another model, "
+            f"other data or another metric: {', '.join(self.apart)}"
+        ]
 
     def _of_range(self, method: str) -> str:
         found, words = self.ranges[method], f"{self.ranges[method]}"
@@ -399,17 +411,29 @@ def read(records: RunStore, found: Sequence[TaskCurves] = ()) -> list[TaskCurves
       found: those of a setting, if they are made already.
 
     Returns:
-      The curves of each setting and task.
+      The curves of each setting and task; a note of ``records`` tells of those whose
+      runs cannot be told apart any more.
 
     Raises:
       RecordsError: if what is known cannot be read.
     """
     saved = manifest.read(records.folder)["curves"].values()
     made = {each.design.setting for each in found}
-    designs = [each for each in saved if each["setting"] not in made]
-    runs = records.read() if designs else []
-    others = (build(runs, CurveDesign.from_json(each)) for each in designs)
-    return [*found, *itertools.chain.from_iterable(others)]
+    curves = [*found]
+    for each in saved:
+        if each["setting"] not in made:
+            design = CurveDesign.from_json(each)
+            try:
+                curves += build(runs_of_curves(records), design)
+            except RecordsError as error:
+                records.notes.append(f"no curves over {design.setting}: {error}")
+    return curves
+
+
+def runs_of_curves(records: RunStore) -> list[Record]:
+    """The runs of a folder but those of what a curve chose, which are in its table."""
+    chosen = manifest.read(records.folder)["chosen"]
+    return [run for run in records.read() if run["configuration"] not in chosen]
 
 
 def build(runs: Iterable[Record], design: CurveDesign) -> list[TaskCurves]:
@@ -425,10 +449,12 @@ def build(runs: Iterable[Record], design: CurveDesign) -> list[TaskCurves]:
     by_task: dict[str, list[Record]] = {}
     for run in filter(design.has, runs):
         by_task.setdefault(run["task"], []).append(run)
-    return [
-        judge(task, metric_name(of_task[0]), gather(of_task, design), design)
-        for task, of_task in by_task.items()
-    ]
+    found = []
+    for task, of_task in by_task.items():
+        metric = " or ".join(dict.fromkeys(map(metric_name, of_task)))
+        subjects = _subjects(of_task, design)
+        found.append(judge(task, metric, gather(of_task, design), design, subjects))
+    return found
 
 
 def gather(runs: Iterable[Record], design: CurveDesign) -> dict[str, Curve]:
@@ -465,7 +491,11 @@ def gather(runs: Iterable[Record], design: CurveDesign) -> dict[str, Curve]:
 
 
 def judge(
-    task: str, metric: str, curves: Mapping[str, Curve], design: CurveDesign
+    task: str,
+    metric: str,
+    curves: Mapping[str, Curve],
+    design: CurveDesign,
+    subjects: Mapping[str, Mapping[float, Any]] | None = None,
 ) -> TaskCurves:
     """Finds the stable ranges of some curves, and what is shown of them.
 
@@ -474,6 +504,8 @@ def judge(
       metric: what scores are, in words.
       curves: of each method, all by the same seeds.
       design: what is asked of them.
+      subjects: by the method's label, and by the value, what is trained on what, which
+        must be equal where two methods are compared; all are alike by default.
 
     Returns:
       The same with ranges and verdicts.
@@ -490,16 +522,38 @@ def judge(
     }
     # So many that the least p-value stays far below the level, corrected for them all.
     values = {value for curve in curves.values() for value in curve.values.tolist()}
-    comparisons = (len(curves) - 1) * (1 + len(values))
+    subjects = subjects or {}
+    ours = subjects.get(reference, {})
+    apart = [
+        name
+        for name, theirs in subjects.items()
+        if any(ours[value] != theirs[value] for value in ours.keys() & theirs.keys())
+    ]
+    others = [name for name in curves if name not in (reference, *apart)]
+    comparisons = len(others) * (1 + len(values))
     resamples = math.ceil(100 * design.correction * comparisons)
     resamples = min(max(9999, resamples), _MOST_RESAMPLES)
     verdicts = {
         other: verdict
-        for other in [*curves][1:]
+        for other in others
         if (verdict := _compare((reference, other), curves, ranges, design, resamples))
     }
     verdicts = _correct(verdicts, design.correction)
-    return TaskCurves(task, metric, design, curves, ranges, verdicts)
+    return TaskCurves(task, metric, design, curves, ranges, verdicts, apart)
+
+
+def _subjects(
+    runs: Iterable[Record], design: CurveDesign
+) -> dict[str, dict[float, tuple[str | None, ...]]]:
+    """By the label of a method, and by the value, what is trained on what."""
+    found: dict[str, dict[float, tuple[str | None, ...]]] = {}
+    for run in runs:
+        label = design.methods[method_of(run, design.setting)]
+        value = value_of(run, design.setting) or 0.0
+        # That of the data is of the metric, too.
+        names = ("model_fingerprint", "data_fingerprint")
+        found.setdefault(label, {})[value] = tuple(map(run.get, names))
+    return found
 
 
 def _curve(cells: Mapping[tuple[float, Seed], Record], seeds: Sequence[Seed]) -> Curve:

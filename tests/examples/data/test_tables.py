@@ -131,6 +131,9 @@ WRITERS = {
     ),
     "plain.jsonl": lambda path: FRAME.to_json(path, orient="records", lines=True),
     "plain.parquet": lambda path: FRAME.to_parquet(path),
+    "bytes.parquet": lambda path: FRAME.assign(
+        **{name: FRAME[name].map(str.encode) for name in ("sentence", "label")}
+    ).to_parquet(path),
 }
 
 
@@ -142,6 +145,16 @@ def test_the_same_rows_however_they_are_written(tmp_path, name):
     assert data.train.texts == [(text,) for text in TEXTS]
     np.testing.assert_array_equal(data.train.labels, [0, 1, 0] * 3)
     assert data.notes == ()
+
+
+def test_bytes_that_are_no_text(tmp_path):
+    texts = [text.encode("utf-16") for text in TEXTS]
+    file = tmp_path / "file.parquet"
+    FRAME.assign(sentence=texts).to_parquet(file)
+    with pytest.raises(
+        DataError, match=r"file\.parquet, line 1: bytes that are not UTF"
+    ):
+        load_files(file, file)
 
 
 def test_delimiters_are_those_of_all_rows(tmp_path):

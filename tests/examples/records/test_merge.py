@@ -82,6 +82,38 @@ def test_budgets_are_merged_with_their_looks(tmp_path):
         merge.merge(RunStore(tmp_path / "all"), [one, apart])
 
 
+@pytest.mark.parametrize(
+    "further", [{"seeds": [[1e-3, 8]]}, {"shown": True}, {"seconds": 9.0}]
+)
+def test_of_two_copies_of_a_budget_the_one_further_on_counts(tmp_path, further):
+    early = {"seeds": [[1e-3, 4]], "looks": [[1, 0.5, 0.01]], "seconds": 1.0, "runs": 8}
+    late = early | further
+    for name, (ours, theirs) in {"a": (early, late), "b": (late, early)}.items():
+        stores = [RunStore(tmp_path / name), RunStore(tmp_path / f"{name}-other")]
+        for store, budget in zip(stores, (ours, theirs), strict=True):
+            manifest.change(
+                store,
+                lambda content, budget=budget: content["budgets"].update(key=budget),
+            )
+        merge.merge(stores[0], [stores[1].folder])
+        assert manifest.read(stores[0].folder)["budgets"]["key"] == late
+
+
+def test_the_first_curve_stays_the_first_one(tmp_path):
+    settings = ("learning_rate", "weight_decay")
+    stores = [RunStore(tmp_path / name) for name in settings]
+    for store, setting in zip(stores, settings, strict=True):
+        curve = {"setting": setting}
+        manifest.change(
+            store,
+            lambda content, curve=curve: content["curves"].update(
+                {curve["setting"]: curve}
+            ),
+        )
+    merge.merge(stores[0], [stores[1].folder])
+    assert (*manifest.read(stores[0].folder)["curves"],) == settings
+
+
 def test_what_cannot_be_merged_changes_nothing(tmp_path):
     one = folder_of(tmp_path / "a", [run("cwgnc", 0, 60.0)])
     other = folder_of(tmp_path / "b", [run("cwgnc", 1, 50.0, learning_rate=1e-4)])

@@ -110,6 +110,28 @@ def test_what_is_printed():
     assert "shown to score higher: cwgnc at 0.001" in text
 
 
+@pytest.mark.parametrize("name", ["data_fingerprint", "model_fingerprint"])
+def test_runs_on_other_data_or_of_another_model_are_not_compared(name):
+    runs = [run | {name: "a"} for run in records()]
+    runs += [
+        run | {name: "b", "label": "other"} for run in runs if "adamw" in run["run"]
+    ]
+    found = curves.CurveDesign.of_records(runs, "learning_rate")
+    [drawn] = curves.build(runs, found)
+    assert [*drawn.curves] == ["cwgnc:epochs=3", "adamw:epochs=3", "other"]
+    assert [*drawn.verdicts] == ["adamw:epochs=3"]
+    sentence = (
+        "not compared with cwgnc:epochs=3, as they have another model, other data or "
+        "another metric: other"
+    )
+    assert sentence in drawn.sentences
+    assert sentence in drawn.conclusions
+    # Nor does one that is not compared take from those that are.
+    alone = curves.build([run for run in runs if run[name] == "a"], found)[0]
+    ours, theirs = drawn.verdicts["adamw:epochs=3"], alone.verdicts["adamw:epochs=3"]
+    assert ours.widths.p_adjusted == theirs.widths.p_adjusted
+
+
 def test_other_runs_do_not_count():
     runs = records()
     others = [run | {"epochs": 5, "score": 0.0} for run in runs]
