@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -33,12 +32,8 @@ class Split:
         axis = as_index("axis", axis)
         if isinstance(parts, str):
             raise TypeError(f"parts must be several names, got the string {parts!r}")
-        pairs: list[tuple[str, int | None]] = []
-        for part in parts.items() if isinstance(parts, Mapping) else parts:
-            name, size = (part, None) if isinstance(part, str) else part
-            if size is not None and size < 0:
-                raise ValueError(f"parts: {name!r} has the negative size {size}")
-            pairs.append((name, size))
+        parts = parts.items() if isinstance(parts, Mapping) else parts
+        pairs = [_as_part(part) for part in parts]
         names = [name for name, _ in pairs]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"parts must have names, all different, got {names}")
@@ -117,6 +112,8 @@ class Component:
     ):
         if not isinstance(label, str):
             raise TypeError(f"label must be a string, got {label!r}")
+        if not isinstance(split, Split | None):
+            raise TypeError(f"split must be a Split or None, got {split!r}")
         axes = _as_axes(axes)
         start = as_index("start", start)
         if start and not axes:
@@ -127,11 +124,25 @@ class Component:
         object.__setattr__(self, "start", start)
 
 
+def _as_part(part: Any) -> tuple[str, int | None]:
+    match part:
+        case str():
+            return part, None
+        case (str() as name, None):
+            return name, None
+        case (str() as name, size):
+            size = as_index(f"parts: the size of {name!r}", size)
+            if size < 0:
+                raise ValueError(f"parts: {name!r} has the negative size {size}")
+            return name, size
+    raise TypeError(f"parts must be names, or pairs of name and size, got {part!r}")
+
+
 def _as_axes(axes: Any) -> tuple[int, ...]:
     with contextlib.suppress(TypeError):
-        return (operator.index(axes),)
+        return (as_index("axes", axes),)
     try:
-        return tuple(operator.index(axis) for axis in axes)
+        return tuple(as_index("axes", axis) for axis in axes)
     except TypeError:
         raise TypeError(f"axes must be an int or several, got {axes!r}") from None
 

@@ -15,6 +15,7 @@ from cwgnc_jax.components._paths import (
     leaves_with_paths,
     list_offenders,
     nearest_entry,
+    overlaps,
 )
 
 Maker = TypeVar("Maker", bound=Callable[..., Any])
@@ -132,7 +133,7 @@ def match_components(tree: Any, components: ComponentMap) -> Components:
     unused = [
         path
         for path, entry in entries.items()
-        if path not in used and entry is not None and not _overlaps(path, hidden)
+        if path not in used and entry is not None and not overlaps(path, hidden)
     ]
     if unused and paths:
         raise ValueError(
@@ -178,11 +179,3 @@ def _read_entries(tree: ComponentTree) -> Components:
             )
         entries[path] = entry
     return entries
-
-
-def _overlaps(path: str, others: set[str]) -> bool:
-    """Whether one of the paths is this one, or lies above or below it."""
-    return any(
-        f"{other}/".startswith(f"{path}/") or f"{path}/".startswith(f"{other}/")
-        for other in others
-    )

@@ -163,6 +163,14 @@ def compile_pattern(argument: str, expression: str) -> re.Pattern[str]:
         ) from error
 
 
+def overlaps(path: str, others: set[str]) -> bool:
+    """Whether one of the paths is this one, or lies above or below it."""
+    return any(
+        f"{other}/".startswith(f"{path}/") or f"{path}/".startswith(f"{other}/")
+        for other in others
+    )
+
+
 def match_rules(
     argument: str,
     patterns: Sequence[re.Pattern[str]],

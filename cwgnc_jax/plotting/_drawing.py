@@ -136,12 +136,15 @@ def without_rounding(panels: Sequence[Any]) -> Any:
     """Which columns are more than the rounding of the others, in any panel.
 
     The gradient of a key's bias is 0, for softmax does not see it; what is computed for
-    it is rounding, and an axis that has room for it has little for anything else.
+    it is rounding, and an axis that has room for it has little for anything else. What
+    is not finite where others are is none.
     """
     highest = np.max(
         [np.max(np.nan_to_num(series, posinf=0), axis=0) for series in panels], axis=0
     )
-    return highest > _ROUNDING * np.max(highest, initial=0)
+    finite = [np.isfinite(series) for series in panels]
+    diverged = [np.any(~at & at.any(axis=1, keepdims=True), axis=0) for at in finite]
+    return (highest > _ROUNDING * np.max(highest, initial=0)) | np.any(diverged, axis=0)
 
 
 def short_name(group: str) -> str:

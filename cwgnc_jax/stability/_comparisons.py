@@ -140,7 +140,10 @@ class Comparison:
         if not self.shown:
             fewest = self._fewest_seeds
             if fewest is None:
-                text += "; so many comparisons need more resamples"
+                many = (
+                    "so many comparisons need" if self.comparisons > 1 else "it needs"
+                )
+                text += f"; {many} more resamples"
             elif max(self.runs) < fewest:
                 text += f"; below {fewest} seeds this test can show nothing"
             if self._noiseless:

@@ -146,7 +146,9 @@ class StableRange:
 
     @property
     def span(self) -> str:
-        """From where to where, in words."""
+        """From where to where, in words; 'nowhere' if no value is stable."""
+        if np.isnan(self.best):
+            return "nowhere"
         below = "at most " if self.open_below else ""
         above = "at least " if self.open_above else ""
         return f"from {below}{_short(self.low)} to {above}{_short(self.high)}"
@@ -158,9 +160,9 @@ class StableRange:
           unit: what there is a number of; more of it is taken to do no harm.
 
         Returns:
-          The words; without a unit those of :attr:`span`.
+          The words; without a unit, or a stable value, those of :attr:`span`.
         """
-        if not unit:
+        if not unit or np.isnan(self.best):
             return self.span
         if self.open_above:
             below = "at most " if self.open_below else ""

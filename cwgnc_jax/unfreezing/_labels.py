@@ -14,6 +14,7 @@ from cwgnc_jax.components._paths import (
     list_offenders,
     match_rules,
     nearest_entry,
+    overlaps,
 )
 from cwgnc_jax.unfreezing._groups import UnfreezingGroups, unfreezing_groups
 
@@ -157,7 +158,7 @@ def freeze(
 
     Raises:
       ValueError: if there are other labels, at once unless they come from a function;
-        at init and update if a leaf has no label.
+        at init and update if a leaf has no label, or a label no leaf.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -182,6 +183,16 @@ def freeze(
         ]
         if missing:
             raise ValueError("labels: none for the leaves:" + list_offenders(missing))
+        # A mask, or None, may stand for leaves that are others' business.
+        nodes = leaves_with_paths(tree, is_leaf=lambda x: x is None or is_masked(x))
+        there = {path for path, _ in nodes}
+        unused = [
+            path for path in by_path.keys() - set(entries) if not overlaps(path, there)
+        ]
+        if unused:
+            raise ValueError(
+                "labels: those that belong to no leaf:" + list_offenders(sorted(unused))
+            )
         return [by_path[entry] for entry in entries if entry is not None]
 
     return _partition({TRAINABLE: optimizer, FROZEN: _keep()}, label_paths)

@@ -80,6 +80,7 @@ def gradual_unfreezing(
       ValueError: at once if there is no such stage or a leaf is in no group; after a
         stage, if ``fit`` returned something else than the trainable parameters, such
         as all of them.
+      TypeError: likewise, if that is no pair.
 
     Examples:
       Each stage pulls what it trains to 1, here by one step of descent:
@@ -128,8 +129,7 @@ def gradual_unfreezing(
             else:
                 opt_state = over_runs(tx.init)(trainable)
             stage = UnfreezingStage(number, trainable, frozen, tx, opt_state)
-            trainable, opt_state = fit(stage)
-            _check_trained(trainable, stage)
+            trainable, opt_state = _checked(fit(stage), stage)
             join = functools.partial(join_params, groups=groups)
             current = over_runs(join)(trainable, frozen)
             yield number, current
@@ -157,15 +157,24 @@ def _with_numbers(tx: Any, stage: int, groups: UnfreezingGroups) -> Any:
     return numbered
 
 
-def _check_trained(trained: Any, stage: UnfreezingStage) -> None:
+def _checked(fitted: Any, stage: UnfreezingStage) -> Any:
+    """What ``fit`` returned, if it is what a stage returns."""
+    what = (
+        f"fit must return the trainable parameters of stage {stage.number} and the "
+        "optimizer's state"
+    )
+    if not isinstance(fitted, tuple | list) or len(fitted) != 2:
+        raise TypeError(
+            f"{what}, got a {type(fitted).__name__} that is no pair of them"
+        )
+    trained, _ = fitted
     shapes, expected = (
         {path: jnp.shape(leaf) for path, leaf in leaves_with_paths(tree)}
         for tree in (trained, stage.trainable)
     )
     if shapes != expected:
         raise ValueError(
-            f"fit must return the trainable parameters of stage {stage.number} and the "
-            "optimizer's state, got parameters that differ from them:"
+            f"{what}, got parameters that differ from them:"
             + list_offenders(
                 f"{path}: {shapes.get(path, 'none')} instead of "
                 f"{expected.get(path, 'none')}"
@@ -173,6 +182,7 @@ def _check_trained(trained: Any, stage: UnfreezingStage) -> None:
                 if shapes.get(path) != expected.get(path)
             )
         )
+    return fitted
 
 
 def _one_run(params: Any) -> Any:

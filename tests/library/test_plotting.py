@@ -293,6 +293,15 @@ class TestGradientNorms:
         figure = plotting.plot_gradient_norms(both, names)
         assert [len(axes.lines) for axes in figure.axes] == [3, 3]
 
+    @pytest.mark.parametrize("what", [np.nan, np.inf])
+    def test_what_diverged_is_no_rounding(self, what):
+        norms = np.where(np.arange(3) == 2, what, np.ones((5, 3)))
+        names = [f"layers/{name}/kernel[0]" for name in ("query", "value", "key")]
+        figure = plotting.plot_gradient_norms({"run": norms}, names)
+        [legend] = figure.legends
+        assert "key" in [text.get_text() for text in legend.get_texts()]
+        assert legend.get_title().get_text() == ""
+
     def test_mistakes(self):
         with pytest.raises(ValueError, match=r"each of 2 names, got \[\(3, 1\)\]"):
             plotting.plot_gradient_norms({"run": np.ones((3, 1))}, ["a", "b"])

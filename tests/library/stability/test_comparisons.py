@@ -529,6 +529,8 @@ def test_no_seeds_are_promised_that_take_more_resamples(test):
     assert not result.shown
     assert result.seeds_needed() is None
     assert str(result).endswith("so many comparisons need more resamples)")
+    alone = compare_scores(first + 9, second, test=test, resamples=30)
+    assert str(alone).endswith("; it needs more resamples)")
     assert correct_comparisons(many[:2])[0].shown
     more = [compare_scores(first, second, test=test, resamples=9999)] * 60
     assert correct_comparisons(more)[0].seeds_needed() is not None

@@ -68,6 +68,7 @@ def test_nothing_is_stable():
     assert np.isnan(found.low)
     assert found.octaves == 0
     assert str(found) == "no stable value"
+    assert found.span == found.span_of("examples") == "nowhere"
 
 
 def test_seeds_that_were_not_run_do_not_count():

@@ -105,11 +105,30 @@ class TestFrozen:
         with pytest.raises(ValueError, match=r"labels: none for the leaves:\n  'b'"):
             tx.init({"a": jnp.ones(2), "b": jnp.ones(2)})
 
+    @pytest.mark.parametrize("params", [{"layers": [jnp.ones(2), jnp.ones(3)]}])
+    def test_a_label_without_a_leaf_is_refused(self, params):
+        wrong = {"layers": "trainable", "layers/00": "frozen"}
+        for labels in (wrong, lambda params: wrong):
+            tx = cwgnc_jax.freeze(optax.sgd(1.0), labels)
+            with pytest.raises(ValueError, match=r"belong to no leaf:\n  'layers/00'"):
+                tx.init(params)
+
+    @pytest.mark.parametrize("hidden", [None, optax.MaskedNode()])
+    def test_labels_of_leaves_that_are_hidden(self, hidden):
+        params = {"a": jnp.ones(2), "b": hidden, "c": [jnp.ones(1), jnp.ones(1)]}
+        # All leaves below c have a nearer one.
+        labels = {"a": "trainable", "b/kernel": "frozen", "c": "trainable"}
+        labels |= {"c/0": "frozen", "c/1": "frozen"}
+        tx = cwgnc_jax.freeze(optax.sgd(1.0), labels)
+        updates, _ = tx.update(params, tx.init(params), params)
+        assert updates["a"].tolist() == [-1.0, -1.0]
+        assert [leaf.tolist() for leaf in updates["c"]] == [[0.0], [0.0]]
+
     @pytest.mark.parametrize(
         "labels",
         [
             {"encoder": "frozen", "head": "trainable"},
-            {"encoder": "frozen", "encoder/b": "frozen", "": "trainable"},
+            {"encoder": "frozen", "encoder/1/b": "frozen", "": "trainable"},
             lambda params: {"encoder": "frozen", "head": "trainable"},
             lambda params: jax.tree.map(
                 lambda p: "frozen" if p.shape == (3,) else "trainable", params

@@ -320,6 +320,14 @@ class TestNumbers:
             next(gradual_unfreezing(params, tx, sgd_of_ones))
 
 
+@pytest.mark.parametrize("fitted", [{"embed": 1, "layers": 2}, (1, 2, 3), None])
+def test_parameters_alone_are_not_what_a_stage_returns(fitted):
+    params = small_stack(embed=EMBED, head=HEAD)
+    message = "trainable parameters of stage 0 and the optimizer's state, got a"
+    with pytest.raises(TypeError, match=message):
+        next(gradual_unfreezing(params, optax.sgd(0.1), lambda stage: fitted))
+
+
 def test_all_parameters_are_no_trainable_part():
     params = small_stack(embed=EMBED, head=HEAD)
 
