@@ -68,12 +68,9 @@ def _add(content: manifest.Config, others: Sequence[manifest.Config]) -> None:
             if name in tables:
                 design = Design.from_json(name, tables[name]).join(design)
             tables[name] = design.to_json()
-        # The first one's files have no setting in their names.
-        content["curves"] = {
-            **content["curves"],
-            **other["curves"],
-            **content["curves"],
-        }
+        # Ours stay first: files of the first one have no setting in their names.
+        for setting, curve in other["curves"].items():
+            content["curves"].setdefault(setting, curve)
         for key, theirs in other["budgets"].items():
             ours = content["budgets"].setdefault(key, theirs)
             # Of two copies of a study one may have gone on.
