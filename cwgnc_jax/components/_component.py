@@ -32,8 +32,8 @@ class Split:
         axis = as_index("axis", axis)
         if isinstance(parts, str):
             raise TypeError(f"parts must be several names, got the string {parts!r}")
-        parts = parts.items() if isinstance(parts, Mapping) else parts
-        pairs = [_as_part(part) for part in parts]
+        items = parts.items() if isinstance(parts, Mapping) else parts
+        pairs = [_as_part(item) for item in items]
         names = [name for name, _ in pairs]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"parts must have names, all different, got {names}")

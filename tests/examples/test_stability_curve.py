@@ -14,7 +14,7 @@ import reproduce_tables
 import stability_curve
 import tiny_bert
 from bert_glue.records import locks
-from fake_training import replace_training
+from fake_training import kill_after, replace_training
 
 pytestmark = pytest.mark.usefixtures("kept_programs")
 
@@ -127,17 +127,10 @@ def test_any_method_may_be_what_others_are_compared_with(
 
 
 def test_a_budget_keeps_its_grid(options, tmp_path, monkeypatch, capsys):
-    options, first = options[:-2], []
-
-    def killed(configuration, seed):
-        if len(first) >= 23:
-            raise KeyboardInterrupt
-        first.append(configuration.run(seed))
-        return score(configuration, seed)
-
+    options = options[:-2]
     arguments = [*options, "--runs", "130", "--output-dir", str(tmp_path)]
     with monkeypatch.context() as patch:
-        replace_training(patch, killed)
+        kill_after(patch, 23, score)
         assert stability_curve.main([*arguments, *_GRID]) == 130
     done = replace_training(monkeypatch, score)
     other = ("--over", "learning_rate=2e-4..6e-3:6")
@@ -246,16 +239,8 @@ def test_a_budget_killed_goes_on_where_it_was(options, tmp_path, monkeypatch, do
     per_value = pandas.read_csv(tmp_path / "whole" / "curve_custom.csv")["runs"]
     assert max(per_value) > 2 * min(per_value)
 
-    first = []
-
-    def killed(configuration, seed):
-        if len(first) >= 21:
-            raise KeyboardInterrupt
-        first.append(configuration.run(seed))
-        return score(configuration, seed)
-
     with monkeypatch.context() as patch:
-        replace_training(patch, killed)
+        first = kill_after(patch, 21, score)
         arguments = [*options, *budget, "--output-dir", str(tmp_path / "broken")]
         assert stability_curve.main(arguments) == 130
     rest = replace_training(monkeypatch, score)
@@ -408,18 +393,10 @@ def test_a_report_asks_what_was_asked_before(options, tmp_path, done):
 
 @pytest.mark.medium
 def test_a_budget_over_more_examples_than_there_are(options, tmp_path, monkeypatch):
-    first = []
-
-    def killed(configuration, seed):
-        if len(first) >= 21:
-            raise KeyboardInterrupt
-        first.append(configuration.run(seed))
-        return score(configuration, seed)
-
     grid = ("--over", "max_train_examples=8,12,16,24,32,100", "--learning-rate", "1e-3")
     arguments = [*options[:-2], *grid, "--runs", "60", "--output-dir", str(tmp_path)]
     with monkeypatch.context() as patch:
-        replace_training(patch, killed)
+        kill_after(patch, 21, score)
         assert stability_curve.main(arguments) == 130
     done = replace_training(monkeypatch, score)
     assert stability_curve.main(arguments) == 0
@@ -469,16 +446,8 @@ def search_score(configuration, seed):
 def test_several_numbers_at_once(options, tmp_path, monkeypatch):
     pytest.importorskip("optuna")
     options = [*options[:6], "--batch-size", "8", "--then-run", "8"]
-    first: list = []
-
-    def killed(configuration, seed):
-        if len(first) >= 12:
-            raise KeyboardInterrupt
-        first.append(configuration.run(seed))
-        return search_score(configuration, seed)
-
     with monkeypatch.context() as patch:
-        replace_training(patch, killed)
+        first = kill_after(patch, 12, search_score)
         arguments = [*options, *_SEARCH, "--output-dir", str(tmp_path)]
         assert stability_curve.main(arguments) == 130
     rest = replace_training(monkeypatch, search_score)

@@ -58,3 +58,24 @@ def replace_training(patch: pytest.MonkeyPatch, score: Score) -> list[str]:
 
     patch.setattr(Study, "run", run)
     return done
+
+
+def kill_after(patch: pytest.MonkeyPatch, count: int, score: Score) -> list[str]:
+    """The same, until so many runs are done: the next one is interrupted.
+
+    Args:
+      patch: undoes it.
+      count: of the runs.
+      score: of a run, in per cent.
+
+    Returns:
+      A list to which the names of the runs are added as they are done.
+    """
+
+    def killed(configuration: Configuration, seed: Seed) -> float:
+        if len(done) >= count:
+            raise KeyboardInterrupt
+        return score(configuration, seed)
+
+    done = replace_training(patch, killed)
+    return done

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -34,6 +34,9 @@ _FEW = 3
 # What else of a configuration follows from the value that is varied.
 _FOLLOWING = ("configuration", "label", "steps")
 _OF_EXAMPLES = ("train_examples", "data_fingerprint", "majority_score")
+
+# By the label of the method the run of each value and seed.
+_Cells: TypeAlias = dict[str, dict[tuple[float, Seed], Record]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -419,14 +422,14 @@ def read(records: RunStore, found: Sequence[TaskCurves] = ()) -> list[TaskCurves
     """
     saved = manifest.read(records.folder)["curves"].values()
     made = {each.design.setting for each in found}
+    designs = [CurveDesign.from_json(x) for x in saved if x["setting"] not in made]
+    runs = runs_of_curves(records) if designs else []
     curves = [*found]
-    for each in saved:
-        if each["setting"] not in made:
-            design = CurveDesign.from_json(each)
-            try:
-                curves += build(runs_of_curves(records), design)
-            except RecordsError as error:
-                records.notes.append(f"no curves over {design.setting}: {error}")
+    for design in designs:
+        try:
+            curves += build(runs, design)
+        except RecordsError as error:
+            records.notes.append(f"no curves over {design.setting}: {error}")
     return curves
 
 
@@ -445,6 +448,9 @@ def build(runs: Iterable[Record], design: CurveDesign) -> list[TaskCurves]:
 
     Returns:
       Curves of each task that has runs.
+
+    Raises:
+      RecordsError: as :func:`gather`.
     """
     by_task: dict[str, list[Record]] = {}
     for run in filter(design.has, runs):
@@ -452,8 +458,9 @@ def build(runs: Iterable[Record], design: CurveDesign) -> list[TaskCurves]:
     found = []
     for task, of_task in by_task.items():
         metric = " or ".join(dict.fromkeys(map(metric_name, of_task)))
-        subjects = _subjects(of_task, design)
-        found.append(judge(task, metric, gather(of_task, design), design, subjects))
+        cells = _gather(of_task, design)
+        curves, subjects = _curves(cells), _subjects(cells)
+        found.append(judge(task, metric, curves, design, subjects))
     return found
 
 
@@ -471,23 +478,7 @@ def gather(runs: Iterable[Record], design: CurveDesign) -> dict[str, Curve]:
       RecordsError: if there are runs of several data, of as many examples, for one
         point of a curve.
     """
-    cells: dict[str, dict[tuple[float, Seed], Record]] = {}
-    for run in filter(design.has, runs):
-        label = design.methods[method_of(run, design.setting)]
-        value = value_of(run, design.setting) or 0.0
-        points = cells.setdefault(label, {})
-        other = points.setdefault((value, _seed(run)), run)
-        if other.get("data_fingerprint") != run.get("data_fingerprint"):
-            raise RecordsError(
-                f"there are runs of {label} with {written(value)} examples of several "
-                "data, which no curve can tell apart; take another --output-dir for "
-                "each"
-            )
-        points[value, _seed(run)] = run
-    seeds = sorted({seed for of in cells.values() for _, seed in of})
-    # The order is that of the methods, not that in which runs ended.
-    labels = dict.fromkeys(design.methods.values())
-    return {label: _curve(cells[label], seeds) for label in labels if label in cells}
+    return _curves(_gather(runs, design))
 
 
 def judge(
@@ -542,18 +533,39 @@ def judge(
     return TaskCurves(task, metric, design, curves, ranges, verdicts, apart)
 
 
-def _subjects(
-    runs: Iterable[Record], design: CurveDesign
-) -> dict[str, dict[float, tuple[str | None, ...]]]:
-    """By the label of a method, and by the value, what is trained on what."""
-    found: dict[str, dict[float, tuple[str | None, ...]]] = {}
-    for run in runs:
+def _gather(runs: Iterable[Record], design: CurveDesign) -> _Cells:
+    """The runs by the labels of their methods, which are in order."""
+    cells: _Cells = {}
+    for run in filter(design.has, runs):
         label = design.methods[method_of(run, design.setting)]
         value = value_of(run, design.setting) or 0.0
-        # That of the data is of the metric, too.
-        names = ("model_fingerprint", "data_fingerprint")
-        found.setdefault(label, {})[value] = tuple(map(run.get, names))
-    return found
+        points = cells.setdefault(label, {})
+        other = points.setdefault((value, _seed(run)), run)
+        if other.get("data_fingerprint") != run.get("data_fingerprint"):
+            raise RecordsError(
+                f"there are runs of {label} with {written(value)} examples of several "
+                "data, which no curve can tell apart; take another --output-dir for "
+                "each"
+            )
+        points[value, _seed(run)] = run
+    # The order is that of the methods, not that in which runs ended.
+    labels = dict.fromkeys(design.methods.values())
+    return {label: cells[label] for label in labels if label in cells}
+
+
+def _subjects(cells: _Cells) -> dict[str, dict[float, tuple[str | None, ...]]]:
+    """By the label of a method, and by the value, what is trained on what."""
+    # The fingerprint of the data is that of the metric, too.
+    names = ("model_fingerprint", "data_fingerprint")
+    return {
+        label: {value: tuple(map(run.get, names)) for (value, _), run in of.items()}
+        for label, of in cells.items()
+    }
+
+
+def _curves(cells: _Cells) -> dict[str, Curve]:
+    seeds = sorted({seed for of in cells.values() for _, seed in of})
+    return {label: _curve(of, seeds) for label, of in cells.items()}
 
 
 def _curve(cells: Mapping[tuple[float, Seed], Record], seeds: Sequence[Seed]) -> Curve:
